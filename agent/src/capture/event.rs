@@ -1,0 +1,196 @@
+//! What the kernel saw, in types the rest of the agent can hold.
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+/// A process, as the initial PID namespace numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pid(pub u32);
+
+/// A connection as seen from one of its ends, unique while the agent runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+/// Which way bytes went, seen from the traced process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The process received them.
+    Ingress,
+    /// The process sent them.
+    Egress,
+}
+
+impl Direction {
+    /// The other way.
+    pub const fn flip(self) -> Self {
+        match self {
+            Self::Ingress => Self::Egress,
+            Self::Egress => Self::Ingress,
+        }
+    }
+}
+
+/// The unit of execution inside a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Context {
+    /// The thread itself; whether it stands for one request depends on the runtime.
+    Thread,
+    /// A goroutine, by its number.
+    Goroutine(u64),
+    /// A Python `contextvars.Context`, by its address.
+    Python(u64),
+    /// A tokio task, by its number.
+    Tokio(u64),
+    /// A Node async id.
+    Node(u64),
+    /// A Java thread, virtual or not, by its number.
+    Java(u64),
+    /// The thread runs something that could not be named.
+    Unknown,
+}
+
+/// Who did something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The process.
+    pub pid: Pid,
+    /// The thread.
+    pub tid: u32,
+    /// What ran on the thread.
+    pub context: Context,
+    /// How often the thread had asked for readiness (`epoll_wait` and its kin); 0 where unknown. Two events of a thread
+    /// with the same turn, not 0, lie between two such calls.
+    pub turn: u32,
+}
+
+/// When something happened, who did it, and what it had cost that thread until then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// CPU time of the thread so far, nanoseconds.
+    pub cpu_ns: u64,
+    /// Time the thread has waited for a CPU so far, nanoseconds.
+    pub runqueue_ns: u64,
+    /// Who.
+    pub actor: Actor,
+}
+
+/// Who talks to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoints {
+    /// TCP over IPv4 or IPv6. IPv4-mapped addresses are given as IPv4.
+    Tcp {
+        /// This end.
+        local: SocketAddr,
+        /// The other end.
+        remote: SocketAddr,
+    },
+    /// A Unix stream socket.
+    Unix {
+        /// Kernel address of this end, only to be compared.
+        address: u64,
+        /// Kernel address of the other end, 0 where it is gone.
+        peer: u64,
+    },
+}
+
+/// The first sight of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The connection.
+    pub conn: ConnId,
+    /// When and by whom it was first seen.
+    pub moment: Moment,
+    /// Its ends.
+    pub endpoints: Endpoints,
+    /// Inode number of its network namespace.
+    pub netns: u64,
+    /// Inode number of its socket.
+    pub inode: u64,
+    /// Sequence numbers before the first byte of (this end, the other end), where the transport has them.
+    pub isn: Option<(u32, u32)>,
+    /// This end was seen opening it: connect(2).
+    pub opened_here: bool,
+    /// The socket may be older than the agent and offsets do not count from byte 0.
+    pub midway: bool,
+}
+
+/// Bytes that passed, or the end of a direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// The connection.
+    pub conn: ConnId,
+    /// The end of the operation, and who performed it.
+    pub moment: Moment,
+    /// Which way.
+    pub direction: Direction,
+    /// Position of the first byte in the direction's stream.
+    pub offset: u64,
+    /// Bytes that passed.
+    pub length: u64,
+    /// The first of them; at most `length`.
+    pub payload: Bytes,
+    /// The other end will send nothing more.
+    pub end: bool,
+    /// `errno` of a failure that ends the connection; 0 for none.
+    pub error: i32,
+}
+
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnState {
+    /// connect(2) was called.
+    Connecting,
+    /// The handshake of a connection opened here is complete.
+    Established,
+    /// It is over.
+    Closed,
+    /// The peer reset it.
+    ResetReceived,
+    /// This host reset it.
+    ResetSent,
+}
+
+/// Something the kernel saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The first sight of a connection.
+    Connection(Connection),
+    /// Bytes passed.
+    Data(Data),
+    /// A connection changed state.
+    State {
+        /// The connection.
+        conn: ConnId,
+        /// When; the actor is only meaningful for [`ConnState::Connecting`].
+        moment: Moment,
+        /// The new state.
+        state: ConnState,
+        /// The socket's error, 0 for none.
+        error: i32,
+    },
+    /// A process was created.
+    Fork {
+        /// The creator.
+        moment: Moment,
+        /// The new process.
+        child: Pid,
+    },
+    /// A process began a new program.
+    Exec {
+        /// Which.
+        moment: Moment,
+        /// It is a target.
+        target: bool,
+    },
+    /// A process or thread ended.
+    Exit {
+        /// Which.
+        moment: Moment,
+        /// The wait status of the thread.
+        status: u32,
+        /// The whole process ended.
+        process: bool,
+    },
+}

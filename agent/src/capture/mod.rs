@@ -1,0 +1,6 @@
+//! Reads what the kernel side wrote and decodes it.
+//!
+//! In: records of the ring buffer. Out: [`Event`]s. A record that does not decode is counted, never trusted.
+mod event;
+
+pub use event::*;

@@ -1,0 +1,9 @@
+//! Clew: zero-code distributed tracing for Linux.
+//!
+//! Data flows one way: `capture` -> `stream` -> `protocol` -> `span` -> `trace` -> `export`. See ARCHITECTURE.md.
+pub mod capture;
+pub mod discover;
+pub mod protocol;
+pub mod span;
+pub mod stream;
+pub mod trace;

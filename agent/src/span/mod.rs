@@ -1,0 +1,137 @@
+//! Turns exchanges into spans: names, attributes, status.
+//!
+//! In: [`Step`](crate::protocol::Step)s of a connection, and what is known of the connection and the process. Out:
+//! [`SpanEvent`]s. Names and attributes follow the OpenTelemetry semantic conventions, [`SEMCONV_VERSION`]; what they do
+//! not know lives under `clew.`.
+#![forbid(unsafe_code)]
+use std::sync::Arc;
+
+use crate::capture::{Actor, ConnId, Moment};
+use crate::discover::Process;
+
+/// The version of the OpenTelemetry semantic conventions all names here follow.
+pub const SEMCONV_VERSION: &str = "1.37.0";
+/// The schema URL of that version.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
+
+/// The number of a span while the agent runs; its 8-byte id is made by the trace stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpanKey(pub u64);
+
+/// What the trace stage hears of a span.
+#[derive(Clone, Debug)]
+pub enum SpanEvent {
+    /// A request's head is complete: from here on the span can be a parent, a child or an end of a connection.
+    Opened(Opened),
+    /// The span is complete.
+    Finished(SpanKey, Box<Span>),
+    /// A counter was raised.
+    Count(&'static str),
+}
+
+/// A span that has begun.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Its key.
+    pub key: SpanKey,
+    /// Client or server.
+    pub kind: SpanKind,
+    /// The connection.
+    pub conn: ConnId,
+    /// Offset just past the request's head in its direction: equal at both ends of the connection.
+    pub head_end: u64,
+    /// When the request began, and who read or sent its first byte.
+    pub start: Moment,
+    /// Who read or sent the last byte of its head. Causality goes by this one.
+    pub actor: Actor,
+    /// The process.
+    pub process: Arc<Process>,
+    /// The trace context the request carried, whatever its format.
+    pub remote: Option<RemoteContext>,
+}
+
+/// A trace context that came with a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteContext {
+    /// Trace id, big endian.
+    pub trace_id: [u8; 16],
+    /// Id of the span that sent the message.
+    pub span_id: [u8; 8],
+    /// The sampled flag, where the format has one.
+    pub sampled: Option<bool>,
+    /// W3C `tracestate`, as sent.
+    pub trace_state: String,
+    /// The format it came in, as `clew.context.format` names it: `w3c`, `b3`, `b3multi`, `jaeger`, `datadog`, `xray`.
+    pub format: &'static str,
+}
+
+/// A complete span, without its place in a trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// Client or server.
+    pub kind: SpanKind,
+    /// Its name, as the semantic conventions form it.
+    pub name: String,
+    /// Start, `CLOCK_MONOTONIC` nanoseconds.
+    pub start_ns: u64,
+    /// End, `CLOCK_MONOTONIC` nanoseconds, never before the start.
+    pub end_ns: u64,
+    /// Attributes in a stable order.
+    pub attributes: Vec<(&'static str, Value)>,
+    /// Attributes whose names are made of the message, such as `http.request.header.accept`.
+    pub named: Vec<(String, Value)>,
+    /// Whether the span failed.
+    pub status: Status,
+    /// Events within the span.
+    pub events: Vec<Event>,
+}
+
+/// Which side of an exchange a span is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SpanKind {
+    /// It answers.
+    Server,
+    /// It asks.
+    Client,
+    /// It hands a message over.
+    Producer,
+    /// It takes a message.
+    Consumer,
+    /// Neither.
+    Internal,
+}
+
+/// An attribute's value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Text.
+    Text(String),
+    /// A whole number.
+    Int(i64),
+    /// A number.
+    Double(f64),
+    /// Yes or no.
+    Bool(bool),
+    /// A list of texts.
+    Texts(Vec<String>),
+}
+
+/// A span's status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Not said.
+    Unset,
+    /// It failed; the text says how and may be empty.
+    Error(String),
+}
+
+/// Something that happened within a span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its name.
+    pub name: &'static str,
+    /// `CLOCK_MONOTONIC` nanoseconds.
+    pub time_ns: u64,
+    /// Attributes.
+    pub attributes: Vec<(&'static str, Value)>,
+}

@@ -1,0 +1,31 @@
+//! Gives every span its place: trace id, span id, parent.
+//!
+//! In: [`SpanEvent`](crate::span::SpanEvent)s and what is known of connections. Out: [`Placed`] spans, in the order they
+//! are settled. A parent is a fact or it is absent: where evidence is missing or contradicts, the span has no parent and a
+//! `causality.` or `stitch.` counter says why.
+#![forbid(unsafe_code)]
+use std::sync::Arc;
+
+use crate::discover::Process;
+use crate::span::Span;
+
+/// A span with its place in a trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// Trace id, big endian, never all zero.
+    pub trace_id: [u8; 16],
+    /// Span id, never all zero.
+    pub span_id: [u8; 8],
+    /// The parent's span id.
+    pub parent_id: Option<[u8; 8]>,
+    /// W3C `tracestate` that came with the trace.
+    pub trace_state: String,
+    /// W3C trace flags; 1 is sampled.
+    pub flags: u8,
+    /// The process it belongs to.
+    pub process: Arc<Process>,
+    /// The parent is a span of another process (OTLP's `HAS_IS_REMOTE` and `IS_REMOTE` flags).
+    pub parent_is_remote: bool,
+    /// The rest.
+    pub span: Span,
+}

@@ -1,0 +1,232 @@
+//! The events the kernel side writes into the ring buffer.
+//!
+//! Each record starts with a [`Header`]; its `kind` tells which of the structures below it is the head of. A [`Data`]
+//! record is followed by `captured` bytes of payload.
+#[cfg(feature = "user")]
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The first record of a connection: who talks to whom. A [`Connection`] follows.
+pub const KIND_CONNECTION: u16 = 1;
+/// Bytes passed a connection. A [`Data`] follows.
+pub const KIND_DATA: u16 = 2;
+/// A connection changed state. A [`State`] follows.
+pub const KIND_STATE: u16 = 3;
+/// A process was created. A [`Fork`] follows; the header names the parent.
+pub const KIND_FORK: u16 = 4;
+/// A process runs a new program. A [`Life`] follows.
+pub const KIND_EXEC: u16 = 5;
+/// A process or one of its threads ended. A [`Life`] follows; `code` is the wait status of the leader.
+pub const KIND_EXIT: u16 = 6;
+
+/// What every event says: what happened when, and in which execution context.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Header {
+    /// `CLOCK_MONOTONIC` in nanoseconds, taken when the event was seen.
+    pub time_ns: u64,
+    /// CPU time of this thread so far, in nanoseconds (`task_struct.se.sum_exec_runtime`).
+    pub cpu_ns: u64,
+    /// Time this thread has waited for a CPU so far, in nanoseconds (`task_struct.sched_info.run_delay`).
+    pub runqueue_ns: u64,
+    /// The unit of execution inside the thread, as `context_kind` says; 0 where there is none.
+    pub context: u64,
+    /// Process, as the initial PID namespace numbers it.
+    pub tgid: u32,
+    /// Thread, as the initial PID namespace numbers it.
+    pub tid: u32,
+    /// How often this thread has asked for readiness (`epoll_wait` and its kin) since it is traced; 0 where unknown.
+    pub turn: u32,
+    /// One of the `KIND_` constants.
+    pub kind: u16,
+    /// One of the `CONTEXT_` constants.
+    pub context_kind: u16,
+}
+
+/// There is no context below the thread, or it could not be read.
+pub const CONTEXT_THREAD: u16 = 0;
+/// `context` is a goroutine's number.
+pub const CONTEXT_GOROUTINE: u16 = 1;
+/// `context` is the address of the Python `contextvars.Context` in force.
+pub const CONTEXT_PYTHON: u16 = 2;
+/// `context` is a tokio task's number.
+pub const CONTEXT_TOKIO: u16 = 3;
+/// `context` is an async id that Node told.
+pub const CONTEXT_NODE: u16 = 4;
+/// `context` is a Java thread's number.
+pub const CONTEXT_JAVA: u16 = 5;
+/// The thread is executing something Clew could not name: no parent may be taken from the thread.
+pub const CONTEXT_UNKNOWN: u16 = 0xffff;
+
+/// Who talks to whom on a connection. Sent before its first [`Data`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Connection {
+    /// The context in which the connection was first seen.
+    pub header: Header,
+    /// Names the connection for as long as it lives: the socket's cookie, or its inode number under `--capture syscall`.
+    pub conn: u64,
+    /// Inode number of the network namespace.
+    pub netns: u64,
+    /// Inode number of the socket.
+    pub inode: u64,
+    /// Unix sockets: kernel address of this socket, only to be compared with another's `peer`. TCP: 0.
+    pub address: u64,
+    /// Unix sockets: kernel address of the socket at the other end; 0 where it is gone. TCP: 0.
+    pub peer: u64,
+    /// Local address: 16 bytes of IPv6, or IPv4 in the first four.
+    pub local: [u8; 16],
+    /// Remote address, as `local`.
+    pub remote: [u8; 16],
+    /// Sequence number before the first byte this end sends. TCP with a `flags` bit [`CONN_SEQUENCED`] only.
+    pub local_isn: u32,
+    /// Sequence number before the first byte the other end sends, as `local_isn`.
+    pub remote_isn: u32,
+    /// Local port in host order; 0 on Unix sockets.
+    pub local_port: u16,
+    /// Remote port in host order; 0 on Unix sockets.
+    pub remote_port: u16,
+    /// `AF_INET`, `AF_INET6` or `AF_UNIX`.
+    pub family: u16,
+    /// `CONN_` bits.
+    pub flags: u16,
+}
+
+/// Offsets and initial sequence numbers come from the transport and are true from byte 0 of the connection.
+pub const CONN_SEQUENCED: u16 = 1;
+/// This end was seen opening the connection.
+pub const CONN_OPENED_HERE: u16 = 2;
+/// The socket may be older than the agent, and its offsets do not count from byte 0.
+pub const CONN_MIDWAY: u16 = 4;
+
+/// Bytes that passed a connection in one operation, or one chunk of them.
+///
+/// ```text
+/// [offset, offset + length) passed; the first `captured` bytes of it follow this head
+/// ```
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Data {
+    /// The context that performed the operation; the time is its end.
+    pub header: Header,
+    /// The connection.
+    pub conn: u64,
+    /// Position of the first byte in the direction's stream.
+    pub offset: u64,
+    /// Bytes that passed; 0 with [`DATA_END`].
+    pub length: u32,
+    /// Bytes of payload that follow, at most `length`.
+    pub captured: u32,
+    /// `errno` of a failed operation that ends the connection, else 0.
+    pub error: u32,
+    /// [`EGRESS`] or [`INGRESS`].
+    pub direction: u8,
+    /// One of the `NO_PAYLOAD_` constants: why `captured` is less than the budget allowed.
+    pub no_payload: u8,
+    /// `DATA_` bits.
+    pub flags: u16,
+}
+
+/// The traced process sent the bytes.
+pub const EGRESS: u8 = 0;
+/// The traced process received the bytes.
+pub const INGRESS: u8 = 1;
+
+/// The peer will send nothing more: a read with room returned 0.
+pub const DATA_END: u16 = 1;
+/// The record continues an operation whose first chunk came before.
+pub const DATA_CONTINUED: u16 = 2;
+
+/// Every byte the budget allowed was captured.
+pub const NO_PAYLOAD_NONE: u8 = 0;
+/// The operation ran for io_uring, whose buffers the registers do not name.
+pub const NO_PAYLOAD_IO_URING: u8 = 1;
+/// The operation ran for Linux AIO.
+pub const NO_PAYLOAD_AIO: u8 = 2;
+/// The bytes came from a file or pipe: sendfile, splice.
+pub const NO_PAYLOAD_SPLICE: u8 = 3;
+/// A 32-bit or x32 call, whose structures Clew does not read.
+pub const NO_PAYLOAD_COMPAT: u8 = 4;
+/// The kernel itself uses the socket.
+pub const NO_PAYLOAD_KERNEL_SOCKET: u8 = 5;
+/// The call's descriptor is not this socket.
+pub const NO_PAYLOAD_FD_MISMATCH: u8 = 6;
+/// The memory was not resident.
+pub const NO_PAYLOAD_USER_FAULT: u8 = 7;
+/// Which message of a batch the operation belongs to is not known.
+pub const NO_PAYLOAD_MMSG: u8 = 8;
+/// The message's budget is spent.
+pub const NO_PAYLOAD_BUDGET: u8 = 9;
+/// The bytes were consumed without being copied (`MSG_TRUNC`).
+pub const NO_PAYLOAD_TRUNC: u8 = 10;
+
+/// A connection changed state (`inet_sock_set_state`, resets).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct State {
+    /// When; the context is only meaningful for [`STATE_CONNECTING`], the rest may run anywhere.
+    pub header: Header,
+    /// The connection.
+    pub conn: u64,
+    /// One of the `STATE_` constants.
+    pub state: u32,
+    /// `sk_err` where there is one.
+    pub error: u32,
+}
+
+/// connect(2) was called.
+pub const STATE_CONNECTING: u32 = 1;
+/// The handshake of a connection opened here is complete.
+pub const STATE_ESTABLISHED: u32 = 2;
+/// The connection is over; nothing follows for this `conn`.
+pub const STATE_CLOSED: u32 = 3;
+/// The peer reset the connection.
+pub const STATE_RESET_RECEIVED: u32 = 4;
+/// This host reset the connection.
+pub const STATE_RESET_SENT: u32 = 5;
+
+/// A process was created by the process in the header.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Fork {
+    /// The creator.
+    pub header: Header,
+    /// The new process.
+    pub child_tgid: u32,
+    /// Its first thread.
+    pub child_tid: u32,
+}
+
+/// A process began a new program or ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Life {
+    /// The process.
+    pub header: Header,
+    /// Exit: the wait status of the thread. Exec: 0.
+    pub code: u32,
+    /// `LIFE_` bits.
+    pub flags: u32,
+}
+
+/// The whole process ended, not only a thread.
+pub const LIFE_PROCESS: u32 = 1;
+/// The process is a target.
+pub const LIFE_TARGET: u32 = 2;
+
+/// Most payload bytes one record carries. An operation with a larger budget is sent as several records.
+pub const CHUNK_BYTES: usize = 16_000;
+
+const _: () = {
+    assert!(size_of::<Header>() == 48);
+    assert!(size_of::<Connection>() == 48 + 40 + 32 + 8 + 8);
+    assert!(size_of::<Data>() == 48 + 16 + 12 + 4);
+    assert!(size_of::<State>() == 48 + 16);
+    assert!(size_of::<Fork>() == 56);
+    assert!(size_of::<Life>() == 56);
+};

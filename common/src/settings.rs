@@ -1,0 +1,9 @@
+//! What the agent tells the kernel side. Settings are read-only globals, fixed at load; the rest are map values.
+
+/// Value of the map of targets: the process is traced.
+pub const TARGET_TRACED: u32 = 1;
+/// The process's children are traced too.
+pub const TARGET_CHILDREN: u32 = 2;
+
+/// Exec and fork events of every process are wanted, not only of targets: a rule may match them.
+pub const WATCH_ALL: u32 = 1;

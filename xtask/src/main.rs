@@ -1,0 +1,2 @@
+//! Everything a developer does with Clew.
+fn main() {}

@@ -1,1 +1,26 @@
 //! End-to-end tests of Clew: the harness.
+//!
+//! A test makes a [`Lab`], starts real programs in it, traces them with the `clew` binary and judges the spans that came
+//! out of `--otlp-file`. Nothing here links the agent: what is tested is what a user runs.
+//!
+//! The tests want root and run one at a time (`--test-threads=1`). `CLEW_BIN` names the binary (else the one built next to
+//! the tests), `CLEW_TEST_VENV` the Python environment of `tests/requirements.txt` (else `target/venv`).
+mod clew;
+mod http;
+mod lab;
+mod nginx;
+mod outcome;
+mod plan;
+mod process;
+mod span;
+mod wait;
+
+pub use clew::{Clew, ClewRun};
+pub use http::{Answer, ask, get};
+pub use lab::Lab;
+pub use nginx::nginx;
+pub use outcome::Outcome;
+pub use plan::{Load, Plan, Service};
+pub use process::Proc;
+pub use span::{Kind, Span, Spans};
+pub use wait::{DEADLINE, free_port, until};

@@ -1,0 +1,146 @@
+//! The `clew` command as a user starts it.
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use crate::lab::Lab;
+use crate::outcome::Outcome;
+use crate::process::Proc;
+use crate::wait::until;
+
+/// A `clew` command line under construction, with `--otlp-file` into the lab.
+#[derive(Debug)]
+pub struct Clew<'a> {
+    lab: &'a Lab,
+    verb: &'static str,
+    args: Vec<OsString>,
+    env: Vec<(String, String)>,
+    otlp: PathBuf,
+}
+
+/// A `clew` that runs.
+#[derive(Debug)]
+pub struct ClewRun {
+    /// The process.
+    pub proc: Proc,
+    otlp: PathBuf,
+}
+
+impl<'a> Clew<'a> {
+    /// `clew run`.
+    pub fn run(lab: &'a Lab) -> Self {
+        Self::new(lab, "run")
+    }
+
+    /// `clew attach`.
+    pub fn attach(lab: &'a Lab) -> Self {
+        Self::new(lab, "attach")
+    }
+
+    fn new(lab: &'a Lab, verb: &'static str) -> Self {
+        let otlp = lab.dir().join("spans.jsonl");
+        let args = vec![
+            "--otlp-file".into(),
+            otlp.clone().into(),
+            "--format".into(),
+            "none".into(),
+        ];
+        Self {
+            lab,
+            verb,
+            args,
+            env: Vec::new(),
+            otlp,
+        }
+    }
+
+    /// Further options.
+    #[must_use]
+    pub fn args<S: Into<OsString> + Clone>(mut self, args: &[S]) -> Self {
+        self.args.extend(args.iter().cloned().map(Into::into));
+        self
+    }
+
+    /// A variable in Clew's environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts `clew run ... -- argv`.
+    pub fn start<S: Into<OsString> + Clone>(mut self, argv: &[S]) -> ClewRun {
+        self.args.push("--".into());
+        self.args(argv).spawn()
+    }
+
+    /// Starts `clew attach ...` and waits until it says that it traces.
+    pub fn tracing(self) -> ClewRun {
+        let mut run = self.spawn();
+        until("clew says that it is tracing", || {
+            if let Some(code) = run.proc.ended() {
+                panic!("clew ended with {code} instead of tracing:\n{}", run.proc.stderr());
+            }
+            run.proc
+                .stderr()
+                .lines()
+                .any(|line| line.contains("tracing"))
+                .then_some(())
+        });
+        run
+    }
+
+    /// Runs `clew run ... -- argv` to its end. The command must succeed.
+    pub fn traced<S: Into<OsString> + Clone>(self, argv: &[S]) -> Outcome {
+        let outcome = self.start(argv).wait();
+        outcome.check(outcome.code == 0, "the traced command failed");
+        outcome
+    }
+
+    /// Starts the command line as it is.
+    pub fn spawn(self) -> ClewRun {
+        let mut command = Command::new(Lab::clew());
+        command.arg(self.verb).args(&self.args).envs(self.env);
+        command.current_dir(self.lab.dir());
+        // What the machine's own environment says about exporters is no part of a test.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with("OTEL_") || name.starts_with("CLEW_") || name.starts_with("SUDO_") {
+                command.env_remove(name);
+            }
+        }
+        let proc = Proc::start(self.lab.dir(), "clew", command);
+        ClewRun { proc, otlp: self.otlp }
+    }
+}
+
+impl ClewRun {
+    /// The spans written so far.
+    pub fn otlp(&self) -> String {
+        let text = std::fs::read_to_string(&self.otlp).unwrap_or_default();
+        // The last line may be half written.
+        text.rfind('\n')
+            .and_then(|end| text.get(..=end))
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Outcome {
+        let code = self.proc.wait();
+        let otlp = std::fs::read_to_string(&self.otlp).unwrap_or_default();
+        let outcome = Outcome::new(code, self.proc.stdout(), self.proc.stderr(), &otlp);
+        outcome.check(!outcome.stderr.contains("panicked at"), "clew panicked");
+        outcome
+    }
+
+    /// Ctrl-C to Clew; it must end cleanly.
+    pub fn stop(self) -> Outcome {
+        self.proc.signal(Signal::SIGINT);
+        let outcome = self.wait();
+        outcome.check(outcome.code == 0, "clew did not end cleanly");
+        outcome
+    }
+}

@@ -1,0 +1,149 @@
+//! Where a test works: a temporary folder, the binaries and the programs under `workloads/`.
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use crate::process::{Proc, command};
+
+/// The surroundings of one test. Its folder goes when it is dropped.
+#[derive(Debug)]
+pub struct Lab {
+    name: String,
+    dir: tempfile::TempDir,
+}
+
+impl Lab {
+    /// A lab for the test of this name, or None where the test must be skipped, which is then said.
+    pub fn new(name: &str) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            skip(name, "needs root");
+            return None;
+        }
+        let dir = tempfile::Builder::new()
+            .prefix("clew-test-")
+            .tempdir()
+            .expect("create a temporary folder");
+        // Commands that run under another uid must be able to enter it.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(dir.path(), open).expect("open the temporary folder");
+        Some(Self {
+            name: name.to_owned(),
+            dir,
+        })
+    }
+
+    /// Says that the test cannot run here.
+    pub fn skip(&self, reason: &str) {
+        skip(&self.name, reason);
+    }
+
+    /// The test's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes a file in its folder.
+    pub fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.dir().join(name);
+        std::fs::write(&path, content).expect("write a file of the test");
+        path
+    }
+
+    /// Starts a program with its output kept in the folder.
+    pub fn start<S: AsRef<std::ffi::OsStr>>(&self, name: &str, argv: &[S]) -> Proc {
+        let mut command = command(argv);
+        command.current_dir(self.dir());
+        Proc::start(self.dir(), name, command)
+    }
+
+    /// The `clew` binary under test.
+    pub fn clew() -> PathBuf {
+        if let Some(path) = std::env::var_os("CLEW_BIN") {
+            return path.into();
+        }
+        let target = target();
+        let mut built: Vec<(SystemTime, PathBuf)> = ["release", "debug"]
+            .iter()
+            .map(|profile| target.join(profile).join("clew"))
+            .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
+            .collect();
+        built.sort();
+        built.pop().expect("build clew first, or set CLEW_BIN").1
+    }
+
+    /// A program of the Python environment of the tests, e.g. `python` or `gunicorn`.
+    pub fn python(program: &str) -> String {
+        let venv = std::env::var_os("CLEW_TEST_VENV").map_or_else(|| target().join("venv"), PathBuf::from);
+        let path = venv.join("bin").join(program);
+        assert!(path.exists(), "{} is missing: run `cargo xtask setup`", path.display());
+        path.display().to_string()
+    }
+
+    /// A file under `workloads/`.
+    pub fn workload(path: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads").join(path);
+        assert!(path.exists(), "{} is missing", path.display());
+        path.display().to_string()
+    }
+
+    /// A C program under `workloads/c/`, compiled.
+    pub fn c(name: &str) -> String {
+        let source = Self::workload(&format!("c/{name}.c"));
+        built(&source, name, |out| {
+            let mut cc = Command::new("cc");
+            cc.args(["-O1", "-g", "-pthread", "-o"]).arg(out).arg(&source);
+            cc
+        })
+    }
+
+    /// A Go program under `workloads/go/`, compiled.
+    pub fn go(name: &str) -> String {
+        let source = Self::workload(&format!("go/{name}.go"));
+        built(&source, &format!("go-{name}"), |out| {
+            let go = ["/usr/local/go/bin/go", "/usr/lib/go/bin/go"];
+            let found = go.iter().find(|path| Path::new(path).exists());
+            let mut go = Command::new(found.unwrap_or(&"go"));
+            go.args(["build", "-o"]).arg(out).arg(&source).env("GO111MODULE", "off");
+            go
+        })
+    }
+}
+
+fn skip(name: &str, reason: &str) {
+    // Not println!, which the test runner would keep for itself.
+    let _ = writeln!(std::io::stdout().lock(), "CLEW-SKIP {name}: {reason}");
+}
+
+/// The workspace's target folder.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        PathBuf::from,
+    )
+}
+
+/// Builds `source` unless the program is newer.
+fn built(source: &str, name: &str, compile: impl Fn(&Path) -> Command) -> String {
+    let dir = target().join("workloads");
+    std::fs::create_dir_all(&dir).expect("create the folder of workloads");
+    let out = dir.join(name);
+    let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    if time(&out).is_none() || time(&out) < time(Path::new(source)) {
+        let part = dir.join(format!("{name}.part"));
+        let output = compile(&part).output().expect("start the compiler");
+        assert!(
+            output.status.success(),
+            "failed to compile {source}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        std::fs::rename(&part, &out).expect("move the program to its place");
+    }
+    let out = out.canonicalize().expect("the program exists");
+    out.display().to_string()
+}

@@ -1,0 +1,157 @@
+//! What `clew-drive` does inside `clew run`: start services, wait for them, load them, stop them.
+use serde::{Deserialize, Serialize};
+
+use crate::http;
+use crate::lab::Lab;
+
+/// A plan, handed to `clew-drive` as a JSON file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// Started in this order, each when the one before listens; stopped in reverse order.
+    pub services: Vec<Service>,
+    /// What is done then, one after the other.
+    pub loads: Vec<Load>,
+}
+
+/// A program that listens on a port.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Service {
+    /// Its command line.
+    pub argv: Vec<String>,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// Further variables.
+    pub env: Vec<(String, String)>,
+}
+
+/// Something to do to the services.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Load {
+    /// Requests `GET target?id=N` for N in `1..=requests`, from as many threads as `concurrency`, each with a connection
+    /// of its own that is kept alive, or one for each request.
+    Http {
+        /// Port on 127.0.0.1.
+        port: u16,
+        /// The path.
+        path: String,
+        /// How many.
+        requests: u64,
+        /// From how many threads.
+        concurrency: u64,
+        /// One connection a thread.
+        keep_alive: bool,
+    },
+    /// A program that must succeed.
+    Command {
+        /// Its command line.
+        argv: Vec<String>,
+    },
+}
+
+impl Plan {
+    /// Adds a service.
+    #[must_use]
+    pub fn service(mut self, port: u16, argv: &[&str]) -> Self {
+        let argv = argv.iter().map(|&word| word.to_owned()).collect();
+        self.services.push(Service {
+            argv,
+            port,
+            env: Vec::new(),
+        });
+        self
+    }
+
+    /// Gives the service added last a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        if let Some(service) = self.services.last_mut() {
+            service.env.push((name.to_owned(), value.to_owned()));
+        }
+        self
+    }
+
+    /// Adds requests over kept connections.
+    #[must_use]
+    pub fn load(mut self, port: u16, path: &str, requests: u64, concurrency: u64) -> Self {
+        let path = path.to_owned();
+        self.loads.push(Load::Http {
+            port,
+            path,
+            requests,
+            concurrency,
+            keep_alive: true,
+        });
+        self
+    }
+
+    /// Adds a program.
+    #[must_use]
+    pub fn command(mut self, argv: &[&str]) -> Self {
+        let argv = argv.iter().map(|&word| word.to_owned()).collect();
+        self.loads.push(Load::Command { argv });
+        self
+    }
+
+    /// The command line that carries the plan out; `drive` is `env!("CARGO_BIN_EXE_clew-drive")`.
+    pub fn argv(&self, lab: &Lab, drive: &str) -> [String; 2] {
+        let json = serde_json::to_string(self).expect("a plan is JSON");
+        let file = lab.file("plan.json", &json);
+        [drive.to_owned(), file.display().to_string()]
+    }
+}
+
+impl Load {
+    /// Does it.
+    ///
+    /// # Errors
+    /// When a request is not answered with 200 or a program fails.
+    pub fn carry_out(&self) -> std::io::Result<()> {
+        match self {
+            Self::Http {
+                port,
+                path,
+                requests,
+                concurrency,
+                keep_alive,
+            } => std::thread::scope(|scope| {
+                let threads: Vec<_> = (1..=*concurrency)
+                    .map(|first| {
+                        let numbers = (first..=*requests).step_by(usize::try_from(*concurrency).unwrap_or(1));
+                        scope.spawn(move || load(*port, path, numbers, *keep_alive))
+                    })
+                    .collect();
+                threads
+                    .into_iter()
+                    .try_for_each(|thread| thread.join().expect("the load panicked"))
+            }),
+            Self::Command { argv } => {
+                let status = crate::process::command(argv).status()?;
+                if status.success() {
+                    return Ok(());
+                }
+                Err(std::io::Error::other(format!("{argv:?}: {status}")))
+            }
+        }
+    }
+}
+
+fn load(port: u16, path: &str, numbers: impl Iterator<Item = u64>, keep_alive: bool) -> std::io::Result<()> {
+    let mut kept = None;
+    for number in numbers {
+        let mut stream = match kept.take() {
+            Some(stream) => stream,
+            None => http::connect(port)?,
+        };
+        let headers = if keep_alive { "" } else { "Connection: close\r\n" };
+        let target = format!("{path}?id={number}");
+        let answer = http::ask(&mut stream, &target, headers)?;
+        if answer.code != 200 {
+            let body = String::from_utf8_lossy(&answer.body).into_owned();
+            return Err(std::io::Error::other(format!("{target}: {}: {body}", answer.code)));
+        }
+        if keep_alive {
+            kept = Some(stream);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! Shapes of HTTP/1.1 exchanges, played byte for byte by `workloads/python/shapes.py`.
+use clew_tests::{Clew, Kind, Lab, Outcome, until};
+use nix::sys::signal::Signal;
+
+/// What both ends' spans of a request must say: number, status, body sizes of request and response, error.type.
+type Row<'a> = (u64, &'a str, &'a str, &'a str, &'a str);
+
+fn play(test: &str, shape: &str) -> Option<Outcome> {
+    let lab = Lab::new(test)?;
+    let argv = [
+        "/usr/bin/python3".to_owned(),
+        Lab::workload("python/shapes.py"),
+        shape.to_owned(),
+    ];
+    Some(Clew::run(&lab).traced(&argv))
+}
+
+/// Both ends of each request, joined, and nothing else.
+fn check(shape: &str, rows: &[Row<'_>]) {
+    let Some(out) = play(shape, shape) else { return };
+    let path = format!("/{shape}");
+    for kind in [Kind::Client, Kind::Server] {
+        for (number, status, request, response, error) in rows {
+            let found = out
+                .spans
+                .filter(|span| span.kind == kind && span.path() == path && span.number() == Some(*number));
+            let [span] = found.as_slice() else {
+                out.fail(&format!("{} {kind:?} spans of request {number}", found.len()));
+            };
+            // A status of 4xx is an error to the client only.
+            let error = if kind == Kind::Server && error.starts_with('4') {
+                ""
+            } else {
+                error
+            };
+            out.check_span(
+                span,
+                &[
+                    ("http.response.status_code", status),
+                    ("http.request.body.size", request),
+                    ("http.response.body.size", response),
+                    ("error.type", error),
+                ],
+            );
+            if kind == Kind::Server {
+                let parent = out.spans.parent(span);
+                out.check(
+                    parent.is_some_and(|parent| parent.number() == Some(*number)),
+                    "the ends are not joined",
+                );
+            }
+        }
+    }
+    out.check_eq(out.spans.0.len(), 2 * rows.len(), "number of spans");
+}
+
+#[test]
+fn chunked() {
+    check("chunked", &[(1, "200", "11", "3", ""), (2, "200", "", "2", "")]);
+}
+
+#[test]
+fn head() {
+    check("head", &[(1, "200", "", "", ""), (2, "200", "", "2", "")]);
+}
+
+#[test]
+fn not_modified_and_no_content() {
+    check(
+        "notmodified",
+        &[(1, "304", "", "", ""), (2, "204", "", "", ""), (3, "200", "", "2", "")],
+    );
+}
+
+#[test]
+fn expect_continue_and_early_hints() {
+    check("expect", &[(1, "201", "4", "2", ""), (2, "200", "", "2", "")]);
+}
+
+#[test]
+fn pipelining() {
+    check(
+        "pipelining",
+        &[
+            (1, "200", "", "2", ""),
+            (2, "404", "", "2", "404"),
+            (3, "200", "", "2", ""),
+        ],
+    );
+}
+
+#[test]
+fn until_close() {
+    check("untilclose", &[(1, "200", "", "1000", "")]);
+}
+
+#[test]
+fn absolute_form() {
+    let Some(out) = play("absolute", "absolute") else {
+        return;
+    };
+    let client = out.only(Kind::Client, "/absolute");
+    out.check_span(client, &[("server.address", "proxied.test"), ("server.port", "8080")]);
+    let text = format!("{:?}", out.spans.0);
+    out.check(!text.contains("secret"), "credentials in a span");
+}
+
+#[test]
+fn answer_before_the_request_ended() {
+    check("early", &[(1, "413", "10", "2", "413"), (2, "200", "", "2", "")]);
+}
+
+#[test]
+fn very_long_head() {
+    let Some(out) = play("longhead", "longhead") else {
+        return;
+    };
+    // The head is longer than what is kept of one; what follows must still be right.
+    for kind in [Kind::Client, Kind::Server] {
+        let second = out.spans.filter(|span| span.kind == kind && span.number() == Some(2));
+        out.check_eq(second.len(), 1, "spans of the request after the long one");
+        out.check_eq(second[0].code(), "200".to_owned(), "its status");
+    }
+}
+
+#[test]
+fn aborted() {
+    for shape in ["clientaborts", "serveraborts", "noanswer"] {
+        let Some(out) = play(shape, shape) else { return };
+        let path = format!("/{shape}");
+        for kind in [Kind::Client, Kind::Server] {
+            let span = out.only(kind, &path);
+            out.check(
+                !span.text("error.type").is_empty(),
+                &format!("no reason on {}", span.brief()),
+            );
+            out.check_eq(span.status, 2, &format!("status of {}", span.brief()));
+            let outcome = span.text("clew.exchange.outcome");
+            out.check(
+                !outcome.is_empty() && outcome != "complete",
+                &format!("outcome {outcome} of {}", span.brief()),
+            );
+        }
+    }
+}
+
+#[test]
+fn in_flight_when_the_command_is_killed() {
+    let Some(lab) = Lab::new("in_flight_when_the_command_is_killed") else {
+        return;
+    };
+    let argv = [
+        "/usr/bin/python3".to_owned(),
+        Lab::workload("python/shapes.py"),
+        "inflight".to_owned(),
+    ];
+    let run = Clew::run(&lab).start(&argv);
+    until("the request is in flight", || {
+        run.proc.stdout().contains("hanging").then_some(())
+    });
+    run.proc.signal(Signal::SIGTERM);
+    let out = run.wait();
+    out.check_eq(out.code, 128 + 15, "the command's code");
+    let spans = out.spans.filter(|span| span.kind == Kind::Client);
+    out.check_eq(spans.len(), 2, "client spans");
+    let open = spans.iter().find(|span| span.number() == Some(2));
+    let open = open.unwrap_or_else(|| out.fail("the request in flight has no span"));
+    out.check(
+        !open.text("error.type").is_empty(),
+        "the request in flight has no reason",
+    );
+}
+
+#[test]
+fn upgrade() {
+    let Some(out) = play("upgrade", "upgrade") else { return };
+    for kind in [Kind::Client, Kind::Server] {
+        out.check_span(
+            out.only(kind, "/upgrade"),
+            &[("http.response.status_code", "101"), ("error.type", "")],
+        );
+    }
+    out.check_eq(out.spans.0.len(), 2, "number of spans");
+}
+
+#[test]
+fn connect_and_what_is_tunneled() {
+    let Some(out) = play("connect", "connect") else { return };
+    let connects = out.spans.filter(|span| span.text("http.request.method") == "CONNECT");
+    out.check_eq(connects.len(), 2, "spans of CONNECT");
+    for kind in [Kind::Client, Kind::Server] {
+        out.check_eq(
+            out.only(kind, "/connect").code(),
+            "200".to_owned(),
+            "the tunneled exchange",
+        );
+    }
+}
+
+#[test]
+fn garbage() {
+    let Some(out) = play("garbage", "garbage") else { return };
+    // Whatever it makes of this, it survives and invents no success.
+    out.check(out.spans.0.len() <= 4, "spans made of garbage");
+}

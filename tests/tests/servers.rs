@@ -1,0 +1,215 @@
+//! Real servers and clients.
+use clew_tests::{Clew, Kind, Lab, Outcome, Plan, free_port, nginx};
+
+const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
+
+fn carry_out(lab: &Lab, plan: &Plan) -> Outcome {
+    Clew::run(lab).traced(&plan.argv(lab, DRIVE))
+}
+
+/// A server alone, asked by curl: both spans, and what they say.
+fn check_server(test: &str, service: &str, flavor: &str, argv: impl Fn(&Lab, u16) -> Vec<String>) {
+    let Some(lab) = Lab::new(test) else { return };
+    let port = free_port();
+    let argv = argv(&lab, port);
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let url = format!("http://127.0.0.1:{port}/hello?id=1");
+    let plan = Plan::default().service(port, &argv).command(&[
+        "/usr/bin/curl",
+        "-sSf",
+        "-A",
+        "curl-test",
+        "-o",
+        "/dev/null",
+        &url,
+    ]);
+    let out = carry_out(&lab, &plan);
+    let (client, server) = (out.only(Kind::Client, "/hello"), out.only(Kind::Server, "/hello"));
+    let port = port.to_string();
+    out.check_span(
+        client,
+        &[
+            ("http.request.method", "GET"),
+            ("url.full", &url),
+            ("http.response.status_code", "200"),
+            ("server.address", "127.0.0.1"),
+            ("server.port", &port),
+            ("network.protocol.version", "1.1"),
+            ("error.type", ""),
+        ],
+    );
+    out.check_span(
+        server,
+        &[
+            ("http.request.method", "GET"),
+            ("url.path", "/hello"),
+            ("url.query", "id=1"),
+            ("url.scheme", "http"),
+            ("http.response.status_code", "200"),
+            ("user_agent.original", "curl-test"),
+            ("server.port", &port),
+            ("client.address", "127.0.0.1"),
+            ("error.type", ""),
+        ],
+    );
+    out.check_eq(client.service().as_str(), "curl", "service of the client");
+    out.check_eq(server.service().as_str(), service, "service of the server");
+    out.check(
+        server.resource("process.pid").parse::<u32>().is_ok(),
+        "process.pid of the server",
+    );
+    if !flavor.is_empty() {
+        let got = server.resource("process.runtime.name");
+        out.check_eq(got.as_str(), flavor, "process.runtime.name");
+    }
+    out.check_eq(server.parent.as_ref(), Some(&client.id), "the server span's parent");
+    out.check_eq(client.parent.as_ref(), None, "the client span's parent");
+    out.check(client.start <= server.start, "the client starts first");
+    out.check(
+        server.start <= server.end && client.start <= client.end,
+        "spans end after they start",
+    );
+    out.check_eq(out.spans.0.len(), 2, "number of spans");
+}
+
+#[test]
+fn nginx_static() {
+    check_server("nginx_static", "nginx", "", |lab, port| {
+        std::fs::write(lab.dir().join("hello"), "hello\n").expect("write a page");
+        nginx(lab, port, &format!("root {}; sendfile on;", lab.dir().display()), "")
+    });
+}
+
+#[test]
+fn python_http_server() {
+    check_server("python_http_server", "threaded", "", |_, port| {
+        vec![
+            "/usr/bin/python3".to_owned(),
+            Lab::workload("python/threaded.py"),
+            port.to_string(),
+        ]
+    });
+}
+
+#[test]
+fn flask_on_gunicorn() {
+    check_server("flask_on_gunicorn", "flask_app", "", |_, port| gunicorn(port));
+}
+
+#[test]
+fn node_http() {
+    check_server("node_http", "server", "", |_, port| {
+        vec!["node".to_owned(), Lab::workload("node/server.js"), port.to_string()]
+    });
+}
+
+#[test]
+fn go_net_http() {
+    check_server("go_net_http", "go-server", "", |_, port| {
+        vec![Lab::go("server"), port.to_string()]
+    });
+}
+
+#[test]
+fn service_name_of_the_target() {
+    let Some(lab) = Lab::new("service_name_of_the_target") else {
+        return;
+    };
+    let port = free_port();
+    let plan = Plan::default()
+        .service(
+            port,
+            &[
+                "/usr/bin/python3",
+                &Lab::workload("python/threaded.py"),
+                &port.to_string(),
+            ],
+        )
+        .env("OTEL_SERVICE_NAME", "shop")
+        .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+        .load(port, "/named", 1, 1);
+    let out = carry_out(&lab, &plan);
+    let server = out.only(Kind::Server, "/named");
+    out.check_eq(server.service().as_str(), "shop", "service.name");
+    out.check_eq(
+        server.resource("deployment.environment.name").as_str(),
+        "test",
+        "a resource attribute",
+    );
+}
+
+fn gunicorn(port: u16) -> Vec<String> {
+    let dir = Lab::workload("python/flask_app.py").replace("/flask_app.py", "");
+    let bind = format!("127.0.0.1:{port}");
+    let gunicorn = Lab::python("gunicorn");
+    [
+        gunicorn.as_str(),
+        "-k",
+        "gthread",
+        "-w",
+        "1",
+        "--threads",
+        "64",
+        "-b",
+        &bind,
+        "--chdir",
+        &dir,
+        "--keep-alive",
+        "30",
+        "--log-level",
+        "warning",
+        "flask_app:app",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// Load, then nginx as a reverse proxy, then a backend: one trace each, the right parents, under concurrency.
+fn check_proxy(test: &str, location: impl Fn(u16) -> (String, String)) {
+    let Some(lab) = Lab::new(test) else { return };
+    let (front, back) = (free_port(), free_port());
+    let (location, extra) = location(back);
+    let proxy = nginx(&lab, front, &format!("location / {{ {location} }}"), &extra);
+    let proxy: Vec<&str> = proxy.iter().map(String::as_str).collect();
+    let plan = Plan::default()
+        .service(
+            back,
+            &[
+                "/usr/bin/python3",
+                &Lab::workload("python/threaded.py"),
+                &back.to_string(),
+            ],
+        )
+        .env("DELAY", "1")
+        .service(front, &proxy)
+        .load(front, "/shop", 200, 16);
+    let out = carry_out(&lab, &plan);
+    out.check_chains(
+        200,
+        &[
+            "client clew-drive /shop",
+            "server nginx /shop",
+            "client nginx /shop",
+            "server threaded /shop",
+        ],
+    );
+    out.check_eq(out.spans.0.len(), 800, "number of spans");
+}
+
+#[test]
+fn nginx_proxy_with_kept_upstreams() {
+    check_proxy("nginx_proxy_with_kept_upstreams", |back| {
+        let location = "proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection '';".to_owned();
+        (
+            location,
+            format!("upstream back {{ server 127.0.0.1:{back}; keepalive 32; }}"),
+        )
+    });
+}
+
+#[test]
+fn nginx_proxy_with_an_upstream_each() {
+    check_proxy("nginx_proxy_with_an_upstream_each", |back| {
+        (format!("proxy_pass http://127.0.0.1:{back};"), String::new())
+    });
+}

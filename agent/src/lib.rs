@@ -1,6 +1,7 @@
 //! Clew: zero-code distributed tracing for Linux.
 //!
 //! Data flows one way: `capture` -> `stream` -> `protocol` -> `span` -> `trace` -> `export`. See ARCHITECTURE.md.
+pub mod attach;
 pub mod capture;
 pub mod discover;
 pub mod protocol;

@@ -1,0 +1,69 @@
+//! Builds the kernel programs for the BPF target and leaves the object where the agent includes it.
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, exit};
+
+fn main() {
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let root = manifest
+        .parent()
+        .expect("the agent lies in the workspace")
+        .to_path_buf();
+    for watched in ["ebpf/src", "ebpf/Cargo.toml", "ebpf/Cargo.lock", "common/src"] {
+        println!("cargo::rerun-if-changed={}", root.join(watched).display());
+    }
+    println!("cargo::rerun-if-env-changed=PATH");
+    need(library_source(), "the standard library's source is missing");
+    need(in_path("bpf-linker"), "bpf-linker is missing");
+
+    let target = out.join("ebpf");
+    let status = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))
+        .current_dir(root.join("ebpf"))
+        .args(["build", "--release", "--locked", "--target", "bpfel-unknown-none", "-Z", "build-std=core"])
+        .arg("--target-dir")
+        .arg(&target)
+        // The nightly switch is for this child alone; the workspace itself is stable Rust.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", ["-Clinker=bpf-linker", "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f"))
+        .env_remove("RUSTFLAGS")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .env_remove("RUSTC_WRAPPER")
+        .env_remove("CARGO_BUILD_TARGET")
+        .status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(_) => fail("the kernel programs did not compile"),
+        Err(error) => fail(&format!("cargo could not be started: {error}")),
+    }
+    let object = target.join("bpfel-unknown-none/release/clew-ebpf");
+    if let Err(error) = std::fs::copy(&object, out.join("clew-ebpf")) {
+        fail(&format!("failed to copy {}: {error}", object.display()));
+    }
+}
+
+fn library_source() -> bool {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let Ok(output) = Command::new(rustc).args(["--print", "sysroot"]).output() else {
+        return false;
+    };
+    let sysroot = String::from_utf8_lossy(&output.stdout);
+    Path::new(sysroot.trim())
+        .join("lib/rustlib/src/rust/library/core/Cargo.toml")
+        .exists()
+}
+
+fn in_path(program: &str) -> bool {
+    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+}
+
+fn need(there: bool, what: &str) {
+    if !there {
+        fail(&format!("{what}: run `cargo xtask setup`"));
+    }
+}
+
+fn fail(message: &str) -> ! {
+    println!("cargo::error={message}");
+    exit(1)
+}

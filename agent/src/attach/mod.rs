@@ -1,0 +1,359 @@
+//! Loads the kernel programs, attaches them, and tells them which processes to trace.
+//!
+//! Out: a [`Probes`] that holds everything attached; when it is dropped, or the agent dies, the kernel removes it all.
+//! Only this stage and `capture` name aya.
+mod btf;
+mod offsets;
+
+use std::path::Path;
+
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, TracePoint};
+use aya::{Ebpf, EbpfLoader};
+use clew_common::settings::{TARGET_CHILDREN, TARGET_TRACED, WATCH_ALL};
+use clew_common::{budget, counter};
+
+pub use btf::BtfError;
+
+use crate::capture::{ConnId, Pid};
+
+/// Where the kernel's own type information lies.
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Where tracefs is mounted, as the kernel documents it since Linux 4.1.
+const TRACEFS: &str = "/sys/kernel/tracing";
+
+/// How socket operations are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// Tracepoints at the socket, since Linux 6.3.
+    Socket,
+    /// Pairs of tracepoints at the system calls.
+    Syscall,
+}
+
+/// What is fixed when the programs are loaded.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// How to capture; none lets the kernel's abilities decide.
+    pub capture: Option<Capture>,
+    /// First part of a message's payload budget, bytes.
+    pub head_bytes: u32,
+    /// Second part, bytes.
+    pub body_bytes: u32,
+    /// Programs that begin in any process are reported, not only in targets.
+    pub watch_all: bool,
+    /// Size of the ring buffer in bytes; a power of two and at least a page.
+    pub ring_bytes: u32,
+}
+
+/// Why the programs could not be attached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The kernel's type information is not there.
+    #[error(
+        "failed to read {KERNEL_BTF}: this kernel was built without CONFIG_DEBUG_INFO_BTF; boot a kernel that has it"
+    )]
+    NoBtf(#[source] std::io::Error),
+    /// It could not be understood, or lacks a field.
+    #[error("failed to find the fields Clew reads in {KERNEL_BTF}")]
+    Fields(#[source] BtfError),
+    /// `--capture socket` on a kernel without the tracepoints.
+    #[error("this kernel has no tracepoint {0}, which `--capture socket` needs (Linux 6.3); use `--capture syscall`")]
+    NoTracepoint(&'static str),
+    /// The file system that names system call tracepoints is not mounted and could not be.
+    #[error("failed to mount tracefs, which names the system call tracepoints: run `mount -t tracefs none {TRACEFS}`")]
+    NoTracefs(#[source] std::io::Error),
+    /// The kernel refused the object or one of its maps.
+    #[error("failed to load the kernel programs; `clew doctor` says what this host lacks")]
+    Load(#[source] aya::EbpfError),
+    /// The kernel refused a program.
+    #[error("failed to attach {program}; `clew doctor` says what this host lacks")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: aya::programs::ProgramError,
+    },
+    /// A part of the object is missing or of another kind.
+    #[error("the kernel object has no {0}; rebuild Clew")]
+    Object(&'static str),
+    /// A map could not be used.
+    #[error("failed to use the map {map}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: aya::maps::MapError,
+    },
+}
+
+/// Everything attached to the kernel.
+pub struct Probes {
+    ebpf: Ebpf,
+    capture: Capture,
+    targets: HashMap<MapData, u32, u32>,
+    verdicts: HashMap<MapData, u64, u8>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+/// The system calls that carry bytes, by the program that sees them end.
+const CALLS: &[(&str, &[&str])] = &[
+    (
+        "call_exit",
+        &[
+            "read",
+            "write",
+            "readv",
+            "writev",
+            "sendfile64",
+            "sendto",
+            "recvfrom",
+            "sendmsg",
+            "recvmsg",
+            "preadv2",
+            "pwritev2",
+        ],
+    ),
+    ("splice_exit", &["splice"]),
+    ("batch_exit", &["sendmmsg", "recvmmsg"]),
+];
+/// The system calls by which an event loop waits for readiness. poll(2) and select(2) are not among them: blocking
+/// clients use those to wait for one socket.
+const WAITS: &[&str] = &["epoll_wait", "epoll_pwait", "epoll_pwait2"];
+const PROCESS_PROGRAMS: &[(&str, &str)] = &[
+    ("process_fork", "sched_process_fork"),
+    ("process_exec", "sched_process_exec"),
+    ("process_exit", "sched_process_exit"),
+];
+const SOCKET_PROGRAMS: &[(&str, &str)] = &[
+    ("socket_send", "sock_send_length"),
+    ("socket_recv", "sock_recv_length"),
+    ("socket_state", "inet_sock_set_state"),
+    ("socket_reset_received", "tcp_receive_reset"),
+    ("socket_reset_sent", "tcp_send_reset"),
+];
+const SYSCALL_PROGRAMS: &[(&str, &str)] = &[
+    ("call_state", "inet_sock_set_state"),
+    ("call_reset_received", "tcp_receive_reset"),
+    ("call_reset_sent", "tcp_send_reset"),
+];
+
+impl Probes {
+    /// Loads and attaches everything. Nothing is traced until [`target`](Self::target) names a process.
+    ///
+    /// # Errors
+    /// [`AttachError`] says what the host lacks.
+    pub fn attach(setup: &Setup) -> Result<Self, AttachError> {
+        let bytes = std::fs::read(Path::new(KERNEL_BTF)).map_err(AttachError::NoBtf)?;
+        let kernel = btf::Btf::parse(&bytes).map_err(AttachError::Fields)?;
+        let capture = choose(setup.capture, &kernel)?;
+        let offsets = offsets::resolve(&kernel).map_err(AttachError::Fields)?;
+        mount_tracefs().map_err(AttachError::NoTracefs)?;
+        let mut ebpf = load(setup, capture, &offsets)?;
+        let btf =
+            aya::Btf::from_sys_fs().map_err(|error| AttachError::NoBtf(std::io::Error::other(error.to_string())))?;
+
+        for (program, tracepoint) in PROCESS_PROGRAMS {
+            attach_btf(&mut ebpf, program, tracepoint, &btf)?;
+        }
+        attach_calls(&mut ebpf, "readiness", "enter", WAITS, Missing::Skipped)?;
+        match capture {
+            Capture::Socket => {
+                for (program, tracepoint) in SOCKET_PROGRAMS {
+                    attach_btf(&mut ebpf, program, tracepoint, &btf)?;
+                }
+            }
+            Capture::Syscall => {
+                for (program, tracepoint) in SYSCALL_PROGRAMS {
+                    attach_btf(&mut ebpf, program, tracepoint, &btf)?;
+                }
+                for (program, calls) in CALLS {
+                    attach_calls(&mut ebpf, program, "exit", calls, Missing::Fatal)?;
+                }
+                let all: Vec<&str> = CALLS.iter().flat_map(|(_, calls)| *calls).copied().collect();
+                attach_calls(&mut ebpf, "call_enter", "enter", &all, Missing::Fatal)?;
+            }
+        }
+        let targets = HashMap::try_from(take(&mut ebpf, "TARGETS")?).map_err(map_error("TARGETS"))?;
+        let verdicts = HashMap::try_from(take(&mut ebpf, "VERDICTS")?).map_err(map_error("VERDICTS"))?;
+        let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(map_error("COUNTERS"))?;
+        Ok(Self {
+            ebpf,
+            capture,
+            targets,
+            verdicts,
+            counters,
+        })
+    }
+
+    /// How operations are seen.
+    pub const fn capture(&self) -> Capture {
+        self.capture
+    }
+
+    /// The ring buffer of events. It can be taken once.
+    ///
+    /// # Errors
+    /// [`AttachError::Object`] if it was taken before.
+    pub fn events(&mut self) -> Result<RingBuf<MapData>, AttachError> {
+        RingBuf::try_from(take(&mut self.ebpf, "EVENTS")?).map_err(map_error("EVENTS"))
+    }
+
+    /// Traces a process from now on, and the children it creates from now on.
+    ///
+    /// # Errors
+    /// [`AttachError::Map`] if there are too many targets.
+    pub fn target(&mut self, pid: Pid) -> Result<(), AttachError> {
+        self.targets
+            .insert(pid.0, TARGET_TRACED | TARGET_CHILDREN, 0)
+            .map_err(map_error("TARGETS"))
+    }
+
+    /// Stops tracing a process. One that is not traced is left alone.
+    pub fn release(&mut self, pid: Pid) {
+        // The process may have ended, and the kernel removed it, in between.
+        let _absent = self.targets.remove(&pid.0);
+    }
+
+    /// Lowers what is copied of a connection.
+    pub fn verdict(&mut self, conn: ConnId, verdict: Verdict) {
+        // A verdict that does not arrive only costs bytes.
+        let _full = self.verdicts.insert(conn.0, verdict.code(), 0);
+    }
+
+    /// Forgets the verdict on a connection that is over.
+    pub fn forget(&mut self, conn: ConnId) {
+        let _absent = self.verdicts.remove(&conn.0);
+    }
+
+    /// The kernel side's counters by name, summed over CPUs.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        counter::ALL
+            .iter()
+            .map(|(index, name, _)| {
+                let total = self.counters.get(index, 0).map_or(0, |slots| slots.iter().sum());
+                (*name, total)
+            })
+            .collect()
+    }
+}
+
+/// What the agent has understood of a connection, as far as it bears on what is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing Clew decodes.
+    Drop,
+    /// Heads only.
+    Heads,
+    /// Each operation has a budget of its own.
+    Every,
+}
+
+impl Verdict {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Drop => budget::VERDICT_DROP,
+            Self::Heads => budget::VERDICT_HEADS,
+            Self::Every => budget::VERDICT_EVERY,
+        }
+    }
+}
+
+/// What the kernel can do, or what was asked for if it can.
+fn choose(wanted: Option<Capture>, kernel: &btf::Btf) -> Result<Capture, AttachError> {
+    let missing = ["sock_send_length", "sock_recv_length"]
+        .into_iter()
+        .find(|name| !kernel.has_tracepoint(name));
+    match (wanted, missing) {
+        (Some(Capture::Socket), Some(name)) => Err(AttachError::NoTracepoint(name)),
+        (Some(Capture::Syscall), _) | (None, Some(_)) => Ok(Capture::Syscall),
+        (Some(Capture::Socket) | None, None) => Ok(Capture::Socket),
+    }
+}
+
+/// Mounts tracefs where it is usual, unless it is there or under debugfs. Fresh machines often lack it.
+fn mount_tracefs() -> std::io::Result<()> {
+    let there = |folder: &str| Path::new(folder).join("events/syscalls").exists();
+    if there(TRACEFS) || there("/sys/kernel/debug/tracing") {
+        return Ok(());
+    }
+    nix::mount::mount(
+        Some("none"),
+        TRACEFS,
+        Some("tracefs"),
+        nix::mount::MsFlags::empty(),
+        None::<&str>,
+    )?;
+    Ok(())
+}
+
+fn load(setup: &Setup, capture: Capture, offsets: &[(&'static str, u32)]) -> Result<Ebpf, AttachError> {
+    /// Connections and calls in flight that `--capture syscall` remembers.
+    const REMEMBERED: u32 = 32_768;
+    let watch = if setup.watch_all { WATCH_ALL } else { 0 };
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("HEAD_BYTES", &setup.head_bytes, true)
+        .override_global("BODY_BYTES", &setup.body_bytes, true)
+        .override_global("WATCH", &watch, true)
+        .map_max_entries("EVENTS", setup.ring_bytes);
+    for (global, offset) in offsets {
+        loader.override_global(global, offset, false);
+    }
+    if capture == Capture::Syscall {
+        for map in ["CONNECTIONS_BY_INODE", "INODE_OF_SOCK", "CALLS"] {
+            loader.map_max_entries(map, REMEMBERED);
+        }
+    }
+    loader
+        .load(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/clew-ebpf")))
+        .map_err(AttachError::Load)
+}
+
+fn attach_btf(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str, btf: &aya::Btf) -> Result<(), AttachError> {
+    let failed = |source| AttachError::Program { program: name, source };
+    let program = ebpf.program_mut(name).ok_or(AttachError::Object(name))?;
+    let program: &mut BtfTracePoint = program.try_into().map_err(failed)?;
+    program.load(tracepoint, btf).map_err(failed)?;
+    program.attach().map_err(failed)?;
+    Ok(())
+}
+
+/// What to do when a kernel does not have a system call's tracepoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Skipped,
+    Fatal,
+}
+
+fn attach_calls(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    side: &str,
+    calls: &[&str],
+    missing: Missing,
+) -> Result<(), AttachError> {
+    let failed = |source| AttachError::Program { program: name, source };
+    let program = ebpf.program_mut(name).ok_or(AttachError::Object(name))?;
+    let program: &mut TracePoint = program.try_into().map_err(failed)?;
+    program.load().map_err(failed)?;
+    for call in calls {
+        match program.attach("syscalls", &format!("sys_{side}_{call}")) {
+            Ok(_) => {}
+            Err(source) if missing == Missing::Fatal => return Err(failed(source)),
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, AttachError> {
+    ebpf.take_map(name).ok_or(AttachError::Object(name))
+}
+
+fn map_error(map: &'static str) -> impl Fn(aya::maps::MapError) -> AttachError {
+    move |source| AttachError::Map { map, source }
+}

@@ -1,0 +1,270 @@
+//! From the bytes of a record to an [`Event`].
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use bytes::Bytes;
+use clew_common::event as abi;
+use zerocopy::FromBytes;
+
+use super::{Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, Moment, Pid};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// Why a record is not an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// It is shorter than its kind.
+    #[error("record of {0} bytes is cut short")]
+    Short(usize),
+    /// Its kind is not known.
+    #[error("record of unknown kind {0}")]
+    Kind(u16),
+    /// A field has a value it cannot have.
+    #[error("record with an impossible {0}")]
+    Field(&'static str),
+}
+
+/// Decodes one record of the ring buffer.
+///
+/// # Errors
+/// [`Malformed`] says what is wrong with the record.
+pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
+    let (header, _) = take::<abi::Header>(record)?;
+    let moment = moment(&header);
+    match header.kind {
+        abi::KIND_CONNECTION => connection(take::<abi::Connection>(record)?.0, moment).map(Event::Connection),
+        abi::KIND_DATA => {
+            let (data, payload) = take::<abi::Data>(record)?;
+            self::data(&data, payload, moment).map(Event::Data)
+        }
+        abi::KIND_STATE => {
+            let (state, _) = take::<abi::State>(record)?;
+            Ok(Event::State {
+                conn: ConnId(state.conn),
+                moment,
+                state: conn_state(state.state)?,
+                error: i32::try_from(state.error).map_err(|_| Malformed::Field("error"))?,
+            })
+        }
+        abi::KIND_FORK => {
+            let (fork, _) = take::<abi::Fork>(record)?;
+            Ok(Event::Fork {
+                moment,
+                child: Pid(fork.child_tgid),
+            })
+        }
+        abi::KIND_EXEC => {
+            let (life, _) = take::<abi::Life>(record)?;
+            Ok(Event::Exec {
+                moment,
+                target: life.flags & abi::LIFE_TARGET != 0,
+            })
+        }
+        abi::KIND_EXIT => {
+            let (life, _) = take::<abi::Life>(record)?;
+            Ok(Event::Exit {
+                moment,
+                status: life.code,
+                process: life.flags & abi::LIFE_PROCESS != 0,
+            })
+        }
+        kind => Err(Malformed::Kind(kind)),
+    }
+}
+
+fn take<T: FromBytes>(record: &[u8]) -> Result<(T, &[u8]), Malformed> {
+    T::read_from_prefix(record).map_err(|_| Malformed::Short(record.len()))
+}
+
+fn moment(header: &abi::Header) -> Moment {
+    let context = match header.context_kind {
+        abi::CONTEXT_THREAD => Context::Thread,
+        abi::CONTEXT_GOROUTINE => Context::Goroutine(header.context),
+        abi::CONTEXT_PYTHON => Context::Python(header.context),
+        abi::CONTEXT_TOKIO => Context::Tokio(header.context),
+        abi::CONTEXT_NODE => Context::Node(header.context),
+        abi::CONTEXT_JAVA => Context::Java(header.context),
+        _ => Context::Unknown,
+    };
+    Moment {
+        time_ns: header.time_ns,
+        cpu_ns: header.cpu_ns,
+        runqueue_ns: header.runqueue_ns,
+        actor: Actor {
+            pid: Pid(header.tgid),
+            tid: header.tid,
+            context,
+            turn: header.turn,
+        },
+    }
+}
+
+fn connection(record: abi::Connection, moment: Moment) -> Result<Connection, Malformed> {
+    let endpoints = match record.family {
+        AF_UNIX => Endpoints::Unix {
+            address: record.address,
+            peer: record.peer,
+        },
+        AF_INET | AF_INET6 => Endpoints::Tcp {
+            local: SocketAddr::new(address(record.family, record.local), record.local_port),
+            remote: SocketAddr::new(address(record.family, record.remote), record.remote_port),
+        },
+        _ => return Err(Malformed::Field("address family")),
+    };
+    let sequenced = record.flags & abi::CONN_SEQUENCED != 0;
+    Ok(Connection {
+        conn: ConnId(record.conn),
+        moment,
+        endpoints,
+        netns: record.netns,
+        inode: record.inode,
+        isn: sequenced.then_some((record.local_isn, record.remote_isn)),
+        opened_here: record.flags & abi::CONN_OPENED_HERE != 0,
+        midway: record.flags & abi::CONN_MIDWAY != 0,
+    })
+}
+
+fn address(family: u16, bytes: [u8; 16]) -> IpAddr {
+    if family == AF_INET {
+        let [a, b, c, d, ..] = bytes;
+        return IpAddr::V4(Ipv4Addr::new(a, b, c, d));
+    }
+    IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
+}
+
+fn data(record: &abi::Data, payload: &[u8], moment: Moment) -> Result<Data, Malformed> {
+    let captured = record.captured as usize;
+    if record.captured > record.length || captured > abi::CHUNK_BYTES {
+        return Err(Malformed::Field("captured length"));
+    }
+    let payload = payload.get(..captured).ok_or(Malformed::Short(payload.len()))?;
+    if record.offset.checked_add(u64::from(record.length)).is_none() {
+        return Err(Malformed::Field("offset"));
+    }
+    Ok(Data {
+        conn: ConnId(record.conn),
+        moment,
+        direction: match record.direction {
+            abi::EGRESS => Direction::Egress,
+            abi::INGRESS => Direction::Ingress,
+            _ => return Err(Malformed::Field("direction")),
+        },
+        offset: record.offset,
+        length: u64::from(record.length),
+        payload: Bytes::copy_from_slice(payload),
+        end: record.flags & abi::DATA_END != 0,
+        error: i32::try_from(record.error).map_err(|_| Malformed::Field("error"))?,
+    })
+}
+
+fn conn_state(state: u32) -> Result<ConnState, Malformed> {
+    match state {
+        abi::STATE_CONNECTING => Ok(ConnState::Connecting),
+        abi::STATE_ESTABLISHED => Ok(ConnState::Established),
+        abi::STATE_CLOSED => Ok(ConnState::Closed),
+        abi::STATE_RESET_RECEIVED => Ok(ConnState::ResetReceived),
+        abi::STATE_RESET_SENT => Ok(ConnState::ResetSent),
+        _ => Err(Malformed::Field("connection state")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    fn data_record(change: impl FnOnce(&mut abi::Data), payload: &[u8]) -> Vec<u8> {
+        let header = abi::Header {
+            time_ns: 7,
+            tgid: 1,
+            tid: 2,
+            kind: abi::KIND_DATA,
+            ..abi::Header::default()
+        };
+        let length = payload.len() as u32;
+        let mut data = abi::Data {
+            header,
+            conn: 9,
+            offset: 100,
+            length,
+            captured: length,
+            ..abi::Data::default()
+        };
+        change(&mut data);
+        [data.as_bytes(), payload].concat()
+    }
+
+    #[test]
+    fn data_with_payload() {
+        let Ok(Event::Data(data)) = decode(&data_record(|data| data.length = 10, b"abc")) else {
+            panic!("no data")
+        };
+        assert_eq!((data.conn, data.offset, data.length), (ConnId(9), 100, 10));
+        assert_eq!(
+            (data.payload.as_ref(), data.direction),
+            (b"abc".as_ref(), Direction::Egress)
+        );
+        assert_eq!(
+            (data.moment.time_ns, data.moment.actor.pid, data.moment.actor.tid),
+            (7, Pid(1), 2)
+        );
+    }
+
+    #[test]
+    fn impossible_records_are_refused() {
+        let cases: &[(&str, Vec<u8>)] = &[
+            ("record of 0 bytes is cut short", Vec::new()),
+            (
+                "record of 2 bytes is cut short",
+                data_record(|data| (data.captured, data.length) = (3, 3), b"ab"),
+            ),
+            (
+                "record with an impossible captured length",
+                data_record(|data| data.captured = 4, b"abc"),
+            ),
+            (
+                "record with an impossible direction",
+                data_record(|data| data.direction = 2, b"abc"),
+            ),
+            (
+                "record with an impossible offset",
+                data_record(|data| data.offset = u64::MAX, b"abc"),
+            ),
+            (
+                "record of unknown kind 99",
+                data_record(|data| data.header.kind = 99, b""),
+            ),
+        ];
+        for (reason, record) in cases {
+            assert_eq!(&decode(record).unwrap_err().to_string(), reason);
+        }
+    }
+
+    #[test]
+    fn no_length_of_a_record_panics() {
+        let whole = data_record(|_| {}, b"abcdef");
+        for length in 0..whole.len() {
+            assert!(decode(&whole[..length]).is_err());
+        }
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4() {
+        let mut record = abi::Connection {
+            family: AF_INET6,
+            local_port: 80,
+            ..abi::Connection::default()
+        };
+        record.header.kind = abi::KIND_CONNECTION;
+        record.local = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
+        let Ok(Event::Connection(connection)) = decode(record.as_bytes()) else {
+            panic!("no connection")
+        };
+        let Endpoints::Tcp { local, .. } = connection.endpoints else {
+            panic!("no TCP")
+        };
+        assert_eq!(local.to_string(), "127.0.0.1:80");
+    }
+}

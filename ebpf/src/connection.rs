@@ -1,0 +1,359 @@
+//! What is read off a socket: its kind, its place in the stream, its addresses, and what Clew remembers of it.
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_socket_cookie, bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_skc_to_unix_sock,
+};
+use clew_common::counter;
+use clew_common::event::{CONN_OPENED_HERE, CONN_SEQUENCED, Connection, EGRESS, KIND_CONNECTION};
+
+use crate::kernel::{Direct, Probe, Reader};
+use crate::maps::{CONNECTIONS, CONNECTIONS_BY_INODE, Conn, INODE_OF_SOCK};
+use crate::{context, ring, settings as offset};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const AF_VSOCK: u16 = 40;
+const AF_SMC: u16 = 43;
+const SOCK_STREAM: u16 = 1;
+const IPPROTO_TCP: u16 = 6;
+const IPPROTO_SCTP: u16 = 132;
+const IPPROTO_MPTCP: u16 = 262;
+const RCV_SHUTDOWN: u8 = 1;
+
+/// A stream socket Clew follows.
+#[derive(Clone, Copy)]
+pub struct Socket {
+    /// `struct sock`.
+    pub sk: *const c_void,
+    /// The same as `struct tcp_sock`; null for a Unix socket.
+    pub tcp: *const c_void,
+    /// The same as `struct unix_sock`; null for TCP.
+    unix: *const c_void,
+    /// 1 for a Unix socket. A flag of its own: the verifier does not conclude it from the pointers.
+    local: u64,
+}
+
+/// How programs of one capture mode reach a socket's fields and what is remembered of it.
+pub trait Mode: Reader {
+    /// `sk` seen as what its family says. Both pointers are null if it is not that.
+    fn narrow(sk: *const c_void, family: u16) -> Socket;
+    /// The names of the socket: what identifies the connection, and its inode number.
+    fn names(sk: *const c_void) -> (u64, u64);
+    /// What is remembered of the connection; made if it is new.
+    fn remember(sk: *const c_void) -> *mut Conn;
+}
+
+/// `sock_send_length` and `sock_recv_length`: the verifier knows the socket.
+impl Mode for Direct {
+    #[inline(always)]
+    fn narrow(sk: *const c_void, family: u16) -> Socket {
+        let null = core::ptr::null();
+        if family == AF_UNIX {
+            // SAFETY: the helper checks the socket's kind.
+            let unix = unsafe { bpf_skc_to_unix_sock(sk.cast_mut()) } as *const c_void;
+            Socket {
+                sk,
+                tcp: null,
+                unix,
+                local: 1,
+            }
+        } else {
+            // SAFETY: the helper checks the socket's kind.
+            let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut()) } as *const c_void;
+            Socket {
+                sk,
+                tcp,
+                unix: null,
+                local: 0,
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn names(sk: *const c_void) -> (u64, u64) {
+        // SAFETY: the verifier knows the pointer as a socket.
+        let cookie = unsafe { bpf_get_socket_cookie(sk.cast_mut()) };
+        // SAFETY: each pointer is of the type the field before it has.
+        let inode = unsafe {
+            let socket: *const c_void =
+                core::ptr::read_volatile(sk.cast::<u8>().add(offset::sk_socket() as usize).cast());
+            let file: *const c_void = Probe::pointer(socket, offset::socket_file());
+            let inode: *const c_void = Probe::pointer(file, offset::file_inode());
+            Probe::read::<u64>(inode, offset::inode_ino())
+        };
+        (cookie, inode)
+    }
+
+    #[inline(always)]
+    fn remember(sk: *const c_void) -> *mut Conn {
+        const CREATE: u64 = 1;
+        let map = (&raw const CONNECTIONS).cast_mut().cast();
+        // SAFETY: the map is socket storage and the verifier knows the pointer as a socket.
+        unsafe { bpf_sk_storage_get(map, sk.cast_mut(), core::ptr::null_mut(), CREATE) }.cast()
+    }
+}
+
+impl Probe {
+    /// Reads a pointer.
+    ///
+    /// # Safety
+    /// As [`Reader::read`].
+    #[inline(always)]
+    pub unsafe fn pointer(base: *const c_void, offset: u32) -> *const c_void {
+        // SAFETY: the caller vouches for `base`.
+        unsafe { Self::read::<u64>(base, offset) as *const c_void }
+    }
+}
+
+/// System call tracepoints: a socket is a number.
+impl Mode for Probe {
+    #[inline(always)]
+    fn narrow(sk: *const c_void, family: u16) -> Socket {
+        let null = core::ptr::null();
+        if family == AF_UNIX {
+            Socket {
+                sk,
+                tcp: null,
+                unix: sk,
+                local: 1,
+            }
+        } else {
+            Socket {
+                sk,
+                tcp: sk,
+                unix: null,
+                local: 0,
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn names(sk: *const c_void) -> (u64, u64) {
+        // SAFETY: the helper checks every address.
+        let inode = unsafe {
+            let socket = Self::pointer(sk, offset::sk_socket());
+            let file = Self::pointer(socket, offset::socket_file());
+            let inode = Self::pointer(file, offset::file_inode());
+            Self::read::<u64>(inode, offset::inode_ino())
+        };
+        (inode, inode)
+    }
+
+    #[inline(always)]
+    fn remember(sk: *const c_void) -> *mut Conn {
+        let (inode, _) = Self::names(sk);
+        if let Some(conn) = CONNECTIONS_BY_INODE.get_ptr_mut(&inode) {
+            return conn;
+        }
+        let new = Conn {
+            sent: 0,
+            received: 0,
+            id: 0,
+            budget: 0,
+            announced: 0,
+            flags: 0,
+            last: 0,
+            verdict: 0,
+        };
+        let _full = CONNECTIONS_BY_INODE.insert(&inode, &new, 0);
+        let _full = INODE_OF_SOCK.insert(&(sk as u64), &inode, 0);
+        CONNECTIONS_BY_INODE
+            .get_ptr_mut(&inode)
+            .unwrap_or(core::ptr::null_mut())
+    }
+}
+
+/// The socket as a stream Clew follows; none, and counted, where it is something else.
+///
+/// # Safety
+/// `sk` is a `struct sock` pointer of the kind the mode reads, not null.
+#[inline(always)]
+pub unsafe fn stream<M: Mode>(sk: *const c_void) -> Option<Socket> {
+    // SAFETY: the caller vouches for `sk`.
+    let family: u16 = unsafe { M::read(sk, offset::sk_family()) };
+    // SAFETY: as above.
+    let kind: u16 = unsafe { M::read(sk, offset::sk_type()) };
+    // SAFETY: as above.
+    let protocol: u16 = unsafe { M::read(sk, offset::sk_protocol()) };
+    match family {
+        AF_INET | AF_INET6 if kind == SOCK_STREAM && protocol == IPPROTO_TCP => {
+            let socket = M::narrow(sk, family);
+            (!socket.tcp.is_null()).then_some(socket)
+        }
+        AF_UNIX if kind == SOCK_STREAM => {
+            let socket = M::narrow(sk, family);
+            (!socket.unix.is_null()).then_some(socket)
+        }
+        AF_UNIX => {
+            ring::count(counter::UNIX_MESSAGES, 1);
+            None
+        }
+        AF_INET | AF_INET6 if protocol == IPPROTO_MPTCP || protocol == IPPROTO_SCTP => {
+            ring::count(counter::FAMILY_UNSUPPORTED, 1);
+            None
+        }
+        AF_VSOCK | AF_SMC => {
+            ring::count(counter::FAMILY_UNSUPPORTED, 1);
+            None
+        }
+        _ => None,
+    }
+}
+
+impl Socket {
+    /// The other end will send nothing more (`sk_shutdown`).
+    ///
+    /// # Safety
+    /// The socket was made in mode `M`.
+    #[inline(always)]
+    pub unsafe fn at_end<M: Mode>(self) -> bool {
+        // SAFETY: the pointer is of the mode's kind.
+        unsafe { M::read::<u8>(self.sk, offset::sk_shutdown()) & RCV_SHUTDOWN != 0 }
+    }
+
+    /// Offset just past the last byte of a direction, after an operation that moved `moved` bytes.
+    ///
+    /// TCP counts itself: received = bytes_received - (rcv_nxt - copied_seq); sent = bytes_acked + (write_seq - snd_una),
+    /// less the SYN, which `bytes_acked` counts for the end that opened the connection (`tcp_snd_una_update`).
+    ///
+    /// # Safety
+    /// The socket was made in mode `M`; `conn` is what is remembered of it.
+    #[inline(always)]
+    pub unsafe fn advance<M: Mode>(self, conn: *mut Conn, direction: u8, moved: u64) -> u64 {
+        if self.local == 0 {
+            // SAFETY: the pointer is of the mode's kind.
+            return unsafe {
+                if direction == EGRESS {
+                    self.sent::<M>(conn)
+                } else {
+                    self.received::<M>()
+                }
+            };
+        }
+        // SAFETY: the map gave the pointer.
+        unsafe {
+            if direction == EGRESS {
+                (*conn).sent += moved;
+                (*conn).sent
+            } else {
+                (*conn).received += moved;
+                (*conn).received
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn received<M: Mode>(self) -> u64 {
+        // SAFETY: the caller vouches for the mode.
+        unsafe {
+            let total: u64 = M::read(self.tcp, offset::tcp_bytes_received());
+            let next: u32 = M::read(self.tcp, offset::tcp_rcv_nxt());
+            let copied: u32 = M::read(self.tcp, offset::tcp_copied_seq());
+            total.wrapping_sub(u64::from(next.wrapping_sub(copied)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sent<M: Mode>(self, conn: *mut Conn) -> u64 {
+        // SAFETY: the caller vouches for the mode.
+        unsafe {
+            let (mut acked, mut unacked) = self.outstanding::<M>();
+            // An acknowledgement may arrive between the loads and move both; the pair is taken again then.
+            let again: u64 = M::read(self.tcp, offset::tcp_bytes_acked());
+            if again != acked {
+                (acked, unacked) = self.outstanding::<M>();
+            }
+            let end = acked.wrapping_add(u64::from(unacked));
+            end.wrapping_sub(self.counts_syn::<M>(conn, end))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn outstanding<M: Mode>(self) -> (u64, u32) {
+        // SAFETY: the caller vouches for the mode.
+        unsafe {
+            let acked: u64 = M::read(self.tcp, offset::tcp_bytes_acked());
+            let first: u32 = M::read(self.tcp, offset::tcp_snd_una());
+            let written: u32 = M::read(self.tcp, offset::tcp_write_seq());
+            (acked, written.wrapping_sub(first))
+        }
+    }
+
+    /// 1 where `end` counts the SYN. A socket older than the agent was not seen opening; then the bytes given to the
+    /// network tell: they never count the SYN.
+    #[inline(always)]
+    unsafe fn counts_syn<M: Mode>(self, conn: *mut Conn, end: u64) -> u64 {
+        // SAFETY: the map gave the pointer; the caller vouches for the mode.
+        unsafe {
+            if (*conn).flags & u32::from(CONN_OPENED_HERE) != 0 {
+                return 1;
+            }
+            let sent: u64 = M::read(self.tcp, offset::tcp_bytes_sent());
+            let again: u64 = M::read(self.tcp, offset::tcp_bytes_retrans());
+            let written: u32 = M::read(self.tcp, offset::tcp_write_seq());
+            let next: u32 = M::read(self.tcp, offset::tcp_snd_nxt());
+            let plain = sent
+                .wrapping_sub(again)
+                .wrapping_add(u64::from(written.wrapping_sub(next)));
+            u64::from(end == plain.wrapping_add(1))
+        }
+    }
+
+    /// Writes the connection's first record.
+    ///
+    /// # Safety
+    /// The socket was made in mode `M`; `conn` is what is remembered of it.
+    #[inline(always)]
+    pub unsafe fn announce<M: Mode>(self, conn: *mut Conn) {
+        let (id, inode) = M::names(self.sk);
+        let mut event = Connection {
+            header: context::header(KIND_CONNECTION),
+            inode,
+            ..Connection::default()
+        };
+        event.conn = id;
+        // SAFETY: the map gave the pointer; the caller vouches for the mode.
+        unsafe {
+            (*conn).id = id;
+            event.flags = (*conn).flags as u16;
+            event.family = M::read(self.sk, offset::sk_family());
+            let net = M::read::<u64>(self.sk, offset::sk_net()) as *const c_void;
+            event.netns = u64::from(Probe::read::<u32>(net, offset::net_inum()));
+            if self.local != 0 {
+                event.address = self.sk as u64;
+                event.peer = M::read::<u64>(self.unix, offset::unix_peer());
+            } else {
+                event.flags |= CONN_SEQUENCED;
+                let written: u32 = M::read(self.tcp, offset::tcp_write_seq());
+                event.local_isn = written.wrapping_sub(self.sent::<M>(conn) as u32);
+                let copied: u32 = M::read(self.tcp, offset::tcp_copied_seq());
+                event.remote_isn = copied.wrapping_sub(self.received::<M>() as u32);
+                event.local_port = M::read(self.sk, offset::sk_num());
+                event.remote_port = u16::from_be(M::read(self.sk, offset::sk_dport()));
+                if event.family == AF_INET6 {
+                    event.local = addresses(
+                        M::read(self.sk, offset::sk_v6_rcv_saddr()),
+                        M::read(self.sk, offset::sk_v6_rcv_saddr() + 8),
+                    );
+                    event.remote = addresses(
+                        M::read(self.sk, offset::sk_v6_daddr()),
+                        M::read(self.sk, offset::sk_v6_daddr() + 8),
+                    );
+                } else {
+                    event.local = addresses(u64::from(M::read::<u32>(self.sk, offset::sk_rcv_saddr())), 0);
+                    event.remote = addresses(u64::from(M::read::<u32>(self.sk, offset::sk_daddr())), 0);
+                }
+            }
+            (*conn).announced = 1;
+        }
+        ring::send(&event);
+    }
+}
+
+/// Sixteen bytes of address from two words in memory order.
+#[inline(always)]
+fn addresses(first: u64, second: u64) -> [u8; 16] {
+    ((u128::from(second) << 64) | u128::from(first)).to_le_bytes()
+}

@@ -1,0 +1,31 @@
+//! The kernel side of Clew: sees operations on sockets of traced processes and writes them into the ring buffer.
+//!
+//! It names no protocol. A probe filters, gathers and hands over; what the verifier wants beyond that is in
+//! [`verifier`]. Field offsets of kernel structures are read-only globals that the agent fills in from the kernel's BTF.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod connection;
+mod context;
+mod kernel;
+mod lifecycle;
+mod maps;
+mod operation;
+mod process;
+mod ring;
+mod settings;
+mod socket;
+mod syscall;
+mod turn;
+mod verifier;
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier rejects an endless loop, so a reachable panic shows at load.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

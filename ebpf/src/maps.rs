@@ -1,0 +1,151 @@
+//! Every map: who writes it, who reads it, its key, its bound, and what happens when it is full.
+use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
+use clew_common::counter::SLOTS;
+use clew_common::event::{CHUNK_BYTES, Data};
+
+/// Events. Written by every probe, read by the agent. When full the event is lost and `capture.ring_full` counts it.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 * 1024 * 1024, 0);
+
+/// Traced processes: tgid to `TARGET_` bits. Written by the agent and, for children, by fork; removed at exit. When full
+/// a process is not traced and `capture.targets_full` counts it. A hash: process numbers are sparse.
+#[map]
+pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
+
+/// The agent's verdict on a connection, `VERDICT_` values by connection. Written by the agent, read when a connection
+/// turns round. An entry that falls out only restores the full budget.
+#[map]
+pub static VERDICTS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16384, 0);
+
+/// What is remembered of a connection, in the socket itself; freed with it. Written and read by the probes. If the socket
+/// has no room, `capture.conn_state_full` counts it and the operation is not seen.
+#[btf_map]
+pub static CONNECTIONS: SkStorage<Conn> = SkStorage::new();
+
+/// As [`CONNECTIONS`], by inode number, for `--capture syscall`, whose programs may not use socket storage. The agent
+/// sets the size. A connection that falls out is announced anew.
+#[map]
+pub static CONNECTIONS_BY_INODE: LruHashMap<u64, Conn> = LruHashMap::with_max_entries(1, 0);
+
+/// Socket address to inode number, for `--capture syscall`: the socket may have lost its file when it closes.
+#[map]
+pub static INODE_OF_SOCK: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1, 0);
+
+/// Calls that have begun, by thread, for `--capture syscall`. A call whose entry fell out is not seen and
+/// `capture.entry_unknown` counts it.
+#[map]
+pub static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(1, 0);
+
+/// How often a thread asked for readiness, by thread. An entry that falls out restarts at 1, which only loses links.
+#[map]
+pub static TURNS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(8192, 0);
+
+/// Where a thread is within a sendmmsg or recvmmsg, by thread. An entry that falls out restarts at the first message,
+/// whose size then does not fit.
+#[map]
+pub static BATCHES: LruHashMap<u32, Batch> = LruHashMap::with_max_entries(1024, 0);
+
+/// Counters of `clew_common::counter`. Written by the probes, read by the agent.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+/// The record being built. Too large for the stack.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// The operation being copied. Kept off the stack so that a loop's callback reaches it.
+#[map]
+pub static WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
+
+/// The batch being told, for `--capture syscall`; as [`WALK`].
+#[map]
+pub static BATCH_WALK: PerCpuArray<BatchWalk> = PerCpuArray::with_max_entries(1, 0);
+
+/// A record and its payload.
+#[repr(C)]
+pub struct Scratch {
+    pub head: Data,
+    pub payload: [u8; CHUNK_BYTES],
+}
+
+/// What is remembered of a connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Conn {
+    /// Bytes sent so far, where the transport does not count.
+    pub sent: u64,
+    /// Bytes received so far, likewise.
+    pub received: u64,
+    /// Cookie or inode number.
+    pub id: u64,
+    /// Bytes the current message may still have copied.
+    pub budget: u32,
+    /// The connection record was written.
+    pub announced: u32,
+    /// `CONN_` bits.
+    pub flags: u32,
+    /// Direction of the last operation, plus 1; 0 before the first.
+    pub last: u16,
+    /// The verdict in force.
+    pub verdict: u16,
+}
+
+/// A call that has begun.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Call {
+    pub number: u64,
+    pub arguments: [u64; 6],
+}
+
+/// Where a thread is within a batch.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Batch {
+    /// The vector of messages.
+    pub vector: u64,
+    /// The message the next operation belongs to.
+    pub index: u32,
+    /// The call.
+    pub number: u32,
+}
+
+/// The operation being copied.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Walk {
+    /// User address of the next `struct iovec`; 0 when the operation has one buffer.
+    pub vector: u64,
+    /// `struct iovec`s left, the current one not counted.
+    pub vectors: u64,
+    /// The rest of the current buffer.
+    pub base: u64,
+    pub room: u64,
+    /// Bytes of the operation not yet told.
+    pub left: u64,
+    /// Offset of the next byte.
+    pub offset: u64,
+    /// Bytes that may still be copied.
+    pub budget: u64,
+    /// A `NO_PAYLOAD_` reason once nothing more can be copied.
+    pub stopped: u64,
+}
+
+/// The batch being told.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct BatchWalk {
+    /// User address of the next message's header.
+    pub vector: u64,
+    /// Messages left.
+    pub left: u64,
+    /// Offset of the next byte.
+    pub offset: u64,
+    /// The connection.
+    pub conn: u64,
+    pub direction: u64,
+    /// A `NO_PAYLOAD_` reason for all of them.
+    pub reason: u64,
+}

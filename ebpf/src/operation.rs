@@ -1,0 +1,473 @@
+//! One operation on a socket: where its bytes lie in the process's memory, and telling the agent of them.
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use clew_common::event::{
+    CHUNK_BYTES, DATA_CONTINUED, DATA_END, Data, EGRESS, INGRESS, KIND_DATA, NO_PAYLOAD_BUDGET, NO_PAYLOAD_FD_MISMATCH,
+    NO_PAYLOAD_NONE, NO_PAYLOAD_SPLICE, NO_PAYLOAD_TRUNC, NO_PAYLOAD_USER_FAULT,
+};
+use clew_common::{budget, counter};
+
+use crate::connection::{Mode, Socket};
+use crate::kernel;
+use crate::maps::{BATCH_WALK, BatchWalk, CONNECTIONS_BY_INODE, Conn, SCRATCH, VERDICTS, WALK, Walk};
+use crate::verifier::opaque;
+use crate::{context, ring, settings};
+
+/// Numbers of the calls that carry bytes, x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`).
+pub mod call {
+    pub const READ: u64 = 0;
+    pub const WRITE: u64 = 1;
+    pub const READV: u64 = 19;
+    pub const WRITEV: u64 = 20;
+    pub const SENDFILE: u64 = 40;
+    pub const SENDTO: u64 = 44;
+    pub const RECVFROM: u64 = 45;
+    pub const SENDMSG: u64 = 46;
+    pub const RECVMSG: u64 = 47;
+    pub const IO_SUBMIT: u64 = 209;
+    pub const SPLICE: u64 = 275;
+    pub const VMSPLICE: u64 = 278;
+    pub const RECVMMSG: u64 = 299;
+    pub const SENDMMSG: u64 = 307;
+    pub const PREADV2: u64 = 327;
+    pub const PWRITEV2: u64 = 328;
+    pub const IO_URING_ENTER: u64 = 426;
+}
+
+pub const MSG_OOB: u32 = 0x1;
+pub const MSG_PEEK: u32 = 0x2;
+pub const MSG_TRUNC: u32 = 0x20;
+pub const MSG_ERRQUEUE: u32 = 0x2000;
+
+/// `struct user_msghdr`: `msg_iov` and `msg_iovlen` within it, and the size of `struct mmsghdr` around it.
+const MSG_IOV: u64 = 16;
+const MSG_IOVLEN: u64 = 24;
+pub const MMSGHDR_BYTES: u64 = 64;
+pub const MMSGHDR_LEN: u64 = 56;
+const IOVEC_BYTES: u64 = 16;
+/// Steps one operation may take: buffers plus chunks.
+const MAX_STEPS: u32 = 128;
+
+/// Where an operation's bytes lie.
+#[derive(Clone, Copy)]
+pub struct Memory {
+    /// User address of a `struct iovec` array; 0 for one buffer.
+    pub vector: u64,
+    /// Its length.
+    pub vectors: u64,
+    /// The one buffer.
+    pub base: u64,
+    /// Its size.
+    pub room: u64,
+    /// Why nothing may be read, a `NO_PAYLOAD_` reason.
+    pub reason: u8,
+}
+
+impl Memory {
+    /// Nothing may be read.
+    #[inline(always)]
+    pub const fn none(reason: u8) -> Self {
+        Self {
+            vector: 0,
+            vectors: 0,
+            base: 0,
+            room: 0,
+            reason,
+        }
+    }
+
+    #[inline(always)]
+    const fn buffer(base: u64, room: u64) -> Self {
+        Self {
+            vector: 0,
+            vectors: 0,
+            base,
+            room,
+            reason: NO_PAYLOAD_NONE,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn vector(vector: u64, vectors: u64) -> Self {
+        Self {
+            vector,
+            vectors,
+            base: 0,
+            room: 0,
+            reason: NO_PAYLOAD_NONE,
+        }
+    }
+
+    /// The vector of a `struct msghdr`.
+    #[inline(always)]
+    pub fn message(header: u64) -> Self {
+        match (
+            kernel::user::<u64>(header + MSG_IOV),
+            kernel::user::<u64>(header + MSG_IOVLEN),
+        ) {
+            (Some(vector), Some(vectors)) => Self::vector(vector, vectors),
+            _ => Self::none(NO_PAYLOAD_USER_FAULT),
+        }
+    }
+
+    /// The memory a call names, for every call but the batches. What is not in the table is not read.
+    #[inline(always)]
+    pub fn of_call(number: u64, arguments: &[u64; 6], direction: u8) -> Self {
+        let wrong_way = match number {
+            call::READ | call::READV | call::RECVFROM | call::RECVMSG | call::PREADV2 => direction != INGRESS,
+            call::WRITE | call::WRITEV | call::SENDTO | call::SENDMSG | call::PWRITEV2 => direction != EGRESS,
+            _ => false,
+        };
+        if wrong_way {
+            return Self::none(NO_PAYLOAD_FD_MISMATCH);
+        }
+        match number {
+            call::READ | call::WRITE | call::SENDTO | call::RECVFROM => Self::buffer(arguments[1], arguments[2]),
+            call::READV | call::WRITEV | call::PREADV2 | call::PWRITEV2 => Self::vector(arguments[1], arguments[2]),
+            call::SENDMSG | call::RECVMSG => Self::message(arguments[1]),
+            call::SENDFILE | call::SPLICE | call::VMSPLICE => Self::none(NO_PAYLOAD_SPLICE),
+            _ => Self::none(NO_PAYLOAD_FD_MISMATCH),
+        }
+    }
+}
+
+/// Sees to it that flags which keep bytes out of the stream do so. None: the operation moved nothing of the stream.
+#[inline(always)]
+pub fn in_stream(memory: Memory, direction: u8, flags: u32) -> Option<Memory> {
+    if direction == INGRESS {
+        if flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0 {
+            return None;
+        }
+        if flags & MSG_TRUNC != 0 {
+            return Some(Memory::none(NO_PAYLOAD_TRUNC));
+        }
+    }
+    Some(memory)
+}
+
+/// Tells the agent of an operation that returned `result`.
+///
+/// # Safety
+/// `socket` was made in mode `M`.
+#[inline(always)]
+pub unsafe fn tell<M: Mode>(socket: Socket, direction: u8, result: i64, memory: Memory) {
+    let error = if result < 0 { ending(-result) } else { 0 };
+    if result < 0 && error == 0 {
+        return;
+    }
+    // SAFETY: the socket is of the mode.
+    if result == 0 && (direction == EGRESS || unsafe { !socket.at_end::<M>() }) {
+        return;
+    }
+    let conn = M::remember(socket.sk);
+    if conn.is_null() {
+        ring::count(counter::CONN_STATE_FULL, 1);
+        return;
+    }
+    let moved = if result > 0 { result as u64 } else { 0 };
+    // SAFETY: the map gave `conn`, and the socket is of the mode.
+    unsafe {
+        // The name has to be there before an offset is asked for: it says whether the SYN counts.
+        if (*conn).announced == 0 {
+            socket.announce::<M>(conn);
+        }
+        let end = socket.advance::<M>(conn, direction, moved);
+        refill(conn, direction);
+        copy(conn, direction, end.wrapping_sub(moved), moved, error, memory);
+    }
+}
+
+/// The `errno`s that end a connection; 0 for every other.
+#[inline(always)]
+fn ending(errno: i64) -> u32 {
+    const EPIPE: i64 = 32;
+    const ECONNRESET: i64 = 104;
+    const ETIMEDOUT: i64 = 110;
+    const ECONNREFUSED: i64 = 111;
+    match errno {
+        EPIPE | ECONNRESET | ETIMEDOUT | ECONNREFUSED => errno as u32,
+        _ => 0,
+    }
+}
+
+/// A connection that turns round has begun a message, which has a budget of its own.
+#[inline(always)]
+unsafe fn refill(conn: *mut Conn, direction: u8) {
+    // SAFETY: the map gave the pointer.
+    unsafe {
+        let turned = (*conn).last != u16::from(direction) + 1;
+        if turned {
+            let id = (*conn).id;
+            if let Some(verdict) = VERDICTS.get_ptr(&id) {
+                (*conn).verdict = u16::from(*verdict);
+            }
+        }
+        if turned || (*conn).verdict == u16::from(budget::VERDICT_EVERY) {
+            (*conn).last = u16::from(direction) + 1;
+            (*conn).budget = budget::of((*conn).verdict as u8, settings::head_bytes(), settings::body_bytes());
+        }
+    }
+}
+
+/// Writes the operation's records: what the budget allows with payload, the rest as a length.
+#[inline(always)]
+unsafe fn copy(conn: *mut Conn, direction: u8, offset: u64, moved: u64, error: u32, memory: Memory) {
+    let (Some(scratch), Some(walk)) = (SCRATCH.get_ptr_mut(0), WALK.get_ptr_mut(0)) else {
+        return;
+    };
+    // SAFETY: the maps gave the pointers, and nothing interrupts a program on its CPU that uses them.
+    unsafe {
+        (*scratch).head = Data {
+            header: context::header(KIND_DATA),
+            conn: (*conn).id,
+            offset,
+            length: 0,
+            captured: 0,
+            error,
+            direction,
+            no_payload: NO_PAYLOAD_NONE,
+            flags: if moved == 0 && error == 0 { DATA_END } else { 0 },
+        };
+        if moved == 0 {
+            ring::write(scratch, size_of::<Data>() as u64);
+            return;
+        }
+        *walk = Walk {
+            vector: memory.vector,
+            vectors: memory.vectors,
+            base: memory.base,
+            room: memory.room,
+            left: moved,
+            offset,
+            budget: u64::from((*conn).budget),
+            stopped: u64::from(memory.reason),
+        };
+        count_reason(memory.reason);
+        if step() == 0 {
+            bpf_loop(MAX_STEPS, next_step as *mut c_void, core::ptr::null_mut(), 0);
+        }
+        let left = (*walk).left;
+        if left != 0 {
+            ring::count(counter::IOVEC_LIMIT, 1);
+            (*walk).stopped = u64::from(NO_PAYLOAD_BUDGET);
+            step();
+        }
+        (*conn).budget = (*walk).budget as u32;
+    }
+}
+
+/// Counts why an operation has no payload.
+#[inline(always)]
+fn count_reason(reason: u8) {
+    use clew_common::event as e;
+    let index = match reason {
+        e::NO_PAYLOAD_IO_URING => counter::NO_PAYLOAD_IO_URING,
+        e::NO_PAYLOAD_AIO => counter::NO_PAYLOAD_AIO,
+        e::NO_PAYLOAD_SPLICE => counter::NO_PAYLOAD_SPLICE,
+        e::NO_PAYLOAD_COMPAT => counter::NO_PAYLOAD_COMPAT,
+        e::NO_PAYLOAD_KERNEL_SOCKET => counter::NO_PAYLOAD_KERNEL_SOCKET,
+        e::NO_PAYLOAD_FD_MISMATCH => counter::NO_PAYLOAD_FD_MISMATCH,
+        e::NO_PAYLOAD_USER_FAULT => counter::USER_FAULT,
+        e::NO_PAYLOAD_MMSG => counter::MMSG_INDEX_UNKNOWN,
+        _ => return,
+    };
+    ring::count(index, 1);
+}
+
+/// [`step`] as the callback of a loop, which may not be a global function.
+#[inline(never)]
+extern "C" fn next_step(_index: u64, _context: *mut c_void) -> i64 {
+    // The verifier takes a global function's result for any number.
+    (opaque(step() as u64) & 1) as i64
+}
+
+/// One step of an operation: takes the next buffer, or writes one record. 1 when the operation is told whole.
+///
+/// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn step() -> i64 {
+    let (Some(scratch), Some(walk)) = (SCRATCH.get_ptr_mut(0), WALK.get_ptr_mut(0)) else {
+        return 1;
+    };
+    // SAFETY: the maps gave the pointers, and nothing interrupts a program on its CPU that uses them.
+    unsafe {
+        if (*walk).left == 0 {
+            return 1;
+        }
+        if (*walk).stopped == 0 && (*walk).budget == 0 {
+            (*walk).stopped = u64::from(NO_PAYLOAD_BUDGET);
+        }
+        if (*walk).stopped == 0 && (*walk).room == 0 {
+            return take_buffer(walk);
+        }
+        if (*walk).stopped != 0 {
+            let left = (*walk).left;
+            if (*walk).stopped == u64::from(NO_PAYLOAD_BUDGET) {
+                ring::count(counter::BUDGET_BYTES, left);
+            }
+            (*scratch).head.offset = (*walk).offset;
+            (*scratch).head.length = left as u32;
+            (*scratch).head.captured = 0;
+            (*scratch).head.no_payload = (*walk).stopped as u8;
+            ring::write(scratch, size_of::<Data>() as u64);
+            (*walk).left = 0;
+            return 1;
+        }
+        let mut size = (*walk).room;
+        if size > (*walk).left {
+            size = (*walk).left;
+        }
+        if size > (*walk).budget {
+            size = (*walk).budget;
+        }
+        if size > CHUNK_BYTES as u64 {
+            size = CHUNK_BYTES as u64;
+        }
+        let size = opaque(size);
+        if size > CHUNK_BYTES as u64 {
+            return 1;
+        }
+        let payload = (&raw mut (*scratch).payload).cast();
+        if bpf_probe_read_user(payload, size as u32, (*walk).base as *const c_void) != 0 {
+            ring::count(counter::USER_FAULT, 1);
+            (*walk).stopped = u64::from(NO_PAYLOAD_USER_FAULT);
+            return 0;
+        }
+        // The last record the budget allows carries the rest as a length, so that a large body costs its head.
+        let spent = size == (*walk).budget;
+        let length = if spent { (*walk).left } else { size };
+        if spent && length > size {
+            ring::count(counter::BUDGET_BYTES, length - size);
+        }
+        (*scratch).head.offset = (*walk).offset;
+        (*scratch).head.length = length as u32;
+        (*scratch).head.captured = size as u32;
+        (*scratch).head.no_payload = if length > size {
+            NO_PAYLOAD_BUDGET
+        } else {
+            NO_PAYLOAD_NONE
+        };
+        ring::count(counter::PAYLOAD_BYTES, size);
+        ring::write(scratch, size_of::<Data>() as u64 + size);
+        (*scratch).head.flags |= DATA_CONTINUED;
+        (*walk).budget -= size;
+        (*walk).base += size;
+        (*walk).room -= size;
+        (*walk).offset += length;
+        (*walk).left -= length;
+        i64::from((*walk).left == 0)
+    }
+}
+
+/// Takes the next buffer of the vector.
+#[inline(always)]
+unsafe fn take_buffer(walk: *mut Walk) -> i64 {
+    // SAFETY: the map gave the pointer.
+    unsafe {
+        if (*walk).vectors == 0 {
+            // The registers name less memory than the operation moved: they are not of this operation.
+            ring::count(counter::NO_PAYLOAD_FD_MISMATCH, 1);
+            (*walk).stopped = u64::from(NO_PAYLOAD_FD_MISMATCH);
+            return 0;
+        }
+        match (
+            kernel::user::<u64>((*walk).vector),
+            kernel::user::<u64>((*walk).vector + 8),
+        ) {
+            (Some(base), Some(room)) => {
+                (*walk).base = base;
+                (*walk).room = room;
+                (*walk).vector += IOVEC_BYTES;
+                (*walk).vectors -= 1;
+            }
+            _ => {
+                ring::count(counter::USER_FAULT, 1);
+                (*walk).stopped = u64::from(NO_PAYLOAD_USER_FAULT);
+            }
+        }
+    }
+    0
+}
+
+/// Messages of one batch that are looked at. A loop the verifier walks, so a small number.
+const MAX_BATCH: u64 = 8;
+
+/// Tells the agent of `messages` messages of a batch that is over: their headers lie at `vector`, each with its length.
+///
+/// # Safety
+/// `socket` was made in mode `M`.
+#[inline(always)]
+pub unsafe fn tell_batch<M: Mode>(socket: Socket, direction: u8, flags: u32, vector: u64, messages: u64) {
+    let Some(checked) = in_stream(Memory::none(NO_PAYLOAD_NONE), direction, flags) else {
+        return;
+    };
+    let mut total = 0_u64;
+    let mut index = 0;
+    while index < MAX_BATCH && index < messages {
+        let length = kernel::user::<u32>(vector + index * MMSGHDR_BYTES + MMSGHDR_LEN).unwrap_or(0);
+        total = total.wrapping_add(u64::from(length));
+        index += 1;
+    }
+    let conn = M::remember(socket.sk);
+    if conn.is_null() {
+        ring::count(counter::CONN_STATE_FULL, 1);
+        return;
+    }
+    // SAFETY: the map gave `conn` and the batch; the socket is of the mode.
+    unsafe {
+        if (*conn).announced == 0 {
+            socket.announce::<M>(conn);
+        }
+        let end = socket.advance::<M>(conn, direction, total);
+        refill(conn, direction);
+        if messages > MAX_BATCH {
+            // Where the part that was looked at lies in the stream is not known: the agent sees a gap.
+            ring::count(counter::MMSG_INDEX_UNKNOWN, 1);
+            return;
+        }
+        let Some(batch) = BATCH_WALK.get_ptr_mut(0) else { return };
+        *batch = BatchWalk {
+            vector,
+            left: messages,
+            offset: end.wrapping_sub(total),
+            conn: (*conn).id,
+            direction: u64::from(direction),
+            reason: u64::from(checked.reason),
+        };
+        bpf_loop(MAX_BATCH as u32, message as *mut c_void, core::ptr::null_mut(), 0);
+    }
+}
+
+/// One message of a batch. 1 after the last.
+#[inline(never)]
+extern "C" fn message(_index: u64, _context: *mut c_void) -> i64 {
+    let Some(batch) = BATCH_WALK.get_ptr_mut(0) else {
+        return 1;
+    };
+    // SAFETY: the map gave the pointers, and nothing interrupts a program on its CPU that uses them.
+    unsafe {
+        if (*batch).left == 0 {
+            return 1;
+        }
+        let Some(conn) = CONNECTIONS_BY_INODE.get_ptr_mut(&(*batch).conn) else {
+            return 1;
+        };
+        let header = (*batch).vector;
+        let length = u64::from(kernel::user::<u32>(header + MMSGHDR_LEN).unwrap_or(0));
+        let reason = (*batch).reason as u8;
+        let memory = if reason == NO_PAYLOAD_NONE {
+            Memory::message(header)
+        } else {
+            Memory::none(reason)
+        };
+        if length > 0 {
+            copy(conn, (*batch).direction as u8, (*batch).offset, length, 0, memory);
+        }
+        (*batch).offset = (*batch).offset.wrapping_add(length);
+        (*batch).vector += MMSGHDR_BYTES;
+        (*batch).left -= 1;
+    }
+    0
+}

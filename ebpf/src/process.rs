@@ -1,0 +1,90 @@
+//! The lives of processes: children of targets are targets, and the agent hears of programs that begin and end.
+use core::ffi::c_void;
+
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use clew_common::counter;
+use clew_common::event::{Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, LIFE_PROCESS, LIFE_TARGET, Life};
+use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL};
+
+use crate::kernel::{self, Direct, Probe, Reader};
+use crate::maps::TARGETS;
+use crate::{context, ring, settings as offset};
+
+/// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    let parent: *const c_void = ctx.arg(0);
+    let child: *const c_void = ctx.arg(1);
+    // SAFETY: the tracepoint gives tasks.
+    let (tgid, child_tgid, child_tid) = unsafe {
+        (
+            Direct::read::<u32>(parent, offset::task_tgid()),
+            Direct::read::<u32>(child, offset::task_tgid()),
+            Direct::read::<u32>(child, offset::task_pid()),
+        )
+    };
+    if tgid == child_tgid {
+        return 0;
+    }
+    let Some(target) = TARGETS.get_ptr(&tgid) else { return 0 };
+    // SAFETY: the map gave the pointer.
+    let target = unsafe { *target };
+    if target & TARGET_CHILDREN == 0 {
+        return 0;
+    }
+    if TARGETS.insert(&child_tgid, &target, 0).is_err() {
+        ring::count(counter::TARGETS_FULL, 1);
+        return 0;
+    }
+    ring::send(&Fork {
+        header: context::header(KIND_FORK),
+        child_tgid,
+        child_tid,
+    });
+    0
+}
+
+/// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
+    let target = context::traced();
+    if target || offset::watch() & WATCH_ALL != 0 {
+        let flags = LIFE_PROCESS | if target { LIFE_TARGET } else { 0 };
+        ring::send(&Life {
+            header: context::header(KIND_EXEC),
+            code: 0,
+            flags,
+        });
+    }
+    0
+}
+
+/// `sched_process_exit(struct task_struct *p, ...)`. `signal->live` has been lowered by then (`do_exit`): the last thread
+/// sees 0.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn process_exit(_ctx: BtfTracePointContext) -> i32 {
+    if !context::traced() {
+        return 0;
+    }
+    let task = kernel::task();
+    // SAFETY: the task is valid; the helper checks the rest.
+    let (tgid, live, code) = unsafe {
+        let signal = Probe::pointer(task, offset::task_signal());
+        (
+            Direct::read::<u32>(task, offset::task_tgid()),
+            Probe::read::<u32>(signal, offset::signal_live()),
+            Direct::read::<u32>(task, offset::task_exit_code()),
+        )
+    };
+    if live != 0 {
+        return 0;
+    }
+    ring::send(&Life {
+        header: context::header(KIND_EXIT),
+        code,
+        flags: LIFE_PROCESS | LIFE_TARGET,
+    });
+    let _absent = TARGETS.remove(&tgid);
+    0
+}

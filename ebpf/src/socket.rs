@@ -1,0 +1,218 @@
+//! `--capture socket`, the default: one probe an operation, at the socket itself.
+use core::ffi::{c_int, c_void};
+
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use clew_common::event::{
+    EGRESS, INGRESS, NO_PAYLOAD_AIO, NO_PAYLOAD_COMPAT, NO_PAYLOAD_FD_MISMATCH, NO_PAYLOAD_IO_URING,
+    NO_PAYLOAD_KERNEL_SOCKET, NO_PAYLOAD_MMSG, NO_PAYLOAD_NONE,
+};
+
+use crate::kernel::{self, Direct, Probe, Reader, Registers};
+use crate::maps::{BATCHES, Batch};
+use crate::operation::{self, Memory, call};
+use crate::{connection, context, settings as offset};
+
+/// `sock_send_length(struct sock *sk, int ret, int flags)`, since 6.3; the flags it passes are always 0.
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn socket_send(ctx: BtfTracePointContext) -> i32 {
+    operation(&ctx, EGRESS)
+}
+
+/// `sock_recv_length(struct sock *sk, int ret, int flags)`, since 6.3.
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn socket_recv(ctx: BtfTracePointContext) -> i32 {
+    operation(&ctx, INGRESS)
+}
+
+#[inline(always)]
+fn operation(ctx: &BtfTracePointContext, direction: u8) -> i32 {
+    if !context::traced() {
+        return 0;
+    }
+    let sk: *const c_void = ctx.arg(0);
+    let result: c_int = ctx.arg(1);
+    let flags: c_int = ctx.arg(2);
+    // SAFETY: the tracepoint gives a socket.
+    let Some(socket) = (unsafe { connection::stream::<Direct>(sk) }) else {
+        return 0;
+    };
+    let memory = memory(sk, direction, i64::from(result));
+    let Some(memory) = operation::in_stream(memory, direction, flags as u32) else {
+        return 0;
+    };
+    // SAFETY: the socket is of this mode.
+    unsafe { operation::tell::<Direct>(socket, direction, i64::from(result), memory) };
+    0
+}
+
+/// The memory of the operation on `sk`, if the saved registers are proven to be the operation's own.
+#[inline(always)]
+fn memory(sk: *const c_void, direction: u8, result: i64) -> Memory {
+    const PF_IO_WORKER: u32 = 0x10;
+    const PF_USER_WORKER: u32 = 0x4000;
+    const PF_KTHREAD: u32 = 0x0020_0000;
+    const TS_COMPAT: u32 = 2;
+    const X32: u64 = 0x4000_0000;
+    let task = kernel::task();
+    // SAFETY: the task is valid.
+    let flags: u32 = unsafe { Direct::read(task, offset::task_flags()) };
+    if flags & (PF_IO_WORKER | PF_USER_WORKER) != 0 {
+        return Memory::none(NO_PAYLOAD_IO_URING);
+    }
+    if flags & PF_KTHREAD != 0 {
+        return Memory::none(NO_PAYLOAD_KERNEL_SOCKET);
+    }
+    let registers = kernel::registers();
+    let number = registers.number();
+    // SAFETY: the task is valid.
+    let status: u32 = unsafe { Direct::read(task, offset::task_status()) };
+    if status & TS_COMPAT != 0 || (number & X32 != 0 && registers.inside_call()) {
+        return Memory::none(NO_PAYLOAD_COMPAT);
+    }
+    match number {
+        _ if !registers.inside_call() => return Memory::none(beside_call(task)),
+        call::IO_URING_ENTER => return Memory::none(NO_PAYLOAD_IO_URING),
+        call::IO_SUBMIT => return Memory::none(NO_PAYLOAD_AIO),
+        call::SENDFILE | call::SPLICE | call::VMSPLICE => {
+            return Memory::of_call(number, &registers.arguments(), direction);
+        }
+        _ => {}
+    }
+    if !carries_buffer(number) {
+        return Memory::none(beside_call(task));
+    }
+    let arguments = registers.arguments();
+    if !descriptor_is(task, arguments[0], sk) {
+        let reason = beside_call(task);
+        return Memory::none(if reason == NO_PAYLOAD_KERNEL_SOCKET {
+            NO_PAYLOAD_FD_MISMATCH
+        } else {
+            reason
+        });
+    }
+    if number == call::SENDMMSG || number == call::RECVMMSG {
+        return batch(registers, number, direction, result);
+    }
+    Memory::of_call(number, &arguments, direction)
+}
+
+/// Why an operation runs that the call in the registers did not ask for: completions of io_uring run as task work inside
+/// and behind any call.
+#[inline(always)]
+fn beside_call(task: *const c_void) -> u8 {
+    // SAFETY: the task is valid.
+    let ring: u64 = unsafe { Direct::read(task, offset::task_io_uring()) };
+    if ring != 0 {
+        NO_PAYLOAD_IO_URING
+    } else {
+        NO_PAYLOAD_KERNEL_SOCKET
+    }
+}
+
+#[inline(always)]
+fn carries_buffer(number: u64) -> bool {
+    matches!(
+        number,
+        call::READ
+            | call::WRITE
+            | call::READV
+            | call::WRITEV
+            | call::SENDTO
+            | call::RECVFROM
+            | call::SENDMSG
+            | call::RECVMSG
+            | call::RECVMMSG
+            | call::SENDMMSG
+            | call::PREADV2
+            | call::PWRITEV2
+    )
+}
+
+/// Descriptor `fd` of the task is the socket `sk`.
+#[inline(always)]
+fn descriptor_is(task: *const c_void, fd: u64, sk: *const c_void) -> bool {
+    // SAFETY: each pointer is of the type the field before it has; the helper checks the rest.
+    unsafe {
+        let files: *const c_void = Probe::pointer(task, offset::task_files());
+        let table = Probe::pointer(files, offset::files_fdt());
+        let size: u32 = Probe::read(table, offset::fdt_max());
+        // A descriptor is an int: the upper half of the register is the caller's leftovers.
+        let fd = fd & 0xffff_ffff;
+        if fd >= u64::from(size) {
+            return false;
+        }
+        let array = Probe::pointer(table, offset::fdt_fd());
+        let file = Probe::read::<u64>((array as u64 + fd * 8) as *const c_void, 0);
+        let socket = Probe::pointer(sk, offset::sk_socket());
+        let own = Probe::read::<u64>(socket, offset::socket_file());
+        file != 0 && file == own
+    }
+}
+
+/// The message of a sendmmsg or recvmmsg that this operation belongs to. The call has one set of registers for the whole
+/// batch, so the place in it is kept beside the thread. It starts anew when the batch ends: after its last message, a
+/// failed one, or one sent in part (`__sys_sendmmsg`, `do_recvmmsg`). A recvmmsg with a timeout may end unseen.
+#[inline(always)]
+fn batch(registers: Registers, number: u64, direction: u8, result: i64) -> Memory {
+    // SAFETY: no arguments.
+    let tid = unsafe { bpf_get_current_pid_tgid() } as u32;
+    let arguments = registers.arguments();
+    let (vector, length, timeout) = (arguments[1], arguments[2] & 0xffff_ffff, arguments[4]);
+    let index = match BATCHES.get_ptr(&tid) {
+        // SAFETY: the map gave the pointer.
+        Some(at) => unsafe {
+            if (*at).vector == vector && u64::from((*at).number) == number {
+                u64::from((*at).index)
+            } else {
+                0
+            }
+        },
+        None => 0,
+    };
+    let uncertain = direction == INGRESS && timeout != 0 && length > 1;
+    let memory = Memory::message(vector + index * operation::MMSGHDR_BYTES);
+    let size = if memory.reason == NO_PAYLOAD_NONE {
+        total(memory)
+    } else {
+        None
+    };
+    let ends = result <= 0
+        || index + 1 >= length
+        || size.is_none()
+        || (direction == EGRESS && size.is_some_and(|size| (result as u64) < size));
+    if ends {
+        let _absent = BATCHES.remove(&tid);
+    } else {
+        let next = Batch {
+            vector,
+            index: index as u32 + 1,
+            number: number as u32,
+        };
+        let _full = BATCHES.insert(&tid, &next, 0);
+    }
+    match size {
+        Some(size) if !uncertain && (result <= 0 || result as u64 <= size) => memory,
+        _ => Memory::none(NO_PAYLOAD_MMSG),
+    }
+}
+
+/// Bytes a vector has room for; none if it has more buffers than are looked at or cannot be read.
+#[inline(always)]
+fn total(memory: Memory) -> Option<u64> {
+    const MAX_BUFFERS: u64 = 8;
+    if memory.vectors > MAX_BUFFERS {
+        return None;
+    }
+    let mut sum = 0_u64;
+    let mut index = 0;
+    while index < MAX_BUFFERS {
+        if index >= memory.vectors {
+            break;
+        }
+        sum = sum.wrapping_add(kernel::user::<u64>(memory.vector + index * 16 + 8)?);
+        index += 1;
+    }
+    Some(sum)
+}

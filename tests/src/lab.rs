@@ -79,10 +79,20 @@ impl Lab {
 
     /// A program of the Python environment of the tests, e.g. `python` or `gunicorn`.
     pub fn python(program: &str) -> String {
-        let venv = std::env::var_os("CLEW_TEST_VENV").map_or_else(|| target().join("venv"), PathBuf::from);
-        let path = venv.join("bin").join(program);
+        let path = venv().join("bin").join(program);
         assert!(path.exists(), "{} is missing: run `cargo xtask setup`", path.display());
         path.display().to_string()
+    }
+
+    /// A file that a package of the Python environment brought along.
+    pub fn python_file(name: &str) -> String {
+        let lib = venv().join("lib");
+        let versions = std::fs::read_dir(&lib).into_iter().flatten().flatten();
+        let found = versions
+            .map(|version| version.path().join("site-packages").join(name))
+            .find(|path| path.exists());
+        let found = found.unwrap_or_else(|| panic!("no {name} under {}: run `cargo xtask setup`", lib.display()));
+        found.display().to_string()
     }
 
     /// A file under `workloads/`.
@@ -126,6 +136,11 @@ fn target() -> PathBuf {
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
     )
+}
+
+/// The Python environment of the tests.
+fn venv() -> PathBuf {
+    std::env::var_os("CLEW_TEST_VENV").map_or_else(|| target().join("venv"), PathBuf::from)
 }
 
 /// Builds `source` unless the program is newer.

@@ -1,0 +1,257 @@
+//! `clew attach`: which processes are traced, and that they are none the worse for it.
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clew_tests::{Clew, ClewRun, Kind, Lab, Outcome, Proc, free_port, get, until};
+use nix::sys::signal::Signal;
+
+/// A threaded Python server.
+fn server(lab: &Lab, name: &str) -> (Proc, u16) {
+    let port = free_port();
+    let argv = [
+        "/usr/bin/python3".to_owned(),
+        Lab::workload("python/threaded.py"),
+        port.to_string(),
+    ];
+    let mut proc = lab.start(name, &argv);
+    proc.until_listening(port);
+    (proc, port)
+}
+
+fn ask(port: u16, path: &str) {
+    let answer = get(port, path).expect("the server answers");
+    assert_eq!(answer.code, 200, "{path}");
+}
+
+/// Waits until a span of this path has come out, then stops clew.
+fn stop_after(run: ClewRun, path: &str) -> Outcome {
+    until(&format!("a span of {path}"), || {
+        let spans = clew_tests::Spans::parse(&run.otlp());
+        (!spans.at(Kind::Server, path).is_empty()).then_some(())
+    });
+    run.stop()
+}
+
+/// One request to a target, one to another process: only the first is traced.
+fn check_rule(lab: &Lab, args: &[String], target: u16, other: u16) {
+    let run = Clew::attach(lab).args(args).tracing();
+    ask(other, "/other?id=2");
+    ask(target, "/target?id=1");
+    let out = stop_after(run, "/target");
+    out.check_eq(out.only(Kind::Server, "/target").code().as_str(), "200", "status");
+    out.check_eq(out.spans.0.len(), 1, "number of spans");
+}
+
+#[test]
+fn by_pid() {
+    let Some(lab) = Lab::new("by_pid") else { return };
+    let ((proc, target), (_other, other)) = (server(&lab, "a"), server(&lab, "b"));
+    check_rule(&lab, &["--pid".to_owned(), proc.pid().to_string()], target, other);
+}
+
+#[test]
+fn by_port() {
+    let Some(lab) = Lab::new("by_port") else { return };
+    let ((_proc, target), (_other, other)) = (server(&lab, "a"), server(&lab, "b"));
+    check_rule(&lab, &["--port".to_owned(), target.to_string()], target, other);
+}
+
+#[test]
+fn by_executable() {
+    let Some(lab) = Lab::new("by_executable") else { return };
+    let port = free_port();
+    let copy = lab.dir().join("own-server");
+    std::fs::copy(Lab::go("server"), &copy).expect("copy a program");
+    let mut target = lab.start("a", &[copy.display().to_string(), port.to_string()]);
+    target.until_listening(port);
+    let (_other, other) = server(&lab, "b");
+    check_rule(&lab, &["--exe".to_owned(), "*/own-server".to_owned()], port, other);
+}
+
+#[test]
+fn by_cgroup() {
+    let Some(lab) = Lab::new("by_cgroup") else { return };
+    let root = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+    let Some(root) = root.iter().find(|root| Path::new(root).join("cgroup.procs").exists()) else {
+        lab.skip("no cgroup v2 hierarchy");
+        return;
+    };
+    let group = Cgroup(PathBuf::from(format!("{root}/clew-test-{}", std::process::id())));
+    if let Err(error) = std::fs::create_dir(&group.0) {
+        lab.skip(&format!("cannot make a cgroup: {error}"));
+        return;
+    }
+    let ((mut proc, target), (_other, other)) = (server(&lab, "a"), server(&lab, "b"));
+    std::fs::write(group.0.join("cgroup.procs"), proc.pid().to_string()).expect("move a process to the cgroup");
+    let name = group.0.display().to_string();
+    check_rule(&lab, &["--cgroup".to_owned(), name], target, other);
+    proc.stop(Signal::SIGTERM);
+}
+
+/// A cgroup that goes when it is dropped.
+struct Cgroup(PathBuf);
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        until("the cgroup is empty", || {
+            (!self.0.exists() || std::fs::remove_dir(&self.0).is_ok()).then_some(())
+        });
+    }
+}
+
+#[test]
+fn rules_combine_by_or() {
+    let Some(lab) = Lab::new("rules_combine_by_or") else {
+        return;
+    };
+    let ((a, first), (_b, second), (_c, third)) = (server(&lab, "a"), server(&lab, "b"), server(&lab, "c"));
+    let args = [
+        "--pid".to_owned(),
+        a.pid().to_string(),
+        "--port".to_owned(),
+        second.to_string(),
+    ];
+    let run = Clew::attach(&lab).args(&args).tracing();
+    ask(third, "/third?id=3");
+    ask(first, "/first?id=1");
+    ask(second, "/second?id=2");
+    let out = stop_after(run, "/second");
+    out.only(Kind::Server, "/first");
+    out.only(Kind::Server, "/second");
+    out.check_eq(out.spans.0.len(), 2, "number of spans");
+}
+
+#[test]
+fn children_are_traced() {
+    let Some(lab) = Lab::new("children_are_traced") else {
+        return;
+    };
+    let port = free_port();
+    // The shell is the target; its child comes to be after clew has attached.
+    let script = format!(
+        "while [ ! -e go ]; do sleep 0.02; done; /usr/bin/python3 {} {port}",
+        Lab::workload("python/threaded.py")
+    );
+    let mut shell = lab.start("shell", &["/bin/sh", "-c", &script]);
+    let run = Clew::attach(&lab)
+        .args(&["--pid".to_owned(), shell.pid().to_string()])
+        .tracing();
+    lab.file("go", "");
+    shell.until_listening(port);
+    ask(port, "/child?id=1");
+    let out = stop_after(run, "/child");
+    out.check(
+        out.only(Kind::Server, "/child").resource("process.pid") != shell.pid().to_string(),
+        "the span belongs to the child",
+    );
+}
+
+#[test]
+fn a_process_that_starts_later() {
+    let Some(lab) = Lab::new("a_process_that_starts_later") else {
+        return;
+    };
+    let copy = lab.dir().join("late-server");
+    std::fs::copy(Lab::go("server"), &copy).expect("copy a program");
+    let run = Clew::attach(&lab).args(&["--exe", "*/late-server"]).tracing();
+    let port = free_port();
+    let mut late = lab.start("late", &[copy.display().to_string(), port.to_string()]);
+    late.until_listening(port);
+    // Discovery follows exec; from some request on every one is seen.
+    until("a span of the late process", || {
+        ask(port, "/late?id=1");
+        let spans = clew_tests::Spans::parse(&run.otlp());
+        (!spans.at(Kind::Server, "/late").is_empty()).then_some(())
+    });
+    run.stop();
+}
+
+#[test]
+fn sockets_older_than_the_agent() {
+    let Some(lab) = Lab::new("sockets_older_than_the_agent") else {
+        return;
+    };
+    let (proc, port) = server(&lab, "a");
+    let mut kept = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connect");
+    let before = clew_tests::ask(&mut kept, "/before?id=1", "").expect("an answer");
+    let run = Clew::attach(&lab)
+        .args(&["--pid".to_owned(), proc.pid().to_string()])
+        .tracing();
+    let after = clew_tests::ask(&mut kept, "/after?id=2", "").expect("an answer");
+    assert_eq!((before.code, after.code), (200, 200));
+    let out = stop_after(run, "/after");
+    let span = out.only(Kind::Server, "/after");
+    out.check_span(
+        span,
+        &[
+            ("http.response.status_code", "200"),
+            ("error.type", ""),
+            ("server.port", &port.to_string()),
+        ],
+    );
+    out.check_eq(out.spans.0.len(), 1, "number of spans");
+}
+
+#[test]
+fn targets_stay_healthy() {
+    let Some(lab) = Lab::new("targets_stay_healthy") else {
+        return;
+    };
+    let (mut proc, port) = server(&lab, "a");
+    let before = programs();
+    for (path, signal) in [("/first", Signal::SIGINT), ("/second", Signal::SIGKILL)] {
+        let _ = std::fs::remove_file(lab.dir().join("spans.jsonl"));
+        let mut run = Clew::attach(&lab)
+            .args(&["--pid".to_owned(), proc.pid().to_string()])
+            .tracing();
+        assert!(programs().len() > before.len(), "clew has no programs in the kernel");
+        ask(port, path);
+        run.proc.stop(signal);
+        ask(port, path);
+        // The kernel frees programs some time after their last reference went.
+        until("no BPF program of clew is left", || {
+            programs().is_subset(&before).then_some(())
+        });
+        assert_eq!(proc.ended(), None, "the target ended");
+    }
+    assert_eq!(proc.stop(Signal::SIGTERM), 128 + 15);
+    assert_eq!(proc.stderr(), "");
+}
+
+#[test]
+fn a_target_that_dies() {
+    let Some(lab) = Lab::new("a_target_that_dies") else {
+        return;
+    };
+    let ((mut a, first), (b, second)) = (server(&lab, "a"), server(&lab, "b"));
+    let args = [
+        "--pid".to_owned(),
+        a.pid().to_string(),
+        "--pid".to_owned(),
+        b.pid().to_string(),
+    ];
+    let run = Clew::attach(&lab).args(&args).tracing();
+    ask(first, "/first?id=1");
+    a.stop(Signal::SIGKILL);
+    ask(second, "/second?id=2");
+    let out = stop_after(run, "/second");
+    out.only(Kind::Server, "/first");
+    out.only(Kind::Server, "/second");
+}
+
+/// The numbers of all BPF programs in the kernel.
+fn programs() -> BTreeSet<u32> {
+    /// `BPF_PROG_GET_NEXT_ID` of bpf(2).
+    const PROG_GET_NEXT_ID: libc::c_long = 11;
+    let mut found = BTreeSet::new();
+    let mut attr = [0_u32; 4];
+    loop {
+        // SAFETY: the attribute is 16 bytes of initialized memory: start_id, next_id, open_flags, and one unused.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_GET_NEXT_ID, &raw mut attr, 12_u32) };
+        if result != 0 {
+            return found;
+        }
+        found.insert(attr[1]);
+        attr[0] = attr[1];
+    }
+}

@@ -1,0 +1,133 @@
+//! Bounds hold, and what is lost is counted.
+use clew_tests::{Clew, Kind, Lab, Plan, free_port, until};
+use nix::sys::signal::Signal;
+
+/// Connections of the long form; the short form is for every run.
+const CONNECTIONS: u64 = 100_000;
+const CONNECTIONS_QUICK: u64 = 10_000;
+
+/// Resident memory the agent may use, MiB.
+const MEMORY_MIB: u64 = 96;
+
+#[test]
+fn many_connections() {
+    let Some(lab) = Lab::new("many_connections") else {
+        return;
+    };
+    let n = if std::env::var_os("CLEW_TEST_LONG").is_some() {
+        CONNECTIONS
+    } else {
+        CONNECTIONS_QUICK
+    };
+    let port = free_port();
+    let mut server = lab.start("server", &[Lab::c("closing"), port.to_string()]);
+    server.until_listening(port);
+    let run = Clew::attach(&lab)
+        .args(&["--pid".to_owned(), server.pid().to_string()])
+        .tracing();
+    let before = resident_mib(run.proc.pid());
+    let mut highest = before;
+    for number in 1..=n {
+        let answer = clew_tests::get(port, &format!("/many?id={number}")).expect("an answer");
+        assert_eq!(answer.code, 200);
+        if number % 1000 == 0 {
+            highest = highest.max(resident_mib(run.proc.pid()));
+        }
+    }
+    server.stop(Signal::SIGTERM);
+    let out = run.stop();
+    let seen = out.spans.at(Kind::Server, "/many").len() as u64;
+    let lost = out.counter("capture.ring_full") + out.counter("capture.conn_state_full");
+    out.check(
+        seen + lost >= n,
+        &format!("{seen} spans and {lost} counted as lost of {n}"),
+    );
+    out.check_eq(lost, 0, "lost at this pace");
+    out.check(
+        highest <= MEMORY_MIB,
+        &format!("{highest} MiB resident, {before} at the start"),
+    );
+}
+
+#[test]
+fn a_full_ring_buffer_is_counted() {
+    let Some(lab) = Lab::new("a_full_ring_buffer_is_counted") else {
+        return;
+    };
+    let port = free_port();
+    let mut server = lab.start("server", &[Lab::c("closing"), port.to_string()]);
+    server.until_listening(port);
+    let run = Clew::attach(&lab)
+        .args(&["--pid".to_owned(), server.pid().to_string()])
+        .tracing();
+    // A stopped agent drains nothing: the ring buffer must fill, and the target must not care.
+    run.proc.signal(Signal::SIGSTOP);
+    let body = "x".repeat(12_000);
+    for number in 1..=6000 {
+        let header = format!("X-Fill: {body}\r\nConnection: close\r\n");
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connect");
+        let answer = clew_tests::ask(&mut stream, &format!("/fill?id={number}"), &header).expect("an answer");
+        assert_eq!(answer.code, 200);
+    }
+    run.proc.signal(Signal::SIGCONT);
+    // What comes after is seen again.
+    until("a span after the flood", || {
+        clew_tests::get(port, "/after?id=7000").expect("an answer");
+        run.otlp().contains("/after").then_some(())
+    });
+    let highest = resident_mib(run.proc.pid());
+    let out = run.stop();
+    out.check(out.counter("capture.ring_full") > 0, "capture.ring_full was not raised");
+    out.check(highest <= MEMORY_MIB, &format!("{highest} MiB resident"));
+    for span in out.spans.at(Kind::Server, "/fill") {
+        out.check(["", "200"].contains(&span.code().as_str()), "a wrong answer");
+    }
+}
+
+#[test]
+fn a_large_body_costs_its_head() {
+    let Some(lab) = Lab::new("a_large_body_costs_its_head") else {
+        return;
+    };
+    let port = free_port();
+    let size = 50_000_000;
+    let file = lab.dir().join("large");
+    std::fs::write(&file, vec![b'z'; size]).expect("write a large file");
+    let url = format!("http://127.0.0.1:{port}/upload?id=1");
+    let data = format!("@{}", file.display());
+    let plan = Plan::default()
+        .service(
+            port,
+            &[
+                "/usr/bin/python3",
+                &Lab::workload("python/threaded.py"),
+                &port.to_string(),
+            ],
+        )
+        .command(&["/usr/bin/curl", "-sSf", "-o", "/dev/null", "--data-binary", &data, &url]);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, env!("CARGO_BIN_EXE_clew-drive")));
+    for kind in [Kind::Client, Kind::Server] {
+        let span = out.only(kind, "/upload");
+        out.check_span(
+            span,
+            &[
+                ("http.request.body.size", &size.to_string()),
+                ("http.response.status_code", "200"),
+            ],
+        );
+    }
+    let copied = out.counter("capture.payload_bytes");
+    out.check(copied > 0 && copied < 1_000_000, &format!("{copied} bytes copied"));
+    out.check(
+        out.counter("capture.budget_bytes") > size as u64,
+        "capture.budget_bytes",
+    );
+}
+
+/// Resident memory of a process, MiB.
+fn resident_mib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.expect("the agent runs") / 1024
+}

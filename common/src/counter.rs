@@ -13,9 +13,11 @@ counters! {
     EVENTS = 0, "capture.events";
     /// Events lost because the ring buffer was full.
     RING_FULL = 1, "capture.ring_full";
-    /// Operations of io_uring, seen with their length and without payload.
+    /// Operations of io_uring, seen with their length and without payload (`--capture syscall`: calls of io_uring, whose
+    /// operations are not seen).
     NO_PAYLOAD_IO_URING = 2, "capture.no_payload.io_uring";
-    /// Operations of Linux AIO, seen with their length and without payload.
+    /// Operations of Linux AIO, seen with their length and without payload (`--capture syscall`: calls of it, whose
+    /// operations are not seen).
     NO_PAYLOAD_AIO = 3, "capture.no_payload.aio";
     /// Operations that moved a file or pipe into a socket, seen with their length and without payload.
     NO_PAYLOAD_SPLICE = 4, "capture.no_payload.splice";

@@ -21,6 +21,8 @@ const IPPROTO_TCP: u16 = 6;
 const IPPROTO_SCTP: u16 = 132;
 const IPPROTO_MPTCP: u16 = 262;
 const RCV_SHUTDOWN: u8 = 1;
+/// The bit of `sk_flags` that says the other end's FIN has arrived (`tcp_fin`); bit 1 since `enum sock_flags` exists.
+const SOCK_DONE: u64 = 1 << 1;
 
 /// A stream socket Clew follows.
 #[derive(Clone, Copy)]
@@ -216,7 +218,8 @@ impl Socket {
     /// Offset just past the last byte of a direction, after an operation that moved `moved` bytes.
     ///
     /// TCP counts itself: received = bytes_received - (rcv_nxt - copied_seq); sent = bytes_acked + (write_seq - snd_una),
-    /// less the SYN, which `bytes_acked` counts for the end that opened the connection (`tcp_snd_una_update`).
+    /// less the SYN, which `bytes_acked` counts for the end that opened the connection (`tcp_snd_una_update`), and less the
+    /// FIN, which `bytes_received` counts (`tcp_rcv_nxt_update`) and a read takes with the data before it.
     ///
     /// # Safety
     /// The socket was made in mode `M`; `conn` is what is remembered of it.
@@ -251,7 +254,11 @@ impl Socket {
             let total: u64 = M::read(self.tcp, offset::tcp_bytes_received());
             let next: u32 = M::read(self.tcp, offset::tcp_rcv_nxt());
             let copied: u32 = M::read(self.tcp, offset::tcp_copied_seq());
-            total.wrapping_sub(u64::from(next.wrapping_sub(copied)))
+            let flags: u64 = M::read(self.sk, offset::sk_flags());
+            let fin = u64::from(flags & SOCK_DONE != 0 && copied == next);
+            total
+                .wrapping_sub(u64::from(next.wrapping_sub(copied)))
+                .wrapping_sub(fin)
         }
     }
 
@@ -328,8 +335,9 @@ impl Socket {
                 event.flags |= CONN_SEQUENCED;
                 let written: u32 = M::read(self.tcp, offset::tcp_write_seq());
                 event.local_isn = written.wrapping_sub(self.sent::<M>(conn) as u32);
-                let copied: u32 = M::read(self.tcp, offset::tcp_copied_seq());
-                event.remote_isn = copied.wrapping_sub(self.received::<M>() as u32);
+                let next: u32 = M::read(self.tcp, offset::tcp_rcv_nxt());
+                let total: u64 = M::read(self.tcp, offset::tcp_bytes_received());
+                event.remote_isn = next.wrapping_sub(total as u32);
                 event.local_port = M::read(self.sk, offset::sk_num());
                 event.remote_port = u16::from_be(M::read(self.sk, offset::sk_dport()));
                 if event.family == AF_INET6 {

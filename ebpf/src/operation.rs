@@ -122,6 +122,15 @@ impl Memory {
         if wrong_way {
             return Self::none(NO_PAYLOAD_FD_MISMATCH);
         }
+        let sent = match number {
+            call::SENDTO => arguments[3],
+            call::SENDMSG => arguments[2],
+            _ => 0,
+        };
+        if sent & MSG_OOB as u64 != 0 {
+            // The urgent byte has a place in the sequence, but the other end does not read it there.
+            return Self::none(NO_PAYLOAD_TRUNC);
+        }
         match number {
             call::READ | call::WRITE | call::SENDTO | call::RECVFROM => Self::buffer(arguments[1], arguments[2]),
             call::READV | call::WRITEV | call::PREADV2 | call::PWRITEV2 => Self::vector(arguments[1], arguments[2]),
@@ -421,6 +430,12 @@ pub unsafe fn tell_batch<M: Mode>(socket: Socket, direction: u8, flags: u32, vec
             socket.announce::<M>(conn);
         }
         let end = socket.advance::<M>(conn, direction, total);
+        if total == 0 {
+            if direction == INGRESS && socket.at_end::<M>() {
+                copy(conn, direction, end, 0, 0, Memory::none(NO_PAYLOAD_NONE));
+            }
+            return;
+        }
         refill(conn, direction);
         if messages > MAX_BATCH {
             // Where the part that was looked at lies in the stream is not known: the agent sees a gap.

@@ -56,6 +56,7 @@ globals! {
     OFF_SK_TYPE sk_type: u32 = 0;
     OFF_SK_PROTOCOL sk_protocol: u32 = 0;
     OFF_SK_ERR sk_err: u32 = 0;
+    OFF_SK_FLAGS sk_flags: u32 = 0;
     OFF_SK_SHUTDOWN sk_shutdown: u32 = 0;
     OFF_SK_SOCKET sk_socket: u32 = 0;
     OFF_NET_INUM net_inum: u32 = 0;

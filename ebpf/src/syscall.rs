@@ -106,6 +106,20 @@ pub fn batch_exit(ctx: TracePointContext) -> u32 {
     0
 }
 
+/// `syscalls/sys_enter_io_uring_enter` and `sys_enter_io_submit`: what they do to sockets passes no call that is seen here,
+/// so that it was done is all that can be told.
+#[tracepoint]
+pub fn call_unseen(ctx: TracePointContext) -> u32 {
+    if context::traced() {
+        // SAFETY: the record of a `syscalls` tracepoint has this field.
+        match unsafe { ctx.read_at::<i32>(NUMBER) } {
+            Ok(number) if number as u64 == call::IO_SUBMIT => ring::count(counter::NO_PAYLOAD_AIO, 1),
+            _ => ring::count(counter::NO_PAYLOAD_IO_URING, 1),
+        }
+    }
+    0
+}
+
 /// A call of a traced process that is over: its number, arguments and result.
 #[inline(always)]
 fn finished(ctx: &TracePointContext) -> Option<(u64, [u64; 6], i64)> {

@@ -120,6 +120,8 @@ const CALLS: &[(&str, &[&str])] = &[
     ("splice_exit", &["splice"]),
     ("batch_exit", &["sendmmsg", "recvmmsg"]),
 ];
+/// The system calls that move bytes of sockets past the others.
+const UNSEEN: &[&str] = &["io_uring_enter", "io_submit"];
 /// The system calls by which an event loop waits for readiness. poll(2) and select(2) are not among them: blocking
 /// clients use those to wait for one socket.
 const WAITS: &[&str] = &["epoll_wait", "epoll_pwait", "epoll_pwait2"];
@@ -175,6 +177,7 @@ impl Probes {
                 }
                 let all: Vec<&str> = CALLS.iter().flat_map(|(_, calls)| *calls).copied().collect();
                 attach_calls(&mut ebpf, "call_enter", "enter", &all, Missing::Fatal)?;
+                attach_calls(&mut ebpf, "call_unseen", "enter", UNSEEN, Missing::Skipped)?;
             }
         }
         let targets = HashMap::try_from(take(&mut ebpf, "TARGETS")?).map_err(map_error("TARGETS"))?;

@@ -34,6 +34,7 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("OFF_SK_TYPE", "sock", &["sk_type"]),
     ("OFF_SK_PROTOCOL", "sock", &["sk_protocol"]),
     ("OFF_SK_ERR", "sock", &["sk_err"]),
+    ("OFF_SK_FLAGS", "sock", &["__sk_common", "skc_flags"]),
     ("OFF_SK_SHUTDOWN", "sock", &["sk_shutdown"]),
     ("OFF_SK_SOCKET", "sock", &["sk_socket"]),
     ("OFF_NET_INUM", "net", &["ns", "inum"]),

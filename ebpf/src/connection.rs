@@ -231,7 +231,8 @@ impl Socket {
                 if direction == EGRESS {
                     self.sent::<M>(conn)
                 } else {
-                    self.received::<M>()
+                    (*conn).received = self.received::<M>();
+                    (*conn).received
                 }
             };
         }
@@ -247,8 +248,12 @@ impl Socket {
         }
     }
 
+    /// Bytes the process has taken out of a TCP socket, whatever way it took them.
+    ///
+    /// # Safety
+    /// The socket is TCP and was made in mode `M`.
     #[inline(always)]
-    unsafe fn received<M: Mode>(self) -> u64 {
+    pub unsafe fn received<M: Mode>(self) -> u64 {
         // SAFETY: the caller vouches for the mode.
         unsafe {
             let total: u64 = M::read(self.tcp, offset::tcp_bytes_received());

@@ -5,8 +5,8 @@ use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use clew_common::event::{
-    CONN_OPENED_HERE, KIND_STATE, STATE_CLOSED, STATE_CONNECTING, STATE_ESTABLISHED, STATE_RESET_RECEIVED,
-    STATE_RESET_SENT, State,
+    CONN_OPENED_HERE, DATA_END, Data, INGRESS, KIND_DATA, KIND_STATE, STATE_CLOSED, STATE_CONNECTING,
+    STATE_ESTABLISHED, STATE_RESET_RECEIVED, STATE_RESET_SENT, State,
 };
 
 use crate::connection::{self, Mode};
@@ -105,6 +105,7 @@ fn change<K: Known>(ctx: &BtfTracePointContext) -> i32 {
     } else if to == TCP_ESTABLISHED && from == TCP_SYN_SENT {
         told::<K>(sk, STATE_ESTABLISHED);
     } else if to == TCP_CLOSE {
+        taken_unseen::<K>(sk);
         told::<K>(sk, STATE_CLOSED);
     }
     0
@@ -133,6 +134,38 @@ fn connecting<K: Known>(sk: *const c_void) {
         state: STATE_CONNECTING,
         error: 0,
     });
+}
+
+/// Tells of bytes that a process took out of the socket in a way that passes no probe (splice, zero-copy receive) and that
+/// no later operation has told of: where the stream ends.
+#[inline(always)]
+fn taken_unseen<K: Known>(sk: *const c_void) {
+    let conn = K::find(sk);
+    if conn.is_null() {
+        return;
+    }
+    // SAFETY: the tracepoint gives a socket.
+    let Some(socket) = (unsafe { connection::stream::<K::Mode>(sk) }) else {
+        return;
+    };
+    if socket.tcp.is_null() {
+        return;
+    }
+    // SAFETY: the map gave the pointer, and the socket is TCP and of the mode.
+    let (id, announced, seen, end) = unsafe {
+        let end = socket.received::<K::Mode>();
+        ((*conn).id, (*conn).announced, (*conn).received, end)
+    };
+    if announced != 0 && end > seen {
+        ring::send(&Data {
+            header: context::header(KIND_DATA),
+            conn: id,
+            offset: end,
+            direction: INGRESS,
+            flags: DATA_END,
+            ..Data::default()
+        });
+    }
 }
 
 /// A connection Clew knows changed.

@@ -76,7 +76,7 @@ pub struct Scratch {
 pub struct Conn {
     /// Bytes sent so far, where the transport does not count.
     pub sent: u64,
-    /// Bytes received so far, likewise.
+    /// Bytes received up to the last operation that was seen.
     pub received: u64,
     /// Cookie or inode number.
     pub id: u64,

@@ -1,5 +1,19 @@
 //! Finds out which processes to trace and what is known of each.
+//!
+//! In: process numbers from the kernel's fork and exec events, and the user's [`Rules`]. Out: [`Process`]es. It reads
+//! `/proc` and executables, changes nothing, and takes what it reads for what others wrote: bounded and never trusted.
+mod container;
+mod glob;
+mod procfs;
+mod rules;
+mod runtime;
+mod service;
+
 use std::sync::Arc;
+
+pub use procfs::Proc;
+pub use rules::{NoProcess, Rule, RuleError, Rules};
+pub use service::ServiceSource;
 
 use crate::capture::Pid;
 
@@ -12,7 +26,7 @@ pub struct Process {
     pub exe: String,
     /// The command line.
     pub args: Vec<String>,
-    /// `service.name` and where it came from.
+    /// `service.name`; [`Found::service_source`] says where it came from.
     pub service: String,
     /// `service.namespace`, where the target's own variables give one.
     pub service_namespace: Option<String>,
@@ -53,3 +67,233 @@ pub enum Runtime {
 
 /// A process handed down the pipeline.
 pub type ProcessRef = Arc<Process>;
+
+/// The process ended before it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("process {} is gone", .0.0)]
+pub struct Gone(pub Pid);
+
+/// A process and how it was found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The process.
+    pub process: Process,
+    /// Where its service name came from.
+    pub service_source: ServiceSource,
+}
+
+/// Reads processes and remembers what it found in their executables.
+#[derive(Debug, Default)]
+pub struct Discovery {
+    proc: Proc,
+    runtimes: runtime::Runtimes,
+}
+
+impl Discovery {
+    /// Reads the file system under another root.
+    pub fn at(proc: Proc) -> Self {
+        Self {
+            proc,
+            runtimes: runtime::Runtimes::default(),
+        }
+    }
+
+    /// The file system it reads.
+    pub const fn proc(&self) -> &Proc {
+        &self.proc
+    }
+
+    /// Reads a process.
+    ///
+    /// # Errors
+    /// [`Gone`] if it has ended.
+    pub fn read(&mut self, pid: Pid) -> Result<Process, Gone> {
+        self.examine(pid).map(|found| found.process)
+    }
+
+    /// Reads a process and says where its service name came from.
+    ///
+    /// # Errors
+    /// [`Gone`] if it has ended.
+    pub fn examine(&mut self, pid: Pid) -> Result<Found, Gone> {
+        let mut args = self.proc.strings(pid, "cmdline").map_err(|_| Gone(pid))?;
+        cut(&mut args);
+        // A kernel thread has no executable; one that cannot be read says nothing worse.
+        let exe = self.proc.exe(pid).unwrap_or_default();
+        let runtime = self.runtimes.of(&self.proc, pid, &exe);
+        let environ = self.proc.strings(pid, "environ").unwrap_or_default();
+        let mut declared = service::Declared::read(&environ);
+        let container = container::Container::of(&self.proc, pid);
+        let attribute = declared.take("service.name");
+        let service_namespace = declared.take("service.namespace");
+        let container_name = container.as_ref().and_then(|container| container.name.clone());
+        let candidates = [
+            (declared.name.take(), ServiceSource::Variable),
+            (attribute, ServiceSource::Attributes),
+            (container_name, ServiceSource::Container),
+            (service::script(runtime, &args), ServiceSource::Script),
+        ];
+        let (service, service_source) = candidates
+            .into_iter()
+            .find_map(|(name, source)| Some((name?, source)))
+            .unwrap_or_else(|| (service::executable(&exe), ServiceSource::Executable));
+        let mut resource = declared.attributes;
+        let owner = container.is_none().then(|| self.owner(pid)).flatten();
+        let known = container
+            .iter()
+            .flat_map(|container| container.attributes.clone())
+            .chain(owner.map(|owner| ("process.owner".to_owned(), owner)));
+        for (name, value) in known {
+            // What the process says of itself wins.
+            if resource.iter().all(|(key, _)| *key != name) {
+                resource.push((name, value));
+            }
+        }
+        let process = Process {
+            pid,
+            exe,
+            args,
+            service,
+            service_namespace,
+            runtime,
+            container: container.map(|container| container.id),
+            resource,
+        };
+        Ok(Found {
+            process,
+            service_source,
+        })
+    }
+
+    /// The owner's name by this host's own list. Name services that ask the network are not worth the wait.
+    fn owner(&self, pid: Pid) -> Option<String> {
+        const LIST_BYTES: u64 = 1 << 20;
+        let uid = self.proc.status(pid, "Uid")?.to_string();
+        let list = procfs::read(&self.proc.path("etc/passwd"), LIST_BYTES).ok()?;
+        String::from_utf8_lossy(&list).lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)? == uid).then(|| name.to_owned())
+        })
+    }
+}
+
+/// Cuts a command line that is longer than anyone reads; class paths of Java reach 100 KiB.
+fn cut(args: &mut Vec<String>) {
+    const MOST_BYTES: usize = 16 << 10;
+    let mut total = 0;
+    let keep = args
+        .iter()
+        .take_while(|arg| {
+            total += arg.len();
+            total <= MOST_BYTES
+        })
+        .count();
+    args.truncate(keep);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A made-up process 7 with these files.
+    fn found(files: &[(&str, &str)], exe: &str) -> Result<Found, Gone> {
+        let root = tempfile::tempdir().expect("a folder");
+        for (path, content) in files {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            std::fs::write(path, content).expect("a file");
+        }
+        let folder = root.path().join("proc/7");
+        if folder.exists() {
+            std::os::unix::fs::symlink(exe, folder.join("exe")).expect("a link");
+        }
+        Discovery::at(Proc::at(root.path())).examine(Pid(7))
+    }
+
+    fn check_service(files: &[(&str, &str)], want: (&str, ServiceSource)) {
+        let found = found(files, "/usr/bin/python3.11").expect("a process");
+        assert_eq!(
+            (found.process.service.as_str(), found.service_source),
+            want,
+            "{files:?}"
+        );
+    }
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn service_names_in_order() {
+        let docker = format!("0::/docker/{ID}\n");
+        let config_path = format!("var/lib/docker/containers/{ID}/config.v2.json");
+        let files = [
+            (
+                "proc/7/environ",
+                "A=b\0OTEL_SERVICE_NAME=one\0OTEL_RESOURCE_ATTRIBUTES=service.name=two\0",
+            ),
+            ("proc/7/environ", "OTEL_RESOURCE_ATTRIBUTES=service.name=two\0"),
+            (config_path.as_str(), r#"{"Name":"/three"}"#),
+            ("proc/7/cmdline", "python\0four.py\0"),
+        ];
+        let rest = |from: usize| {
+            let mut kept = vec![("proc/7/cgroup", docker.as_str())];
+            kept.extend(files.iter().skip(from).rev().copied());
+            kept
+        };
+        check_service(
+            &{
+                let mut all = rest(2);
+                all.push(files[0]);
+                all
+            },
+            ("one", ServiceSource::Variable),
+        );
+        check_service(&rest(1), ("two", ServiceSource::Attributes));
+        check_service(&rest(2), ("three", ServiceSource::Container));
+        check_service(&rest(3), ("four", ServiceSource::Script));
+        check_service(
+            &[("proc/7/cmdline", "python\0")],
+            ("python3.11", ServiceSource::Executable),
+        );
+    }
+
+    #[test]
+    fn what_is_known() {
+        let files = [
+            ("proc/7/cmdline", "nginx: worker process\0"),
+            (
+                "proc/7/environ",
+                "OTEL_RESOURCE_ATTRIBUTES=service.namespace=eu,team=x\0",
+            ),
+            ("proc/7/status", "Name:\tnginx\nUid:\t33\t33\t33\t33\n"),
+            ("etc/passwd", "root:x:0:0::/:/bin/sh\nwww-data:x:33:33::/:/bin/sh\n"),
+        ];
+        let process = found(&files, "/usr/sbin/nginx (deleted)").expect("a process").process;
+        let text = |pair: (&str, &str)| (pair.0.to_owned(), pair.1.to_owned());
+        assert_eq!(process.exe, "/usr/sbin/nginx");
+        assert_eq!(process.service, "nginx");
+        assert_eq!(process.service_namespace.as_deref(), Some("eu"));
+        assert_eq!(process.runtime, Runtime::Nginx);
+        assert_eq!(process.container, None);
+        assert_eq!(
+            process.resource,
+            [text(("team", "x")), text(("process.owner", "www-data"))]
+        );
+        assert_eq!(found(&[], "/x"), Err(Gone(Pid(7))));
+    }
+
+    #[test]
+    fn long_command_lines_are_cut() {
+        let mut args = vec!["java".to_owned(), "x".repeat(20_000), "Main".to_owned()];
+        cut(&mut args);
+        assert_eq!(args, ["java"]);
+    }
+
+    #[test]
+    fn this_process() {
+        let pid = Pid(std::process::id());
+        let process = Discovery::default().read(pid).expect("this process");
+        assert_eq!(process.runtime, Runtime::Rust);
+        assert!(process.exe.ends_with(&process.service), "{process:?}");
+    }
+}

@@ -1,0 +1,124 @@
+//! Bounded reads of `/proc`. The root is a parameter so that tests can show made-up processes.
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::capture::Pid;
+
+/// Most bytes read of one file; command lines and environments are as large as their owner likes.
+const FILE_BYTES: u64 = 1 << 20;
+
+/// Most descriptors listed of one process.
+const MOST_DESCRIPTORS: usize = 1 << 20;
+
+/// A file system with `/proc` and, for container names, `/var` in it.
+#[derive(Clone, Debug)]
+pub struct Proc {
+    root: PathBuf,
+}
+
+impl Default for Proc {
+    fn default() -> Self {
+        Self::at("/")
+    }
+}
+
+impl Proc {
+    /// The file system under this folder.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// A path below the root.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// A path of a process.
+    pub(super) fn of(&self, pid: Pid, name: &str) -> PathBuf {
+        self.root.join(format!("proc/{}/{name}", pid.0))
+    }
+
+    /// A file of a process, cut at a bound.
+    pub(super) fn bytes(&self, pid: Pid, name: &str) -> io::Result<Vec<u8>> {
+        read(&self.of(pid, name), FILE_BYTES)
+    }
+
+    /// A file of a process as text, cut at a bound; what is not UTF-8 is replaced.
+    pub(super) fn text(&self, pid: Pid, name: &str) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&self.bytes(pid, name)?).into_owned())
+    }
+
+    /// A file of a process whose strings end with a zero byte, such as `cmdline` and `environ`.
+    pub(super) fn strings(&self, pid: Pid, name: &str) -> io::Result<Vec<String>> {
+        let bytes = self.bytes(pid, name)?;
+        let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+        if bytes.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(bytes
+            .split(|&byte| byte == 0)
+            .map(|part| String::from_utf8_lossy(part).into_owned())
+            .collect())
+    }
+
+    /// The executable's path as the process sees it. A file that is gone since keeps its name.
+    pub(super) fn exe(&self, pid: Pid) -> io::Result<String> {
+        let link = std::fs::read_link(self.of(pid, "exe"))?;
+        let path = link.to_string_lossy();
+        Ok(path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned())
+    }
+
+    /// A number of `/proc/PID/status`, such as `Tgid` or `PPid`; of several in a row the first.
+    pub(super) fn status(&self, pid: Pid, key: &str) -> Option<u32> {
+        let status = self.text(pid, "status").ok()?;
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    }
+
+    /// All processes there are now.
+    pub(super) fn processes(&self) -> Vec<Pid> {
+        let Ok(entries) = std::fs::read_dir(self.path("proc")) else {
+            return Vec::new();
+        };
+        let mut found: Vec<Pid> = entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok().map(Pid))
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Inode numbers of the sockets a process has open, to find those older than the agent.
+    pub fn sockets(&self, pid: Pid) -> Vec<u64> {
+        let Ok(entries) = std::fs::read_dir(self.of(pid, "fd")) else {
+            return Vec::new();
+        };
+        let mut found: Vec<u64> = entries
+            .take(MOST_DESCRIPTORS)
+            .filter_map(|entry| socket_inode(std::fs::read_link(entry.ok()?.path()).ok()?.as_os_str()))
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+/// The inode number in a link such as `socket:[4711]`.
+fn socket_inode(link: &OsStr) -> Option<u64> {
+    let inode = link.as_bytes().strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(inode).ok()?.parse().ok()
+}
+
+/// At most so many bytes of a file.
+pub(super) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

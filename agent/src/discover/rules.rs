@@ -241,7 +241,8 @@ impl Rules {
 
     fn complete(&self, proc: &Proc, mut found: HashSet<Pid>) -> Vec<Pid> {
         let processes = proc.processes();
-        found.extend(processes.iter().copied().filter(|&pid| self.matches(proc, pid)));
+        let other = |&pid: &Pid| self.matches_exe(proc, pid) || self.matches_cgroup(proc, pid);
+        found.extend(processes.iter().copied().filter(other));
         found.extend(listeners(proc, &processes, &self.ports));
         with_descendants(proc, &processes, &mut found);
         found.remove(&self.own);

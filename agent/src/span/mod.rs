@@ -4,7 +4,11 @@
 //! [`SpanEvent`]s. Names and attributes follow the OpenTelemetry semantic conventions, [`SEMCONV_VERSION`]; what they do
 //! not know lives under `clew.`.
 #![forbid(unsafe_code)]
+mod conn;
+
 use std::sync::Arc;
+
+pub use conn::ConnFacts;
 
 use crate::capture::{Actor, ConnId, Moment};
 use crate::discover::Process;
@@ -24,7 +28,7 @@ pub enum SpanEvent {
     /// A request's head is complete: from here on the span can be a parent, a child or an end of a connection.
     Opened(Opened),
     /// The span is complete.
-    Finished(SpanKey, Box<Span>),
+    Finished(Finished),
     /// A counter was raised.
     Count(&'static str),
 }
@@ -42,12 +46,23 @@ pub struct Opened {
     pub head_end: u64,
     /// When the request began, and who read or sent its first byte.
     pub start: Moment,
-    /// Who read or sent the last byte of its head. Causality goes by this one.
-    pub actor: Actor,
+    /// When the last byte of its head passed, and who read or sent it. Causality goes by this one.
+    pub head: Moment,
     /// The process.
     pub process: Arc<Process>,
     /// The trace context the request carried, whatever its format.
     pub remote: Option<RemoteContext>,
+}
+
+/// A span that has ended.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Its key.
+    pub key: SpanKey,
+    /// Who read or sent the last byte of the response. None where the exchange has no regular end.
+    pub by: Option<Actor>,
+    /// The span.
+    pub span: Box<Span>,
 }
 
 /// A trace context that came with a message.

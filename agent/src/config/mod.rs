@@ -1,0 +1,95 @@
+//! What the user set, from flags, variables and a file.
+//!
+//! One table, [`OPTIONS`], defines every option's flag, `CLEW_*` variable and key in `clew.yaml` at once. Precedence:
+//! flag, variable, file, default. What is not in the table is an error that names the nearest that is.
+mod option;
+mod source;
+mod value;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use option::{OPTIONS, Opt, Verb};
+pub use source::{ConfigError, Flags, resolve};
+
+use crate::attach::Capture;
+use crate::discover::Rule;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `attach`: which processes to trace.
+    pub targets: Vec<Rule>,
+    /// Where to send spans: `grpc(s)://host:port` or `http(s)://host:port/path`. None leaves it to the standard
+    /// `OTEL_EXPORTER_OTLP_*` variables.
+    pub otlp: Option<String>,
+    /// File for OTLP JSON, one request a line; `-` is the standard output.
+    pub otlp_file: Option<PathBuf>,
+    /// Bytes of the first part of each message that are read, its head as a rule.
+    pub head_bytes: u32,
+    /// Bytes of each message's body that are kept.
+    pub body_bytes: u32,
+    /// What to hide in spans beyond what is hidden by default: `header:NAME`, `query:NAME`, `body:KEY`, `body:off`.
+    pub redact: Vec<String>,
+    /// Names of further message headers to record, in lower case.
+    pub headers: Vec<String>,
+    /// `service.name` of all targets, whatever they say.
+    pub service_name: Option<String>,
+    /// How to capture; none lets the kernel's abilities decide.
+    pub capture: Option<Capture>,
+    /// End after this time.
+    pub duration: Option<Duration>,
+    /// What to show of traces.
+    pub format: Format,
+    /// `run`: the command keeps root under sudo.
+    pub as_root: bool,
+    /// What Clew says of itself on its standard error.
+    pub verbosity: Verbosity,
+}
+
+/// What to show of traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Trees, for people, on the standard error.
+    Tree,
+    /// One JSON object a trace, on the standard output.
+    Json,
+    /// Nothing.
+    None,
+}
+
+/// What Clew says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors.
+    Quiet,
+    /// What a user should know.
+    Normal,
+    /// What helps to find out why something is not seen.
+    Verbose,
+}
+
+impl Settings {
+    /// The defaults of a command.
+    pub const fn new(verb: Verb) -> Self {
+        let body_bytes = match verb {
+            Verb::Run => option::RUN_BODY_BYTES,
+            Verb::Attach => 0,
+        };
+        Self {
+            targets: Vec::new(),
+            otlp: None,
+            otlp_file: None,
+            head_bytes: option::HEAD_BYTES,
+            body_bytes,
+            redact: Vec::new(),
+            headers: Vec::new(),
+            service_name: None,
+            capture: None,
+            duration: None,
+            format: Format::Tree,
+            as_root: false,
+            verbosity: Verbosity::Normal,
+        }
+    }
+}

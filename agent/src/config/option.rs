@@ -1,0 +1,287 @@
+//! The table of options.
+use super::{Format, Settings, Verbosity, value};
+use crate::attach::Capture;
+use crate::discover::{Rule, RuleError};
+
+/// Default of `head_bytes`.
+pub(super) const HEAD_BYTES: u32 = 4096;
+/// Default of `bodies` in `run`.
+pub(super) const RUN_BODY_BYTES: u32 = 64 << 10;
+/// More of a head costs ring buffer space for nothing: servers refuse such heads.
+const MOST_HEAD_BYTES: u32 = 64 << 10;
+/// More of a body belongs in no span.
+const MOST_BODY_BYTES: u32 = 16 << 20;
+
+/// A command that traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Trace a command.
+    Run,
+    /// Trace what runs.
+    Attach,
+}
+
+impl Verb {
+    /// How it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Attach => "attach",
+        }
+    }
+}
+
+/// An option: a flag `--name`, a variable `CLEW_NAME` and a key `name` of the file, with underscores for hyphens in the
+/// latter two.
+#[derive(Debug)]
+pub struct Opt {
+    /// Its flag without the hyphens.
+    pub name: &'static str,
+    /// Its short flag.
+    pub short: Option<char>,
+    /// What its value is called; none for a switch.
+    pub value: Option<&'static str>,
+    /// It may be given several times.
+    pub many: bool,
+    /// The commands that have it.
+    pub verbs: &'static [Verb],
+    /// One line for `--help`.
+    pub help: &'static str,
+    /// Sets it from a value; the error says what would be good.
+    pub(super) set: fn(&mut Settings, &str) -> Result<(), String>,
+}
+
+impl Opt {
+    /// Its variable.
+    pub fn variable(&self) -> String {
+        format!("CLEW_{}", self.name.replace('-', "_").to_uppercase())
+    }
+
+    /// Its key in the file.
+    pub fn key(&self) -> String {
+        self.name.replace('-', "_")
+    }
+}
+
+const BOTH: &[Verb] = &[Verb::Run, Verb::Attach];
+const RUN: &[Verb] = &[Verb::Run];
+const ATTACH: &[Verb] = &[Verb::Attach];
+
+/// Every option of the commands that trace, in the order of `--help`.
+pub const OPTIONS: &[Opt] = &[
+    Opt {
+        name: "pid",
+        short: None,
+        value: Some("PID"),
+        many: true,
+        verbs: ATTACH,
+        help: "Trace this process",
+        set: |settings, text| target(settings, Rule::pid(text)),
+    },
+    Opt {
+        name: "exe",
+        short: None,
+        value: Some("GLOB"),
+        many: true,
+        verbs: ATTACH,
+        help: "Trace every process whose executable matches; without a slash its name, * and ? are wild",
+        set: |settings, text| target(settings, Rule::exe(text)),
+    },
+    Opt {
+        name: "port",
+        short: None,
+        value: Some("N"),
+        many: true,
+        verbs: ATTACH,
+        help: "Trace every process that listens on this TCP port",
+        set: |settings, text| target(settings, Rule::port(text)),
+    },
+    Opt {
+        name: "cgroup",
+        short: None,
+        value: Some("PATH"),
+        many: true,
+        verbs: ATTACH,
+        help: "Trace every process in this cgroup or below it",
+        set: |settings, text| target(settings, Rule::cgroup(text)),
+    },
+    Opt {
+        name: "container",
+        short: None,
+        value: Some("ID|NAME"),
+        many: true,
+        verbs: ATTACH,
+        help: "Trace every process in this container",
+        set: |settings, text| target(settings, Rule::container(text)),
+    },
+    Opt {
+        name: "otlp",
+        short: None,
+        value: Some("URL"),
+        many: false,
+        verbs: BOTH,
+        help: "Send spans to this collector: grpc(s)://HOST:PORT or http(s)://HOST:PORT [default: OTEL_EXPORTER_OTLP_*]",
+        set: |settings, text| put(&mut settings.otlp, value::endpoint(text).map(Some)),
+    },
+    Opt {
+        name: "otlp-file",
+        short: None,
+        value: Some("PATH"),
+        many: false,
+        verbs: BOTH,
+        help: "Write spans to this file as OTLP JSON, one request a line; - is the standard output",
+        set: |settings, text| put(&mut settings.otlp_file, value::text(text).map(|path| Some(path.into()))),
+    },
+    Opt {
+        name: "format",
+        short: None,
+        value: Some("FORMAT"),
+        many: false,
+        verbs: BOTH,
+        help: "Show traces as tree (for people, on stderr), json (one object a line, on stdout) or none [default: tree]",
+        set: |settings, text| put(&mut settings.format, format(text)),
+    },
+    Opt {
+        name: "bodies",
+        short: None,
+        value: Some("BYTES"),
+        many: false,
+        verbs: BOTH,
+        help: "Keep this much of each message's body [default: 64KiB in run, 0 in attach]",
+        set: |settings, text| put(&mut settings.body_bytes, value::bytes(text, MOST_BODY_BYTES)),
+    },
+    Opt {
+        name: "head-bytes",
+        short: None,
+        value: Some("BYTES"),
+        many: false,
+        verbs: BOTH,
+        help: "Read this much of each message for its head [default: 4096]",
+        set: |settings, text| put(&mut settings.head_bytes, head_bytes(text)),
+    },
+    Opt {
+        name: "header",
+        short: None,
+        value: Some("NAME"),
+        many: true,
+        verbs: BOTH,
+        help: "Record this message header too",
+        set: |settings, text| add(&mut settings.headers, value::header(text)),
+    },
+    Opt {
+        name: "redact",
+        short: None,
+        value: Some("RULE"),
+        many: true,
+        verbs: BOTH,
+        help: "Hide more than secrets known by name: header:NAME, query:NAME, body:KEY or body:off",
+        set: |settings, text| add(&mut settings.redact, value::redaction(text)),
+    },
+    Opt {
+        name: "service-name",
+        short: None,
+        value: Some("NAME"),
+        many: false,
+        verbs: BOTH,
+        help: "Name every traced service so, whatever it says itself",
+        set: |settings, text| put(&mut settings.service_name, value::text(text).map(Some)),
+    },
+    Opt {
+        name: "duration",
+        short: None,
+        value: Some("TIME"),
+        many: false,
+        verbs: BOTH,
+        help: "Stop tracing after this time, such as 10s or 2m",
+        set: |settings, text| put(&mut settings.duration, value::duration(text).map(Some)),
+    },
+    Opt {
+        name: "capture",
+        short: None,
+        value: Some("MODE"),
+        many: false,
+        verbs: BOTH,
+        help: "Capture at the socket (Linux 6.3), at every syscall (5.10), or auto [default: auto]",
+        set: |settings, text| put(&mut settings.capture, capture(text)),
+    },
+    Opt {
+        name: "as-root",
+        short: None,
+        value: None,
+        many: false,
+        verbs: RUN,
+        help: "Under sudo, run the command as root instead of as the calling user",
+        set: |settings, text| put(&mut settings.as_root, value::switch(text)),
+    },
+    Opt {
+        name: "verbose",
+        short: Some('v'),
+        value: None,
+        many: false,
+        verbs: BOTH,
+        help: "Say more of what Clew itself does",
+        set: |settings, text| verbosity(settings, text, Verbosity::Verbose),
+    },
+    Opt {
+        name: "quiet",
+        short: Some('q'),
+        value: None,
+        many: false,
+        verbs: BOTH,
+        help: "Say nothing but errors",
+        set: |settings, text| verbosity(settings, text, Verbosity::Quiet),
+    },
+];
+
+fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
+}
+
+fn add<T>(list: &mut Vec<T>, value: Result<T, String>) -> Result<(), String> {
+    list.push(value?);
+    Ok(())
+}
+
+fn target(settings: &mut Settings, rule: Result<Rule, RuleError>) -> Result<(), String> {
+    match rule {
+        Ok(rule) => add(&mut settings.targets, Ok(rule)),
+        Err(RuleError::Value { why, .. }) => Err(why.to_owned()),
+        Err(other) => Err(other.to_string()),
+    }
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "tree" => Ok(Format::Tree),
+        "json" => Ok(Format::Json),
+        "none" => Ok(Format::None),
+        _ => Err("tree, json or none is wanted".to_owned()),
+    }
+}
+
+fn capture(text: &str) -> Result<Option<Capture>, String> {
+    match text {
+        "auto" => Ok(None),
+        "socket" => Ok(Some(Capture::Socket)),
+        "syscall" => Ok(Some(Capture::Syscall)),
+        _ => Err("auto, socket or syscall is wanted".to_owned()),
+    }
+}
+
+fn head_bytes(text: &str) -> Result<u32, String> {
+    /// Less does not hold a request line.
+    const LEAST: u32 = 64;
+    let bytes = value::bytes(text, MOST_HEAD_BYTES)?;
+    if bytes < LEAST {
+        return Err(format!("at least {LEAST} is wanted"));
+    }
+    Ok(bytes)
+}
+
+fn verbosity(settings: &mut Settings, text: &str, level: Verbosity) -> Result<(), String> {
+    if value::switch(text)? {
+        settings.verbosity = level;
+    }
+    Ok(())
+}

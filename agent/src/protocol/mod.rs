@@ -2,12 +2,80 @@
 //!
 //! In: [`Piece`](crate::stream::Piece)s of both directions, in order per direction. Out: [`Step`]s. A parser never fails;
 //! it answers. Bytes from outside cannot panic it and cannot make it hold more than a bound that a counter names.
+//!
+//! What a connection speaks is told by its bytes, never by its port, and a wrong guess corrects itself.
 #![forbid(unsafe_code)]
+mod conversation;
 pub mod http1;
 
 use bytes::Bytes;
 
+pub use conversation::{Conversation, Recognition};
+
 use crate::capture::{Direction, Moment};
+use crate::stream::Piece;
+
+/// The protocols, in the order in which they are tried. Everything that lists protocols is derived from this table.
+pub const PROTOCOLS: &[Protocol] = &[Protocol {
+    name: "http",
+    recognize: http1::recognize,
+    parser: http1::parser,
+}];
+
+/// A protocol Clew decodes.
+pub struct Protocol {
+    /// Its name, as `network.protocol.name` has it.
+    pub name: &'static str,
+    /// Whether the first bytes of a direction are of this protocol.
+    pub recognize: fn(&[u8]) -> Recognized,
+    /// A parser whose first exchange gets this number.
+    pub parser: fn(Limits, Exchange) -> Box<dyn Parser>,
+}
+
+/// Whether bytes are of a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recognized {
+    /// They are.
+    Yes,
+    /// They may be; more is needed.
+    More,
+    /// They are not.
+    No,
+}
+
+/// What the settings allow a parser.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a body that are kept.
+    pub body_bytes: usize,
+}
+
+/// One protocol on one connection.
+pub trait Parser: Send {
+    /// Takes the next piece.
+    fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) -> Flow;
+    /// Tells the parser the time, so that it gives up on what will not come.
+    fn tick(&mut self, now_ns: u64, out: &mut Vec<Step>);
+    /// The connection is over, or the agent stops: every exchange that is still open ends now.
+    fn end(&mut self, at: Mark, reason: Broken, out: &mut Vec<Step>);
+    /// Exchanges without an end.
+    fn open(&self) -> usize;
+    /// The number the next exchange will get.
+    fn next_exchange(&self) -> Exchange;
+    /// Whether the kernel should give each operation a budget of its own.
+    fn wants_every_operation(&self) -> bool {
+        false
+    }
+}
+
+/// How a conversation goes on after a piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// In the same protocol.
+    Continue,
+    /// In another one: what follows, beginning with the rest of this piece, is to be recognized anew.
+    Switched(Option<Piece>),
+}
 
 /// A place in a direction's stream, and when and by whom it was passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +90,8 @@ pub struct Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Exchange(pub u64);
 
-/// What became of an exchange.
+/// What became of an exchange. Each exchange has one `Request` and ends with one `ResponseEnd` or `Broken`; a
+/// `RequestEnd` may come after the end where the answer did not wait for the whole question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The head of a request is complete.
@@ -55,6 +124,8 @@ pub enum Step {
         at: Mark,
         /// Why.
         reason: Broken,
+        /// What is known of the response's body.
+        body: Body,
     },
     /// Something was dropped or not understood; the counter of this name is raised.
     Count(&'static str),
@@ -63,7 +134,7 @@ pub enum Step {
 /// Why an exchange has no regular end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Broken {
-    /// The peer closed the connection first.
+    /// The connection was closed first.
     Closed,
     /// The connection was reset or failed with this `errno`.
     Failed(i32),
@@ -71,14 +142,10 @@ pub enum Broken {
     Unseen,
     /// The bytes do not follow the protocol.
     Invalid,
-    /// The connection now speaks something else (`CONNECT`, `Upgrade`).
-    Switched,
     /// The agent stopped first.
     AgentStopped,
     /// The process ended first, with this wait status.
     Exited(u32),
-    /// Nothing happened for longer than Clew waits.
-    Idle,
 }
 
 /// A request.
@@ -88,9 +155,11 @@ pub struct Request {
     pub exchange: Exchange,
     /// Which way it went: ingress makes this end the server.
     pub direction: Direction,
-    /// Its first byte.
-    pub start: Mark,
-    /// The last byte of its head. Stitching compares this offset at both ends.
+    /// Offset of its first byte, the same at both ends of the connection: stitching compares it.
+    pub offset: u64,
+    /// The operation that carried its first byte.
+    pub start: Moment,
+    /// The last byte of its head.
     pub head_end: Mark,
     /// What it asks.
     pub head: RequestHead,
@@ -101,8 +170,8 @@ pub struct Request {
 pub struct Response {
     /// The exchange it answers.
     pub exchange: Exchange,
-    /// Its first byte.
-    pub start: Mark,
+    /// The operation that carried its first byte.
+    pub start: Moment,
     /// The last byte of its head.
     pub head_end: Mark,
     /// What it says.

@@ -1,5 +1,19 @@
 //! HTTP/1.0 and 1.1 (RFC 9112).
+//!
+//! Requests and responses are read by one [`reader`] each; [`pairing`](self) of the two is by order, as the protocol has
+//! it, and given up where a hole may have swallowed a message.
+mod body;
+mod head;
+mod pair;
+mod reader;
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
+
+pub use head::recognize;
+
+use super::{Exchange, Limits, Parser};
 
 /// Header fields in the order they came. Names are lowercase; obsolete folding is undone.
 pub type Fields = Vec<(String, Bytes)>;
@@ -26,4 +40,17 @@ pub struct ResponseHead {
     pub minor_version: u8,
     /// Header fields.
     pub fields: Fields,
+}
+
+/// A parser for one connection.
+pub(super) fn parser(limits: Limits, first: Exchange) -> Box<dyn Parser> {
+    Box::new(pair::Http1::new(limits, first))
+}
+
+/// The first value of a field.
+pub fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
+    fields
+        .iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_ref())
 }

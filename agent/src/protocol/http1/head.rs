@@ -1,0 +1,187 @@
+//! The head of a message: its first line and its header fields.
+//!
+//! ```text
+//! request-line = method SP request-target SP HTTP-version CRLF      RFC 9112 section 3
+//! status-line  = HTTP-version SP status-code SP [ reason ] CRLF     RFC 9112 section 4
+//! field-line   = field-name ":" OWS field-value OWS CRLF            RFC 9112 section 5
+//! ```
+use bytes::Bytes;
+
+use super::{Fields, RequestHead, ResponseHead};
+use crate::protocol::Recognized;
+
+/// Most fields of a head that are kept.
+const MAX_FIELDS: usize = 256;
+/// Longest method: the registered ones have up to 17 letters.
+const MAX_METHOD: usize = 24;
+
+/// Whether bytes begin a request or a response.
+pub fn recognize(bytes: &[u8]) -> Recognized {
+    let bytes = trimmed(bytes);
+    const VERSION: &[u8] = b"HTTP/1.";
+    if bytes.len() < VERSION.len() {
+        if VERSION.starts_with(bytes) {
+            return Recognized::More;
+        }
+    } else if bytes.starts_with(VERSION) {
+        return status_line(bytes);
+    }
+    request_line(bytes)
+}
+
+fn status_line(bytes: &[u8]) -> Recognized {
+    match bytes.get(7..9) {
+        None => Recognized::More,
+        Some([b'0' | b'1', b' ']) => Recognized::Yes,
+        Some(_) => Recognized::No,
+    }
+}
+
+fn request_line(bytes: &[u8]) -> Recognized {
+    let method = bytes
+        .iter()
+        .take_while(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'))
+        .count();
+    if method > MAX_METHOD {
+        return Recognized::No;
+    }
+    let Some(rest) = bytes.get(method..).filter(|rest| !rest.is_empty()) else {
+        return Recognized::More;
+    };
+    let Some(rest) = rest.strip_prefix(b" ").filter(|_| method > 1) else {
+        return Recognized::No;
+    };
+    let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    // Control characters and spaces have no place in a target (RFC 3986); bytes above ASCII are seen in the wild.
+    let target = line.iter().take_while(|byte| **byte > b' ' && **byte != 0x7f).count();
+    let starts_well = match line.first() {
+        None => {
+            return if line.len() == rest.len() {
+                Recognized::More
+            } else {
+                Recognized::No
+            };
+        }
+        Some(first) => matches!(first, b'/' | b'*' | b'[') || first.is_ascii_alphanumeric(),
+    };
+    if !starts_well {
+        return Recognized::No;
+    }
+    let Some(rest) = line.get(target..).filter(|rest| !rest.is_empty()) else {
+        // A target may be longer than recognition looks.
+        let long = bytes.len() >= 128 && line.first() == Some(&b'/');
+        return match (long, line.len() == rest.len()) {
+            (true, _) => Recognized::Yes,
+            (false, true) => Recognized::More,
+            (false, false) => Recognized::No,
+        };
+    };
+    const VERSION: &[u8] = b" HTTP/1.";
+    match rest.get(..VERSION.len()) {
+        Some(start) if start == VERSION => Recognized::Yes,
+        Some(_) => Recognized::No,
+        None if VERSION.starts_with(rest.trim_ascii_end()) || VERSION.starts_with(rest) => Recognized::More,
+        None => Recognized::No,
+    }
+}
+
+/// Empty lines before a message are ignored (RFC 9112 section 2.2).
+fn trimmed(bytes: &[u8]) -> &[u8] {
+    let empty = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    bytes.get(empty..).unwrap_or_default()
+}
+
+/// Parses the head of a request. The head may be cut: what is whole is taken.
+pub(super) fn request(bytes: &[u8]) -> Option<RequestHead> {
+    let (line, fields) = first_line(bytes)?;
+    let mut parts = line.splitn(2, |byte| *byte == b' ');
+    let method = parts
+        .next()
+        .filter(|method| !method.is_empty() && method.len() <= MAX_METHOD)?;
+    if !method.iter().all(|byte| is_token(*byte)) {
+        return None;
+    }
+    let rest = parts.next()?;
+    let space = rest.iter().rposition(|byte| *byte == b' ')?;
+    let minor_version = version(rest.get(space..)?.trim_ascii())?;
+    let target = rest.get(..space)?.trim_ascii();
+    if target.is_empty() {
+        return None;
+    }
+    Some(RequestHead {
+        method: String::from_utf8_lossy(method).into_owned(),
+        target: String::from_utf8_lossy(target).into_owned(),
+        minor_version,
+        fields: parse_fields(fields),
+    })
+}
+
+/// Parses the head of a response. The head may be cut: what is whole is taken.
+pub(super) fn response(bytes: &[u8]) -> Option<ResponseHead> {
+    let (line, fields) = first_line(bytes)?;
+    let minor_version = version(line.get(..8)?)?;
+    let rest = line.get(8..)?.strip_prefix(b" ")?;
+    let digits = rest.get(..3)?;
+    let ends = rest.get(3).is_none_or(|byte| *byte == b' ');
+    let status: u16 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (ends && status >= 100).then(|| ResponseHead {
+        status,
+        minor_version,
+        fields: parse_fields(fields),
+    })
+}
+
+fn first_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let bytes = trimmed(bytes);
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    Some((bytes.get(..end)?.trim_ascii_end(), bytes.get(end.checked_add(1)?..)?))
+}
+
+fn version(text: &[u8]) -> Option<u8> {
+    match text.strip_prefix(b"HTTP/1.")? {
+        b"0" => Some(0),
+        b"1" => Some(1),
+        _ => None,
+    }
+}
+
+/// Parses field lines, whole ones only. A line without a colon is left out; a line that begins with white space goes on
+/// with the one before (RFC 9112 section 5.2).
+pub(super) fn parse_fields(mut bytes: &[u8]) -> Fields {
+    let mut fields: Fields = Vec::new();
+    while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+        let line = bytes.get(..end).unwrap_or_default();
+        bytes = end
+            .checked_add(1)
+            .and_then(|next| bytes.get(next..))
+            .unwrap_or_default();
+        if line.trim_ascii_end().is_empty() {
+            break;
+        }
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            if let Some((_, value)) = fields.last_mut() {
+                *value = Bytes::from([value, line.trim_ascii()].join(&b' '));
+            }
+            continue;
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
+        let name = line.get(..colon).unwrap_or_default().trim_ascii();
+        let value = colon
+            .checked_add(1)
+            .and_then(|start| line.get(start..))
+            .unwrap_or_default()
+            .trim_ascii();
+        if fields.len() < MAX_FIELDS && !name.is_empty() && name.iter().all(|byte| is_token(*byte)) {
+            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+            fields.push((name, Bytes::copy_from_slice(value)));
+        }
+    }
+    fields
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

@@ -1,0 +1,209 @@
+//! Reads the messages of one direction.
+use bytes::Bytes;
+
+use super::body::{Framing, Hole, Progress};
+use crate::capture::Moment;
+use crate::protocol::{Body, Mark};
+
+/// Most bytes of a head that are kept.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Where a direction is.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Between messages.
+    Idle,
+    /// Inside a head.
+    Head(Head),
+    /// Inside a body.
+    Body(Framing),
+    /// Inside a message whose end cannot be told from its bytes.
+    Blind,
+    /// Somewhere; the next message is recognized when it begins with a piece.
+    Lost,
+}
+
+/// The head being read.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) offset: u64,
+    pub(super) start: Moment,
+    pub(super) bytes: Vec<u8>,
+    /// Length of the line being read, carriage returns not counted.
+    line: usize,
+    /// Something other than empty lines has come.
+    begun: bool,
+    pub(super) too_long: bool,
+}
+
+/// One direction.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) state: State,
+    body: Vec<u8>,
+    body_bytes: u64,
+    counted: bool,
+    limit: usize,
+    /// The last byte that passed.
+    pub(super) last: Option<Mark>,
+}
+
+/// What reading came to.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// All bytes were taken.
+    More,
+    /// A head is complete after this many bytes.
+    Head(Head, usize),
+    /// A body is complete after this many bytes.
+    Done(usize),
+    /// The bytes do not follow the protocol.
+    Invalid,
+}
+
+impl Reader {
+    pub(super) const fn new(limit: usize) -> Self {
+        Self {
+            state: State::Idle,
+            body: Vec::new(),
+            body_bytes: 0,
+            counted: true,
+            limit,
+            last: None,
+        }
+    }
+
+    /// Whether the next byte begins a message.
+    pub(super) const fn between_messages(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    /// Begins a message's body, or none.
+    pub(super) fn begin(&mut self, framing: Option<Framing>) {
+        self.body.clear();
+        self.body_bytes = 0;
+        self.counted = true;
+        self.state = framing.map_or(State::Idle, State::Body);
+    }
+
+    /// What is known of the body that was read.
+    pub(super) fn take_body(&mut self) -> Body {
+        let captured = Bytes::from(std::mem::take(&mut self.body));
+        Body {
+            bytes: self.counted.then_some(self.body_bytes),
+            captured,
+        }
+    }
+
+    /// No content of the current body has come.
+    pub(super) const fn body_is_empty(&self) -> bool {
+        self.body_bytes == 0
+    }
+
+    /// The end of the current body can no longer be told from bytes.
+    pub(super) fn blind(&mut self) {
+        self.counted = false;
+        self.state = State::Blind;
+    }
+
+    /// Reads `bytes`, which begin at `offset`.
+    pub(super) fn read(&mut self, bytes: &[u8], offset: u64, moment: Moment) -> Read {
+        if let State::Idle = self.state {
+            self.state = State::Head(Head {
+                offset,
+                start: moment,
+                bytes: Vec::new(),
+                line: 0,
+                begun: false,
+                too_long: false,
+            });
+        }
+        match &mut self.state {
+            State::Head(head) => match head.read(bytes, offset, moment) {
+                Some(taken) => match std::mem::replace(&mut self.state, State::Idle) {
+                    State::Head(head) => Read::Head(head, taken),
+                    _ => Read::Invalid,
+                },
+                None => Read::More,
+            },
+            State::Body(framing) => {
+                let (body, count, limit) = (&mut self.body, &mut self.body_bytes, self.limit);
+                let progress = framing.feed(bytes, &mut |content| {
+                    *count = count.saturating_add(content.len() as u64);
+                    let room = limit.saturating_sub(body.len()).min(content.len());
+                    body.extend_from_slice(content.get(..room).unwrap_or_default());
+                });
+                match progress {
+                    Progress::More => Read::More,
+                    Progress::Done(taken) => {
+                        self.state = State::Idle;
+                        Read::Done(taken)
+                    }
+                    Progress::Invalid => Read::Invalid,
+                }
+            }
+            State::Idle | State::Blind | State::Lost => Read::More,
+        }
+    }
+
+    /// Passes a hole.
+    pub(super) fn hole(&mut self, length: u64) -> Hole {
+        match &mut self.state {
+            State::Body(framing) => {
+                // Only content lies within: framing inside the hole would have lost it.
+                let hole = framing.hole(length);
+                if hole != Hole::Lost {
+                    self.body_bytes = self.body_bytes.saturating_add(length);
+                }
+                if hole == Hole::Done {
+                    self.state = State::Idle;
+                }
+                hole
+            }
+            State::Blind => Hole::Within,
+            State::Idle | State::Head(_) | State::Lost => Hole::Lost,
+        }
+    }
+
+    /// The head that is not complete, if its reading has begun.
+    pub(super) fn take_head(&mut self) -> Option<Head> {
+        match std::mem::replace(&mut self.state, State::Lost) {
+            State::Head(head) if head.begun => Some(head),
+            _ => None,
+        }
+    }
+
+    /// Whether the body ends with the connection.
+    pub(super) const fn ends_with_connection(&self) -> bool {
+        matches!(self.state, State::Body(Framing::UntilClose))
+    }
+}
+
+impl Head {
+    /// Takes bytes up to the empty line; how many, if it came.
+    fn read(&mut self, bytes: &[u8], offset: u64, moment: Moment) -> Option<usize> {
+        for (index, byte) in bytes.iter().enumerate() {
+            if !self.begun {
+                // Empty lines before a message are no part of it (RFC 9112 section 2.2).
+                if matches!(byte, b'\r' | b'\n') {
+                    continue;
+                }
+                self.begun = true;
+                self.offset = offset.saturating_add(index as u64);
+                self.start = moment;
+            }
+            if self.bytes.len() < MAX_HEAD {
+                self.bytes.push(*byte);
+            } else {
+                self.too_long = true;
+            }
+            match byte {
+                b'\n' if self.line == 0 => return index.checked_add(1),
+                b'\n' => self.line = 0,
+                b'\r' => {}
+                _ => self.line = self.line.saturating_add(1),
+            }
+        }
+        None
+    }
+}

@@ -4,19 +4,49 @@
 //! [`SpanEvent`]s. Names and attributes follow the OpenTelemetry semantic conventions, [`SEMCONV_VERSION`]; what they do
 //! not know lives under `clew.`.
 #![forbid(unsafe_code)]
-mod conn;
+mod build;
+mod http;
+mod policy;
 
 use std::sync::Arc;
 
-pub use conn::ConnFacts;
+pub use build::Spans;
+pub use policy::{Policy, RuleError};
 
-use crate::capture::{Actor, ConnId, Moment};
+use crate::capture::{Actor, ConnId, Connection, Endpoints, Moment};
 use crate::discover::Process;
 
 /// The version of the OpenTelemetry semantic conventions all names here follow.
 pub const SEMCONV_VERSION: &str = "1.37.0";
 /// The schema URL of that version.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
+
+/// What is known of a connection.
+#[derive(Clone, Debug)]
+pub struct ConnFacts {
+    /// The connection.
+    pub conn: ConnId,
+    /// Its ends.
+    pub endpoints: Endpoints,
+    /// Inode number of its network namespace.
+    pub netns: u64,
+    /// Sequence numbers before the first byte of (this end, the other end), where the transport has them.
+    pub isn: Option<(u32, u32)>,
+    /// The socket may be older than the agent and its offsets do not count from byte 0.
+    pub midway: bool,
+}
+
+impl From<&Connection> for ConnFacts {
+    fn from(connection: &Connection) -> Self {
+        Self {
+            conn: connection.conn,
+            endpoints: connection.endpoints.clone(),
+            netns: connection.netns,
+            isn: connection.isn,
+            midway: connection.midway,
+        }
+    }
+}
 
 /// The number of a span while the agent runs; its 8-byte id is made by the trace stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,7 +58,14 @@ pub enum SpanEvent {
     /// A request's head is complete: from here on the span can be a parent, a child or an end of a connection.
     Opened(Opened),
     /// The span is complete.
-    Finished(Finished),
+    Finished {
+        /// Its key.
+        key: SpanKey,
+        /// Who passed its last byte.
+        actor: Actor,
+        /// The rest.
+        span: Box<Span>,
+    },
     /// A counter was raised.
     Count(&'static str),
 }
@@ -42,27 +79,16 @@ pub struct Opened {
     pub kind: SpanKind,
     /// The connection.
     pub conn: ConnId,
-    /// Offset just past the request's head in its direction: equal at both ends of the connection.
-    pub head_end: u64,
+    /// Offset of the request's first byte in its direction: equal at both ends of the connection.
+    pub offset: u64,
     /// When the request began, and who read or sent its first byte.
     pub start: Moment,
-    /// When the last byte of its head passed, and who read or sent it. Causality goes by this one.
-    pub head: Moment,
+    /// Who read or sent the last byte of its head. Causality goes by this one.
+    pub actor: Actor,
     /// The process.
     pub process: Arc<Process>,
     /// The trace context the request carried, whatever its format.
     pub remote: Option<RemoteContext>,
-}
-
-/// A span that has ended.
-#[derive(Clone, Debug)]
-pub struct Finished {
-    /// Its key.
-    pub key: SpanKey,
-    /// Who read or sent the last byte of the response. None where the exchange has no regular end.
-    pub by: Option<Actor>,
-    /// The span.
-    pub span: Box<Span>,
 }
 
 /// A trace context that came with a message.

@@ -3,8 +3,17 @@
 //! In: [`SpanEvent`](crate::span::SpanEvent)s and what is known of connections. Out: [`Placed`] spans, in the order they
 //! are settled. A parent is a fact or it is absent: where evidence is missing or contradicts, the span has no parent and a
 //! `causality.` or `stitch.` counter says why.
+//!
+//! A span is settled a while after it ended, when what could still change its place would have been seen.
 #![forbid(unsafe_code)]
+mod causality;
+pub mod context;
+mod join;
+mod traces;
+
 use std::sync::Arc;
+
+pub use traces::Traces;
 
 use crate::discover::Process;
 use crate::span::Span;

@@ -1,0 +1,215 @@
+//! Follows exchanges from request to end and makes spans of them.
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{ConnFacts, Opened, Policy, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status, Value, http};
+use crate::capture::{Actor, ConnId, Direction, Endpoints};
+use crate::discover::Process;
+use crate::protocol::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Step};
+
+/// The exchanges that are open, and how to show them.
+pub struct Spans {
+    policy: Policy,
+    open: HashMap<(ConnId, Exchange), Open>,
+    next: SpanKey,
+}
+
+/// An exchange without an end.
+struct Open {
+    key: SpanKey,
+    kind: SpanKind,
+    request: Box<Request>,
+    request_body: Body,
+    response: Option<Box<Response>>,
+    /// Who acted last.
+    actor: Actor,
+    facts: Arc<ConnFacts>,
+}
+
+/// What is known of an exchange when it ends.
+pub(super) struct Exchanged<'a> {
+    pub(super) kind: SpanKind,
+    pub(super) facts: &'a ConnFacts,
+    pub(super) request_body: &'a Body,
+    pub(super) response_body: &'a Body,
+    pub(super) broken: Option<Broken>,
+}
+
+impl Spans {
+    /// No exchanges.
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, open: HashMap::new(), next: SpanKey(1) }
+    }
+
+    /// Takes a step of an exchange on the connection `facts` of `process`.
+    pub fn step(&mut self, facts: &Arc<ConnFacts>, process: &Arc<Process>, step: Step, out: &mut Vec<SpanEvent>) {
+        match step {
+            Step::Count(name) => out.push(SpanEvent::Count(name)),
+            Step::Request(request) => self.request(facts, process, request, out),
+            Step::RequestEnd { exchange, body, end } => {
+                if let Some(open) = self.open.get_mut(&(facts.conn, exchange)) {
+                    open.request_body = body;
+                    open.actor = end.moment.actor;
+                }
+            }
+            Step::Response(response) => {
+                if let Some(open) = self.open.get_mut(&(facts.conn, response.exchange)) {
+                    open.actor = response.start.actor;
+                    open.response = Some(response);
+                }
+            }
+            Step::ResponseEnd { exchange, end, body } => self.finish(facts.conn, exchange, end, &body, None, out),
+            Step::Broken { exchange, at, reason, body } => {
+                self.finish(facts.conn, exchange, at, &body, Some(reason), out);
+            }
+        }
+    }
+
+    /// Exchanges without an end.
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    fn request(
+        &mut self,
+        facts: &Arc<ConnFacts>,
+        process: &Arc<Process>,
+        request: Box<Request>,
+        out: &mut Vec<SpanEvent>,
+    ) {
+        let key = self.next;
+        self.next = SpanKey(key.0.wrapping_add(1));
+        let kind = match request.direction {
+            Direction::Ingress => SpanKind::Server,
+            Direction::Egress => SpanKind::Client,
+        };
+        out.push(SpanEvent::Opened(Opened {
+            key,
+            kind,
+            conn: facts.conn,
+            offset: request.offset,
+            start: request.start,
+            actor: request.head_end.moment.actor,
+            process: Arc::clone(process),
+            remote: remote(&request.head),
+        }));
+        let open = Open {
+            key,
+            kind,
+            actor: request.head_end.moment.actor,
+            request_body: Body::default(),
+            response: None,
+            facts: Arc::clone(facts),
+            request,
+        };
+        self.open.insert((facts.conn, open.request.exchange), open);
+    }
+
+    fn finish(
+        &mut self,
+        conn: ConnId,
+        exchange: Exchange,
+        end: Mark,
+        body: &Body,
+        broken: Option<Broken>,
+        out: &mut Vec<SpanEvent>,
+    ) {
+        let Some(open) = self.open.remove(&(conn, exchange)) else { return };
+        // The end of the connection may be long after the last thing the exchange did; its moment is told all the same:
+        // until then the answer was awaited.
+        let exchanged = Exchanged {
+            kind: open.kind,
+            facts: &open.facts,
+            request_body: &open.request_body,
+            response_body: body,
+            broken,
+        };
+        let RequestHead::Http(request) = &open.request.head;
+        let response = open.response.as_ref().map(|response| {
+            let ResponseHead::Http(head) = &response.head;
+            head
+        });
+        let mut span = Span {
+            kind: open.kind,
+            name: String::new(),
+            start_ns: open.request.start.time_ns,
+            end_ns: end.moment.time_ns.max(open.request.start.time_ns),
+            attributes: Vec::new(),
+            named: Vec::new(),
+            status: Status::Unset,
+            events: Vec::new(),
+        };
+        http::describe(&mut span, request, response, &exchanged, &self.policy);
+        connection(&mut span, &open.facts, open.kind);
+        if let Some(reason) = broken {
+            outcome(&mut span, reason);
+        }
+        let actor = if broken.is_some() { open.actor } else { end.moment.actor };
+        out.push(SpanEvent::Finished { key: open.key, actor, span: Box::new(span) });
+    }
+}
+
+/// The trace context a request carries.
+fn remote(head: &RequestHead) -> Option<RemoteContext> {
+    let RequestHead::Http(head) = head;
+    crate::trace::context::extract(&head.fields)
+}
+
+/// `error.type` of an exchange without a regular end, and what ended it.
+pub(super) const fn reason(broken: Broken) -> (&'static str, &'static str) {
+    match broken {
+        Broken::Closed => ("connection_closed", "aborted"),
+        Broken::Failed(32) => ("broken_pipe", "aborted"),
+        Broken::Failed(110) => ("timeout", "aborted"),
+        Broken::Failed(111) => ("connection_refused", "aborted"),
+        Broken::Failed(_) => ("connection_reset", "aborted"),
+        Broken::Unseen => ("unseen", "unseen"),
+        Broken::Invalid => ("protocol_error", "invalid"),
+        Broken::AgentStopped => ("agent_stopped", "in_flight"),
+        Broken::Exited(_) => ("process_exited", "process_exited"),
+    }
+}
+
+/// Marks a span whose exchange has no regular end. What Clew itself did not see is no error of the traced program.
+fn outcome(span: &mut Span, broken: Broken) {
+    let (error, outcome) = reason(broken);
+    span.attributes.push(("clew.exchange.outcome", Value::Text(outcome.to_owned())));
+    if let Broken::Exited(status) = broken {
+        span.attributes.push(("clew.process.exit_status", Value::Int(i64::from(status))));
+    }
+    if !matches!(broken, Broken::Unseen | Broken::AgentStopped) {
+        span.attributes.retain(|(key, _)| *key != "error.type");
+        span.attributes.push(("error.type", Value::Text(error.to_owned())));
+        span.status = Status::Error(error.replace('_', " "));
+    }
+}
+
+/// Where the message went (network attributes of the semantic conventions).
+fn connection(span: &mut Span, facts: &ConnFacts, kind: SpanKind) {
+    let attributes = &mut span.attributes;
+    match &facts.endpoints {
+        Endpoints::Tcp { local, remote } => {
+            attributes.push(("network.transport", Value::Text("tcp".to_owned())));
+            let family = if local.is_ipv4() { "ipv4" } else { "ipv6" };
+            attributes.push(("network.type", Value::Text(family.to_owned())));
+            attributes.push(("network.local.address", Value::Text(local.ip().to_string())));
+            attributes.push(("network.local.port", Value::Int(i64::from(local.port()))));
+            attributes.push(("network.peer.address", Value::Text(remote.ip().to_string())));
+            attributes.push(("network.peer.port", Value::Int(i64::from(remote.port()))));
+            let address = if kind == SpanKind::Client { remote } else { local };
+            default(attributes, "server.address", || Value::Text(address.ip().to_string()));
+            default(attributes, "server.port", || Value::Int(i64::from(address.port())));
+            if kind == SpanKind::Server {
+                default(attributes, "client.address", || Value::Text(remote.ip().to_string()));
+            }
+        }
+        Endpoints::Unix { .. } => attributes.push(("network.transport", Value::Text("unix".to_owned()))),
+    }
+}
+
+/// Sets an attribute that is not there.
+fn default(attributes: &mut Vec<(&'static str, Value)>, key: &'static str, value: impl FnOnce() -> Value) {
+    if !attributes.iter().any(|(name, _)| *name == key) {
+        attributes.push((key, value()));
+    }
+}

@@ -1,0 +1,209 @@
+//! HTTP spans (OpenTelemetry semantic conventions, "HTTP spans", stable).
+use std::io::Read;
+
+use super::build::Exchanged;
+use super::policy::{Policy, REDACTED};
+use super::{Span, SpanKind, Status, Value};
+use crate::protocol::Body;
+use crate::protocol::http1::{Fields, RequestHead, ResponseHead, field};
+
+/// The methods the conventions know; any other is `_OTHER`.
+const METHODS: &[&str] = &["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"];
+/// Most bytes a compressed body may become.
+const MAX_DECODED: u64 = 256 * 1024;
+
+/// Names a span and describes its request and response.
+pub(super) fn describe(
+    span: &mut Span,
+    request: &RequestHead,
+    response: Option<&ResponseHead>,
+    exchanged: &Exchanged<'_>,
+    policy: &Policy,
+) {
+    let known = METHODS.contains(&request.method.as_str());
+    // A name is of low cardinality: the path is not part of it, since the route behind it is not known.
+    span.name = if known { request.method.clone() } else { "HTTP".to_owned() };
+    let text = |text: &str| Value::Text(text.to_owned());
+    span.attributes.push(("http.request.method", text(if known { &request.method } else { "_OTHER" })));
+    if !known {
+        span.attributes.push(("http.request.method_original", text(&request.method)));
+    }
+    target(span, request, policy);
+    span.attributes.push(("network.protocol.name", text("http")));
+    let minor = response.map_or(request.minor_version, |response| response.minor_version);
+    span.attributes.push(("network.protocol.version", text(if minor == 0 { "1.0" } else { "1.1" })));
+    if let Some(agent) = field(&request.fields, "user-agent") {
+        span.attributes.push(("user_agent.original", Value::Text(String::from_utf8_lossy(agent).into_owned())));
+    }
+    if exchanged.kind == SpanKind::Server
+        && let Some(client) = forwarded(&request.fields)
+    {
+        span.attributes.push(("client.address", Value::Text(client)));
+    }
+    size(span, "http.request.body.size", exchanged.request_body);
+    fields(span, "http.request.header.", &request.fields, policy);
+    body(span, &REQUEST, &request.fields, exchanged.request_body, policy);
+    let Some(response) = response else { return };
+    span.attributes.push(("http.response.status_code", Value::Int(i64::from(response.status))));
+    size(span, "http.response.body.size", exchanged.response_body);
+    fields(span, "http.response.header.", &response.fields, policy);
+    body(span, &RESPONSE, &response.fields, exchanged.response_body, policy);
+    // A client's mistake is no error of the server (conventions, "Status").
+    let failed = response.status >= 500 || (response.status >= 400 && exchanged.kind == SpanKind::Client);
+    if failed {
+        span.attributes.push(("error.type", Value::Text(response.status.to_string())));
+        span.status = Status::Error(String::new());
+    }
+}
+
+/// The attributes of the request target (RFC 9112 section 3.2), in each of its forms.
+fn target(span: &mut Span, request: &RequestHead, policy: &Policy) {
+    let host = field(&request.fields, "host").map(|host| String::from_utf8_lossy(host).into_owned());
+    let (scheme, authority, rest) = match request.target.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let (authority, rest) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            (scheme.to_ascii_lowercase(), Some(authority.to_owned()), rest)
+        }
+        _ if request.method == "CONNECT" => ("http".to_owned(), Some(request.target.clone()), ""),
+        _ => ("http".to_owned(), host, request.target.as_str()),
+    };
+    let authority = authority.unwrap_or_default();
+    let (user, host) = authority.rsplit_once('@').map_or((None, authority.as_str()), |(user, host)| (Some(user), host));
+    let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+    let query = query.map(|query| policy.query(query.split('#').next().unwrap_or_default()));
+    let attributes = &mut span.attributes;
+    if let Some((address, port)) = address(host) {
+        attributes.push(("server.address", Value::Text(address)));
+        let usual = if scheme == "https" { 443 } else { 80 };
+        attributes.push(("server.port", Value::Int(i64::from(port.unwrap_or(usual)))));
+    }
+    if span.kind == SpanKind::Client {
+        // Credentials never become part of a URL that is shown (conventions, `url.full`).
+        let user = user.map(|_| format!("{REDACTED}:{REDACTED}@")).unwrap_or_default();
+        let query = query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+        attributes.push(("url.full", Value::Text(format!("{scheme}://{user}{host}{path}{query}"))));
+    }
+    attributes.push(("url.scheme", Value::Text(scheme)));
+    if request.method != "CONNECT" {
+        attributes.push(("url.path", Value::Text(path.to_owned())));
+    }
+    if let Some(query) = query.filter(|query| !query.is_empty()) {
+        attributes.push(("url.query", Value::Text(query)));
+    }
+}
+
+/// Host and port of an authority; IPv6 literals lose their brackets.
+fn address(authority: &str) -> Option<(String, Option<u16>)> {
+    if authority.is_empty() {
+        return None;
+    }
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        return Some((host.to_owned(), rest.strip_prefix(':').and_then(|port| port.parse().ok())));
+    }
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && !host.contains(':') => Some((host.to_owned(), port.parse().ok())),
+        _ => Some((authority.to_owned(), None)),
+    }
+}
+
+/// The client a proxy speaks for: the first element of `Forwarded` (RFC 7239) or `X-Forwarded-For`.
+fn forwarded(fields: &Fields) -> Option<String> {
+    let first = |name| field(fields, name).map(|value| String::from_utf8_lossy(value).into_owned());
+    let element = first("forwarded").and_then(|value| {
+        let element = value.split(',').next()?.to_owned();
+        element.split(';').find_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"').to_owned())
+        })
+    });
+    let client = element.or_else(|| first("x-forwarded-for")?.split(',').next().map(|client| client.trim().to_owned()))?;
+    address(&client).map(|(host, _)| host)
+}
+
+fn size(span: &mut Span, key: &'static str, body: &Body) {
+    if let Some(bytes) = body.bytes {
+        span.attributes.push((key, Value::Int(i64::try_from(bytes).unwrap_or(i64::MAX))));
+    }
+}
+
+fn fields(span: &mut Span, prefix: &str, fields: &Fields, policy: &Policy) {
+    for (name, value) in fields {
+        let Some(shown) = policy.header(name, value) else { continue };
+        let key = format!("{prefix}{name}");
+        match span.named.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, Value::Texts(values))) => values.push(shown),
+            _ => span.named.push((key, Value::Texts(vec![shown]))),
+        }
+    }
+}
+
+/// The attributes that show a body.
+struct BodyKeys {
+    content: &'static str,
+    encoding: &'static str,
+    truncated: &'static str,
+}
+
+const REQUEST: BodyKeys = BodyKeys {
+    content: "clew.http.request.body",
+    encoding: "clew.http.request.body.encoding",
+    truncated: "clew.http.request.body.truncated",
+};
+const RESPONSE: BodyKeys = BodyKeys {
+    content: "clew.http.response.body",
+    encoding: "clew.http.response.body.encoding",
+    truncated: "clew.http.response.body.truncated",
+};
+
+/// Shows a body: as text where it is text, else as base64. Compressed ones are decoded within a limit.
+fn body(span: &mut Span, keys: &BodyKeys, fields: &Fields, body: &Body, policy: &Policy) {
+    if !policy.bodies || body.captured.is_empty() {
+        return;
+    }
+    let whole = body.bytes == Some(body.captured.len() as u64);
+    let coding = field(fields, "content-encoding").map(<[u8]>::to_ascii_lowercase).unwrap_or_default();
+    let mut decoded = Vec::new();
+    // A body that was cut still decodes up to the cut.
+    let compressed = match coding.as_slice() {
+        b"gzip" | b"x-gzip" => {
+            let _cut = flate2::read::MultiGzDecoder::new(body.captured.as_ref()).take(MAX_DECODED).read_to_end(&mut decoded);
+            true
+        }
+        b"deflate" => {
+            let _cut = flate2::read::ZlibDecoder::new(body.captured.as_ref()).take(MAX_DECODED).read_to_end(&mut decoded);
+            true
+        }
+        _ => false,
+    };
+    let bytes = if compressed && !decoded.is_empty() { decoded.as_slice() } else { body.captured.as_ref() };
+    match text(bytes) {
+        Some(text) => span.attributes.push((keys.content, Value::Text(text.to_owned()))),
+        None => {
+            span.attributes.push((keys.content, Value::Text(base64(bytes))));
+            span.attributes.push((keys.encoding, Value::Text("base64".to_owned())));
+        }
+    }
+    if !whole {
+        span.attributes.push((keys.truncated, Value::Bool(true)));
+    }
+}
+
+/// The bytes as text, a character cut at the end left out.
+fn text(bytes: &[u8]) -> Option<&str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) if error.error_len().is_none() => std::str::from_utf8(bytes.get(..error.valid_up_to())?).ok(),
+        Err(_) => None,
+    }
+}
+
+/// RFC 4648 section 4.
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! What of a message may be shown.
+
+/// Header fields that are captured unless the user says otherwise.
+const DEFAULT_HEADERS: &[&str] = &["accept", "content-encoding", "content-length", "content-type", "transfer-encoding"];
+/// Header fields whose values are never shown.
+const SECRET_HEADERS: &[&str] = &[
+    "authorization", "cookie", "proxy-authenticate", "proxy-authorization", "set-cookie", "www-authenticate",
+    "x-amz-security-token", "x-api-key", "x-auth-token", "x-csrf-token", "x-xsrf-token",
+];
+/// Query parameters whose values are never shown: the four that the semantic conventions name for `url.full`, and others that
+/// carry secrets by custom.
+const SECRET_PARAMETERS: &[&str] = &[
+    "awsaccesskeyid", "signature", "sig", "x-goog-signature", "x-amz-signature", "x-amz-credential",
+    "x-amz-security-token", "access_token", "api_key", "apikey", "client_secret", "id_token", "password", "refresh_token",
+    "secret", "token",
+];
+/// What stands in place of a value that is not shown.
+pub(super) const REDACTED: &str = "REDACTED";
+
+/// What of a message may be shown. The default shows a few harmless headers and hides secrets.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    headers: Vec<String>,
+    secret_headers: Vec<String>,
+    secret_parameters: Vec<String>,
+    /// Whether captured bodies become attributes.
+    pub bodies: bool,
+}
+
+/// Why a `--redact` rule is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// It is not `KIND:NAME`.
+    #[error("redaction rule `{0}` is not of the form header:NAME, query:NAME or body:all")]
+    Form(String),
+    /// The kind is not known.
+    #[error("redaction rule `{0}` has an unknown kind; write header:NAME, query:NAME or body:all")]
+    Kind(String),
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            headers: owned(DEFAULT_HEADERS),
+            secret_headers: owned(SECRET_HEADERS),
+            secret_parameters: owned(SECRET_PARAMETERS),
+            bodies: true,
+        }
+    }
+}
+
+impl Policy {
+    /// Captures one more header field.
+    pub fn show_header(&mut self, name: &str) {
+        self.headers.push(name.to_ascii_lowercase());
+    }
+
+    /// Hides what a rule names: `header:NAME`, `query:NAME`, `body:all`.
+    ///
+    /// # Errors
+    /// [`RuleError`] if it names nothing that can be hidden.
+    pub fn redact(&mut self, rule: &str) -> Result<(), RuleError> {
+        let (kind, name) = rule.split_once(':').ok_or_else(|| RuleError::Form(rule.to_owned()))?;
+        let name = name.trim().to_ascii_lowercase();
+        if name.is_empty() {
+            return Err(RuleError::Form(rule.to_owned()));
+        }
+        match kind.trim() {
+            "header" => self.secret_headers.push(name),
+            "query" => self.secret_parameters.push(name),
+            "body" if name == "all" => self.bodies = false,
+            "body" => return Err(RuleError::Form(rule.to_owned())),
+            _ => return Err(RuleError::Kind(rule.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// A header field's value as it may be shown; none if the field is not captured.
+    pub(super) fn header(&self, name: &str, value: &[u8]) -> Option<String> {
+        if !self.headers.iter().any(|header| header == name) {
+            return None;
+        }
+        let secret = self.secret_headers.iter().any(|header| header == name);
+        Some(if secret { REDACTED.to_owned() } else { String::from_utf8_lossy(value).into_owned() })
+    }
+
+    /// A query as it may be shown.
+    pub(super) fn query(&self, query: &str) -> String {
+        let shown = |pair: &str| match pair.split_once('=') {
+            Some((name, _)) if self.secret_parameters.iter().any(|secret| secret.eq_ignore_ascii_case(name)) => {
+                format!("{name}={REDACTED}")
+            }
+            _ => pair.to_owned(),
+        };
+        query.split('&').map(shown).collect::<Vec<_>>().join("&")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden_even_when_asked_for() {
+        let mut policy = Policy::default();
+        assert_eq!(policy.header("authorization", b"Basic x"), None);
+        policy.show_header("Authorization");
+        assert_eq!(policy.header("authorization", b"Basic x").as_deref(), Some(REDACTED));
+        assert_eq!(policy.header("content-type", b"text/plain").as_deref(), Some("text/plain"));
+        policy.redact("header:Content-Type").unwrap();
+        assert_eq!(policy.header("content-type", b"text/plain").as_deref(), Some(REDACTED));
+    }
+
+    #[test]
+    fn queries() {
+        let mut policy = Policy::default();
+        policy.redact("query:card").unwrap();
+        assert_eq!(policy.query("a=1&Token=x&card=4&b"), "a=1&Token=REDACTED&card=REDACTED&b");
+        assert_eq!(policy.query(""), "");
+    }
+
+    #[test]
+    fn rules_that_name_nothing() {
+        for (rule, message) in [
+            ("card", "redaction rule `card` is not of the form header:NAME, query:NAME or body:all"),
+            ("header:", "redaction rule `header:` is not of the form header:NAME, query:NAME or body:all"),
+            ("cookie:x", "redaction rule `cookie:x` has an unknown kind; write header:NAME, query:NAME or body:all"),
+        ] {
+            assert_eq!(Policy::default().redact(rule).unwrap_err().to_string(), message);
+        }
+    }
+}

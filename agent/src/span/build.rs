@@ -29,16 +29,18 @@ struct Open {
 /// What is known of an exchange when it ends.
 pub(super) struct Exchanged<'a> {
     pub(super) kind: SpanKind,
-    pub(super) facts: &'a ConnFacts,
     pub(super) request_body: &'a Body,
     pub(super) response_body: &'a Body,
-    pub(super) broken: Option<Broken>,
 }
 
 impl Spans {
     /// No exchanges.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, open: HashMap::new(), next: SpanKey(1) }
+        Self {
+            policy,
+            open: HashMap::new(),
+            next: SpanKey(1),
+        }
     }
 
     /// Takes a step of an exchange on the connection `facts` of `process`.
@@ -59,7 +61,12 @@ impl Spans {
                 }
             }
             Step::ResponseEnd { exchange, end, body } => self.finish(facts.conn, exchange, end, &body, None, out),
-            Step::Broken { exchange, at, reason, body } => {
+            Step::Broken {
+                exchange,
+                at,
+                reason,
+                body,
+            } => {
                 self.finish(facts.conn, exchange, at, &body, Some(reason), out);
             }
         }
@@ -114,15 +121,15 @@ impl Spans {
         broken: Option<Broken>,
         out: &mut Vec<SpanEvent>,
     ) {
-        let Some(open) = self.open.remove(&(conn, exchange)) else { return };
+        let Some(open) = self.open.remove(&(conn, exchange)) else {
+            return;
+        };
         // The end of the connection may be long after the last thing the exchange did; its moment is told all the same:
         // until then the answer was awaited.
         let exchanged = Exchanged {
             kind: open.kind,
-            facts: &open.facts,
             request_body: &open.request_body,
             response_body: body,
-            broken,
         };
         let RequestHead::Http(request) = &open.request.head;
         let response = open.response.as_ref().map(|response| {
@@ -145,7 +152,11 @@ impl Spans {
             outcome(&mut span, reason);
         }
         let actor = if broken.is_some() { open.actor } else { end.moment.actor };
-        out.push(SpanEvent::Finished { key: open.key, actor, span: Box::new(span) });
+        out.push(SpanEvent::Finished {
+            key: open.key,
+            actor,
+            span: Box::new(span),
+        });
     }
 }
 
@@ -173,9 +184,11 @@ pub(super) const fn reason(broken: Broken) -> (&'static str, &'static str) {
 /// Marks a span whose exchange has no regular end. What Clew itself did not see is no error of the traced program.
 fn outcome(span: &mut Span, broken: Broken) {
     let (error, outcome) = reason(broken);
-    span.attributes.push(("clew.exchange.outcome", Value::Text(outcome.to_owned())));
+    span.attributes
+        .push(("clew.exchange.outcome", Value::Text(outcome.to_owned())));
     if let Broken::Exited(status) = broken {
-        span.attributes.push(("clew.process.exit_status", Value::Int(i64::from(status))));
+        span.attributes
+            .push(("clew.process.exit_status", Value::Int(i64::from(status))));
     }
     if !matches!(broken, Broken::Unseen | Broken::AgentStopped) {
         span.attributes.retain(|(key, _)| *key != "error.type");

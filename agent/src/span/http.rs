@@ -8,7 +8,9 @@ use crate::protocol::Body;
 use crate::protocol::http1::{Fields, RequestHead, ResponseHead, field};
 
 /// The methods the conventions know; any other is `_OTHER`.
-const METHODS: &[&str] = &["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"];
+const METHODS: &[&str] = &[
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE",
+];
 /// Most bytes a compressed body may become.
 const MAX_DECODED: u64 = 256 * 1024;
 
@@ -22,18 +24,30 @@ pub(super) fn describe(
 ) {
     let known = METHODS.contains(&request.method.as_str());
     // A name is of low cardinality: the path is not part of it, since the route behind it is not known.
-    span.name = if known { request.method.clone() } else { "HTTP".to_owned() };
+    span.name = if known {
+        request.method.clone()
+    } else {
+        "HTTP".to_owned()
+    };
     let text = |text: &str| Value::Text(text.to_owned());
-    span.attributes.push(("http.request.method", text(if known { &request.method } else { "_OTHER" })));
+    span.attributes.push((
+        "http.request.method",
+        text(if known { &request.method } else { "_OTHER" }),
+    ));
     if !known {
-        span.attributes.push(("http.request.method_original", text(&request.method)));
+        span.attributes
+            .push(("http.request.method_original", text(&request.method)));
     }
     target(span, request, policy);
     span.attributes.push(("network.protocol.name", text("http")));
     let minor = response.map_or(request.minor_version, |response| response.minor_version);
-    span.attributes.push(("network.protocol.version", text(if minor == 0 { "1.0" } else { "1.1" })));
+    span.attributes
+        .push(("network.protocol.version", text(if minor == 0 { "1.0" } else { "1.1" })));
     if let Some(agent) = field(&request.fields, "user-agent") {
-        span.attributes.push(("user_agent.original", Value::Text(String::from_utf8_lossy(agent).into_owned())));
+        span.attributes.push((
+            "user_agent.original",
+            Value::Text(String::from_utf8_lossy(agent).into_owned()),
+        ));
     }
     if exchanged.kind == SpanKind::Server
         && let Some(client) = forwarded(&request.fields)
@@ -44,14 +58,16 @@ pub(super) fn describe(
     fields(span, "http.request.header.", &request.fields, policy);
     body(span, &REQUEST, &request.fields, exchanged.request_body, policy);
     let Some(response) = response else { return };
-    span.attributes.push(("http.response.status_code", Value::Int(i64::from(response.status))));
+    span.attributes
+        .push(("http.response.status_code", Value::Int(i64::from(response.status))));
     size(span, "http.response.body.size", exchanged.response_body);
     fields(span, "http.response.header.", &response.fields, policy);
     body(span, &RESPONSE, &response.fields, exchanged.response_body, policy);
     // A client's mistake is no error of the server (conventions, "Status").
     let failed = response.status >= 500 || (response.status >= 400 && exchanged.kind == SpanKind::Client);
     if failed {
-        span.attributes.push(("error.type", Value::Text(response.status.to_string())));
+        span.attributes
+            .push(("error.type", Value::Text(response.status.to_string())));
         span.status = Status::Error(String::new());
     }
 }
@@ -69,8 +85,12 @@ fn target(span: &mut Span, request: &RequestHead, policy: &Policy) {
         _ => ("http".to_owned(), host, request.target.as_str()),
     };
     let authority = authority.unwrap_or_default();
-    let (user, host) = authority.rsplit_once('@').map_or((None, authority.as_str()), |(user, host)| (Some(user), host));
-    let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+    let (user, host) = authority
+        .rsplit_once('@')
+        .map_or((None, authority.as_str()), |(user, host)| (Some(user), host));
+    let (path, query) = rest
+        .split_once('?')
+        .map_or((rest, None), |(path, query)| (path, Some(query)));
     let query = query.map(|query| policy.query(query.split('#').next().unwrap_or_default()));
     let attributes = &mut span.attributes;
     if let Some((address, port)) = address(host) {
@@ -100,7 +120,10 @@ fn address(authority: &str) -> Option<(String, Option<u16>)> {
     }
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
-        return Some((host.to_owned(), rest.strip_prefix(':').and_then(|port| port.parse().ok())));
+        return Some((
+            host.to_owned(),
+            rest.strip_prefix(':').and_then(|port| port.parse().ok()),
+        ));
     }
     match authority.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && !host.contains(':') => Some((host.to_owned(), port.parse().ok())),
@@ -115,22 +138,32 @@ fn forwarded(fields: &Fields) -> Option<String> {
         let element = value.split(',').next()?.to_owned();
         element.split(';').find_map(|pair| {
             let (name, value) = pair.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"').to_owned())
+            name.trim()
+                .eq_ignore_ascii_case("for")
+                .then(|| value.trim().trim_matches('"').to_owned())
         })
     });
-    let client = element.or_else(|| first("x-forwarded-for")?.split(',').next().map(|client| client.trim().to_owned()))?;
+    let client = element.or_else(|| {
+        first("x-forwarded-for")?
+            .split(',')
+            .next()
+            .map(|client| client.trim().to_owned())
+    })?;
     address(&client).map(|(host, _)| host)
 }
 
 fn size(span: &mut Span, key: &'static str, body: &Body) {
     if let Some(bytes) = body.bytes {
-        span.attributes.push((key, Value::Int(i64::try_from(bytes).unwrap_or(i64::MAX))));
+        span.attributes
+            .push((key, Value::Int(i64::try_from(bytes).unwrap_or(i64::MAX))));
     }
 }
 
 fn fields(span: &mut Span, prefix: &str, fields: &Fields, policy: &Policy) {
     for (name, value) in fields {
-        let Some(shown) = policy.header(name, value) else { continue };
+        let Some(shown) = policy.header(name, value) else {
+            continue;
+        };
         let key = format!("{prefix}{name}");
         match span.named.iter_mut().find(|(other, _)| *other == key) {
             Some((_, Value::Texts(values))) => values.push(shown),
@@ -163,21 +196,31 @@ fn body(span: &mut Span, keys: &BodyKeys, fields: &Fields, body: &Body, policy: 
         return;
     }
     let whole = body.bytes == Some(body.captured.len() as u64);
-    let coding = field(fields, "content-encoding").map(<[u8]>::to_ascii_lowercase).unwrap_or_default();
+    let coding = field(fields, "content-encoding")
+        .map(<[u8]>::to_ascii_lowercase)
+        .unwrap_or_default();
     let mut decoded = Vec::new();
     // A body that was cut still decodes up to the cut.
     let compressed = match coding.as_slice() {
         b"gzip" | b"x-gzip" => {
-            let _cut = flate2::read::MultiGzDecoder::new(body.captured.as_ref()).take(MAX_DECODED).read_to_end(&mut decoded);
+            let _cut = flate2::read::MultiGzDecoder::new(body.captured.as_ref())
+                .take(MAX_DECODED)
+                .read_to_end(&mut decoded);
             true
         }
         b"deflate" => {
-            let _cut = flate2::read::ZlibDecoder::new(body.captured.as_ref()).take(MAX_DECODED).read_to_end(&mut decoded);
+            let _cut = flate2::read::ZlibDecoder::new(body.captured.as_ref())
+                .take(MAX_DECODED)
+                .read_to_end(&mut decoded);
             true
         }
         _ => false,
     };
-    let bytes = if compressed && !decoded.is_empty() { decoded.as_slice() } else { body.captured.as_ref() };
+    let bytes = if compressed && !decoded.is_empty() {
+        decoded.as_slice()
+    } else {
+        body.captured.as_ref()
+    };
     match text(bytes) {
         Some(text) => span.attributes.push((keys.content, Value::Text(text.to_owned()))),
         None => {

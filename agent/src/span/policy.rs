@@ -1,18 +1,46 @@
 //! What of a message may be shown.
 
 /// Header fields that are captured unless the user says otherwise.
-const DEFAULT_HEADERS: &[&str] = &["accept", "content-encoding", "content-length", "content-type", "transfer-encoding"];
+const DEFAULT_HEADERS: &[&str] = &[
+    "accept",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+];
 /// Header fields whose values are never shown.
 const SECRET_HEADERS: &[&str] = &[
-    "authorization", "cookie", "proxy-authenticate", "proxy-authorization", "set-cookie", "www-authenticate",
-    "x-amz-security-token", "x-api-key", "x-auth-token", "x-csrf-token", "x-xsrf-token",
+    "authorization",
+    "cookie",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "set-cookie",
+    "www-authenticate",
+    "x-amz-security-token",
+    "x-api-key",
+    "x-auth-token",
+    "x-csrf-token",
+    "x-xsrf-token",
 ];
 /// Query parameters whose values are never shown: the four that the semantic conventions name for `url.full`, and others that
 /// carry secrets by custom.
 const SECRET_PARAMETERS: &[&str] = &[
-    "awsaccesskeyid", "signature", "sig", "x-goog-signature", "x-amz-signature", "x-amz-credential",
-    "x-amz-security-token", "access_token", "api_key", "apikey", "client_secret", "id_token", "password", "refresh_token",
-    "secret", "token",
+    "awsaccesskeyid",
+    "signature",
+    "sig",
+    "x-goog-signature",
+    "x-amz-signature",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "access_token",
+    "api_key",
+    "apikey",
+    "client_secret",
+    "id_token",
+    "password",
+    "refresh_token",
+    "secret",
+    "token",
 ];
 /// What stands in place of a value that is not shown.
 pub(super) const REDACTED: &str = "REDACTED";
@@ -82,13 +110,22 @@ impl Policy {
             return None;
         }
         let secret = self.secret_headers.iter().any(|header| header == name);
-        Some(if secret { REDACTED.to_owned() } else { String::from_utf8_lossy(value).into_owned() })
+        Some(if secret {
+            REDACTED.to_owned()
+        } else {
+            String::from_utf8_lossy(value).into_owned()
+        })
     }
 
     /// A query as it may be shown.
     pub(super) fn query(&self, query: &str) -> String {
         let shown = |pair: &str| match pair.split_once('=') {
-            Some((name, _)) if self.secret_parameters.iter().any(|secret| secret.eq_ignore_ascii_case(name)) => {
+            Some((name, _))
+                if self
+                    .secret_parameters
+                    .iter()
+                    .any(|secret| secret.eq_ignore_ascii_case(name)) =>
+            {
                 format!("{name}={REDACTED}")
             }
             _ => pair.to_owned(),
@@ -107,7 +144,10 @@ mod tests {
         assert_eq!(policy.header("authorization", b"Basic x"), None);
         policy.show_header("Authorization");
         assert_eq!(policy.header("authorization", b"Basic x").as_deref(), Some(REDACTED));
-        assert_eq!(policy.header("content-type", b"text/plain").as_deref(), Some("text/plain"));
+        assert_eq!(
+            policy.header("content-type", b"text/plain").as_deref(),
+            Some("text/plain")
+        );
         policy.redact("header:Content-Type").unwrap();
         assert_eq!(policy.header("content-type", b"text/plain").as_deref(), Some(REDACTED));
     }
@@ -116,16 +156,28 @@ mod tests {
     fn queries() {
         let mut policy = Policy::default();
         policy.redact("query:card").unwrap();
-        assert_eq!(policy.query("a=1&Token=x&card=4&b"), "a=1&Token=REDACTED&card=REDACTED&b");
+        assert_eq!(
+            policy.query("a=1&Token=x&card=4&b"),
+            "a=1&Token=REDACTED&card=REDACTED&b"
+        );
         assert_eq!(policy.query(""), "");
     }
 
     #[test]
     fn rules_that_name_nothing() {
         for (rule, message) in [
-            ("card", "redaction rule `card` is not of the form header:NAME, query:NAME or body:all"),
-            ("header:", "redaction rule `header:` is not of the form header:NAME, query:NAME or body:all"),
-            ("cookie:x", "redaction rule `cookie:x` has an unknown kind; write header:NAME, query:NAME or body:all"),
+            (
+                "card",
+                "redaction rule `card` is not of the form header:NAME, query:NAME or body:all",
+            ),
+            (
+                "header:",
+                "redaction rule `header:` is not of the form header:NAME, query:NAME or body:all",
+            ),
+            (
+                "cookie:x",
+                "redaction rule `cookie:x` has an unknown kind; write header:NAME, query:NAME or body:all",
+            ),
         ] {
             assert_eq!(Policy::default().redact(rule).unwrap_err().to_string(), message);
         }

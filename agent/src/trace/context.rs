@@ -85,8 +85,17 @@ fn w3c(fields: &Fields) -> Option<Read> {
         .collect();
     let state = states.join(",");
     let printable = state.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    let state = if state.len() <= MAX_STATE && printable { state } else { String::new() };
-    Some(Read { trace_id, span_id, sampled: Some(flags & 1 == 1), state })
+    let state = if state.len() <= MAX_STATE && printable {
+        state
+    } else {
+        String::new()
+    };
+    Some(Read {
+        trace_id,
+        span_id,
+        sampled: Some(flags & 1 == 1),
+        state,
+    })
 }
 
 /// `b3: TraceId-SpanId[-SamplingState[-ParentSpanId]]` (openzipkin/b3-propagation).
@@ -98,7 +107,12 @@ fn b3_single(fields: &Fields) -> Option<Read> {
         None => None,
         Some(state) => Some(b3_sampled(state)?),
     };
-    Some(Read { trace_id, span_id, sampled, state: String::new() })
+    Some(Read {
+        trace_id,
+        span_id,
+        sampled,
+        state: String::new(),
+    })
 }
 
 /// `X-B3-TraceId`, `X-B3-SpanId`, `X-B3-Sampled`, `X-B3-Flags`.
@@ -106,8 +120,17 @@ fn b3_multi(fields: &Fields) -> Option<Read> {
     let trace_id = b3_trace(value(fields, "x-b3-traceid")?)?;
     let span_id = u64::try_from(hex(value(fields, "x-b3-spanid")?, 16, 16)?).ok()?;
     let debug = value(fields, "x-b3-flags") == Some("1");
-    let sampled = if debug { Some(true) } else { value(fields, "x-b3-sampled").and_then(b3_sampled) };
-    Some(Read { trace_id, span_id, sampled, state: String::new() })
+    let sampled = if debug {
+        Some(true)
+    } else {
+        value(fields, "x-b3-sampled").and_then(b3_sampled)
+    };
+    Some(Read {
+        trace_id,
+        span_id,
+        sampled,
+        state: String::new(),
+    })
 }
 
 fn b3_trace(text: &str) -> Option<u128> {
@@ -131,7 +154,12 @@ fn jaeger(fields: &Fields) -> Option<Read> {
     let span_id = hex64(parts.next()?, 1)?;
     parts.next()?;
     let flags = hex(parts.next()?, 1, 2)?;
-    parts.next().is_none().then_some(Read { trace_id, span_id, sampled: Some(flags & 1 == 1), state: String::new() })
+    parts.next().is_none().then_some(Read {
+        trace_id,
+        span_id,
+        sampled: Some(flags & 1 == 1),
+        state: String::new(),
+    })
 }
 
 /// `X-Amzn-Trace-Id: Root=1-8hex-24hex;Parent=16hex;Sampled=1`.
@@ -152,7 +180,12 @@ fn xray(fields: &Fields) -> Option<Read> {
         Some("0") => Some(false),
         _ => None,
     };
-    Some(Read { trace_id, span_id, sampled, state: String::new() })
+    Some(Read {
+        trace_id,
+        span_id,
+        sampled,
+        state: String::new(),
+    })
 }
 
 /// `x-datadog-trace-id`, `x-datadog-parent-id` in decimal; the upper half of the trace id is `_dd.p.tid` in
@@ -168,7 +201,12 @@ fn datadog(fields: &Fields) -> Option<Read> {
         let priority: i32 = priority.parse().ok()?;
         Some(priority > 0)
     });
-    Some(Read { trace_id: (high << 64) | u128::from(low), span_id, sampled, state: String::new() })
+    Some(Read {
+        trace_id: (high << 64) | u128::from(low),
+        span_id,
+        sampled,
+        state: String::new(),
+    })
 }
 
 #[cfg(test)]
@@ -191,7 +229,12 @@ mod tests {
             let sampled = context.sampled.map_or("-", |sampled| if sampled { "1" } else { "0" });
             let trace = u128::from_be_bytes(context.trace_id);
             let span = u64::from_be_bytes(context.span_id);
-            format!("{} {trace:x} {span:x} {sampled} {}", context.format, context.trace_state).trim().to_owned()
+            format!(
+                "{} {trace:x} {span:x} {sampled} {}",
+                context.format, context.trace_state
+            )
+            .trim()
+            .to_owned()
         });
         let short = TRACE.trim_start_matches('0');
         assert_eq!(found, expected.replace("TRACE", short).replace("SPAN", SPAN), "{lines}");
@@ -199,14 +242,26 @@ mod tests {
 
     #[test]
     fn every_format() {
-        check("traceparent: 00-TRACE-SPAN-01\ntracestate: a=1\ntracestate: b=2", "w3c TRACE SPAN 1 a=1,b=2");
+        check(
+            "traceparent: 00-TRACE-SPAN-01\ntracestate: a=1\ntracestate: b=2",
+            "w3c TRACE SPAN 1 a=1,b=2",
+        );
         check("traceparent: 01-TRACE-SPAN-02-more", "w3c TRACE SPAN 0");
         check("b3: TRACE-SPAN-d", "b3 TRACE SPAN 1");
         check("b3: 00000000000000ab-SPAN", "b3 ab SPAN -");
-        check("x-b3-traceid: TRACE\nx-b3-spanid: SPAN\nx-b3-sampled: 0", "b3multi TRACE SPAN 0");
-        check("x-b3-traceid: TRACE\nx-b3-spanid: SPAN\nx-b3-flags: 1", "b3multi TRACE SPAN 1");
+        check(
+            "x-b3-traceid: TRACE\nx-b3-spanid: SPAN\nx-b3-sampled: 0",
+            "b3multi TRACE SPAN 0",
+        );
+        check(
+            "x-b3-traceid: TRACE\nx-b3-spanid: SPAN\nx-b3-flags: 1",
+            "b3multi TRACE SPAN 1",
+        );
         check("uber-trace-id: ab%3A12%3A0%3A1", "jaeger ab 12 1");
-        check("x-amzn-trace-id: Root=1-0af76519-16cd43dd8448eb211c80319c;Parent=SPAN;Sampled=1", "xray TRACE SPAN 1");
+        check(
+            "x-amzn-trace-id: Root=1-0af76519-16cd43dd8448eb211c80319c;Parent=SPAN;Sampled=1",
+            "xray TRACE SPAN 1",
+        );
         check(
             "x-datadog-trace-id: 255\nx-datadog-parent-id: 17\nx-datadog-sampling-priority: -1\nx-datadog-tags: _dd.p.tid=00000000000000ab",
             "datadog ab00000000000000ff 11 0",
@@ -215,7 +270,10 @@ mod tests {
 
     #[test]
     fn the_standard_comes_first() {
-        check("b3: 00000000000000ab-SPAN\ntraceparent: 00-TRACE-SPAN-00", "w3c TRACE SPAN 0");
+        check(
+            "b3: 00000000000000ab-SPAN\ntraceparent: 00-TRACE-SPAN-00",
+            "w3c TRACE SPAN 0",
+        );
         check("b3: 00000000000000ab-SPAN\ntraceparent: 00-bad", "b3 ab SPAN -");
     }
 

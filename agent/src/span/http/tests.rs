@@ -5,12 +5,24 @@ use bytes::Bytes;
 use super::*;
 use crate::capture::{Actor, ConnId, Context, Direction, Endpoints, Moment, Pid};
 use crate::discover::{Process, Runtime};
-use crate::protocol::{Broken, Exchange, Mark, Request, RequestHead as AnyRequest, Response, ResponseHead as AnyResponse, Step};
+use crate::protocol::{
+    Broken, Exchange, Mark, Request, RequestHead as AnyRequest, Response, ResponseHead as AnyResponse, Step,
+};
 use crate::span::{ConnFacts, SpanEvent, Spans};
 
 fn moment(time_ns: u64) -> Moment {
-    let actor = Actor { pid: Pid(1), tid: 1, context: Context::Thread, turn: 0 };
-    Moment { time_ns, cpu_ns: 0, runqueue_ns: 0, actor }
+    let actor = Actor {
+        pid: Pid(1),
+        tid: 1,
+        context: Context::Thread,
+        turn: 0,
+    };
+    Moment {
+        time_ns,
+        cpu_ns: 0,
+        runqueue_ns: 0,
+        actor,
+    }
 }
 
 fn parse_fields(lines: &str) -> Fields {
@@ -27,7 +39,10 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
     let (method, target) = line.split_once(' ').unwrap();
     let facts = Arc::new(ConnFacts {
         conn: ConnId(1),
-        endpoints: Endpoints::Tcp { local: "10.0.0.1:40000".parse().unwrap(), remote: "10.0.0.2:8080".parse().unwrap() },
+        endpoints: Endpoints::Tcp {
+            local: "10.0.0.1:40000".parse().unwrap(),
+            remote: "10.0.0.2:8080".parse().unwrap(),
+        },
         netns: 1,
         isn: None,
         midway: false,
@@ -45,28 +60,70 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
     });
     let mut spans = Spans::new(Policy::default());
     let mut out = Vec::new();
-    let mark = |time_ns| Mark { offset: 10, moment: moment(time_ns) };
-    let head = RequestHead { method: method.to_owned(), target: target.to_owned(), minor_version: 1, fields: parse_fields(fields) };
+    let mark = |time_ns| Mark {
+        offset: 10,
+        moment: moment(time_ns),
+    };
+    let head = RequestHead {
+        method: method.to_owned(),
+        target: target.to_owned(),
+        minor_version: 1,
+        fields: parse_fields(fields),
+    };
     let exchange = Exchange(0);
-    let request = Request { exchange, direction, offset: 0, start: moment(5), head_end: mark(5), head: AnyRequest::Http(head) };
+    let request = Request {
+        exchange,
+        direction,
+        offset: 0,
+        start: moment(5),
+        head_end: mark(5),
+        head: AnyRequest::Http(head),
+    };
     spans.step(&facts, &process, Step::Request(Box::new(request)), &mut out);
     if let Some(status) = status {
-        let head = ResponseHead { status, minor_version: 1, fields: Vec::new() };
-        let response = Response { exchange, start: moment(6), head_end: mark(7), head: AnyResponse::Http(head) };
+        let head = ResponseHead {
+            status,
+            minor_version: 1,
+            fields: Vec::new(),
+        };
+        let response = Response {
+            exchange,
+            start: moment(6),
+            head_end: mark(7),
+            head: AnyResponse::Http(head),
+        };
         spans.step(&facts, &process, Step::Response(Box::new(response)), &mut out);
     }
-    let body = Body { bytes: Some(3), captured: Bytes::from_static(b"abc") };
+    let body = Body {
+        bytes: Some(3),
+        captured: Bytes::from_static(b"abc"),
+    };
     let end = match broken {
-        None => Step::ResponseEnd { exchange, end: mark(9), body },
-        Some(reason) => Step::Broken { exchange, at: mark(9), reason, body: Body::default() },
+        None => Step::ResponseEnd {
+            exchange,
+            end: mark(9),
+            body,
+        },
+        Some(reason) => Step::Broken {
+            exchange,
+            at: mark(9),
+            reason,
+            body: Body::default(),
+        },
     };
     spans.step(&facts, &process, end, &mut out);
-    let Some(SpanEvent::Finished { span, .. }) = out.pop() else { panic!("no span") };
+    let Some(SpanEvent::Finished { span, .. }) = out.pop() else {
+        panic!("no span")
+    };
     for (key, value) in expected {
-        let found = span.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| match value {
-            Value::Text(text) => text.clone(),
-            other => format!("{other:?}"),
-        });
+        let found = span
+            .attributes
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| match value {
+                Value::Text(text) => text.clone(),
+                other => format!("{other:?}"),
+            });
         let found = match *key {
             "name" => span.name.clone(),
             "status" => format!("{:?}", span.status),
@@ -78,68 +135,116 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
 
 #[test]
 fn client_attributes() {
-    check(Direction::Egress, "GET /a/b?x=1&token=s\nhost: shop:81\nuser-agent: curl/8", Some(200), None, &[
-        ("name", "GET"),
-        ("url.full", "http://shop:81/a/b?x=1&token=REDACTED"),
-        ("server.address", "shop"),
-        ("server.port", "Int(81)"),
-        ("user_agent.original", "curl/8"),
-        ("http.response.status_code", "Int(200)"),
-        ("http.response.body.size", "Int(3)"),
-        ("clew.http.response.body", "abc"),
-        ("network.peer.address", "10.0.0.2"),
-        ("network.peer.port", "Int(8080)"),
-        ("error.type", "-"),
-        ("status", "Unset"),
-    ]);
+    check(
+        Direction::Egress,
+        "GET /a/b?x=1&token=s\nhost: shop:81\nuser-agent: curl/8",
+        Some(200),
+        None,
+        &[
+            ("name", "GET"),
+            ("url.full", "http://shop:81/a/b?x=1&token=REDACTED"),
+            ("server.address", "shop"),
+            ("server.port", "Int(81)"),
+            ("user_agent.original", "curl/8"),
+            ("http.response.status_code", "Int(200)"),
+            ("http.response.body.size", "Int(3)"),
+            ("clew.http.response.body", "abc"),
+            ("network.peer.address", "10.0.0.2"),
+            ("network.peer.port", "Int(8080)"),
+            ("error.type", "-"),
+            ("status", "Unset"),
+        ],
+    );
 }
 
 #[test]
 fn server_attributes() {
-    check(Direction::Ingress, "GET /a\nx-forwarded-for: 1.2.3.4, 5.6.7.8", Some(404), None, &[
-        ("url.full", "-"),
-        ("url.path", "/a"),
-        ("client.address", "1.2.3.4"),
-        ("server.address", "10.0.0.1"),
-        ("server.port", "Int(40000)"),
-        ("error.type", "-"),
-        ("status", "Unset"),
-    ]);
-    check(Direction::Ingress, "GET /a\nforwarded: for=\"[2001:db8::1]:4711\";proto=http", Some(500), None, &[
-        ("client.address", "2001:db8::1"),
-        ("error.type", "500"),
-        ("status", "Error(\"\")"),
-    ]);
+    check(
+        Direction::Ingress,
+        "GET /a\nx-forwarded-for: 1.2.3.4, 5.6.7.8",
+        Some(404),
+        None,
+        &[
+            ("url.full", "-"),
+            ("url.path", "/a"),
+            ("client.address", "1.2.3.4"),
+            ("server.address", "10.0.0.1"),
+            ("server.port", "Int(40000)"),
+            ("error.type", "-"),
+            ("status", "Unset"),
+        ],
+    );
+    check(
+        Direction::Ingress,
+        "GET /a\nforwarded: for=\"[2001:db8::1]:4711\";proto=http",
+        Some(500),
+        None,
+        &[
+            ("client.address", "2001:db8::1"),
+            ("error.type", "500"),
+            ("status", "Error(\"\")"),
+        ],
+    );
 }
 
 #[test]
 fn other_forms_of_targets_and_methods() {
-    check(Direction::Egress, "GET http://u:p@h.example/x?y\nhost: other", Some(404), None, &[
-        ("url.full", "http://REDACTED:REDACTED@h.example/x?y"),
-        ("server.address", "h.example"),
-        ("server.port", "Int(80)"),
-        ("error.type", "404"),
-    ]);
-    check(Direction::Egress, "CONNECT h.example:443", Some(200), None, &[("server.port", "Int(443)"), ("url.path", "-")]);
-    check(Direction::Egress, "PURGE /x\nhost: [::1]:9", Some(200), None, &[
-        ("name", "HTTP"),
-        ("http.request.method", "_OTHER"),
-        ("http.request.method_original", "PURGE"),
-        ("server.address", "::1"),
-        ("server.port", "Int(9)"),
-    ]);
+    check(
+        Direction::Egress,
+        "GET http://u:p@h.example/x?y\nhost: other",
+        Some(404),
+        None,
+        &[
+            ("url.full", "http://REDACTED:REDACTED@h.example/x?y"),
+            ("server.address", "h.example"),
+            ("server.port", "Int(80)"),
+            ("error.type", "404"),
+        ],
+    );
+    check(
+        Direction::Egress,
+        "CONNECT h.example:443",
+        Some(200),
+        None,
+        &[("server.port", "Int(443)"), ("url.path", "-")],
+    );
+    check(
+        Direction::Egress,
+        "PURGE /x\nhost: [::1]:9",
+        Some(200),
+        None,
+        &[
+            ("name", "HTTP"),
+            ("http.request.method", "_OTHER"),
+            ("http.request.method_original", "PURGE"),
+            ("server.address", "::1"),
+            ("server.port", "Int(9)"),
+        ],
+    );
 }
 
 #[test]
 fn exchanges_without_an_end() {
-    check(Direction::Egress, "GET /", None, Some(Broken::Failed(104)), &[
-        ("error.type", "connection_reset"),
-        ("clew.exchange.outcome", "aborted"),
-        ("status", "Error(\"connection reset\")"),
-    ]);
-    check(Direction::Ingress, "GET /", None, Some(Broken::AgentStopped), &[
-        ("error.type", "-"),
-        ("clew.exchange.outcome", "in_flight"),
-        ("status", "Unset"),
-    ]);
+    check(
+        Direction::Egress,
+        "GET /",
+        None,
+        Some(Broken::Failed(104)),
+        &[
+            ("error.type", "connection_reset"),
+            ("clew.exchange.outcome", "aborted"),
+            ("status", "Error(\"connection reset\")"),
+        ],
+    );
+    check(
+        Direction::Ingress,
+        "GET /",
+        None,
+        Some(Broken::AgentStopped),
+        &[
+            ("error.type", "-"),
+            ("clew.exchange.outcome", "in_flight"),
+            ("status", "Unset"),
+        ],
+    );
 }

@@ -1,0 +1,453 @@
+//! Follows spans from their beginning until their place is settled.
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use rand::rngs::SmallRng;
+use rand::{RngCore, SeedableRng};
+
+use super::Placed;
+use super::causality::{Candidate, Causality, Found};
+use super::join::Ends;
+use crate::capture::{Actor, ConnId, Direction, Moment, Pid};
+use crate::discover::{Process, Runtime};
+use crate::span::{ConnFacts, Opened, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Value};
+
+/// How long after its end a span is settled: what could change its place is reported within this.
+const LINGER_NS: u64 = 500_000_000;
+/// How long after its end a span waits for the inbound request it may belong to to end.
+const PATIENCE_NS: u64 = 10_000_000_000;
+/// Spans that are open or not settled.
+const MAX_SPANS: usize = 200_000;
+/// Settled spans that late children still find.
+const MAX_TOMBSTONES: usize = 65_536;
+
+/// Longest chain of spans; a longer one is a cycle that evidence cannot produce.
+const MAX_DEPTH: usize = 1000;
+
+type TraceId = [u8; 16];
+type SpanId = [u8; 8];
+
+/// Every span whose place is not settled, and what decides it.
+pub struct Traces {
+    random: SmallRng,
+    nodes: HashMap<SpanKey, Node>,
+    /// Requests by connection and offset: one of each end.
+    places: HashMap<(ConnId, u64), SpanKey>,
+    ends: Ends,
+    causality: Causality,
+    /// Finished spans by the time they may be settled.
+    due: BTreeSet<(u64, SpanKey)>,
+    tombstones: HashMap<SpanKey, (TraceId, SpanId)>,
+    buried: VecDeque<SpanKey>,
+    counts: Vec<&'static str>,
+}
+
+struct Node {
+    opened: Opened,
+    span_id: SpanId,
+    trace_id: Option<TraceId>,
+    /// The span at the other end of the connection.
+    peer: Option<SpanKey>,
+    candidate: Option<Candidate>,
+    finished: Option<(u64, Box<Span>)>,
+}
+
+/// Where a span belongs.
+enum Place {
+    Root,
+    /// Below a span Clew sees.
+    Below(SpanKey, &'static str),
+    /// Below the span the message named.
+    Remote,
+}
+
+impl Traces {
+    /// No spans. Ids are drawn from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            random: SmallRng::seed_from_u64(seed),
+            nodes: HashMap::new(),
+            places: HashMap::new(),
+            ends: Ends::default(),
+            causality: Causality::default(),
+            due: BTreeSet::new(),
+            tombstones: HashMap::new(),
+            buried: VecDeque::new(),
+            counts: Vec::new(),
+        }
+    }
+
+    /// A connection was seen.
+    pub fn connection(&mut self, facts: &ConnFacts) {
+        let count = self.ends.add(facts);
+        self.counts.extend(count);
+    }
+
+    /// A connection is over, and what was seen of it has been told.
+    pub fn connection_closed(&mut self, conn: ConnId) {
+        self.ends.remove(conn);
+        self.causality.closed(conn);
+    }
+
+    /// connect(2) was called.
+    pub fn connecting(&mut self, conn: ConnId, moment: &Moment, runtime: Runtime) {
+        self.causality.connecting(conn, &moment.actor, runtime);
+    }
+
+    /// Bytes passed a connection. To be told before what they carried.
+    pub fn operation(&mut self, conn: ConnId, actor: &Actor, direction: Direction) {
+        self.causality.operation(conn, actor, direction);
+    }
+
+    /// A process is over.
+    pub fn exited(&mut self, pid: Pid) {
+        self.causality.exited(pid);
+    }
+
+    /// Counters raised since the last call.
+    pub fn take_counts(&mut self) -> Vec<&'static str> {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Spans that are open or not settled.
+    pub fn pending(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// A span began or ended.
+    pub fn event(&mut self, event: SpanEvent) {
+        match event {
+            SpanEvent::Count(name) => self.counts.push(name),
+            SpanEvent::Opened(opened) => self.open(opened),
+            SpanEvent::Finished { key, actor, span } => self.finish(key, &actor, span),
+        }
+    }
+
+    fn open(&mut self, opened: Opened) {
+        if self.nodes.len() >= MAX_SPANS {
+            self.counts.push("trace.spans_full");
+            return;
+        }
+        let key = opened.key;
+        let mut candidate = None;
+        if serves(opened.kind) {
+            self.causality.inbound(key, opened.conn, &opened.actor);
+        } else {
+            match self
+                .causality
+                .outbound(key, opened.conn, &opened.actor, opened.process.runtime)
+            {
+                Found::Candidate(found) => candidate = Some(found),
+                Found::Root => {}
+                Found::Unknown(name) => self.counts.push(name),
+            }
+        }
+        let mut span_id = [0; 8];
+        while span_id == [0; 8] {
+            self.random.fill_bytes(&mut span_id);
+        }
+        self.places.insert((opened.conn, opened.offset), key);
+        self.nodes.insert(
+            key,
+            Node {
+                opened,
+                span_id,
+                trace_id: None,
+                peer: None,
+                candidate,
+                finished: None,
+            },
+        );
+        self.join(key);
+    }
+
+    /// Looks for the same exchange at the other end of the connection.
+    fn join(&mut self, key: SpanKey) -> Option<SpanKey> {
+        let node = self.nodes.get(&key)?;
+        if node.peer.is_some() {
+            return node.peer;
+        }
+        let (conn, offset, kind) = (node.opened.conn, node.opened.offset, node.opened.kind);
+        let peer_conn = self.ends.peer(conn)?;
+        let peer = *self.places.get(&(peer_conn, offset))?;
+        let other = self.nodes.get_mut(&peer)?;
+        // Both ends of an exchange are of different kind, and each has one other end: kernel addresses of Unix sockets are
+        // used again.
+        if serves(other.opened.kind) == serves(kind) || other.peer.is_some() {
+            return None;
+        }
+        other.peer = Some(key);
+        self.nodes.get_mut(&key)?.peer = Some(peer);
+        Some(peer)
+    }
+
+    fn finish(&mut self, key: SpanKey, actor: &Actor, span: Box<Span>) {
+        let Some(node) = self.nodes.get_mut(&key) else { return };
+        let end_ns = span.end_ns;
+        node.finished = Some((end_ns, span));
+        if serves(node.opened.kind) {
+            self.causality.inbound_ended(key, actor);
+        } else {
+            let (conn, candidate) = (node.opened.conn, node.candidate);
+            self.causality.outbound_ended(key, conn, candidate);
+        }
+        self.due.insert((end_ns.saturating_add(LINGER_NS), key));
+    }
+
+    /// Settles what is due at `now_ns`, the time of events.
+    pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Placed>) {
+        while let Some(&(due, key)) = self.due.first().filter(|(due, _)| *due <= now_ns) {
+            self.due.remove(&(due, key));
+            let Some(node) = self.nodes.get(&key) else { continue };
+            let end_ns = node.finished.as_ref().map_or(due, |(end_ns, _)| *end_ns);
+            let ripe = self.is_ripe(key);
+            if !ripe && now_ns < end_ns.saturating_add(PATIENCE_NS) {
+                self.due.insert((now_ns.saturating_add(LINGER_NS), key));
+                continue;
+            }
+            self.settle(key, out);
+        }
+    }
+
+    /// Settles every finished span: the agent stops.
+    pub fn finish_all(&mut self, out: &mut Vec<Placed>) {
+        let due: Vec<SpanKey> = std::mem::take(&mut self.due).into_iter().map(|(_, key)| key).collect();
+        for key in due {
+            self.settle(key, out);
+        }
+    }
+
+    fn settle(&mut self, key: SpanKey, out: &mut Vec<Placed>) {
+        self.join(key);
+        let (place, unknown) = self.place(key);
+        self.counts.extend(unknown);
+        let (trace_id, parent_id, remote) = match place {
+            Place::Below(parent, _) => match self.ids(parent) {
+                Some((trace, span)) => (trace, Some(span), self.is_remote(key, parent)),
+                None => {
+                    self.counts.push("trace.parent_forgotten");
+                    (self.own_trace(key), None, false)
+                }
+            },
+            Place::Remote => {
+                let context = self.nodes.get(&key).and_then(|node| node.opened.remote.as_ref());
+                let parent = context.map(|context| context.span_id);
+                (self.own_trace(key), parent, true)
+            }
+            Place::Root => (self.own_trace(key), None, false),
+        };
+        let source = match place {
+            Place::Below(_, source) => parent_id.map(|_| source),
+            Place::Remote => Some("header"),
+            Place::Root => None,
+        };
+        let start_limit = self.earliest(key);
+        let Some(node) = self.nodes.remove(&key) else { return };
+        self.places.remove(&(node.opened.conn, node.opened.offset));
+        if let Some(candidate) = &node.candidate {
+            self.causality.settled(candidate);
+        }
+        if node.peer.is_none() {
+            self.counts.push("stitch.no_peer");
+        }
+        self.bury(key, trace_id, node.span_id);
+        let Some((_, mut span)) = node.finished else { return };
+        if let Some(limit) = start_limit.filter(|limit| *limit < span.start_ns) {
+            // The send is seen when it is over; by then the other end may have read (see ARCHITECTURE.md, "Time").
+            span.start_ns = limit;
+            span.attributes.push(("clew.time.adjusted", Value::Bool(true)));
+        }
+        if let Some(source) = source {
+            span.attributes
+                .push(("clew.parent.source", Value::Text(source.to_owned())));
+        }
+        let (trace_state, sampled) = match &node.opened.remote {
+            Some(context) => (context.trace_state.clone(), context.sampled.unwrap_or(true)),
+            None => (String::new(), true),
+        };
+        if let Some(context) = &node.opened.remote {
+            span.attributes
+                .push(("clew.context.format", Value::Text(context.format.to_owned())));
+        }
+        out.push(Placed {
+            trace_id,
+            span_id: node.span_id,
+            parent_id,
+            trace_state,
+            flags: u8::from(sampled),
+            process: node.opened.process,
+            parent_is_remote: remote,
+            span: *span,
+        });
+    }
+
+    /// Where a span belongs, by everything known now, and the counter of a link that did not hold.
+    fn place(&self, key: SpanKey) -> (Place, Option<&'static str>) {
+        let Some(node) = self.nodes.get(&key) else {
+            return (Place::Root, None);
+        };
+        if serves(node.opened.kind) {
+            let place = match (node.peer, &node.opened.remote) {
+                (Some(peer), _) => Place::Below(peer, "socket"),
+                (None, Some(_)) => Place::Remote,
+                (None, None) => Place::Root,
+            };
+            return (place, None);
+        }
+        let (mut below, mut unknown) = (None, None);
+        if let Some(candidate) = &node.candidate {
+            match self.causality.holds(candidate, node.opened.process.runtime) {
+                Ok(()) => below = Some((candidate.parent, candidate.source.name())),
+                Err(name) => unknown = Some(name),
+            }
+        }
+        let place = match (below, &node.opened.remote) {
+            // The program put a context on its request. If it is the one that came in, it was passed through and the
+            // request is below the inbound one; else it names a span of the program's own, and that is the parent.
+            (Some((parent, source)), Some(own)) if self.came_with(parent, own) => Place::Below(parent, source),
+            (_, Some(_)) => Place::Remote,
+            (Some((parent, source)), None) => Place::Below(parent, source),
+            (None, None) => Place::Root,
+        };
+        (place, unknown)
+    }
+
+    /// Whether every link from here to the root can be judged.
+    fn is_ripe(&self, key: SpanKey) -> bool {
+        let mut at = Some(key);
+        for _ in 0..MAX_DEPTH {
+            let Some(node) = at.and_then(|at| self.nodes.get(&at)) else {
+                return true;
+            };
+            if node.trace_id.is_some() && at != Some(key) {
+                return true;
+            }
+            at = match &node.candidate {
+                Some(candidate) if !self.causality.is_ripe(candidate) => return false,
+                Some(candidate) => Some(candidate.parent),
+                None => node.peer.filter(|_| serves(node.opened.kind)),
+            };
+        }
+        true
+    }
+
+    fn came_with(&self, parent: SpanKey, own: &RemoteContext) -> bool {
+        match self.nodes.get(&parent).map(|node| node.opened.remote.as_ref()) {
+            Some(context) => {
+                context.is_some_and(|context| context.trace_id == own.trace_id && context.span_id == own.span_id)
+            }
+            // A settled parent has only its ids left; the trace tells enough.
+            None => self
+                .tombstones
+                .get(&parent)
+                .is_some_and(|(trace, _)| *trace == own.trace_id),
+        }
+    }
+
+    /// The ids of a span, its trace decided by walking to its root.
+    fn ids(&mut self, key: SpanKey) -> Option<(TraceId, SpanId)> {
+        if let Some(ids) = self.tombstones.get(&key) {
+            return Some(*ids);
+        }
+        let span_id = self.nodes.get(&key)?.span_id;
+        Some((self.trace_of(key), span_id))
+    }
+
+    /// The trace of a span that is not settled. Follows parents to the root, whose trace is then fixed for all on the way.
+    fn trace_of(&mut self, key: SpanKey) -> TraceId {
+        let mut way = Vec::new();
+        let mut at = key;
+        let trace_id = loop {
+            if let Some((trace, _)) = self.tombstones.get(&at) {
+                break *trace;
+            }
+            if let Some(trace) = self.nodes.get(&at).and_then(|node| node.trace_id) {
+                break trace;
+            }
+            way.push(at);
+            if way.len() > MAX_DEPTH {
+                self.counts.push("trace.too_deep");
+                break self.new_trace();
+            }
+            self.join(at);
+            match self.place(at).0 {
+                Place::Below(parent, _)
+                    if self.nodes.contains_key(&parent) || self.tombstones.contains_key(&parent) =>
+                {
+                    at = parent;
+                }
+                _ => {
+                    let context = self.nodes.get(&at).and_then(|node| node.opened.remote.as_ref());
+                    break match context.map(|context| context.trace_id) {
+                        Some(trace) => trace,
+                        None => self.new_trace(),
+                    };
+                }
+            }
+        };
+        for passed in way {
+            if let Some(node) = self.nodes.get_mut(&passed) {
+                node.trace_id = Some(trace_id);
+            }
+        }
+        trace_id
+    }
+
+    fn own_trace(&mut self, key: SpanKey) -> TraceId {
+        let known = self.nodes.get(&key).and_then(|node| node.trace_id);
+        let remote = self
+            .nodes
+            .get(&key)
+            .and_then(|node| node.opened.remote.as_ref())
+            .map(|context| context.trace_id);
+        known.or(remote).unwrap_or_else(|| self.new_trace())
+    }
+
+    fn new_trace(&mut self) -> TraceId {
+        let mut id = [0; 16];
+        while id == [0; 16] {
+            self.random.fill_bytes(&mut id);
+        }
+        id
+    }
+
+    fn is_remote(&self, key: SpanKey, parent: SpanKey) -> bool {
+        self.nodes.get(&key).is_some_and(|node| node.peer == Some(parent))
+    }
+
+    /// The latest moment at which a client span can have begun: when its server began.
+    fn earliest(&self, key: SpanKey) -> Option<u64> {
+        let node = self.nodes.get(&key)?;
+        if serves(node.opened.kind) {
+            return None;
+        }
+        Some(self.nodes.get(&node.peer?)?.opened.start.time_ns)
+    }
+
+    fn bury(&mut self, key: SpanKey, trace_id: TraceId, span_id: SpanId) {
+        self.tombstones.insert(key, (trace_id, span_id));
+        self.buried.push_back(key);
+        if self.buried.len() > MAX_TOMBSTONES
+            && let Some(oldest) = self.buried.pop_front()
+        {
+            self.tombstones.remove(&oldest);
+        }
+    }
+}
+
+/// The kinds of spans that answer.
+const fn serves(kind: SpanKind) -> bool {
+    matches!(kind, SpanKind::Server | SpanKind::Consumer)
+}
+
+/// The process of a span, for tests and callers that only hold the span.
+impl Placed {
+    /// The service the span belongs to.
+    pub fn service(&self) -> &str {
+        let process: &Arc<Process> = &self.process;
+        &process.service
+    }
+}
+
+#[cfg(test)]
+mod tests;

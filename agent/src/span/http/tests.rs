@@ -52,7 +52,6 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         exe: String::new(),
         args: Vec::new(),
         service: "test".to_owned(),
-        service_from: "test",
         service_namespace: None,
         runtime: Runtime::Native,
         container: None,

@@ -48,6 +48,8 @@ struct Node {
     trace_id: Option<TraceId>,
     /// The span at the other end of the connection.
     peer: Option<SpanKey>,
+    /// Of a client: when its server began, the latest moment at which it can have begun itself.
+    latest_start_ns: Option<u64>,
     candidate: Option<Candidate>,
     finished: Option<(u64, Box<Span>)>,
 }
@@ -154,6 +156,7 @@ impl Traces {
                 span_id,
                 trace_id: None,
                 peer: None,
+                latest_start_ns: None,
                 candidate,
                 finished: None,
             },
@@ -167,7 +170,12 @@ impl Traces {
         if node.peer.is_some() {
             return node.peer;
         }
-        let (conn, offset, kind) = (node.opened.conn, node.opened.offset, node.opened.kind);
+        let (conn, offset, kind, start_ns) = (
+            node.opened.conn,
+            node.opened.offset,
+            node.opened.kind,
+            node.opened.start.time_ns,
+        );
         let peer_conn = self.ends.peer(conn)?;
         let peer = *self.places.get(&(peer_conn, offset))?;
         let other = self.nodes.get_mut(&peer)?;
@@ -177,7 +185,15 @@ impl Traces {
             return None;
         }
         other.peer = Some(key);
-        self.nodes.get_mut(&key)?.peer = Some(peer);
+        let other_start_ns = other.opened.start.time_ns;
+        if !serves(other.opened.kind) {
+            other.latest_start_ns = Some(start_ns);
+        }
+        let node = self.nodes.get_mut(&key)?;
+        node.peer = Some(peer);
+        if !serves(kind) {
+            node.latest_start_ns = Some(other_start_ns);
+        }
         Some(peer)
     }
 
@@ -241,7 +257,6 @@ impl Traces {
             Place::Remote => Some("header"),
             Place::Root => None,
         };
-        let start_limit = self.earliest(key);
         let Some(node) = self.nodes.remove(&key) else { return };
         self.places.remove(&(node.opened.conn, node.opened.offset));
         if let Some(candidate) = &node.candidate {
@@ -252,7 +267,7 @@ impl Traces {
         }
         self.bury(key, trace_id, node.span_id);
         let Some((_, mut span)) = node.finished else { return };
-        if let Some(limit) = start_limit.filter(|limit| *limit < span.start_ns) {
+        if let Some(limit) = node.latest_start_ns.filter(|limit| *limit < span.start_ns) {
             // The send is seen when it is over; by then the other end may have read (see ARCHITECTURE.md, "Time").
             span.start_ns = limit;
             span.attributes.push(("clew.time.adjusted", Value::Bool(true)));
@@ -413,15 +428,6 @@ impl Traces {
 
     fn is_remote(&self, key: SpanKey, parent: SpanKey) -> bool {
         self.nodes.get(&key).is_some_and(|node| node.peer == Some(parent))
-    }
-
-    /// The latest moment at which a client span can have begun: when its server began.
-    fn earliest(&self, key: SpanKey) -> Option<u64> {
-        let node = self.nodes.get(&key)?;
-        if serves(node.opened.kind) {
-            return None;
-        }
-        Some(self.nodes.get(&node.peer?)?.opened.start.time_ns)
     }
 
     fn bury(&mut self, key: SpanKey, trace_id: TraceId, span_id: SpanId) {

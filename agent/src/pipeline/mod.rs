@@ -1,0 +1,351 @@
+//! All wiring of the stages: what goes in, in which order it passes them, and what comes out.
+//!
+//! In: [`Input`]s, the closed list of everything that can happen to a trace. Out: [`Output`]: settled spans, verdicts for
+//! the kernel, counters. It is a synchronous function of its inputs; whoever drives it does the I/O and brings the time.
+#![forbid(unsafe_code)]
+mod connection;
+mod processes;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::attach::Verdict;
+use crate::capture::{ConnId, ConnState, Connection, Data, Endpoints, Event, Moment, Pid};
+use crate::discover::Process;
+use crate::protocol::{Broken, Limits};
+use crate::span::{Policy, SpanEvent, Spans};
+use crate::stream::Content;
+use crate::trace::{Placed, Traces};
+use connection::Live;
+use processes::Processes;
+
+/// Connections that are followed at once. Beyond it the ones that were silent longest are given up.
+const MAX_CONNECTIONS: usize = 131_072;
+/// How long after a connection's end its last data may still be reported.
+const CLOSING_NS: u64 = 50_000_000;
+/// How long after that its ends can still be joined.
+const JOINABLE_NS: u64 = 2_000_000_000;
+/// How long a connection that is over for the peer, but whose end the kernel does not report, is kept.
+const ENDED_NS: u64 = 5_000_000_000;
+/// How long a connection that does nothing and awaits nothing is told the time.
+const RESTLESS_NS: u64 = 3_000_000_000;
+
+/// Everything that can happen.
+#[derive(Debug)]
+pub enum Input {
+    /// The kernel saw something.
+    Event(Event),
+    /// A process was read, or could not be: it began a program, or was seen for the first time.
+    Process(Process),
+    /// The sockets a process had when it became a target: bytes may have passed them before.
+    Sockets(Vec<u64>),
+    /// The time is this, `CLOCK_MONOTONIC` nanoseconds, and every event before it has been told.
+    Time(u64),
+    /// Nothing more will come.
+    Stop(Moment),
+}
+
+/// What comes out.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Spans whose place is settled.
+    pub spans: Vec<Placed>,
+    /// What the kernel should copy of connections.
+    pub verdicts: Vec<(ConnId, Verdict)>,
+    /// Connections that are over.
+    pub closed: Vec<ConnId>,
+    /// Counters to raise.
+    pub counts: Vec<&'static str>,
+}
+
+/// The stages from `stream` to `trace`.
+pub struct Pipeline {
+    limits: Limits,
+    connections: HashMap<ConnId, Live>,
+    /// Connections that await something, or did something lately.
+    restless: HashSet<ConnId>,
+    /// Connections that are over, by the time they are let go.
+    closing: BTreeMap<(u64, ConnId), Closing>,
+    older: HashSet<u64>,
+    processes: Processes,
+    spans: Spans,
+    traces: Traces,
+    now_ns: u64,
+}
+
+/// A step of a connection's end.
+#[derive(Clone, Copy, Debug)]
+enum Closing {
+    /// Its last data has been told: its exchanges end.
+    Exchanges(Moment, Broken),
+    /// Its ends join no more.
+    Ends,
+}
+
+impl Pipeline {
+    /// Nothing seen yet. `seed` makes the ids.
+    pub fn new(policy: Policy, limits: Limits, seed: u64) -> Self {
+        Self {
+            limits,
+            connections: HashMap::new(),
+            restless: HashSet::new(),
+            closing: BTreeMap::new(),
+            older: HashSet::new(),
+            processes: Processes::default(),
+            spans: Spans::new(policy),
+            traces: Traces::new(seed),
+            now_ns: 0,
+        }
+    }
+
+    /// The process `event` speaks of, if it is not known and has to be read before the event is handled.
+    pub fn wants(&self, event: &Event) -> Option<Pid> {
+        match event {
+            Event::Exec { moment, target: true } => Some(moment.actor.pid),
+            Event::Data(data) => self.processes.unknown(data.moment.actor.pid),
+            Event::State {
+                moment,
+                state: ConnState::Connecting,
+                ..
+            } => self.processes.unknown(moment.actor.pid),
+            _ => None,
+        }
+    }
+
+    /// Requests that have been asked and not answered.
+    pub fn open(&self) -> usize {
+        self.spans.open()
+    }
+
+    /// Takes what happened.
+    pub fn handle(&mut self, input: Input, out: &mut Output) {
+        match input {
+            Input::Event(event) => self.event(event, out),
+            Input::Process(process) => self.processes.know(process),
+            Input::Sockets(inodes) => self.older.extend(inodes),
+            Input::Time(now_ns) => self.tick(now_ns, out),
+            Input::Stop(moment) => self.stop(moment, out),
+        }
+        out.counts.extend(self.traces.take_counts());
+    }
+
+    fn event(&mut self, event: Event, out: &mut Output) {
+        match event {
+            Event::Connection(connection) => self.connection(connection, out),
+            Event::Data(data) => self.data(data, out),
+            Event::State {
+                conn,
+                moment,
+                state,
+                error,
+            } => self.state(conn, moment, state, error),
+            Event::Fork { moment, child } => self.processes.forked(moment.actor.pid, child),
+            // The program is read by whoever drives the pipeline: see `wants`.
+            Event::Exec { .. } => {}
+            Event::Exit {
+                moment,
+                status,
+                process,
+            } => {
+                if process {
+                    self.exited(moment, status);
+                }
+            }
+        }
+    }
+
+    fn connection(&mut self, mut connection: Connection, out: &mut Output) {
+        let unix = matches!(connection.endpoints, Endpoints::Unix { .. });
+        connection.midway |= unix && self.older.contains(&connection.inode);
+        if self.connections.len() >= MAX_CONNECTIONS {
+            self.make_room(out);
+        }
+        let live = Live::new(&connection, self.limits);
+        self.traces.connection(live.facts());
+        self.connections.insert(connection.conn, live);
+    }
+
+    fn data(&mut self, data: Data, out: &mut Output) {
+        let conn = data.conn;
+        let Some(live) = self.connections.get_mut(&conn) else {
+            out.counts.push("pipeline.connection_unknown");
+            return;
+        };
+        if data.length > 0 {
+            self.traces.operation(conn, &data.moment.actor, data.direction);
+        }
+        let process = self.processes.get(data.moment.actor.pid);
+        let ended = data.end || data.error != 0;
+        let time_ns = data.moment.time_ns;
+        live.data(data, &process, &mut self.spans, &mut self.traces, out);
+        if let Some(verdict) = live.verdict() {
+            out.verdicts.push((conn, verdict));
+        }
+        self.restless.insert(conn);
+        // The kernel tells of no Unix socket that it is closed.
+        if ended && live.is_unix() && live.open() == 0 {
+            self.closing
+                .insert((time_ns.saturating_add(ENDED_NS), conn), Closing::Ends);
+        }
+    }
+
+    fn state(&mut self, conn: ConnId, moment: Moment, state: ConnState, error: i32) {
+        /// `ECONNRESET`.
+        const RESET: i32 = 104;
+        match state {
+            ConnState::Connecting => {
+                let runtime = self.processes.get(moment.actor.pid).runtime;
+                self.traces.connecting(conn, &moment, runtime);
+            }
+            ConnState::Established => {}
+            ConnState::ResetReceived | ConnState::ResetSent => {
+                if let Some(live) = self.connections.get_mut(&conn) {
+                    live.reset(RESET);
+                }
+            }
+            ConnState::Closed => {
+                if let Some(live) = self.connections.get_mut(&conn) {
+                    let reason = live.reason(error);
+                    let due = moment.time_ns.saturating_add(CLOSING_NS);
+                    self.closing.insert((due, conn), Closing::Exchanges(moment, reason));
+                }
+            }
+        }
+    }
+
+    /// A process is over. TCP tells of its connections itself; what the process still owed on others ends here.
+    fn exited(&mut self, moment: Moment, status: u32) {
+        let pid = moment.actor.pid;
+        self.traces.exited(pid);
+        self.processes.exited(pid, moment.time_ns);
+        for (conn, live) in &mut self.connections {
+            if live.pid() != Some(pid) {
+                continue;
+            }
+            live.exited(status);
+            if live.is_unix() {
+                let due = moment.time_ns.saturating_add(CLOSING_NS);
+                self.closing
+                    .insert((due, *conn), Closing::Exchanges(moment, Broken::Exited(status)));
+            }
+        }
+    }
+
+    fn tick(&mut self, now_ns: u64, out: &mut Output) {
+        self.now_ns = now_ns;
+        let restless = std::mem::take(&mut self.restless);
+        for conn in restless {
+            let Some(live) = self.connections.get_mut(&conn) else {
+                continue;
+            };
+            live.tick(now_ns, &mut self.spans, &mut self.traces, out);
+            if live.awaits() || now_ns.saturating_sub(live.last_ns()) < RESTLESS_NS {
+                self.restless.insert(conn);
+            }
+        }
+        while let Some(entry) = self.closing.first_entry().filter(|entry| entry.key().0 <= now_ns) {
+            let ((_, conn), closing) = entry.remove_entry();
+            self.close(conn, closing, out);
+        }
+        self.processes.tick(now_ns);
+        self.traces.tick(now_ns, &mut out.spans);
+    }
+
+    fn close(&mut self, conn: ConnId, closing: Closing, out: &mut Output) {
+        match closing {
+            Closing::Exchanges(moment, reason) => {
+                if let Some(mut live) = self.connections.remove(&conn) {
+                    live.end(moment, reason, &mut self.spans, &mut self.traces, out);
+                    self.closing
+                        .insert((moment.time_ns.saturating_add(JOINABLE_NS), conn), Closing::Ends);
+                    out.closed.push(conn);
+                }
+            }
+            Closing::Ends => {
+                // A Unix socket may have gone on after the peer's end.
+                if self.connections.get(&conn).is_some_and(|live| live.open() > 0) {
+                    return;
+                }
+                if self.connections.remove(&conn).is_some() {
+                    out.closed.push(conn);
+                }
+                self.traces.connection_closed(conn);
+            }
+        }
+    }
+
+    /// Gives up the connections that were silent longest, an eighth of them.
+    fn make_room(&mut self, out: &mut Output) {
+        let mut ages: Vec<(u64, ConnId)> = self
+            .connections
+            .iter()
+            .filter(|(_, live)| live.open() == 0)
+            .map(|(conn, live)| (live.last_ns(), *conn))
+            .collect();
+        let share = (MAX_CONNECTIONS / 8).min(ages.len());
+        if share == 0 {
+            // Every connection has an open request: the newest must wait.
+            ages = self
+                .connections
+                .iter()
+                .map(|(conn, live)| (live.last_ns(), *conn))
+                .collect();
+        }
+        let share = share.max(1).min(ages.len());
+        if share < ages.len() {
+            ages.select_nth_unstable(share);
+        }
+        for (_, conn) in ages.into_iter().take(share) {
+            if let Some(mut live) = self.connections.remove(&conn) {
+                let moment = live.last();
+                live.end(moment, Broken::Unseen, &mut self.spans, &mut self.traces, out);
+            }
+            self.traces.connection_closed(conn);
+            out.closed.push(conn);
+            out.counts.push("pipeline.connections_full");
+        }
+    }
+
+    fn stop(&mut self, moment: Moment, out: &mut Output) {
+        let closing = std::mem::take(&mut self.closing);
+        for ((_, conn), closing) in closing {
+            if let Closing::Exchanges(..) = closing {
+                self.close(conn, closing, out);
+            }
+        }
+        let connections = std::mem::take(&mut self.connections);
+        for mut live in connections.into_values() {
+            live.end(moment, Broken::AgentStopped, &mut self.spans, &mut self.traces, out);
+        }
+        self.traces.finish_all(&mut out.spans);
+    }
+}
+
+/// Whether a piece ends something on the connection.
+const fn is_ending(content: &Content) -> bool {
+    matches!(content, Content::End | Content::Failed(_))
+}
+
+/// Hands what the span stage made to the trace stage.
+fn pass(events: Vec<SpanEvent>, traces: &mut Traces) {
+    for event in events {
+        traces.event(event);
+    }
+}
+
+/// A process that could not be read any more: it is named after its number.
+fn stranger(pid: Pid) -> Arc<Process> {
+    Arc::new(Process {
+        pid,
+        exe: String::new(),
+        args: Vec::new(),
+        service: "unknown_service".to_owned(),
+        service_namespace: None,
+        runtime: crate::discover::Runtime::Unknown,
+        container: None,
+        resource: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,2 +1,52 @@
-//! Everything a developer does with Clew.
-fn main() {}
+//! Everything a developer does with Clew: `cargo xtask --help`.
+use clap::{Parser, Subcommand};
+
+mod build;
+mod setup;
+mod shell;
+mod test;
+mod tidy;
+mod workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Everything a developer does with Clew")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Make this machine ready: compiler parts, packages, Python and Go programs of the tests
+    Setup,
+    /// Build the release binary, target/release/clew
+    Build,
+    /// Set up, then run every test
+    Test(test::Options),
+    /// Exactly what CI runs
+    Ci,
+    /// Check what no compiler checks: paths in the docs, file sizes, leftovers
+    Tidy,
+    /// Fuzz every parser of bytes from outside
+    Fuzz {
+        /// Time for each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only the targets whose name holds this
+        target: Option<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().task {
+        Task::Setup => setup::report(),
+        Task::Build => build::release().map(|binary| println!("{}", binary.display())),
+        Task::Test(options) => test::run(&options),
+        Task::Ci => test::run(&test::Options::default()),
+        Task::Tidy => tidy::report(),
+        Task::Fuzz { seconds, target } => {
+            setup::quiet()?;
+            test::fuzz::report(seconds, target.as_deref())
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `cargo xtask test`: every check there is, in the order in which a mistake shows soonest.
+pub(crate) mod fuzz;
+mod tally;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+
+use self::tally::Tally;
+use crate::{build, setup, shell, tidy, workspace};
+
+/// What to run.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// Leave out fuzzing, accuracy and bench
+    #[arg(long)]
+    quick: bool,
+    /// Only host and end-to-end tests whose name holds this
+    filter: Option<String>,
+}
+
+struct Stage {
+    name: &'static str,
+    run: fn(&Options, &mut Tally) -> Result<()>,
+    /// Runs with `--quick` and with a filter.
+    quick: bool,
+    filtered: bool,
+}
+
+const STAGES: &[Stage] = &[
+    stage("format", format, true, false),
+    stage("clippy", clippy, true, false),
+    stage("tidy", |_, tally| tally.one(tidy::check()), true, false),
+    stage("host tests", host, true, true),
+    stage("end-to-end tests", end_to_end, true, true),
+    stage("fuzz", |_, tally| fuzz::run(FUZZ_SECONDS, None, tally), false, false),
+];
+
+/// For each target; the long form is `cargo xtask fuzz`.
+const FUZZ_SECONDS: u64 = 20;
+
+const fn stage(name: &'static str, run: fn(&Options, &mut Tally) -> Result<()>, quick: bool, filtered: bool) -> Stage {
+    Stage {
+        name,
+        run,
+        quick,
+        filtered,
+    }
+}
+
+/// Runs the stages, all of them even where one fails, and ends with the sum of all tests.
+///
+/// # Errors
+/// When anything failed; the stages are named.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let begun = Instant::now();
+    println!("== setup");
+    setup::quiet()?;
+    println!("   ready after {} s", begun.elapsed().as_secs());
+    let (mut sum, mut failed) = (Tally::default(), Vec::new());
+    for stage in STAGES {
+        if options.quick && !stage.quick || options.filter.is_some() && !stage.filtered {
+            continue;
+        }
+        println!("\n== {}", stage.name);
+        let (begun, mut tally) = (Instant::now(), Tally::default());
+        let result = (stage.run)(options, &mut tally);
+        if let Err(error) = &result {
+            println!("   {error:#}");
+        }
+        // A stage that fails before its first test has failed once.
+        if result.is_err() && tally.failed == 0 {
+            tally.failed = 1;
+        }
+        let verdict = if tally.failed == 0 { "ok" } else { "FAILED" };
+        println!(
+            "== {}: {verdict} in {} s ({tally})",
+            stage.name,
+            begun.elapsed().as_secs()
+        );
+        if tally.failed > 0 {
+            failed.push(stage.name);
+        }
+        sum.add(&tally);
+    }
+    println!("\nall stages took {} s", begun.elapsed().as_secs());
+    for reason in &sum.skips {
+        println!("skipped: {reason}");
+    }
+    if !failed.is_empty() {
+        println!("FAILED: {}", failed.join(", "));
+    }
+    println!("{sum}");
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn format(_: &Options, tally: &mut Tally) -> Result<()> {
+    for manifest in ["Cargo.toml", "ebpf/Cargo.toml", "tests/fuzz/Cargo.toml"] {
+        if workspace::root().join(manifest).exists() {
+            let check = ["fmt", "--all", "--check", "--manifest-path", manifest];
+            tally.one(build::cargo(&check, Duration::from_secs(120)))?;
+        }
+    }
+    Ok(())
+}
+
+fn clippy(_: &Options, tally: &mut Tally) -> Result<()> {
+    let workspace = [
+        "clippy",
+        "--quiet",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-Dwarnings",
+    ];
+    tally.one(build::cargo(&workspace, Duration::from_secs(1200)))?;
+    let mut kernel = shell::command("cargo", &["clippy", "--quiet", "--locked", "--release"]);
+    kernel
+        .args(["--target", "bpfel-unknown-none", "-Zbuild-std=core", "--", "-Dwarnings"])
+        .current_dir(workspace::root().join("ebpf"))
+        .env("RUSTC_BOOTSTRAP", "1");
+    let status = shell::loud(kernel, Duration::from_secs(600), |_| {});
+    tally.one(status.and_then(|status| {
+        ensure!(status.success(), "clippy of the kernel programs: {status}");
+        Ok(())
+    }))
+}
+
+fn host(options: &Options, tally: &mut Tally) -> Result<()> {
+    let limit = Duration::from_secs(1800);
+    let workspace = ["--workspace", "--exclude", "clew-tests"];
+    let harness = ["--package", "clew-tests", "--lib"];
+    let both = [
+        cargo_test(&workspace, options, &[], limit, tally),
+        cargo_test(&harness, options, &[], limit, tally),
+    ];
+    both.into_iter().collect()
+}
+
+fn end_to_end(options: &Options, tally: &mut Tally) -> Result<()> {
+    if !workspace::is_root() {
+        tally.skip("end-to-end tests: need root");
+        return Ok(());
+    }
+    let clew = build::release()?;
+    let tests = ["--package", "clew-tests", "--test", "*"];
+    let env = [("CLEW_BIN", clew), ("CLEW_TEST_VENV", workspace::venv())];
+    cargo_test(&tests, options, &env, Duration::from_secs(1500), tally)
+}
+
+/// Runs `cargo test` and counts what its runners say. All targets run even where one fails.
+fn cargo_test(
+    what: &[&str],
+    options: &Options,
+    env: &[(&str, std::path::PathBuf)],
+    limit: Duration,
+    tally: &mut Tally,
+) -> Result<()> {
+    let mut test = shell::command("cargo", &["test", "--quiet", "--locked", "--no-fail-fast"]);
+    test.args(what)
+        .args(&options.filter)
+        .envs(env.iter().cloned())
+        .arg("--");
+    if !env.is_empty() {
+        // One after the other, each with its name: they share the kernel.
+        test.args(["--test-threads=1", "--format=pretty"]);
+    }
+    let before = tally.failed;
+    let status = shell::loud(test, limit, |line| tally.read(line))?;
+    if !status.success() && tally.failed == before {
+        bail!("the tests did not compile, or their runner died: {status}");
+    }
+    Ok(())
+}

@@ -21,7 +21,7 @@ pub(super) fn provide() -> Result<Step> {
     println!("  bpf-linker: building {VERSION}, about a minute");
     let sysroot = PathBuf::from(shell::output("rustc", &["--print", "sysroot"])?);
     let toolchain = sysroot.join("lib");
-    let prefix = workspace::cache().join(format!("llvm-{LLVM}"));
+    let prefix = workspace::cache().join(LLVM);
     link_llvm(&toolchain, &prefix)?;
     let mut install = shell::command(
         "cargo",

@@ -1,0 +1,276 @@
+//! `--otlp-file`: OTLP JSON, one `ExportTraceServiceRequest` a line.
+//!
+//! The format is that of the OpenTelemetry file exporter (specification, "OpenTelemetry Protocol File Exporter") in the
+//! JSON mapping of OTLP: ids in lowercase hex, enums as numbers, 64-bit integers as strings. A thread of its own writes,
+//! so that a slow disk or a reader that does not read holds up nothing; spans it cannot write are counted
+//! `export.file_failed`.
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::otlp::request;
+use super::{Clock, Finished, Host, Warn};
+use crate::telemetry::Counters;
+
+/// Most spans that wait to be written.
+const QUEUE_SPANS: usize = 32_768;
+/// Most spans in a line.
+const LINE_SPANS: usize = 512;
+/// The longest a span waits for its line to fill.
+const LINE_WAIT: Duration = Duration::from_millis(200);
+
+/// Writes spans to a file in the background.
+pub struct OtlpFile {
+    queue: SyncSender<Finished>,
+    done: Receiver<()>,
+    counters: Counters,
+}
+
+impl OtlpFile {
+    /// Opens the file, emptying one that exists; `-` is standard output. A new file is readable by its owner only, and
+    /// belongs to `owner` (user and group id) where one is given: the caller of sudo.
+    ///
+    /// # Errors
+    /// The file cannot be opened. With an `owner`, a symbolic link is refused: the caller of sudo may write to the
+    /// directory, but not make root write elsewhere.
+    pub fn open(
+        path: &str,
+        owner: Option<(u32, u32)>,
+        host: Host,
+        clock: Clock,
+        counters: Counters,
+        warn: Warn,
+    ) -> io::Result<Self> {
+        let out: Box<dyn Write + Send> = match path {
+            "-" => Box::new(io::stdout()),
+            path => Box::new(open(Path::new(path), owner)?),
+        };
+        let name = if path == "-" { "standard output" } else { path };
+        Self::start(out, name, host, clock, counters, warn)
+    }
+
+    fn start(
+        out: Box<dyn Write + Send>,
+        name: &str,
+        host: Host,
+        clock: Clock,
+        counters: Counters,
+        warn: Warn,
+    ) -> io::Result<Self> {
+        let (queue, spans) = sync_channel(QUEUE_SPANS);
+        let (finished, done) = sync_channel(1);
+        let writer = Writer {
+            out,
+            name: name.to_owned(),
+            host,
+            clock,
+            counters: counters.clone(),
+            warn,
+            failed: false,
+        };
+        let thread = std::thread::Builder::new().name("clew-file".to_owned());
+        thread.spawn(move || {
+            writer.run(&spans);
+            let _nobody_waits = finished.send(());
+        })?;
+        Ok(Self { queue, done, counters })
+    }
+
+    /// Queues a span. Never waits.
+    pub fn push(&self, span: Finished) {
+        if self.queue.try_send(span).is_err() {
+            self.counters.raise("export.file_failed");
+        }
+    }
+
+    /// Writes what waits, within `limit`. False if that was not long enough.
+    pub fn close(self, limit: Duration) -> bool {
+        drop(self.queue);
+        self.done.recv_timeout(limit).is_ok()
+    }
+}
+
+fn open(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    if owner.is_some() && !path.starts_with("/dev") {
+        options.custom_flags(nix::libc::O_NOFOLLOW);
+    }
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            // The umask may have taken bits away.
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            if let Some((user, group)) = owner {
+                fchown(&file, Some(user), Some(group))?;
+            }
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.truncate(true).open(path),
+        Err(error) => Err(error),
+    }
+}
+
+struct Writer {
+    out: Box<dyn Write + Send>,
+    name: String,
+    host: Host,
+    clock: Clock,
+    counters: Counters,
+    warn: Warn,
+    /// The user has been told.
+    failed: bool,
+}
+
+impl Writer {
+    fn run(mut self, spans: &Receiver<Finished>) {
+        let mut batch = Vec::new();
+        while let Ok(first) = spans.recv() {
+            batch.push(first);
+            let end = Instant::now() + LINE_WAIT;
+            while batch.len() < LINE_SPANS {
+                match spans.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                    Ok(span) => batch.push(span),
+                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            self.write(&batch);
+            batch.clear();
+        }
+    }
+
+    fn write(&mut self, batch: &[Finished]) {
+        let request = request(batch, &self.host, &self.clock);
+        // In one piece, so that a full disk leaves at most one broken line.
+        let written = serde_json::to_vec(&request)
+            .map_err(io::Error::from)
+            .and_then(|mut line| {
+                line.push(b'\n');
+                self.out.write_all(&line)?;
+                self.out.flush()
+            });
+        let spans = batch.len() as u64;
+        match written {
+            Ok(()) => self.counters.add("export.spans", spans),
+            Err(error) => {
+                self.counters.add("export.file_failed", spans);
+                if !std::mem::replace(&mut self.failed, true) {
+                    let name = &self.name;
+                    (self.warn)(&format!(
+                        "failed to write spans to {name}: {error}; they are dropped and counted (export.file_failed)"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::symlink;
+    use std::sync::{Arc, Mutex};
+
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+
+    use super::*;
+    use crate::export::sample::{Sample, service};
+
+    /// Writes `spans` spans to `path`; gives counters and warnings.
+    fn write(path: &str, owner: Option<(u32, u32)>, spans: u64) -> (Counters, Vec<String>) {
+        let (counters, warnings) = (Counters::new(), Arc::new(Mutex::new(Vec::new())));
+        let said = Arc::clone(&warnings);
+        let warn: Warn = Arc::new(move |line| said.lock().expect("no panic").push(line.to_owned()));
+        let file = OtlpFile::open(path, owner, Host::default(), Clock::at(0), counters.clone(), warn);
+        let file = file.expect("a file");
+        let process = service("a");
+        for id in 1..=spans {
+            file.push(Sample::server(id, &process).done());
+        }
+        assert!(file.close(Duration::from_secs(60)));
+        let warnings = warnings.lock().expect("no panic").clone();
+        (counters, warnings)
+    }
+
+    #[test]
+    fn lines_can_be_read_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("spans.jsonl");
+        let path = path.to_str().expect("text");
+        for spans in [2, 1300, 0] {
+            let (counters, warnings) = write(path, None, spans);
+            let text = std::fs::read_to_string(path).expect("a file");
+            let lines: Vec<ExportTraceServiceRequest> = text
+                .lines()
+                .map(|line| serde_json::from_str(line).expect("a request"))
+                .collect();
+            let ids: Vec<u64> = lines
+                .iter()
+                .flat_map(|line| &line.resource_spans[0].scope_spans[0].spans)
+                .map(|span| u64::from_be_bytes(span.span_id.clone().try_into().expect("8 bytes")))
+                .collect();
+            assert_eq!(ids, (1..=spans).collect::<Vec<_>>());
+            assert_eq!((counters.value("export.spans"), warnings.len()), (spans, 0));
+            assert!(text.is_empty() || text.ends_with('\n'));
+        }
+        let mode = std::fs::metadata(path).expect("a file").mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_full_disk_is_reported_once() {
+        let (counters, warnings) = write("/dev/full", None, 2000);
+        assert_eq!(counters.value("export.file_failed"), 2000);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].contains("/dev/full") && warnings[0].contains("No space left"),
+            "{warnings:?}"
+        );
+    }
+
+    #[test]
+    fn the_owner_is_the_caller() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        // Only root can give a file away; anyone can keep it.
+        let owner = if me.0 == 0 { (4242, 4243) } else { me };
+        write(at("new").to_str().expect("text"), Some(owner), 1);
+        let found = std::fs::metadata(at("new")).expect("a file");
+        assert_eq!(
+            (found.uid(), found.gid(), found.mode() & 0o777),
+            (owner.0, owner.1, 0o600)
+        );
+
+        std::fs::write(at("precious"), "kept").expect("a file");
+        symlink(at("precious"), at("link")).expect("a link");
+        let refused = open(&at("link"), Some(owner)).expect_err("a link");
+        assert_eq!(refused.raw_os_error(), Some(nix::libc::ELOOP));
+        assert_eq!(std::fs::read_to_string(at("precious")).expect("a file"), "kept");
+        open(&at("link"), None).expect("followed without an owner");
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_holds_up_nothing() {
+        let (_reader, writer) = io::pipe().expect("a pipe");
+        let counters = Counters::new();
+        let file = OtlpFile::start(
+            Box::new(writer),
+            "a pipe",
+            Host::default(),
+            Clock::at(0),
+            counters.clone(),
+            Arc::new(|_| ()),
+        );
+        let file = file.expect("a thread");
+        let span = Sample::server(1, &service("a")).done();
+        // The pipe takes no whole line of so many spans, and the queue is smaller than the rest.
+        for _ in 0..QUEUE_SPANS + 2 * LINE_SPANS {
+            file.push(Finished::clone(&span));
+        }
+        assert!(counters.value("export.file_failed") > 0);
+        assert!(!file.close(Duration::ZERO));
+    }
+}

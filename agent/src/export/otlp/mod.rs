@@ -1,0 +1,17 @@
+//! OTLP: what a span looks like to a collector, and how it gets there.
+//!
+//! In: [`Finished`] spans. Out: `ExportTraceServiceRequest`s, over gRPC or HTTP ([`Exporter`]) or for a file. Settings
+//! follow the OpenTelemetry specification, "OpenTelemetry Protocol Exporter" ([`Settings`]).
+mod convert;
+mod exporter;
+mod grpc;
+mod http;
+mod queue;
+mod reply;
+mod settings;
+
+pub use convert::request;
+pub use exporter::Exporter;
+pub use settings::{Protocol, Settings, SettingsError};
+
+use super::Finished;

@@ -1,0 +1,50 @@
+//! What a collector answers to a request, over either transport.
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// The collector took it, save some spans.
+    Accepted {
+        /// Spans it refused.
+        rejected_spans: u64,
+        /// Why, or a warning; may be empty.
+        message: String,
+    },
+    /// It will never take this request.
+    Refused(String),
+    /// It may take it later.
+    Later {
+        /// What it said.
+        why: String,
+        /// How long it wants to be left alone, where it said so.
+        after: Option<Duration>,
+    },
+    /// There was no connection.
+    Unreachable(String),
+}
+
+impl Reply {
+    /// OTLP specification, "Partial Success".
+    pub(super) fn accepted(response: ExportTraceServiceResponse) -> Self {
+        let partial = response.partial_success.unwrap_or_default();
+        Self::Accepted {
+            rejected_spans: u64::try_from(partial.rejected_spans).unwrap_or(0),
+            message: partial.error_message,
+        }
+    }
+}
+
+/// A way to a collector.
+pub(super) trait Transport: Send + 'static {
+    /// A request made ready, so that it can be sent again without doing the work again.
+    type Prepared: Send + Sync;
+
+    /// Makes a request ready.
+    fn prepare(&self, request: ExportTraceServiceRequest) -> Self::Prepared;
+
+    /// Sends a request. The answer comes within about `timeout`.
+    fn send(&mut self, prepared: &Self::Prepared, timeout: Duration) -> impl Future<Output = Reply> + Send;
+}

@@ -1,0 +1,206 @@
+//! Every counter of user space, so that a name in the summary can be looked up.
+
+/// Name and meaning, sorted by name. The kernel side's are [`clew_common::counter::ALL`].
+pub const NAMES: &[(&str, &str)] = &[
+    (
+        "causality.unknown.ambiguous",
+        "Client spans without a parent: their thread had more than one request open.",
+    ),
+    (
+        "causality.unknown.context",
+        "Client spans without a parent: the task that sent them is not known to serve a request.",
+    ),
+    (
+        "causality.unknown.event_loop",
+        "Client spans without a parent: their thread runs an event loop, where order proves nothing.",
+    ),
+    (
+        "causality.unknown.runtime",
+        "Client spans without a parent: their runtime is not known to serve a request on one thread.",
+    ),
+    (
+        "causality.unknown.thread",
+        "Client spans without a parent: their thread had no request open, though the process had.",
+    ),
+    (
+        "causality.unknown.upstream",
+        "Client spans of a proxy without a parent: which request they were sent for is not certain.",
+    ),
+    (
+        "export.failed",
+        "Spans given up because the collector could not be reached, or kept failing, for too long.",
+    ),
+    (
+        "export.file_failed",
+        "Spans that could not be written to the OTLP file.",
+    ),
+    (
+        "export.output_failed",
+        "Traces that could not be written to the terminal or to standard output.",
+    ),
+    (
+        "export.partial_success.rejected_spans",
+        "Spans a collector refused in a request it otherwise accepted.",
+    ),
+    (
+        "export.queue_full",
+        "Spans dropped because the collector took fewer than were made.",
+    ),
+    ("export.rejected", "Spans in requests a collector refused for good."),
+    ("export.retries", "Requests to a collector that were sent again."),
+    ("export.spans", "Spans a collector or a file has accepted."),
+    (
+        "export.trace_spans_full",
+        "Spans not shown because their trace has more than are kept for showing.",
+    ),
+    (
+        "export.traces_cut",
+        "Traces shown before they were quiet because too many were open.",
+    ),
+    (
+        "pipeline.connection_unknown",
+        "Events of connections whose first event was lost.",
+    ),
+    (
+        "pipeline.connections_full",
+        "Connections given up because more were open than Clew follows.",
+    ),
+    (
+        "protocol.http1.continue_refused",
+        "Requests with Expect: 100-continue that got a final answer before their body.",
+    ),
+    (
+        "protocol.http1.doubtful",
+        "Messages whose framing two readers could understand differently.",
+    ),
+    (
+        "protocol.http1.framing_unseen",
+        "Messages whose end is not known because the bytes that frame them were not captured.",
+    ),
+    (
+        "protocol.http1.head_cut",
+        "Heads of HTTP messages of which only the beginning was captured.",
+    ),
+    (
+        "protocol.http1.head_too_long",
+        "Heads of HTTP messages longer than Clew reads.",
+    ),
+    (
+        "protocol.http1.invalid",
+        "Bytes on an HTTP connection that do not follow HTTP.",
+    ),
+    (
+        "protocol.http1.pending_full",
+        "HTTP requests dropped because too many on one connection wait for their response.",
+    ),
+    (
+        "protocol.http1.response_unmatched",
+        "HTTP responses to no request that was seen.",
+    ),
+    (
+        "protocol.http1.resync",
+        "Times an HTTP connection was picked up again after bytes were missing or wrong.",
+    ),
+    (
+        "protocol.http1.tunneled",
+        "Connections that became a tunnel by CONNECT.",
+    ),
+    ("protocol.http1.upgraded", "Connections that left HTTP/1.1 by Upgrade."),
+    ("protocol.unknown", "Connections whose protocol Clew does not know."),
+    (
+        "stitch.ambiguous",
+        "Connections whose other end is not certain; their spans are not joined.",
+    ),
+    ("stitch.no_peer", "Spans whose other end was not seen on this host."),
+    (
+        "stitch.unix_midway",
+        "Unix connections older than Clew, whose ends cannot be compared by offset.",
+    ),
+    ("stream.after_end", "Bytes on a connection after its end."),
+    (
+        "stream.buffer_full",
+        "Gaps skipped because too much waited behind them.",
+    ),
+    (
+        "stream.duplicate",
+        "Bytes reported twice; the second report is dropped.",
+    ),
+    (
+        "stream.gap_timeout",
+        "Gaps skipped because what was missing did not come in time.",
+    ),
+    (
+        "stream.reordered",
+        "Bytes that were reported before earlier ones and had to wait.",
+    ),
+    (
+        "trace.parent_forgotten",
+        "Spans whose parent was settled too long ago to be named.",
+    ),
+    ("trace.spans_full", "Spans dropped because too many were open."),
+    (
+        "trace.too_deep",
+        "Spans cut off from their parent because the chain above is too long.",
+    ),
+];
+
+/// Counters of what went as it should; every other one counts something lost, cut or not understood.
+const USUAL: &[&str] = &[
+    "capture.budget_bytes",
+    "capture.events",
+    "capture.payload_bytes",
+    "export.retries",
+    "export.spans",
+    "protocol.http1.tunneled",
+    "protocol.http1.upgraded",
+    "stitch.no_peer",
+    "stream.reordered",
+];
+
+/// Whether a counter tells of something lost, cut or not understood.
+pub fn is_loss(name: &str) -> bool {
+    !USUAL.contains(&name)
+}
+
+/// What a counter means: of user space or of the kernel side.
+pub fn meaning(name: &str) -> Option<&'static str> {
+    let kernel = clew_common::counter::ALL
+        .iter()
+        .map(|(_, name, meaning)| (*name, *meaning));
+    NAMES
+        .iter()
+        .copied()
+        .chain(kernel)
+        .find(|(known, _)| *known == name)
+        .map(|(_, meaning)| meaning.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_unique_and_explained() {
+        assert!(NAMES.is_sorted_by(|(first, _), (second, _)| first < second));
+        for (name, meaning) in NAMES {
+            assert!(meaning.ends_with('.'), "{name}");
+            let kernel = clew_common::counter::ALL.iter().any(|(_, other, _)| other == name);
+            assert!(!kernel, "{name} is a counter of the kernel side too");
+        }
+    }
+
+    #[test]
+    fn usual_counters_exist() {
+        for name in USUAL {
+            assert!(meaning(name).is_some() && !is_loss(name), "{name}");
+        }
+        assert!(is_loss("capture.ring_full"));
+    }
+
+    #[test]
+    fn meanings_of_both_sides_are_found() {
+        assert!(meaning("export.failed").is_some_and(|text| text.contains("collector")));
+        assert!(meaning("capture.ring_full").is_some_and(|text| text.contains("ring buffer")));
+        assert_eq!(meaning("no.such"), None);
+    }
+}

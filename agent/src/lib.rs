@@ -8,6 +8,7 @@ pub mod discover;
 pub mod export;
 pub mod pipeline;
 pub mod protocol;
+pub mod run;
 pub mod span;
 pub mod stream;
 pub mod telemetry;

@@ -1,4 +1,4 @@
-//! The release binary.
+//! Building: the release binary, and programs that the tests trace.
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +17,23 @@ pub(crate) fn release() -> Result<PathBuf> {
         Duration::from_secs(1800),
     )?;
     Ok(workspace::target().join("release/clew"))
+}
+
+/// Builds the Go program `tests/workloads/NAME.go` and tells where it is.
+///
+/// # Errors
+/// When Go is missing or the program does not compile.
+pub(crate) fn go(name: &str) -> Result<PathBuf> {
+    let folder = workspace::target().join("workloads");
+    std::fs::create_dir_all(&folder)?;
+    let binary = folder.join(name.rsplit('/').next().unwrap_or(name));
+    let mut build = shell::command("go", &["build", "-o"]);
+    build
+        .arg(&binary)
+        .arg(workspace::root().join(format!("tests/workloads/{name}.go")))
+        .env("GO111MODULE", "off");
+    shell::quiet(build, Duration::from_secs(300))?;
+    Ok(binary)
 }
 
 /// Runs cargo with its output passed on.

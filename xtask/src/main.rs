@@ -2,6 +2,7 @@
 use clap::{Parser, Subcommand};
 
 mod build;
+mod demo;
 mod setup;
 mod shell;
 mod test;
@@ -25,6 +26,8 @@ enum Task {
     Test(test::Options),
     /// Exactly what CI runs
     Ci,
+    /// Trace a small shop of real programs and show the traces
+    Demo(demo::Options),
     /// Check what no compiler checks: paths in the docs, file sizes, leftovers
     Tidy,
     /// Fuzz every parser of bytes from outside
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         Task::Build => build::release().map(|binary| println!("{}", binary.display())),
         Task::Test(options) => test::run(&options),
         Task::Ci => test::run(&test::Options::default()),
+        Task::Demo(options) => demo::run(&options),
         Task::Tidy => tidy::report(),
         Task::Fuzz { seconds, target } => {
             setup::quiet()?;

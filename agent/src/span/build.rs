@@ -2,7 +2,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{ConnFacts, Opened, Policy, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status, Value, http};
+use super::{
+    ConnFacts, Opened, Policy, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status, Value, context, http,
+};
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
 use crate::protocol::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Step};
@@ -90,6 +92,7 @@ impl Spans {
             Direction::Ingress => SpanKind::Server,
             Direction::Egress => SpanKind::Client,
         };
+        let remote = remote(&request.head, out);
         out.push(SpanEvent::Opened(Opened {
             key,
             kind,
@@ -98,7 +101,7 @@ impl Spans {
             start: request.start,
             actor: request.head_end.moment.actor,
             process: Arc::clone(process),
-            remote: remote(&request.head),
+            remote,
         }));
         let open = Open {
             key,
@@ -160,10 +163,10 @@ impl Spans {
     }
 }
 
-/// The trace context a request carries.
-fn remote(head: &RequestHead) -> Option<RemoteContext> {
+/// The trace context a request carries. One that is malformed is counted.
+fn remote(head: &RequestHead, out: &mut Vec<SpanEvent>) -> Option<RemoteContext> {
     let RequestHead::Http(head) = head;
-    crate::trace::context::extract(&head.fields)
+    context::extract(&head.fields, |name| out.push(SpanEvent::Count(name)))
 }
 
 /// `error.type` of an exchange without a regular end, and what ended it.

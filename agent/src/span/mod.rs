@@ -5,6 +5,7 @@
 //! not know lives under `clew.`.
 #![forbid(unsafe_code)]
 mod build;
+pub mod context;
 mod http;
 mod policy;
 

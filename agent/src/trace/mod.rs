@@ -7,7 +7,6 @@
 //! A span is settled a while after it ended, when what could still change its place would have been seen.
 #![forbid(unsafe_code)]
 mod causality;
-pub mod context;
 mod join;
 mod traces;
 

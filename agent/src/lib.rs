@@ -9,6 +9,7 @@ pub mod export;
 pub mod pipeline;
 pub mod protocol;
 pub mod run;
+pub mod session;
 pub mod span;
 pub mod stream;
 pub mod telemetry;

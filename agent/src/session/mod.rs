@@ -1,0 +1,398 @@
+//! Runs the agent: reads the ring buffer, drives the pipeline, and hands spans to the outputs.
+//!
+//! This is where the clock, `/proc`, the kernel and the terminal are; the pipeline itself does no I/O. One loop waits for
+//! everything that can wake it.
+mod outputs;
+mod wake;
+
+use std::collections::HashSet;
+use std::io;
+use std::time::Duration;
+
+use aya::maps::{MapData, RingBuf};
+
+use crate::attach::{AttachError, Capture, Probes, Setup};
+use crate::capture::{Actor, Context, Event, Moment, Pid, decode};
+use crate::config::Settings;
+use crate::discover::{Discovery, NoProcess, Rules};
+use crate::export::otlp::SettingsError;
+use crate::pipeline::{Input, Output, Pipeline};
+use crate::protocol::Limits;
+use crate::run::{Child, NotStarted, Signals};
+use crate::span::Policy;
+use crate::telemetry::Counters;
+use outputs::Outputs;
+use wake::{Wake, Waker};
+
+/// Size of the ring buffer: a fifth of a second at 20 000 exchanges a second with both ends traced.
+const RING_BYTES: u32 = 16 * 1024 * 1024;
+/// Records taken from the ring buffer before the loop looks at anything else.
+const BATCH: usize = 4096;
+/// How long after the command has ended its last events are waited for.
+const LAST_EVENTS: Duration = Duration::from_millis(60);
+
+/// What to trace.
+pub enum Start {
+    /// A command, which waits before its program.
+    Command(Child),
+    /// What runs and matches, now and later.
+    Attach(Rules),
+}
+
+/// Everything a session is made of.
+pub struct Session {
+    /// What the user set.
+    pub settings: Settings,
+    /// What to trace.
+    pub start: Start,
+    /// Signals, already taken.
+    pub signals: Signals,
+    /// Owner (user and group id) of files that are made, under sudo.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// Why a session ended without having done its work.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The host cannot do it.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// A named process is not there.
+    #[error(transparent)]
+    NoProcess(#[from] NoProcess),
+    /// A setting of an output is no good.
+    #[error(transparent)]
+    Output(#[from] SettingsError),
+    /// A redaction rule is no good.
+    #[error(transparent)]
+    Redact(#[from] crate::span::RuleError),
+    /// A file could not be opened.
+    #[error("failed to open {path} for `--otlp-file`")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The command did not begin.
+    #[error(transparent)]
+    NotStarted(#[from] NotStarted),
+    /// Something the agent itself needs.
+    #[error("failed to {0}")]
+    Agent(&'static str, #[source] io::Error),
+}
+
+/// Traces until the command has ended, a signal comes or the time is over. Gives the exit code.
+///
+/// # Errors
+/// [`SessionError`], before anything was traced.
+pub fn run(session: Session) -> Result<u8, SessionError> {
+    let policy = policy(&session.settings)?;
+    let rules = match &session.start {
+        Start::Attach(rules) => Some(rules),
+        Start::Command(_) => None,
+    };
+    let setup = Setup {
+        capture: session.settings.capture,
+        head_bytes: session.settings.head_bytes,
+        body_bytes: session.settings.body_bytes,
+        watch_all: rules.is_some_and(Rules::watch_all),
+        ring_bytes: RING_BYTES,
+    };
+    let discovery = Discovery::default();
+    let existing = match rules {
+        Some(rules) => rules.find_existing(discovery.proc())?,
+        None => Vec::new(),
+    };
+    let mut probes = Probes::attach(&setup)?;
+    let ring = probes.events()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| SessionError::Agent("start the runtime", error))?;
+    let code = runtime.block_on(async {
+        let counters = Counters::new();
+        let outputs = Outputs::open(&session.settings, session.owner, counters.clone())?;
+        let limits = Limits {
+            body_bytes: session.settings.body_bytes as usize,
+        };
+        let agent = Agent {
+            pipeline: Pipeline::new(policy, limits, rand::random()),
+            probes,
+            ring,
+            discovery,
+            outputs,
+            counters,
+            told: HashSet::new(),
+            targets: HashSet::new(),
+            service_name: session.settings.service_name.clone(),
+        };
+        agent.trace(session, existing).await
+    });
+    // What may still run is a collector that does not answer.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+fn policy(settings: &Settings) -> Result<Policy, SessionError> {
+    let mut policy = Policy::default();
+    for header in &settings.headers {
+        policy.show_header(header);
+    }
+    for rule in &settings.redact {
+        policy.redact(rule)?;
+    }
+    Ok(policy)
+}
+
+struct Agent {
+    pipeline: Pipeline,
+    probes: Probes,
+    ring: RingBuf<MapData>,
+    discovery: Discovery,
+    outputs: Outputs,
+    counters: Counters,
+    /// Connections the kernel has a verdict on.
+    told: HashSet<crate::capture::ConnId>,
+    targets: HashSet<Pid>,
+    service_name: Option<String>,
+}
+
+impl Agent {
+    async fn trace(mut self, session: Session, existing: Vec<Pid>) -> Result<u8, SessionError> {
+        let Session {
+            settings,
+            mut start,
+            signals,
+            ..
+        } = session;
+        // Every target is set before anything else happens: two that talk to each other begin to be traced together.
+        for pid in &existing {
+            self.target(*pid)?;
+        }
+        for pid in existing {
+            self.look_at(pid);
+        }
+        let mut waker = Waker::new(&self.ring, signals, settings.duration)
+            .map_err(|error| SessionError::Agent("wait for events", error))?;
+        match &mut start {
+            Start::Command(child) => {
+                self.target(child.pid())?;
+                waker
+                    .watch(child)
+                    .map_err(|error| SessionError::Agent("wait for the command", error))?;
+                self.outputs.begin(&self.begun(None));
+                child.release()?;
+            }
+            Start::Attach(_) => self.outputs.begin(&self.begun(Some(self.targets.len()))),
+        }
+        let mut code = 0;
+        loop {
+            match waker.next().await {
+                Wake::Events => self.drain(&start),
+                Wake::Time => {
+                    self.drain(&start);
+                    self.time();
+                }
+                Wake::Rescan => self.rescan(&start),
+                Wake::Signal(caught) => match &start {
+                    Start::Command(child) => {
+                        if let Some(signal) = caught.pass_on() {
+                            child.signal(signal);
+                        }
+                    }
+                    Start::Attach(_) if caught.ends() => break,
+                    Start::Attach(_) => {}
+                },
+                Wake::Over => {
+                    if matches!(start, Start::Attach(_)) {
+                        break;
+                    }
+                    // The command goes on; only the tracing ends.
+                    self.end().await;
+                    if let Start::Command(child) = &mut start {
+                        code = waker.wait_for(child).await.map_or(1, |exit| exit.code());
+                    }
+                    return Ok(code);
+                }
+                Wake::Ended => {
+                    if let Start::Command(child) = &mut start
+                        && let Ok(Some(exit)) = child.try_wait()
+                    {
+                        code = exit.code();
+                        tokio::time::sleep(LAST_EVENTS).await;
+                        self.drain(&start);
+                        break;
+                    }
+                }
+            }
+        }
+        self.drain(&start);
+        self.end().await;
+        Ok(code)
+    }
+
+    fn begun(&self, targets: Option<usize>) -> String {
+        let how = match self.probes.capture() {
+            Capture::Socket => "sockets",
+            Capture::Syscall => "system calls",
+        };
+        match targets {
+            None => format!("tracing the command at {how}"),
+            Some(1) => format!("tracing 1 process at {how}; Ctrl-C ends it"),
+            Some(n) => format!("tracing {n} processes at {how}; Ctrl-C ends it"),
+        }
+    }
+
+    fn target(&mut self, pid: Pid) -> Result<(), AttachError> {
+        if self.targets.insert(pid) {
+            self.probes.target(pid)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a process that became a target while it ran.
+    fn look_at(&mut self, pid: Pid) {
+        let inodes = self.discovery.proc().sockets(pid);
+        self.input(Input::Sockets(inodes));
+        self.know(pid);
+    }
+
+    fn know(&mut self, pid: Pid) {
+        // One that has ended is told as unknown.
+        if let Ok(mut process) = self.discovery.read(pid) {
+            if let Some(name) = &self.service_name {
+                process.service.clone_from(name);
+            }
+            self.input(Input::Process(process));
+        }
+    }
+
+    /// Passes what the ring buffer holds to the pipeline.
+    fn drain(&mut self, start: &Start) {
+        loop {
+            let mut events = Vec::new();
+            for _ in 0..BATCH {
+                let Some(record) = self.ring.next() else { break };
+                match decode(&record) {
+                    Ok(event) => events.push(event),
+                    Err(_) => self.counters.raise("capture.malformed"),
+                }
+            }
+            if events.is_empty() {
+                return;
+            }
+            for event in events {
+                self.event(event, start);
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event, start: &Start) {
+        match &event {
+            Event::Exec { moment, target: false } => {
+                let pid = moment.actor.pid;
+                if let Start::Attach(rules) = start
+                    && rules.matches(self.discovery.proc(), pid)
+                {
+                    self.join(pid);
+                }
+                return;
+            }
+            Event::Exit {
+                moment, process: true, ..
+            } => {
+                self.targets.remove(&moment.actor.pid);
+            }
+            _ => {}
+        }
+        if let Some(pid) = self.pipeline.wants(&event) {
+            self.know(pid);
+        }
+        self.input(Input::Event(event));
+    }
+
+    /// Begins to trace a process that matches and was not a target.
+    fn join(&mut self, pid: Pid) {
+        match self.target(pid) {
+            Ok(()) => self.look_at(pid),
+            Err(_) => self.counters.raise("capture.targets_full"),
+        }
+    }
+
+    fn rescan(&mut self, start: &Start) {
+        if let Start::Attach(rules) = start
+            && rules.rescan()
+        {
+            for pid in rules.find_more(self.discovery.proc()) {
+                if !self.targets.contains(&pid) {
+                    self.join(pid);
+                }
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut out = Output::default();
+        self.pipeline.handle(input, &mut out);
+        self.output(out);
+    }
+
+    fn output(&mut self, out: Output) {
+        for name in out.counts {
+            self.counters.raise(name);
+        }
+        for (conn, verdict) in out.verdicts {
+            self.told.insert(conn);
+            self.probes.verdict(conn, verdict);
+        }
+        for conn in out.closed {
+            if self.told.remove(&conn) {
+                self.probes.forget(conn);
+            }
+        }
+        for span in out.spans {
+            self.outputs.push(span);
+        }
+    }
+
+    fn time(&mut self) {
+        let now_ns = monotonic_ns();
+        self.input(Input::Time(now_ns));
+        self.outputs.tick(now_ns);
+    }
+
+    async fn end(mut self) {
+        self.input(Input::Time(monotonic_ns()));
+        let actor = Actor {
+            pid: Pid(0),
+            tid: 0,
+            context: Context::Unknown,
+            turn: 0,
+        };
+        let moment = Moment {
+            time_ns: monotonic_ns(),
+            cpu_ns: 0,
+            runqueue_ns: 0,
+            actor,
+        };
+        self.input(Input::Stop(moment));
+        for (name, value) in self.probes.counters() {
+            self.counters.set(name, value);
+        }
+        self.outputs.end().await;
+    }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds: the clock of the kernel side's events.
+fn monotonic_ns() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    now.map_or(0, |now| {
+        let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
+        seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add(u64::try_from(now.tv_nsec()).unwrap_or(0))
+    })
+}

@@ -1,5 +1,6 @@
 //! Follows exchanges from request to end and makes spans of them.
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{
@@ -33,6 +34,8 @@ pub(super) struct Exchanged<'a> {
     pub(super) kind: SpanKind,
     pub(super) request_body: &'a Body,
     pub(super) response_body: &'a Body,
+    /// The server's socket.
+    pub(super) server: Option<SocketAddr>,
 }
 
 impl Spans {
@@ -133,6 +136,11 @@ impl Spans {
             kind: open.kind,
             request_body: &open.request_body,
             response_body: body,
+            server: match (&open.facts.endpoints, open.kind) {
+                (Endpoints::Tcp { remote, .. }, SpanKind::Client) => Some(*remote),
+                (Endpoints::Tcp { local, .. }, _) => Some(*local),
+                (Endpoints::Unix { .. }, _) => None,
+            },
         };
         let RequestHead::Http(request) = &open.request.head;
         let response = open.response.as_ref().map(|response| {

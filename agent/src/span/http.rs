@@ -1,5 +1,6 @@
 //! HTTP spans (OpenTelemetry semantic conventions, "HTTP spans", stable).
 use std::io::Read;
+use std::net::SocketAddr;
 
 use super::build::Exchanged;
 use super::policy::{Policy, REDACTED};
@@ -7,9 +8,9 @@ use super::{Span, SpanKind, Status, Value};
 use crate::protocol::Body;
 use crate::protocol::http1::{Fields, RequestHead, ResponseHead, field};
 
-/// The methods the conventions know; any other is `_OTHER`.
+/// The methods this version of the conventions knows (RFC 9110, RFC 5789); any other is `_OTHER`.
 const METHODS: &[&str] = &[
-    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE",
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
 ];
 /// Most bytes a compressed body may become.
 const MAX_DECODED: u64 = 256 * 1024;
@@ -38,7 +39,7 @@ pub(super) fn describe(
         span.attributes
             .push(("http.request.method_original", text(&request.method)));
     }
-    target(span, request, policy);
+    target(span, request, exchanged.server, policy);
     span.attributes.push(("network.protocol.name", text("http")));
     let minor = response.map_or(request.minor_version, |response| response.minor_version);
     span.attributes
@@ -50,7 +51,7 @@ pub(super) fn describe(
         ));
     }
     if exchanged.kind == SpanKind::Server
-        && let Some(client) = forwarded(&request.fields)
+        && let Some((client, _)) = forwarded(&request.fields, "for", "x-forwarded-for").and_then(|text| address(&text))
     {
         span.attributes.push(("client.address", Value::Text(client)));
     }
@@ -72,17 +73,28 @@ pub(super) fn describe(
     }
 }
 
-/// The attributes of the request target (RFC 9112 section 3.2), in each of its forms.
-fn target(span: &mut Span, request: &RequestHead, policy: &Policy) {
-    let host = field(&request.fields, "host").map(|host| String::from_utf8_lossy(host).into_owned());
+/// The attributes of the request target (RFC 9112 section 3.2), in each of its forms. A server takes what a proxy says of
+/// the original request for it (conventions, `server.address` and `url.scheme`).
+fn target(span: &mut Span, request: &RequestHead, server: Option<SocketAddr>, policy: &Policy) {
+    let serves = span.kind == SpanKind::Server;
+    let original = |name, own| serves.then(|| forwarded(&request.fields, name, own)).flatten();
+    let host = original("host", "x-forwarded-host")
+        .or_else(|| field(&request.fields, "host").map(|host| String::from_utf8_lossy(host).into_owned()))
+        .filter(|host| !host.is_empty());
+    let scheme = original("proto", "x-forwarded-proto")
+        .map(|scheme| scheme.to_ascii_lowercase())
+        .filter(|scheme| matches!(scheme.as_str(), "http" | "https"))
+        .unwrap_or_else(|| "http".to_owned());
     let (scheme, authority, rest) = match request.target.split_once("://") {
         Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
             let (authority, rest) = rest.split_at_checked(end).unwrap_or((rest, ""));
             (scheme.to_ascii_lowercase(), Some(authority.to_owned()), rest)
         }
-        _ if request.method == "CONNECT" => ("http".to_owned(), Some(request.target.clone()), ""),
-        _ => ("http".to_owned(), host, request.target.as_str()),
+        _ if request.method == "CONNECT" => (scheme, Some(request.target.clone()), ""),
+        // The asterisk form asks about the server as a whole and is no path.
+        _ if request.target == "*" => (scheme, host, ""),
+        _ => (scheme, host, request.target.as_str()),
     };
     let authority = authority.unwrap_or_default();
     let (user, host) = authority
@@ -102,10 +114,13 @@ fn target(span: &mut Span, request: &RequestHead, policy: &Policy) {
         // Credentials never become part of a URL that is shown (conventions, `url.full`).
         let user = user.map(|_| format!("{REDACTED}:{REDACTED}@")).unwrap_or_default();
         let query = query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+        let socket = server.map(|server| server.to_string()).unwrap_or_default();
+        let host = if host.is_empty() { &socket } else { host };
         attributes.push(("url.full", Value::Text(format!("{scheme}://{user}{host}{path}{query}"))));
     }
     attributes.push(("url.scheme", Value::Text(scheme)));
     if request.method != "CONNECT" {
+        let path = if request.target == "*" { "*" } else { path };
         attributes.push(("url.path", Value::Text(path.to_owned())));
     }
     if let Some(query) = query.filter(|query| !query.is_empty()) {
@@ -131,25 +146,20 @@ fn address(authority: &str) -> Option<(String, Option<u16>)> {
     }
 }
 
-/// The client a proxy speaks for: the first element of `Forwarded` (RFC 7239) or `X-Forwarded-For`.
-fn forwarded(fields: &Fields) -> Option<String> {
-    let first = |name| field(fields, name).map(|value| String::from_utf8_lossy(value).into_owned());
-    let element = first("forwarded").and_then(|value| {
-        let element = value.split(',').next()?.to_owned();
+/// What a proxy says of the request it forwards: the first element of `Forwarded` (RFC 7239), else of the field `own`.
+fn forwarded(fields: &Fields, name: &str, own: &str) -> Option<String> {
+    let list = |field_name| {
+        let value = String::from_utf8_lossy(field(fields, field_name)?).into_owned();
+        value.split(',').next().map(|first| first.trim().to_owned())
+    };
+    let standard = list("forwarded").and_then(|element| {
         element.split(';').find_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            name.trim()
-                .eq_ignore_ascii_case("for")
-                .then(|| value.trim().trim_matches('"').to_owned())
+            let (key, value) = pair.split_once('=')?;
+            let right = key.trim().eq_ignore_ascii_case(name);
+            right.then(|| value.trim().trim_matches('"').to_owned())
         })
     });
-    let client = element.or_else(|| {
-        first("x-forwarded-for")?
-            .split(',')
-            .next()
-            .map(|client| client.trim().to_owned())
-    })?;
-    address(&client).map(|(host, _)| host)
+    standard.or_else(|| list(own)).filter(|value| !value.is_empty())
 }
 
 fn size(span: &mut Span, key: &'static str, body: &Body) {

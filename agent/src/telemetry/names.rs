@@ -27,6 +27,34 @@ pub const NAMES: &[(&str, &str)] = &[
         "Client spans of a proxy without a parent: which request they were sent for is not certain.",
     ),
     (
+        "context.invalid.b3",
+        "Requests whose `b3` field is malformed; it is taken as absent.",
+    ),
+    (
+        "context.invalid.b3multi",
+        "Requests whose `x-b3-` fields are malformed; they are taken as absent.",
+    ),
+    (
+        "context.invalid.datadog",
+        "Requests whose `x-datadog-` fields are malformed; they are taken as absent.",
+    ),
+    (
+        "context.invalid.jaeger",
+        "Requests whose `uber-trace-id` field is malformed; it is taken as absent.",
+    ),
+    (
+        "context.invalid.tracestate",
+        "Requests whose `tracestate` is malformed; it is not carried on.",
+    ),
+    (
+        "context.invalid.w3c",
+        "Requests whose `traceparent` field is malformed; it is taken as absent.",
+    ),
+    (
+        "context.invalid.xray",
+        "Requests whose `x-amzn-trace-id` field is malformed; it is taken as absent.",
+    ),
+    (
         "export.failed",
         "Spans given up because the collector could not be reached, or kept failing, for too long.",
     ),

@@ -180,9 +180,45 @@ fn server_attributes() {
         None,
         &[
             ("client.address", "2001:db8::1"),
+            ("url.scheme", "http"),
             ("error.type", "500"),
             ("status", "Error(\"\")"),
         ],
+    );
+}
+
+#[test]
+fn a_server_behind_a_proxy_shows_the_original_request() {
+    for fields in [
+        "x-forwarded-proto: HTTPS\nx-forwarded-host: shop.example, inner",
+        "forwarded: host=shop.example;proto=https, proto=http",
+    ] {
+        check(
+            Direction::Ingress,
+            &format!("GET /a\nhost: inner:8080\n{fields}"),
+            Some(200),
+            None,
+            &[
+                ("url.scheme", "https"),
+                ("server.address", "shop.example"),
+                ("server.port", "Int(443)"),
+            ],
+        );
+        // What a client sends about others says nothing about where it sends it.
+        check(
+            Direction::Egress,
+            &format!("GET /a\nhost: inner:8080\n{fields}"),
+            Some(200),
+            None,
+            &[("url.full", "http://inner:8080/a"), ("server.address", "inner")],
+        );
+    }
+    check(
+        Direction::Ingress,
+        "GET /a\nx-forwarded-proto: javascript",
+        Some(200),
+        None,
+        &[("url.scheme", "http")],
     );
 }
 
@@ -206,6 +242,33 @@ fn other_forms_of_targets_and_methods() {
         Some(200),
         None,
         &[("server.port", "Int(443)"), ("url.path", "-")],
+    );
+    check(
+        Direction::Egress,
+        "OPTIONS *\nhost: h.example",
+        Some(200),
+        None,
+        &[("url.full", "http://h.example"), ("url.path", "*")],
+    );
+    // Without a host the socket is the server.
+    check(
+        Direction::Egress,
+        "GET /a?sig=x",
+        Some(200),
+        None,
+        &[
+            ("url.full", "http://10.0.0.2:8080/a?sig=REDACTED"),
+            ("server.address", "10.0.0.2"),
+            ("server.port", "Int(8080)"),
+        ],
+    );
+    // The conventions know QUERY from 1.38.0 on.
+    check(
+        Direction::Egress,
+        "QUERY /x\nhost: [::1]:9",
+        Some(200),
+        None,
+        &[("http.request.method", "_OTHER")],
     );
     check(
         Direction::Egress,

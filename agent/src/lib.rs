@@ -5,6 +5,7 @@ pub mod attach;
 pub mod capture;
 pub mod config;
 pub mod discover;
+pub mod doctor;
 pub mod export;
 pub mod pipeline;
 pub mod protocol;

@@ -265,6 +265,15 @@ impl Verdict {
     }
 }
 
+/// The BTF tracepoints a way to capture needs.
+pub fn tracepoints(capture: Capture) -> impl Iterator<Item = &'static str> {
+    let own = match capture {
+        Capture::Socket => SOCKET_PROGRAMS,
+        Capture::Syscall => SYSCALL_PROGRAMS,
+    };
+    PROCESS_PROGRAMS.iter().chain(own).map(|(_, tracepoint)| *tracepoint)
+}
+
 /// What the kernel can do, or what was asked for if it can.
 fn choose(wanted: Option<Capture>, kernel: &btf::Btf) -> Result<Capture, AttachError> {
     let missing = ["sock_send_length", "sock_recv_length"]

@@ -29,7 +29,7 @@ pub struct Settings {
     pub head_bytes: u32,
     /// Bytes of each message's body that are kept.
     pub body_bytes: u32,
-    /// What to hide in spans beyond what is hidden by default: `header:NAME`, `query:NAME`, `body:KEY`, `body:off`.
+    /// What to hide in spans beyond what is hidden by default: `header:NAME`, `query:NAME`, `body:all`.
     pub redact: Vec<String>,
     /// Names of further message headers to record, in lower case.
     pub headers: Vec<String>,

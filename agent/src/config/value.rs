@@ -1,6 +1,8 @@
 //! Values as people write them. An error says what would be good.
 use std::time::Duration;
 
+use crate::span::Policy;
+
 /// A number of bytes: `4096`, `64KiB`, `1 MB`. At most `most`.
 pub(super) fn bytes(text: &str, most: u32) -> Result<u32, String> {
     const UNITS: &[(&str, u64)] = &[
@@ -96,13 +98,10 @@ pub(super) fn header(text: &str) -> Result<String, String> {
 
 /// A rule of what to hide.
 pub(super) fn redaction(text: &str) -> Result<String, String> {
-    let known = text
-        .split_once(':')
-        .is_some_and(|(kind, name)| matches!(kind, "header" | "query" | "body") && !name.trim().is_empty());
-    if !known {
-        return Err("header:NAME, query:NAME, body:KEY or body:off is wanted".to_owned());
+    match Policy::default().redact(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
     }
-    Ok(text.to_owned())
 }
 
 /// Text that says something.
@@ -179,7 +178,7 @@ mod tests {
     fn the_rest() {
         assert_eq!(header("X-Request-ID").as_deref(), Ok("x-request-id"));
         assert!(header("a b").is_err() && header("").is_err());
-        assert!(redaction("header:x").is_ok() && redaction("body:off").is_ok());
+        assert!(redaction("header:x").is_ok() && redaction("body:all").is_ok());
         assert!(redaction("everything").is_err() && redaction("header:").is_err() && redaction("cookie:a").is_err());
         assert_eq!((switch("on"), switch("0")), (Ok(true), Ok(false)));
         assert!(switch("maybe").is_err() && text(" ").is_err());

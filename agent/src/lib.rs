@@ -3,6 +3,7 @@
 //! Data flows one way: `capture` -> `stream` -> `protocol` -> `span` -> `trace` -> `export`. See ARCHITECTURE.md.
 pub mod attach;
 pub mod capture;
+pub mod cli;
 pub mod config;
 pub mod discover;
 pub mod doctor;

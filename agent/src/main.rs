@@ -1,2 +1,6 @@
 //! The `clew` command.
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    clew::cli::main()
+}

@@ -65,6 +65,25 @@ pub enum Runtime {
     Unknown,
 }
 
+impl Runtime {
+    /// It in a word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Go => "go",
+            Self::Python => "python",
+            Self::Node => "node",
+            Self::Java => "java",
+            Self::Rust => "rust",
+            Self::Ruby => "ruby",
+            Self::Php => "php",
+            Self::Nginx => "nginx",
+            Self::Envoy => "envoy",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A process handed down the pipeline.
 pub type ProcessRef = Arc<Process>;
 

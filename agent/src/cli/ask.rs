@@ -1,0 +1,109 @@
+//! Answers about a process and the host.
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::capture::Pid;
+use crate::discover::{Discovery, Found, NoProcess};
+
+/// A value as JSON, with a line end.
+pub(super) fn json(value: &impl Serialize) -> String {
+    // Maps with other keys than text are what can fail; there are none.
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// What is known of a process.
+pub(super) struct Known(Found);
+
+/// Reads a process.
+pub(super) fn process(pid: Pid) -> Result<Known, NoProcess> {
+    let found = Discovery::default()
+        .examine(pid)
+        .map_err(|gone| NoProcess::Gone(gone.0))?;
+    Ok(Known(found))
+}
+
+impl Known {
+    pub(super) fn json(&self) -> String {
+        let process = &self.0.process;
+        let attributes: serde_json::Map<_, _> = process
+            .resource
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone().into()))
+            .collect();
+        json(&json!({
+            "pid": process.pid.0,
+            "executable": process.exe,
+            "arguments": process.args,
+            "service": process.service,
+            "service_source": self.0.service_source.words(),
+            "service_namespace": process.service_namespace,
+            "runtime": process.runtime.word(),
+            "container": process.container,
+            "resource": attributes,
+        }))
+    }
+
+    pub(super) fn text(&self) -> String {
+        let process = &self.0.process;
+        let service = format!("{} (from {})", process.service, self.0.service_source.words());
+        let rows = [
+            ("service", Some(service)),
+            ("namespace", process.service_namespace.clone()),
+            ("runtime", Some(process.runtime.word().to_owned())),
+            ("executable", Some(process.exe.clone())),
+            ("command", Some(process.args.join(" "))),
+            (
+                "container",
+                Some(process.container.clone().unwrap_or_else(|| "none".to_owned())),
+            ),
+        ];
+        let mut text = format!("process {}\n", process.pid.0);
+        for (name, value) in rows {
+            if let Some(value) = value {
+                let _infallible = writeln!(text, "  {name:<12}{}", printable(&value));
+            }
+        }
+        for (name, value) in &process.resource {
+            let _infallible = writeln!(text, "  {:<12}{}={}", "resource", printable(name), printable(value));
+        }
+        text
+    }
+}
+
+/// Text another process wrote, without what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|char| {
+            if char.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                char
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process() {
+        let known = process(Pid(std::process::id())).expect("this process");
+        let json: serde_json::Value = serde_json::from_str(&known.json()).expect("JSON");
+        assert_eq!(json["pid"], std::process::id());
+        assert_eq!(json["runtime"], "rust");
+        assert!(
+            known.text().contains("(from the executable's name)"),
+            "{}",
+            known.text()
+        );
+        // Larger than any pid_max.
+        assert_eq!(process(Pid(4_194_305)).err(), Some(NoProcess::Gone(Pid(4_194_305))));
+        assert_eq!(printable("a\u{1b}[31m\n"), "a\u{fffd}[31m\u{fffd}");
+    }
+}

@@ -1,0 +1,301 @@
+//! What the arguments say. The options come from the table in [`config`](crate::config).
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::capture::Pid;
+use crate::config::{ConfigError, Flags, OPTIONS, Opt, Settings, Verb, resolve};
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Trace a command.
+    Run { settings: Settings, command: Vec<OsString> },
+    /// Trace what runs.
+    Attach { settings: Settings },
+    /// Say what the host offers.
+    Host { json: bool },
+    /// Say what is known of a process.
+    Process { pid: Pid, json: bool },
+}
+
+/// Why nothing can be done.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// The arguments are wrong, or ask for help.
+    Usage(clap::Error),
+    /// A value is.
+    Config(ConfigError),
+}
+
+impl From<clap::Error> for Refused {
+    fn from(error: clap::Error) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<ConfigError> for Refused {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+/// Reads arguments, the program's name first, and variables.
+pub(super) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    variables: &[(String, String)],
+) -> Result<Asked, Refused> {
+    let matches = command().try_get_matches_from(args)?;
+    match matches.subcommand() {
+        Some(("run", matches)) => Ok(Asked::Run {
+            settings: settings(Verb::Run, matches, variables)?,
+            command: matches.get_many("command").into_iter().flatten().cloned().collect(),
+        }),
+        Some(("attach", matches)) => Ok(Asked::Attach {
+            settings: settings(Verb::Attach, matches, variables)?,
+        }),
+        Some(("doctor", matches)) => {
+            let json = matches.get_flag("json");
+            Ok(match matches.get_one::<u32>("pid") {
+                Some(pid) => Asked::Process { pid: Pid(*pid), json },
+                None => Asked::Host { json },
+            })
+        }
+        _ => Err(command()
+            .error(clap::error::ErrorKind::MissingSubcommand, "a command is wanted")
+            .into()),
+    }
+}
+
+fn settings(verb: Verb, matches: &ArgMatches, variables: &[(String, String)]) -> Result<Settings, ConfigError> {
+    let mut flags = Flags::new();
+    for option in of(verb) {
+        let values: Vec<String> = if option.value.is_none() {
+            matches
+                .get_flag(option.name)
+                .then(|| "true".to_owned())
+                .into_iter()
+                .collect()
+        } else {
+            matches.get_many(option.name).into_iter().flatten().cloned().collect()
+        };
+        if !values.is_empty() {
+            flags.push((option.name, values));
+        }
+    }
+    let config = matches.get_one::<PathBuf>("config");
+    resolve(verb, &flags, config.map(PathBuf::as_path), variables)
+}
+
+fn of(verb: Verb) -> impl Iterator<Item = &'static Opt> {
+    OPTIONS.iter().filter(move |option| option.verbs.contains(&verb))
+}
+
+const CODES: &str = "Exit codes: 0; 2 bad usage or configuration; 3 the host cannot do it; once a command runs, its own \
+                     (128+n after signal n, 126 or 127 if it could not start); 1 the rest.";
+
+fn command() -> Command {
+    Command::new("clew")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Traces programs on Linux without touching them")
+        .after_help(CODES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommand(run())
+        .subcommand(
+            with_options(
+                Command::new("attach")
+                    .about("Trace what runs, chosen by rules that are combined by \"or\"; children included"),
+                Verb::Attach,
+            )
+            .override_usage(
+                "clew attach --pid PID | --exe GLOB | --port N | --cgroup PATH | --container ID|NAME [OPTIONS]",
+            ),
+        )
+        .subcommand(doctor())
+}
+
+fn run() -> Command {
+    let command = Arg::new("command")
+        .value_name("COMMAND")
+        .help("The command and its arguments, best written behind --")
+        .num_args(1..)
+        .required(true)
+        .trailing_var_arg(true)
+        .value_parser(value_parser!(OsString));
+    with_options(
+        Command::new("run").about("Trace a command and all it starts"),
+        Verb::Run,
+    )
+    .override_usage("clew run [OPTIONS] -- COMMAND...")
+    .arg(command)
+}
+
+fn doctor() -> Command {
+    Command::new("doctor")
+        .about("Say what this host offers, what is missing, what that costs and how to mend it")
+        .after_help("Exit codes: 0 Clew can trace here; 3 it cannot.")
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .help("Answer in JSON")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(
+            Arg::new("pid")
+                .long("pid")
+                .value_name("PID")
+                .help("Say what is known of this process instead")
+                .value_parser(value_parser!(u32).range(1..)),
+        )
+}
+
+fn with_options(mut command: Command, verb: Verb) -> Command {
+    command = command.after_help(format!(
+        "Each option is also a variable (--otlp-file is CLEW_OTLP_FILE) and a key of the file that --config names \
+         (otlp_file: spans.jsonl). Flags win over variables, variables over the file.\n\n{CODES}"
+    ));
+    for option in of(verb) {
+        let mut arg = Arg::new(option.name).long(option.name).help(option.help);
+        if let Some(short) = option.short {
+            arg = arg.short(short);
+        }
+        arg = match option.value {
+            Some(name) => {
+                let action = if option.many { ArgAction::Append } else { ArgAction::Set };
+                arg.value_name(name).action(action)
+            }
+            None => arg.action(ArgAction::SetTrue),
+        };
+        command = command.arg(arg);
+    }
+    command.arg(
+        Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .help("Read settings from this file, YAML with a line for each option")
+            .value_parser(value_parser!(PathBuf)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Format, Verbosity};
+    use crate::discover::Rule;
+
+    fn asked(line: &str) -> Result<Asked, Refused> {
+        parse(line.split(' ').map(OsString::from), &[])
+    }
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn clap_finds_no_fault() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn commands() {
+        let mut settings = Settings::new(Verb::Run);
+        for (line, want) in [
+            ("clew run -- npm start", "npm start"),
+            ("clew run npm start --format json", "npm start --format json"),
+            ("clew run -- npm --version -- x", "npm --version -- x"),
+        ] {
+            let want = Asked::Run {
+                settings: settings.clone(),
+                command: words(want),
+            };
+            assert_eq!(asked(line).expect(line), want, "{line}");
+        }
+        settings.format = Format::None;
+        settings.otlp_file = Some("-".into());
+        settings.as_root = true;
+        settings.verbosity = Verbosity::Quiet;
+        settings.headers = vec!["a".to_owned(), "b".to_owned()];
+        let line = "clew run --format none --otlp-file - --as-root -q --header A --header=b -- true";
+        let want = Asked::Run {
+            settings,
+            command: words("true"),
+        };
+        assert_eq!(asked(line).expect(line), want);
+        let mut settings = Settings::new(Verb::Attach);
+        settings.targets = vec![Rule::Pid(Pid(1)), Rule::Pid(Pid(2)), Rule::Port(80)];
+        let line = "clew attach --pid 1 --port 80 --pid 2";
+        assert_eq!(asked(line).expect(line), Asked::Attach { settings });
+        assert_eq!(asked("clew doctor --json").expect("doctor"), Asked::Host { json: true });
+        let process = Asked::Process {
+            pid: Pid(7),
+            json: false,
+        };
+        assert_eq!(asked("clew doctor --pid 7").expect("doctor"), process);
+    }
+
+    #[test]
+    fn usage_errors_say_what_is_wrong() {
+        for (line, code, word) in [
+            ("clew", 2, "Usage"),
+            ("clew trace", 2, "trace"),
+            ("clew run", 2, "COMMAND"),
+            ("clew run --formt none -- true", 2, "--format"),
+            ("clew run --no-ui -- true", 2, "--no-ui"),
+            ("clew run --pid 1 -- true", 2, "--pid"),
+            ("clew attach --as-root", 2, "--as-root"),
+            ("clew run --format tree --format none -- true", 2, "--format"),
+            ("clew doctor --pid 0", 2, "--pid"),
+            ("clew --help", 0, "attach"),
+            ("clew run --help", 0, "CLEW_OTLP_FILE"),
+            ("clew --version", 0, env!("CARGO_PKG_VERSION")),
+        ] {
+            let Err(Refused::Usage(error)) = asked(line) else {
+                panic!("accepted: {line}");
+            };
+            assert_eq!(error.exit_code(), code, "{line}");
+            assert!(error.to_string().contains(word), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn values_are_checked_by_the_table() {
+        for (line, word) in [
+            ("clew run --format xml -- true", "tree"),
+            ("clew run --capture magic -- true", "socket"),
+            ("clew run --bodies many -- true", "many"),
+            ("clew run --otlp ftp://collector -- true", "ftp"),
+            ("clew run --redact everything -- true", "everything"),
+            ("clew attach --pid zero", "zero"),
+        ] {
+            let Err(Refused::Config(error)) = asked(line) else {
+                panic!("accepted: {line}");
+            };
+            assert!(error.to_string().contains(word), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_lists_every_option_once() {
+        for verb in [Verb::Run, Verb::Attach] {
+            let Err(Refused::Usage(help)) = asked(&format!("clew {} --help", verb.word())) else {
+                panic!("no help");
+            };
+            let help = help.to_string();
+            for option in OPTIONS {
+                let flag = format!("--{}", option.name);
+                let lines = help.lines().filter(|line| {
+                    let line = line.trim_start();
+                    line.starts_with('-') && line.split([' ', ',']).any(|word| word == flag)
+                });
+                assert_eq!(
+                    lines.count(),
+                    usize::from(option.verbs.contains(&verb)),
+                    "{flag} in {help}"
+                );
+            }
+        }
+    }
+}

@@ -36,6 +36,27 @@ pub(crate) fn go(name: &str) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// Builds `clew-drive`, which starts and loads the services of a workload, and tells where it is.
+///
+/// # Errors
+/// When the build fails; cargo has then said why.
+pub(crate) fn drive() -> Result<PathBuf> {
+    let limit = Duration::from_secs(600);
+    cargo(
+        &[
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            "clew-tests",
+            "--bin",
+            "clew-drive",
+        ],
+        limit,
+    )?;
+    Ok(workspace::target().join("debug/clew-drive"))
+}
+
 /// Runs cargo with its output passed on.
 ///
 /// # Errors

@@ -1,6 +1,8 @@
 //! Everything a developer does with Clew: `cargo xtask --help`.
 use clap::{Parser, Subcommand};
 
+mod accuracy;
+mod bench;
 mod build;
 mod demo;
 mod setup;
@@ -28,6 +30,10 @@ enum Task {
     Ci,
     /// Trace a small shop of real programs and show the traces
     Demo(demo::Options),
+    /// Count the traces that are exactly what happened
+    Accuracy(accuracy::Options),
+    /// Measure programs without and with Clew, and Clew itself
+    Bench(bench::Options),
     /// Check what no compiler checks: paths in the docs, file sizes, leftovers
     Tidy,
     /// Fuzz every parser of bytes from outside
@@ -47,6 +53,8 @@ fn main() -> anyhow::Result<()> {
         Task::Test(options) => test::run(&options),
         Task::Ci => test::run(&test::Options::default()),
         Task::Demo(options) => demo::run(&options),
+        Task::Accuracy(options) => accuracy::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::report(),
         Task::Fuzz { seconds, target } => {
             setup::quiet()?;

@@ -1,0 +1,150 @@
+//! `cargo xtask accuracy`: how many traces are exactly what happened.
+//!
+//! Each request carries a number in its query, which every call made for it repeats; so the truth is known without help of
+//! the tracer.
+mod judge;
+mod workload;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use clew_tests::Lab;
+use serde::Serialize;
+
+use self::workload::{Expect, WORKLOADS, Workload};
+use crate::{build, setup, shell, workspace};
+
+/// What to run.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// Only the workloads whose name holds this
+    #[arg(long)]
+    workload: Option<String>,
+    /// Requests at once; without it 1, 16 and 64
+    #[arg(long)]
+    concurrency: Option<u64>,
+    /// Requests in each run
+    #[arg(long, default_value_t = 1000)]
+    requests: u64,
+    /// 300 requests, concurrency 64
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Write the results here as well, as JSON
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// One line of the results.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    workload: &'static str,
+    runtime: &'static str,
+    concurrency: u64,
+    requests: u64,
+    /// Traces with every span present, every parent right and nothing else.
+    exact: u64,
+    /// Spans under a parent that did not cause them.
+    wrong_parent: u64,
+    /// Spans that should be there.
+    missing_span: u64,
+    /// Spans that nothing accounts for.
+    extra_span: u64,
+}
+
+/// Runs the workloads and prints a table.
+///
+/// # Errors
+/// When a workload that must be exact is not, when any has a wrong parent, or when one cannot run.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(workspace::is_root(), "tracing needs root");
+    setup::quiet()?;
+    let clew = build::release()?;
+    let drive = build::drive()?;
+    let requests = if options.quick { 300 } else { options.requests };
+    let levels = match (options.concurrency, options.quick) {
+        (Some(level), _) => vec![level],
+        (None, true) => vec![64],
+        (None, false) => vec![1, 16, 64],
+    };
+    let chosen = |workload: &&Workload| {
+        let only = options.workload.as_ref();
+        only.is_none_or(|only| workload.name.contains(only.as_str()))
+    };
+    println!(
+        "{:<24} {:>11} {:>8} {:>8}  wrong  missing  extra",
+        "workload", "concurrency", "requests", "exact"
+    );
+    let (mut rows, mut findings) = (Vec::new(), Vec::new());
+    for workload in WORKLOADS.iter().filter(chosen) {
+        for &concurrency in &levels {
+            let row = one(workload, requests, concurrency, &clew, &drive)
+                .with_context(|| format!("{} at concurrency {concurrency}", workload.name))?;
+            println!(
+                "{:<24} {concurrency:>11} {requests:>8} {:>7.2}%  {:>5}  {:>7}  {:>5}",
+                row.workload,
+                percent(row.exact, requests),
+                row.wrong_parent,
+                row.missing_span,
+                row.extra_span
+            );
+            let wrong = match workload.expect {
+                Expect::Exact => row.exact != requests || row.extra_span != 0,
+                Expect::NeverWrong => row.wrong_parent + row.missing_span + row.extra_span != 0,
+            };
+            if wrong {
+                findings.push(format!("{} at {concurrency}", workload.name));
+            }
+            rows.push(row);
+        }
+    }
+    ensure!(!rows.is_empty(), "no workload has that name");
+    if let Some(path) = &options.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&rows)?)
+            .with_context(|| format!("failed to write {}", path.display()))?;
+    }
+    ensure!(findings.is_empty(), "not as expected: {}", findings.join(", "));
+    Ok(())
+}
+
+fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path, drive: &Path) -> Result<Row> {
+    let lab = Lab::new(workload.name).context("tracing needs root")?;
+    let made = (workload.make)(&lab);
+    let plan = made.plan.load(made.port, made.path, requests, concurrency);
+    let plan = lab.file("plan.json", &serde_json::to_string(&plan)?);
+    let spans = lab.dir().join("spans.jsonl");
+    let mut run = shell::command(
+        &clew.display().to_string(),
+        &["run", "--format", "none", "--as-root", "--otlp-file"],
+    );
+    run.arg(&spans).arg("--").arg(drive).arg(&plan);
+    // What the machine's own environment says about exporters is no part of the workload.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("OTEL_") || name.starts_with("CLEW_") {
+            run.env_remove(name);
+        }
+    }
+    shell::quiet(run, Duration::from_secs(300))?;
+    let text = std::fs::read_to_string(&spans).context("clew wrote no spans")?;
+    let found = judge::judge(&clew_tests::Spans::parse(&text), made.chain, requests);
+    if let Some(example) = &found.example {
+        println!("{example}");
+    }
+    Ok(Row {
+        workload: workload.name,
+        runtime: workload.runtime,
+        concurrency,
+        requests,
+        exact: found.exact,
+        wrong_parent: found.wrong_parent,
+        missing_span: found.missing_span,
+        extra_span: found.extra_span,
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
+fn percent(part: u64, whole: u64) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
+}

@@ -1,0 +1,193 @@
+//! The workloads: real programs in a line, each asking the next.
+use clew_tests::{Lab, Plan, free_port, nginx};
+
+/// The truth where the program under test asks a leaf.
+macro_rules! chain {
+    ($service:literal) => {
+        &[
+            "client clew-drive /front",
+            concat!("server ", $service, " /front"),
+            concat!("client ", $service, " /leaf"),
+            "server go-server /leaf",
+        ]
+    };
+}
+
+/// A workload.
+pub(super) struct Workload {
+    pub(super) name: &'static str,
+    pub(super) runtime: &'static str,
+    pub(super) expect: Expect,
+    pub(super) make: fn(&Lab) -> Made,
+}
+
+/// What is asked of Clew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// Every trace whole, every parent right.
+    Exact,
+    /// Every span there; links inside the program under test may be missing, none may be wrong.
+    NeverWrong,
+}
+
+/// A workload ready to start.
+pub(super) struct Made {
+    pub(super) plan: Plan,
+    /// Where the load goes.
+    pub(super) port: u16,
+    pub(super) path: &'static str,
+    /// The truth: from the root down.
+    pub(super) chain: &'static [&'static str],
+}
+
+pub(super) const WORKLOADS: &[Workload] = &[
+    Workload {
+        name: "python-http.server",
+        runtime: "Python, a thread a connection",
+        expect: Expect::Exact,
+        make: |lab| {
+            let chain = chain!("threaded");
+            front(
+                lab,
+                &["/usr/bin/python3", &Lab::workload("python/threaded.py")],
+                &[("CLIENT", "plain")],
+                chain,
+            )
+        },
+    },
+    Workload {
+        name: "python-requests",
+        runtime: "Python, a thread a connection, kept connections",
+        expect: Expect::Exact,
+        make: |lab| {
+            let chain = chain!("threaded");
+            front(
+                lab,
+                &[&Lab::python("python"), &Lab::workload("python/threaded.py")],
+                &[],
+                chain,
+            )
+        },
+    },
+    Workload {
+        name: "flask-gunicorn-gthread",
+        runtime: "Python, a pool of threads",
+        expect: Expect::Exact,
+        make: flask,
+    },
+    Workload {
+        name: "java-threads",
+        runtime: "Java, a pool of threads",
+        expect: Expect::Exact,
+        make: |lab| {
+            front(
+                lab,
+                &["java", "-Xshare:auto", &Lab::workload("java/Threads.java")],
+                &[],
+                chain!("Threads"),
+            )
+        },
+    },
+    Workload {
+        name: "c-threads",
+        runtime: "C, a thread a connection",
+        expect: Expect::Exact,
+        make: |lab| front(lab, &[&Lab::c("threads")], &[], chain!("threads")),
+    },
+    Workload {
+        name: "nginx-proxy",
+        runtime: "nginx, an event loop that forwards",
+        expect: Expect::Exact,
+        make: proxy,
+    },
+    Workload {
+        name: "go-net-http",
+        runtime: "Go, a goroutine a connection",
+        expect: Expect::NeverWrong,
+        make: |lab| front(lab, &[&Lab::go("server")], &[], chain!("go-server")),
+    },
+    Workload {
+        name: "node-http",
+        runtime: "Node.js, an event loop",
+        expect: Expect::NeverWrong,
+        make: |lab| front(lab, &["node", &Lab::workload("node/server.js")], &[], chain!("server")),
+    },
+];
+
+/// The program under test, and a leaf in Go that answers out of order.
+fn front(_: &Lab, argv: &[&str], env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
+    let (plan, leaf) = leaf();
+    let port = free_port();
+    let port_text = port.to_string();
+    let mut words = argv.to_vec();
+    words.push(&port_text);
+    made(plan.service(port, &words), leaf, port, env, chain)
+}
+
+fn flask(_: &Lab) -> Made {
+    let (plan, leaf) = leaf();
+    let port = free_port();
+    let folder = Lab::workload("python/flask_app.py").replace("/flask_app.py", "");
+    let gunicorn = Lab::python("gunicorn");
+    let bind = format!("127.0.0.1:{port}");
+    let mut argv = vec![
+        gunicorn.as_str(),
+        "-k",
+        "gthread",
+        "-w",
+        "1",
+        "--threads",
+        "64",
+        "-b",
+        &bind,
+    ];
+    argv.extend([
+        "--chdir",
+        &folder,
+        "--keep-alive",
+        "30",
+        "--log-level",
+        "warning",
+        "flask_app:app",
+    ]);
+    made(plan.service(port, &argv), leaf, port, &[], chain!("flask_app"))
+}
+
+fn made(plan: Plan, leaf: u16, port: u16, env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
+    let mut plan = plan.env("NEXT", &format!("{leaf}/leaf"));
+    for (name, value) in env {
+        plan = plan.env(name, value);
+    }
+    Made {
+        plan,
+        port,
+        path: "/front",
+        chain,
+    }
+}
+
+fn leaf() -> (Plan, u16) {
+    let port = free_port();
+    let plan = Plan::default().service(port, &[&Lab::go("server"), &port.to_string()]);
+    (plan, port)
+}
+
+fn proxy(lab: &Lab) -> Made {
+    let (plan, leaf) = leaf();
+    let port = free_port();
+    let location = "location / { proxy_pass http://leaf; proxy_http_version 1.1; proxy_set_header Connection ''; }";
+    let upstream = format!("upstream leaf {{ server 127.0.0.1:{leaf}; keepalive 64; }}");
+    let argv = nginx(lab, port, location, &upstream);
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    Made {
+        plan: plan.service(port, &argv),
+        port,
+        path: "/front",
+        chain: &[
+            "client clew-drive /front",
+            "server nginx /front",
+            "client nginx /front",
+            "server go-server /front",
+        ],
+    }
+}

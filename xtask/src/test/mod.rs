@@ -35,6 +35,8 @@ const STAGES: &[Stage] = &[
     stage("host tests", host, true, true),
     stage("end-to-end tests", end_to_end, true, true),
     stage("fuzz", |_, tally| fuzz::run(FUZZ_SECONDS, None, tally), false, false),
+    stage("accuracy", accuracy, false, false),
+    stage("bench", bench, false, false),
 ];
 
 /// For each target; the long form is `cargo xtask fuzz`.
@@ -149,6 +151,25 @@ fn end_to_end(options: &Options, tally: &mut Tally) -> Result<()> {
     let tests = ["--package", "clew-tests", "--test", "*"];
     let env = [("CLEW_BIN", clew), ("CLEW_TEST_VENV", workspace::venv())];
     cargo_test(&tests, options, &env, Duration::from_secs(1500), tally)
+}
+
+fn accuracy(_: &Options, tally: &mut Tally) -> Result<()> {
+    if !workspace::is_root() {
+        tally.skip("accuracy: needs root");
+        return Ok(());
+    }
+    tally.one(crate::accuracy::run(&crate::accuracy::Options {
+        quick: true,
+        ..Default::default()
+    }))
+}
+
+fn bench(_: &Options, tally: &mut Tally) -> Result<()> {
+    if !workspace::is_root() {
+        tally.skip("bench: needs root");
+        return Ok(());
+    }
+    tally.one(crate::bench::check())
 }
 
 /// Runs `cargo test` and counts what its runners say. All targets run even where one fails.

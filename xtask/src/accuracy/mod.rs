@@ -30,10 +30,10 @@ pub(crate) struct Options {
     requests: u64,
     /// 300 requests, concurrency 64
     #[arg(long)]
-    pub(crate) quick: bool,
+    quick: bool,
     /// Write the results here as well, as JSON
     #[arg(long)]
-    pub(crate) json: Option<PathBuf>,
+    json: Option<PathBuf>,
 }
 
 /// One line of the results.
@@ -106,6 +106,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     ensure!(findings.is_empty(), "not as expected: {}", findings.join(", "));
     Ok(())
+}
+
+/// The short form as a test.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn check() -> Result<()> {
+    run(&Options {
+        quick: true,
+        ..Options::default()
+    })
 }
 
 fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path, drive: &Path) -> Result<Row> {

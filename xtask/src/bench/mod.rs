@@ -25,7 +25,7 @@ pub(crate) struct Options {
     workload: Option<String>,
     /// One short round each instead of three long ones
     #[arg(long)]
-    pub(crate) quick: bool,
+    quick: bool,
     /// Write the results here as well, as JSON
     #[arg(long)]
     json: Option<PathBuf>,

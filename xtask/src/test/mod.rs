@@ -158,10 +158,7 @@ fn accuracy(_: &Options, tally: &mut Tally) -> Result<()> {
         tally.skip("accuracy: needs root");
         return Ok(());
     }
-    tally.one(crate::accuracy::run(&crate::accuracy::Options {
-        quick: true,
-        ..Default::default()
-    }))
+    tally.one(crate::accuracy::check())
 }
 
 fn bench(_: &Options, tally: &mut Tally) -> Result<()> {

@@ -74,16 +74,39 @@ const WORKLOADS: &[Workload] = &[
         quick: false,
     },
     Workload {
-        name: "python-http.server",
+        name: "flask-gunicorn",
         pace: FULL,
         path: "/page?id=0",
-        argv: |_, port| {
-            let script = Lab::workload("python/threaded.py");
-            vec!["/usr/bin/python3".to_owned(), script, port.to_string()]
-        },
+        argv: flask,
         quick: false,
     },
 ];
+
+fn flask(_: &Lab, port: u16) -> Vec<String> {
+    let folder = Lab::workload("python/flask_app.py").replace("/flask_app.py", "");
+    let (gunicorn, bind) = (Lab::python("gunicorn"), format!("127.0.0.1:{port}"));
+    let mut argv = vec![
+        gunicorn.as_str(),
+        "-k",
+        "gthread",
+        "-w",
+        "1",
+        "--threads",
+        "16",
+        "-b",
+        &bind,
+    ];
+    argv.extend([
+        "--chdir",
+        &folder,
+        "--keep-alive",
+        "30",
+        "--log-level",
+        "warning",
+        "flask_app:app",
+    ]);
+    argv.iter().map(|&word| word.to_owned()).collect()
+}
 
 /// An nginx with one page of 600 bytes.
 fn page(lab: &Lab, port: u16) -> Vec<String> {

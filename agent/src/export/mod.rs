@@ -1,19 +1,25 @@
 //! Hands finished spans to the outside: a collector, a file, the terminal.
 //!
 //! In: [`Placed`] spans, shared as [`Finished`] because several outputs hold them at once. Out: OTLP over gRPC or HTTP
-//! ([`otlp`]) and OTLP JSON lines ([`file`]).
+//! ([`otlp`]), OTLP JSON
+//! lines ([`file`]), trace trees ([`tree`]), one JSON object a trace ([`json`]) and the [`summary`] at the end.
 //! No output can hold up the others: each has a bounded queue, and what it cannot take is counted.
 use std::sync::Arc;
 
 use crate::span::Value;
 use crate::trace::Placed;
 
+mod assemble;
 mod clock;
 pub mod file;
 mod host;
+pub mod json;
 pub mod otlp;
+pub mod summary;
 mod text;
+pub mod tree;
 
+pub use assemble::{Assembler, Limits};
 pub use clock::Clock;
 pub use host::Host;
 

@@ -224,7 +224,7 @@ fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
         .map(|candidate| (distance(name, &candidate), candidate))
         .min()
         .filter(|(distance, candidate)| *distance <= candidate.len() / 3)
-        .map_or_else(String::new, |(_, candidate)| format!(": did you mean {candidate}?"))
+        .map_or_else(String::new, |(_, candidate)| format!(" (did you mean {candidate}?)"))
 }
 
 /// Levenshtein's distance: insertions, deletions and replacements between two names.
@@ -366,7 +366,7 @@ mod tests {
             &[],
             &[("CLEW_FORMT", "none")],
             "",
-            &format!("the variable CLEW_FORMT is unknown: did you mean CLEW_FORMAT?; {all}"),
+            &format!("the variable CLEW_FORMT is unknown (did you mean CLEW_FORMAT?); {all}"),
         );
         check_error(
             run,
@@ -380,7 +380,7 @@ mod tests {
             &[],
             &[],
             "otlp-file: x",
-            &format!("FILE: the key otlp-file is unknown: did you mean otlp_file?; {all}"),
+            &format!("FILE: the key otlp-file is unknown (did you mean otlp_file?); {all}"),
         );
         check_error(run, &[], &[], "format: [tree]", "FILE: format: one value is wanted");
         check_error(

@@ -155,7 +155,14 @@ impl Discovery {
         let (service, service_source) = candidates
             .into_iter()
             .find_map(|(name, source)| Some((name?, source)))
-            .unwrap_or_else(|| (service::executable(&exe), ServiceSource::Executable));
+            .unwrap_or_else(|| {
+                // One whose executable cannot be read goes by what it was called with.
+                let path = if exe.is_empty() { args.first() } else { Some(&exe) };
+                (
+                    service::executable(path.map_or("", String::as_str)),
+                    ServiceSource::Executable,
+                )
+            });
         let mut resource = declared.attributes;
         let owner = container.is_none().then(|| self.owner(pid)).flatten();
         let known = container
@@ -224,7 +231,7 @@ mod tests {
             std::fs::write(path, content).expect("a file");
         }
         let folder = root.path().join("proc/7");
-        if folder.exists() {
+        if folder.exists() && !exe.is_empty() {
             std::os::unix::fs::symlink(exe, folder.join("exe")).expect("a link");
         }
         Discovery::at(Proc::at(root.path())).examine(Pid(7))
@@ -299,6 +306,8 @@ mod tests {
             [text(("team", "x")), text(("process.owner", "www-data"))]
         );
         assert_eq!(found(&[], "/x"), Err(Gone(Pid(7))));
+        let unread = found(&[("proc/7/cmdline", "/sbin/init\0")], "").map(|found| found.process.service);
+        assert_eq!(unread.as_deref(), Ok("init"));
     }
 
     #[test]

@@ -353,8 +353,9 @@ impl Agent {
                 self.probes.forget(conn);
             }
         }
+        let now_ns = if out.spans.is_empty() { 0 } else { monotonic_ns() };
         for span in out.spans {
-            self.outputs.push(span);
+            self.outputs.push(span, now_ns);
         }
     }
 

@@ -1,26 +1,39 @@
 //! Where spans go: a collector, a file, the terminal.
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::SessionError;
-use crate::config::{Settings, Verbosity};
+use crate::config::{Format, Settings, Verbosity};
 use crate::export::file::OtlpFile;
 use crate::export::otlp::{Exporter, Settings as OtlpSettings};
-use crate::export::{Clock, Finished, Host, Warn};
-use crate::telemetry::Counters;
+use crate::export::summary::Summary;
+use crate::export::{Assembler, Clock, Finished, Host, Limits, Warn, json, tree};
+use crate::telemetry::{Counters, usage};
 use crate::trace::Placed;
 
 /// How long outputs may take to bring home what they hold.
 const LAST: Duration = Duration::from_secs(5);
+/// How often Unix time is compared with the kernel's monotonic time.
+const RESAMPLE_NS: u64 = 10_000_000_000;
 
 pub(super) struct Outputs {
     otlp: Option<Exporter>,
     file: Option<OtlpFile>,
+    shown: Option<Shown>,
+    summary: Summary,
     clock: Clock,
+    resampled_ns: u64,
     counters: Counters,
     verbosity: Verbosity,
+    since: Instant,
+}
+
+/// Traces on their way to the terminal or a script.
+struct Shown {
+    assembler: Assembler,
+    tree: Option<tree::Options>,
 }
 
 impl Outputs {
@@ -53,12 +66,26 @@ impl Outputs {
             }
             None => None,
         };
+        let terminal = tree::terminal(io::stderr());
+        let tree = match settings.format {
+            Format::None => None,
+            Format::Tree => Some(Some(tree::Options::detect(terminal, variable))),
+            Format::Json => Some(None),
+        };
+        let shown = tree.map(|tree| Shown {
+            assembler: Assembler::new(Limits::default(), counters.clone()),
+            tree,
+        });
         Ok(Self {
             otlp,
             file,
+            shown,
+            summary: Summary::default(),
             clock,
+            resampled_ns: 0,
             counters,
             verbosity: settings.verbosity,
+            since: Instant::now(),
         })
     }
 
@@ -69,23 +96,38 @@ impl Outputs {
         }
     }
 
-    pub(super) fn push(&mut self, span: Placed) {
+    pub(super) fn push(&mut self, span: Placed, now_ns: u64) {
         let span: Finished = Arc::new(span);
-        self.counters.raise("trace.spans");
+        self.summary.add(&span);
         if let Some(otlp) = &self.otlp {
             otlp.push(Arc::clone(&span));
         }
         if let Some(file) = &self.file {
             file.push(Arc::clone(&span));
         }
+        if let Some(shown) = &mut self.shown {
+            let traces = shown.assembler.add(span, now_ns);
+            shown.show(&traces, &self.clock);
+        }
     }
 
-    pub(super) fn tick(&mut self, _now_ns: u64) {
-        self.clock.resample();
+    pub(super) fn tick(&mut self, now_ns: u64) {
+        if now_ns.saturating_sub(self.resampled_ns) >= RESAMPLE_NS {
+            self.resampled_ns = now_ns;
+            self.clock.resample();
+        }
+        if let Some(shown) = &mut self.shown {
+            let traces = shown.assembler.tick(now_ns);
+            shown.show(&traces, &self.clock);
+        }
     }
 
     /// Brings home what is held, and sums up.
-    pub(super) async fn end(self) {
+    pub(super) async fn end(mut self) {
+        if let Some(shown) = &mut self.shown {
+            let traces = shown.assembler.finish();
+            shown.show(&traces, &self.clock);
+        }
         if let Some(otlp) = self.otlp {
             otlp.shutdown(LAST).await;
         }
@@ -93,9 +135,23 @@ impl Outputs {
             file.close(LAST);
         }
         if self.verbosity > Verbosity::Quiet {
-            for (name, value) in self.counters.snapshot() {
-                eprintln!("{name} {value}");
-            }
+            let summary = self
+                .summary
+                .render(self.since.elapsed(), &self.counters.snapshot(), usage());
+            // A terminal that is gone is no reason to fail.
+            let _gone = io::stderr().write_all(summary.as_bytes());
+        }
+    }
+}
+
+impl Shown {
+    fn show(&self, traces: &[Vec<Finished>], clock: &Clock) {
+        for trace in traces {
+            // A reader that is gone is no reason to stop tracing.
+            let _gone = match &self.tree {
+                Some(options) => io::stderr().write_all(format!("{}\n", tree::render(trace, options)).as_bytes()),
+                None => io::stdout().write_all(format!("{}\n", json::line(trace, clock)).as_bytes()),
+            };
         }
     }
 }

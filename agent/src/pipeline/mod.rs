@@ -204,6 +204,7 @@ impl Pipeline {
                 }
             }
             ConnState::Closed => {
+                self.traces.unconnected(conn);
                 if let Some(live) = self.connections.get_mut(&conn) {
                     let reason = live.reason(error);
                     let due = moment.time_ns.saturating_add(CLOSING_NS);

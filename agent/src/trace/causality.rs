@@ -3,20 +3,26 @@
 //! What is claimed, and why it is true:
 //!
 //! * **Context** (goroutine, task, async context): a request sent in the context that read an inbound request belongs to it.
-//!   The runtime itself says so.
+//!   The runtime itself says so. A context that has requests of two connections open at once says nothing.
 //! * **Thread**: a request sent by a thread that has exactly one inbound request open belongs to it, if the thread serves one
 //!   request at a time. A thread that waits for readiness with epoll may serve many and is never trusted, from the inbound
-//!   request's head to its end; nor is one that touches another client's connection in between, nor one whose inbound
-//!   request is ended by another thread, nor, in compiled programs, any thread of a process that has such a loop at all: its
+//!   request's head to its end; nor is one that touches another client's connection in between or reads the answer to a
+//!   request it sent before, nor one whose inbound request is ended by another thread, nor, in compiled programs, any thread of a process that has such a loop at all: its
 //!   pools hand requests from thread to thread. Runtimes whose scheduler moves requests between threads (Go, Rust's, Node)
 //!   are never trusted by thread.
 //! * **Upstream** (nginx, Envoy): an event loop that forwards. What it does directly behind an operation for an inbound
 //!   request, within the same round of its loop, it does for that request. A request to an upstream server is taken for the
-//!   inbound request whose operation came last on the thread, in the same round, if that one has no other upstream request
-//!   open; for a new connection the moment of connect(2) counts.
-use std::collections::HashMap;
+//!   inbound request for which the thread read last, in the same round and with nothing in between, if that one has no other
+//!   upstream request open; for a new connection the moment of connect(2) counts.
+//!
+//! Requests that wait behind each other on one connection are served in their order (RFC 9112 section 9.3.2): the first
+//! without an answer is the one being served. And whatever the evidence, a request is only sent for one that was open then.
+//!
+//! What can still deceive it: a program that waits with poll or select, which are not seen, serves several connections on one
+//! thread, never two requests at once, and sends a request for a purpose of its own while it serves one.
+use std::collections::{HashMap, VecDeque};
 
-use crate::capture::{Actor, ConnId, Context, Direction, Pid};
+use crate::capture::{Actor, ConnId, Context, Direction, Moment, Pid};
 use crate::discover::Runtime;
 use crate::span::SpanKey;
 
@@ -55,6 +61,8 @@ pub(super) struct Candidate {
     pub(super) parent: SpanKey,
     pub(super) source: Source,
     tid: Tid,
+    /// When the request was sent.
+    sent_ns: u64,
 }
 
 /// The outcome of looking for a parent.
@@ -73,10 +81,11 @@ pub(super) enum Found {
 pub(super) struct Causality {
     threads: HashMap<Tid, Thread>,
     processes: HashMap<Pid, Process>,
-    contexts: HashMap<(Pid, u16, u64), SpanKey>,
+    /// Inbound requests without an end, by the context that read them.
+    contexts: HashMap<(Pid, u16, u64), Vec<Served>>,
     inbound: HashMap<SpanKey, Inbound>,
-    /// The inbound request that is being read or answered on a connection, the last one where they are pipelined.
-    serving: HashMap<ConnId, SpanKey>,
+    /// Inbound requests of a connection without an end; the first is being served.
+    serving: HashMap<ConnId, VecDeque<SpanKey>>,
     /// The candidate of the request that is open on an outbound connection.
     asking: HashMap<ConnId, Asking>,
     reserved: HashMap<ConnId, Candidate>,
@@ -85,12 +94,29 @@ pub(super) struct Causality {
 #[derive(Debug, Default)]
 struct Thread {
     /// Inbound requests whose head this thread read and that have no end yet.
-    open: Vec<SpanKey>,
+    open: Vec<Served>,
     /// It has waited for readiness since it is traced.
     waits: bool,
-    /// The inbound request its last operation was for, and the round of its loop.
+    /// The inbound request its last operation, a read, was for, and the round of its loop.
     last: Option<(SpanKey, u32)>,
 }
+
+/// An inbound request and its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Served {
+    span: SpanKey,
+    conn: ConnId,
+}
+
+/// The inbound request that is being served, of those that are open in one thread or context.
+fn served(open: &[Served]) -> Option<Result<SpanKey, Ambiguous>> {
+    let first = open.first()?;
+    let one = open.iter().all(|other| other.conn == first.conn);
+    Some(one.then_some(first.span).ok_or(Ambiguous))
+}
+
+/// Requests of several connections are open.
+struct Ambiguous;
 
 #[derive(Debug, Default)]
 struct Process {
@@ -105,13 +131,28 @@ struct Inbound {
     tid: Tid,
     conn: ConnId,
     context: Option<(u16, u64)>,
-    /// Upstream requests that are open.
+    /// Upstream requests that are open, and connections being opened for one.
     upstream: usize,
     /// Something was seen that a thread serving this request alone would not do.
     tainted: bool,
-    ended: bool,
+    start_ns: u64,
+    /// When it ended, if it has.
+    end_ns: Option<u64>,
     /// Requests that may belong to it and are not settled.
     users: usize,
+}
+
+impl Inbound {
+    const fn is_open(&self) -> bool {
+        self.end_ns.is_none()
+    }
+}
+
+/// Who sent a request, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) actor: Actor,
+    pub(super) time_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -124,58 +165,80 @@ impl Causality {
     /// An operation on a connection, told before what it carried: it moved at least one byte.
     pub(super) fn operation(&mut self, conn: ConnId, actor: &Actor, direction: Direction) {
         let tid = (actor.pid, actor.tid);
-        let serving = self.serving.get(&conn).copied();
-        let owner = serving.or_else(|| self.asking.get(&conn).and_then(|asking| asking.parent));
+        let serving = self.serving.get(&conn).and_then(VecDeque::front).copied();
+        let asking = self.asking.get(&conn).copied();
+        let owner = serving.or_else(|| asking.and_then(|asking| asking.parent));
         if actor.turn != 0 {
             self.processes.entry(actor.pid).or_default().has_loop = true;
         }
         let Some(thread) = self.thread(tid) else { return };
         thread.waits |= actor.turn != 0;
-        match owner {
-            Some(owner) => thread.last = Some((owner, actor.turn)),
-            // Bytes from somewhere unknown: what follows is for someone else.
-            None if direction == Direction::Ingress => thread.last = None,
-            None => {}
+        match (direction, owner) {
+            (Direction::Ingress, _) => thread.last = owner.map(|owner| (owner, actor.turn)),
+            // What was read has had its consequence.
+            (Direction::Egress, Some(_)) => thread.last = None,
+            // The beginning of a request, which is judged by what was read.
+            (Direction::Egress, None) => {}
         }
-        // The thread touches another client's connection: it serves more than one.
-        if let Some(serving) = serving {
-            let others: Vec<SpanKey> = thread.open.iter().copied().filter(|open| *open != serving).collect();
-            for other in others {
-                self.taint(other);
+        let open = thread.open.clone();
+        for other in open {
+            // The thread touches another client's connection, or reads an answer that does not concern this request: it
+            // serves more than one.
+            let touches_other = serving.is_some() && other.conn != conn;
+            let reads_other = direction == Direction::Ingress
+                && serving.is_none()
+                && asking.is_some_and(|asking| asking.parent != Some(other.span));
+            if touches_other || reads_other {
+                self.taint(other.span);
             }
         }
     }
 
     /// connect(2) was called for `conn`.
-    pub(super) fn connecting(&mut self, conn: ConnId, actor: &Actor, runtime: Runtime) {
+    pub(super) fn connecting(&mut self, conn: ConnId, moment: &Moment, runtime: Runtime) {
         if !forwards(runtime) || self.reserved.len() >= MAX_RESERVED {
             return;
         }
-        if let Found::Candidate(candidate) = self.upstream((actor.pid, actor.tid), actor.turn) {
+        if let Found::Candidate(candidate) = self.upstream(&moment.actor, moment.time_ns)
+            && let Some(inbound) = self.inbound.get_mut(&candidate.parent)
+        {
+            inbound.upstream += 1;
             self.reserved.insert(conn, candidate);
         }
     }
 
-    /// The head of an inbound request was read.
-    pub(super) fn inbound(&mut self, span: SpanKey, conn: ConnId, actor: &Actor) {
+    /// A connection that was being opened is over: what it was opened for may be tried on another.
+    pub(super) fn unconnected(&mut self, conn: ConnId) -> Option<Candidate> {
+        let candidate = self.reserved.remove(&conn)?;
+        if let Some(inbound) = self.inbound.get_mut(&candidate.parent) {
+            inbound.upstream = inbound.upstream.saturating_sub(1);
+        }
+        Some(candidate)
+    }
+
+    /// The head of an inbound request was read, that began at `start_ns`.
+    pub(super) fn inbound(&mut self, span: SpanKey, conn: ConnId, actor: &Actor, start_ns: u64) {
         let tid = (actor.pid, actor.tid);
         let context = key(actor.context);
+        let this = Served { span, conn };
         if let Some((kind, id)) = context {
-            self.contexts.insert((actor.pid, kind, id), span);
+            self.contexts.entry((actor.pid, kind, id)).or_default().push(this);
         }
         self.processes.entry(actor.pid).or_default().open += 1;
+        let queue = self.serving.entry(conn).or_default();
+        queue.push_back(span);
+        let first = queue.front().copied().unwrap_or(span);
         let mut others = Vec::new();
         if let Some(thread) = self.thread(tid) {
-            others.clone_from(&thread.open);
-            thread.open.push(span);
-            thread.last = Some((span, actor.turn));
+            others.extend(thread.open.iter().copied().filter(|other| other.conn != conn));
+            thread.open.push(this);
+            thread.last = Some((first, actor.turn));
         }
         // Two at once on one thread: it is an event loop, whatever it looks like.
         let tainted = !others.is_empty() || actor.turn != 0;
         for other in others {
-            self.taint(other);
+            self.taint(other.span);
         }
-        self.serving.insert(conn, span);
         self.inbound.insert(
             span,
             Inbound {
@@ -184,15 +247,17 @@ impl Causality {
                 context,
                 upstream: 0,
                 tainted,
-                ended: false,
+                start_ns,
+                end_ns: None,
                 users: 0,
             },
         );
     }
 
     /// The head of a request was sent: whom it is for.
-    pub(super) fn outbound(&mut self, span: SpanKey, conn: ConnId, actor: &Actor, runtime: Runtime) -> Found {
-        let found = self.find(conn, actor, runtime);
+    pub(super) fn outbound(&mut self, span: SpanKey, conn: ConnId, sent: &Sent, runtime: Runtime) -> Found {
+        let actor = &sent.actor;
+        let found = self.find(conn, sent, runtime);
         let parent = match found {
             Found::Candidate(candidate) => Some(candidate.parent),
             Found::Root | Found::Unknown(_) => None,
@@ -202,42 +267,46 @@ impl Causality {
             inbound.upstream += 1;
         }
         self.asking.insert(conn, Asking { span, parent });
-        if let Some(parent) = parent
+        if parent.is_some()
             && let Some(thread) = self.thread((actor.pid, actor.tid))
         {
-            thread.last = Some((parent, actor.turn));
+            thread.last = None;
         }
         found
     }
 
-    fn find(&mut self, conn: ConnId, actor: &Actor, runtime: Runtime) -> Found {
+    fn find(&mut self, conn: ConnId, sent: &Sent, runtime: Runtime) -> Found {
+        let Sent { actor, time_ns } = sent;
         let tid = (actor.pid, actor.tid);
+        let candidate = |parent, source| {
+            Found::Candidate(Candidate {
+                parent,
+                source,
+                tid,
+                sent_ns: *time_ns,
+            })
+        };
         let busy = self.processes.get(&actor.pid).is_some_and(|process| process.open > 0);
         if let Some((kind, id)) = key(actor.context) {
-            return match self.contexts.get(&(actor.pid, kind, id)) {
-                Some(parent) => Found::Candidate(Candidate {
-                    parent: *parent,
-                    source: Source::Context(kind_name(kind)),
-                    tid,
-                }),
+            let open = self.contexts.get(&(actor.pid, kind, id));
+            return match open.and_then(|open| served(open)) {
+                Some(Ok(parent)) => candidate(parent, Source::Context(kind_name(kind))),
+                Some(Err(Ambiguous)) => Found::Unknown("causality.unknown.ambiguous"),
                 None if busy => Found::Unknown("causality.unknown.context"),
                 None => Found::Root,
             };
         }
         if forwards(runtime) {
-            if let Some(candidate) = self.reserved.remove(&conn) {
-                let open = self
-                    .inbound
-                    .get(&candidate.parent)
-                    .is_some_and(|inbound| !inbound.ended);
+            if let Some(reserved) = self.unconnected(conn) {
+                let open = self.inbound.get(&reserved.parent).is_some_and(Inbound::is_open);
                 return if open {
-                    Found::Candidate(candidate)
+                    candidate(reserved.parent, reserved.source)
                 } else {
                     Found::Unknown("causality.unknown.upstream")
                 };
             }
             return if busy {
-                self.upstream(tid, actor.turn)
+                self.upstream(actor, *time_ns)
             } else {
                 Found::Root
             };
@@ -248,54 +317,55 @@ impl Causality {
         if !serves_by_thread(runtime) || actor.context == Context::Unknown {
             return Found::Unknown("causality.unknown.runtime");
         }
-        match self.threads.get(&tid).map(|thread| thread.open.as_slice()) {
-            Some([parent]) => Found::Candidate(Candidate {
-                parent: *parent,
-                source: Source::Thread,
-                tid,
-            }),
-            Some([]) | None => Found::Unknown("causality.unknown.thread"),
-            Some(_) => Found::Unknown("causality.unknown.ambiguous"),
+        match self.threads.get(&tid).and_then(|thread| served(&thread.open)) {
+            Some(Ok(parent)) => candidate(parent, Source::Thread),
+            Some(Err(Ambiguous)) => Found::Unknown("causality.unknown.ambiguous"),
+            None => Found::Unknown("causality.unknown.thread"),
         }
     }
 
-    fn upstream(&self, tid: Tid, turn: u32) -> Found {
+    fn upstream(&self, actor: &Actor, sent_ns: u64) -> Found {
+        let tid = (actor.pid, actor.tid);
         let last = self.threads.get(&tid).and_then(|thread| thread.last);
-        let Some((parent, at)) = last.filter(|(_, at)| *at == turn && turn != 0) else {
-            return Found::Unknown("causality.unknown.upstream");
-        };
-        let _same_turn = at;
-        match self.inbound.get(&parent) {
-            Some(inbound) if !inbound.ended && inbound.upstream == 0 => Found::Candidate(Candidate {
+        let same_round = last.filter(|(_, turn)| *turn == actor.turn && actor.turn != 0);
+        match same_round.and_then(|(parent, _)| Some((parent, self.inbound.get(&parent)?))) {
+            Some((parent, inbound)) if inbound.is_open() && inbound.upstream == 0 => Found::Candidate(Candidate {
                 parent,
                 source: Source::Upstream,
                 tid,
+                sent_ns,
             }),
             _ => Found::Unknown("causality.unknown.upstream"),
         }
     }
 
-    /// The inbound request has ended; `actor` passed its last byte.
-    pub(super) fn inbound_ended(&mut self, span: SpanKey, actor: &Actor) {
+    /// The inbound request has ended at `end_ns`; `actor` passed its last byte.
+    pub(super) fn inbound_ended(&mut self, span: SpanKey, actor: &Actor, end_ns: u64) {
         let Some(inbound) = self.inbound.get_mut(&span) else {
             return;
         };
-        inbound.ended = true;
+        inbound.end_ns = Some(end_ns);
         inbound.tainted |= inbound.tid != (actor.pid, actor.tid) || actor.turn != 0;
         let (tid, conn, context) = (inbound.tid, inbound.conn, inbound.context);
         if let Some(thread) = self.threads.get_mut(&tid) {
-            thread.open.retain(|open| *open != span);
+            thread.open.retain(|open| open.span != span);
         }
         if let Some(process) = self.processes.get_mut(&tid.0) {
             process.open = process.open.saturating_sub(1);
         }
-        if self.serving.get(&conn) == Some(&span) {
-            self.serving.remove(&conn);
+        if let Some(queue) = self.serving.get_mut(&conn) {
+            queue.retain(|open| *open != span);
+            if queue.is_empty() {
+                self.serving.remove(&conn);
+            }
         }
         if let Some((kind, id)) = context
-            && self.contexts.get(&(tid.0, kind, id)) == Some(&span)
+            && let Some(open) = self.contexts.get_mut(&(tid.0, kind, id))
         {
-            self.contexts.remove(&(tid.0, kind, id));
+            open.retain(|open| open.span != span);
+            if open.is_empty() {
+                self.contexts.remove(&(tid.0, kind, id));
+            }
         }
         self.drop_unused(span);
     }
@@ -312,25 +382,37 @@ impl Causality {
 
     /// Whether the inbound request of a candidate is over, so that it can be judged.
     pub(super) fn is_ripe(&self, candidate: &Candidate) -> bool {
-        candidate.source != Source::Thread || self.inbound.get(&candidate.parent).is_none_or(|inbound| inbound.ended)
+        candidate.source != Source::Thread
+            || self
+                .inbound
+                .get(&candidate.parent)
+                .is_none_or(|inbound| !inbound.is_open())
     }
 
     /// Whether a candidate holds, now that everything about it was seen.
     pub(super) fn holds(&self, candidate: &Candidate, runtime: Runtime) -> Result<(), &'static str> {
+        let Some(inbound) = self.inbound.get(&candidate.parent) else {
+            return Err("causality.unknown.ambiguous");
+        };
+        // Events of different connections are told in an order of their own; the times decide.
+        let open = inbound.start_ns <= candidate.sent_ns && inbound.end_ns.is_none_or(|end| candidate.sent_ns <= end);
+        if !open {
+            return Err(match candidate.source {
+                Source::Thread => "causality.unknown.thread",
+                Source::Upstream => "causality.unknown.upstream",
+                Source::Context(_) => "causality.unknown.context",
+            });
+        }
         if candidate.source != Source::Thread {
             return Ok(());
         }
-        let tainted = self
-            .inbound
-            .get(&candidate.parent)
-            .is_none_or(|inbound| inbound.tainted);
         let waits = self.threads.get(&candidate.tid).is_some_and(|thread| thread.waits);
         let looped = matches!(runtime, Runtime::Native)
             && self
                 .processes
                 .get(&candidate.tid.0)
                 .is_some_and(|process| process.has_loop);
-        if tainted || waits || looped {
+        if inbound.tainted || waits || looped {
             Err("causality.unknown.event_loop")
         } else {
             Ok(())
@@ -347,7 +429,7 @@ impl Causality {
 
     /// A connection is over.
     pub(super) fn closed(&mut self, conn: ConnId) {
-        self.reserved.remove(&conn);
+        self.unconnected(conn);
         self.asking.remove(&conn);
         self.serving.remove(&conn);
     }
@@ -363,7 +445,7 @@ impl Causality {
         if self
             .inbound
             .get(&span)
-            .is_some_and(|inbound| inbound.ended && inbound.users == 0)
+            .is_some_and(|inbound| !inbound.is_open() && inbound.users == 0)
         {
             self.inbound.remove(&span);
         }

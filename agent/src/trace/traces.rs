@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
 use super::Placed;
-use super::causality::{Candidate, Causality, Found};
+use super::causality::{Candidate, Causality, Found, Sent};
 use super::join::Ends;
 use crate::capture::{Actor, ConnId, Direction, Moment, Pid};
 use crate::discover::{Process, Runtime};
@@ -93,7 +93,12 @@ impl Traces {
 
     /// connect(2) was called.
     pub fn connecting(&mut self, conn: ConnId, moment: &Moment, runtime: Runtime) {
-        self.causality.connecting(conn, &moment.actor, runtime);
+        self.causality.connecting(conn, moment, runtime);
+    }
+
+    /// A connection came to its end; it may never have been open.
+    pub fn unconnected(&mut self, conn: ConnId) {
+        self.causality.unconnected(conn);
     }
 
     /// Bytes passed a connection. To be told before what they carried.
@@ -133,12 +138,14 @@ impl Traces {
         let key = opened.key;
         let mut candidate = None;
         if serves(opened.kind) {
-            self.causality.inbound(key, opened.conn, &opened.actor);
+            self.causality
+                .inbound(key, opened.conn, &opened.actor, opened.start.time_ns);
         } else {
-            match self
-                .causality
-                .outbound(key, opened.conn, &opened.actor, opened.process.runtime)
-            {
+            let sent = Sent {
+                actor: opened.actor,
+                time_ns: opened.start.time_ns,
+            };
+            match self.causality.outbound(key, opened.conn, &sent, opened.process.runtime) {
                 Found::Candidate(found) => candidate = Some(found),
                 Found::Root => {}
                 Found::Unknown(name) => self.counts.push(name),
@@ -202,7 +209,7 @@ impl Traces {
         let end_ns = span.end_ns;
         node.finished = Some((end_ns, span));
         if serves(node.opened.kind) {
-            self.causality.inbound_ended(key, actor);
+            self.causality.inbound_ended(key, actor, end_ns);
         } else {
             let (conn, candidate) = (node.opened.conn, node.candidate);
             self.causality.outbound_ended(key, conn, candidate);

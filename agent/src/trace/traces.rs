@@ -37,17 +37,45 @@ pub struct Traces {
     causality: Causality,
     /// Finished spans by the time they may be settled.
     due: BTreeSet<(u64, SpanKey)>,
-    tombstones: HashMap<SpanKey, (TraceId, SpanId)>,
+    tombstones: HashMap<SpanKey, Tombstone>,
     buried: VecDeque<SpanKey>,
     counts: Vec<&'static str>,
+}
+
+/// What all spans of a trace share.
+#[derive(Clone, Debug)]
+struct Trace {
+    id: TraceId,
+    sampled: bool,
+    state: Arc<str>,
+}
+
+impl From<&RemoteContext> for Trace {
+    fn from(context: &RemoteContext) -> Self {
+        Self {
+            id: context.trace_id,
+            sampled: context.sampled.unwrap_or(true),
+            state: Arc::from(context.trace_state.as_str()),
+        }
+    }
+}
+
+/// What is left of a settled span.
+struct Tombstone {
+    trace: Trace,
+    span_id: SpanId,
+    /// The span its message named.
+    named: Option<SpanId>,
 }
 
 struct Node {
     opened: Opened,
     span_id: SpanId,
-    trace_id: Option<TraceId>,
+    trace: Option<Trace>,
     /// The span at the other end of the connection.
     peer: Option<SpanKey>,
+    /// Of a server: its client, once that is settled.
+    settled_peer: Option<(Trace, SpanId)>,
     /// Of a client: when its server began, the latest moment at which it can have begun itself.
     latest_start_ns: Option<u64>,
     candidate: Option<Candidate>,
@@ -161,8 +189,9 @@ impl Traces {
             Node {
                 opened,
                 span_id,
-                trace_id: None,
+                trace: None,
                 peer: None,
+                settled_peer: None,
                 latest_start_ns: None,
                 candidate,
                 finished: None,
@@ -183,6 +212,7 @@ impl Traces {
             node.opened.kind,
             node.opened.start.time_ns,
         );
+        let remote = node.opened.remote.clone();
         let peer_conn = self.ends.peer(conn)?;
         let peer = *self.places.get(&(peer_conn, offset))?;
         let other = self.nodes.get_mut(&peer)?;
@@ -192,12 +222,20 @@ impl Traces {
             return None;
         }
         other.peer = Some(key);
+        // Both ends see the same header; one of them may not have seen it whole.
+        let other_remote = other.opened.remote.clone();
+        if other.opened.remote.is_none() {
+            other.opened.remote.clone_from(&remote);
+        }
         let other_start_ns = other.opened.start.time_ns;
         if !serves(other.opened.kind) {
             other.latest_start_ns = Some(start_ns);
         }
         let node = self.nodes.get_mut(&key)?;
         node.peer = Some(peer);
+        if node.opened.remote.is_none() {
+            node.opened.remote = other_remote;
+        }
         if !serves(kind) {
             node.latest_start_ns = Some(other_start_ns);
         }
@@ -244,8 +282,8 @@ impl Traces {
         self.join(key);
         let (place, unknown) = self.place(key);
         self.counts.extend(unknown);
-        let (trace_id, parent_id, remote) = match place {
-            Place::Below(parent, _) => match self.ids(parent) {
+        let (trace, parent_id, remote) = match place {
+            Place::Below(parent, _) => match self.ids(key, parent) {
                 Some((trace, span)) => (trace, Some(span), self.is_remote(key, parent)),
                 None => {
                     self.counts.push("trace.parent_forgotten");
@@ -253,9 +291,13 @@ impl Traces {
                 }
             },
             Place::Remote => {
-                let context = self.nodes.get(&key).and_then(|node| node.opened.remote.as_ref());
-                let parent = context.map(|context| context.span_id);
-                (self.own_trace(key), parent, true)
+                let node = self.nodes.get(&key);
+                let parent = node
+                    .and_then(|node| node.opened.remote.as_ref())
+                    .map(|context| context.span_id);
+                // The context on a request a program sends names a span of the same program.
+                let remote = node.is_some_and(|node| serves(node.opened.kind));
+                (self.own_trace(key), parent, remote)
             }
             Place::Root => (self.own_trace(key), None, false),
         };
@@ -272,7 +314,17 @@ impl Traces {
         if node.peer.is_none() {
             self.counts.push("stitch.no_peer");
         }
-        self.bury(key, trace_id, node.span_id);
+        if let Some(server) = node.peer.and_then(|peer| self.nodes.get_mut(&peer))
+            && !serves(node.opened.kind)
+        {
+            server.settled_peer = Some((trace.clone(), node.span_id));
+        }
+        let tombstone = Tombstone {
+            trace: trace.clone(),
+            span_id: node.span_id,
+            named: node.opened.remote.as_ref().map(|context| context.span_id),
+        };
+        self.bury(key, tombstone);
         let Some((_, mut span)) = node.finished else { return };
         if let Some(limit) = node.latest_start_ns.filter(|limit| *limit < span.start_ns) {
             // The send is seen when it is over; by then the other end may have read (see ARCHITECTURE.md, "Time").
@@ -283,20 +335,16 @@ impl Traces {
             span.attributes
                 .push(("clew.parent.source", Value::Text(source.to_owned())));
         }
-        let (trace_state, sampled) = match &node.opened.remote {
-            Some(context) => (context.trace_state.clone(), context.sampled.unwrap_or(true)),
-            None => (String::new(), true),
-        };
         if let Some(context) = &node.opened.remote {
             span.attributes
                 .push(("clew.context.format", Value::Text(context.format.to_owned())));
         }
         out.push(Placed {
-            trace_id,
+            trace_id: trace.id,
             span_id: node.span_id,
             parent_id,
-            trace_state,
-            flags: u8::from(sampled),
+            trace_state: trace.state.as_ref().to_owned(),
+            flags: u8::from(trace.sampled),
             process: node.opened.process,
             parent_is_remote: remote,
             span: *span,
@@ -341,7 +389,7 @@ impl Traces {
             let Some(node) = at.and_then(|at| self.nodes.get(&at)) else {
                 return true;
             };
-            if node.trace_id.is_some() && at != Some(key) {
+            if node.trace.is_some() && at != Some(key) {
                 return true;
             }
             at = match &node.candidate {
@@ -358,32 +406,33 @@ impl Traces {
             Some(context) => {
                 context.is_some_and(|context| context.trace_id == own.trace_id && context.span_id == own.span_id)
             }
-            // A settled parent has only its ids left; the trace tells enough.
             None => self
                 .tombstones
                 .get(&parent)
-                .is_some_and(|(trace, _)| *trace == own.trace_id),
+                .is_some_and(|settled| settled.trace.id == own.trace_id && settled.named == Some(own.span_id)),
         }
     }
 
-    /// The ids of a span, its trace decided by walking to its root.
-    fn ids(&mut self, key: SpanKey) -> Option<(TraceId, SpanId)> {
-        if let Some(ids) = self.tombstones.get(&key) {
-            return Some(*ids);
+    /// The ids of the parent of a span, its trace decided by walking to its root.
+    fn ids(&mut self, child: SpanKey, key: SpanKey) -> Option<(Trace, SpanId)> {
+        if let Some(settled) = self.tombstones.get(&key) {
+            return Some((settled.trace.clone(), settled.span_id));
         }
-        let span_id = self.nodes.get(&key)?.span_id;
-        Some((self.trace_of(key), span_id))
+        match self.nodes.get(&key).map(|node| node.span_id) {
+            Some(span_id) => Some((self.trace_of(key), span_id)),
+            None => self.nodes.get(&child)?.settled_peer.clone(),
+        }
     }
 
     /// The trace of a span that is not settled. Follows parents to the root, whose trace is then fixed for all on the way.
-    fn trace_of(&mut self, key: SpanKey) -> TraceId {
+    fn trace_of(&mut self, key: SpanKey) -> Trace {
         let mut way = Vec::new();
         let mut at = key;
-        let trace_id = loop {
-            if let Some((trace, _)) = self.tombstones.get(&at) {
-                break *trace;
+        let trace = loop {
+            if let Some(settled) = self.tombstones.get(&at) {
+                break settled.trace.clone();
             }
-            if let Some(trace) = self.nodes.get(&at).and_then(|node| node.trace_id) {
+            if let Some(trace) = self.nodes.get(&at).and_then(|node| node.trace.clone()) {
                 break trace;
             }
             way.push(at);
@@ -398,47 +447,46 @@ impl Traces {
                 {
                     at = parent;
                 }
-                _ => {
-                    let context = self.nodes.get(&at).and_then(|node| node.opened.remote.as_ref());
-                    break match context.map(|context| context.trace_id) {
-                        Some(trace) => trace,
-                        None => self.new_trace(),
-                    };
-                }
+                _ => break self.own_trace(at),
             }
         };
         for passed in way {
             if let Some(node) = self.nodes.get_mut(&passed) {
-                node.trace_id = Some(trace_id);
+                node.trace = Some(trace.clone());
             }
         }
-        trace_id
+        trace
     }
 
-    fn own_trace(&mut self, key: SpanKey) -> TraceId {
-        let known = self.nodes.get(&key).and_then(|node| node.trace_id);
-        let remote = self
-            .nodes
-            .get(&key)
-            .and_then(|node| node.opened.remote.as_ref())
-            .map(|context| context.trace_id);
-        known.or(remote).unwrap_or_else(|| self.new_trace())
+    /// The trace of a span whose parent is not seen: what is decided already, else what its message named.
+    fn own_trace(&mut self, key: SpanKey) -> Trace {
+        let node = self.nodes.get(&key);
+        let known = node.and_then(|node| {
+            let settled = node.settled_peer.as_ref().map(|(trace, _)| trace.clone());
+            let named = node.opened.remote.as_ref().map(Trace::from);
+            node.trace.clone().or(settled).or(named)
+        });
+        known.unwrap_or_else(|| self.new_trace())
     }
 
-    fn new_trace(&mut self) -> TraceId {
+    fn new_trace(&mut self) -> Trace {
         let mut id = [0; 16];
         while id == [0; 16] {
             self.random.fill_bytes(&mut id);
         }
-        id
+        Trace {
+            id,
+            sampled: true,
+            state: Arc::from(""),
+        }
     }
 
     fn is_remote(&self, key: SpanKey, parent: SpanKey) -> bool {
         self.nodes.get(&key).is_some_and(|node| node.peer == Some(parent))
     }
 
-    fn bury(&mut self, key: SpanKey, trace_id: TraceId, span_id: SpanId) {
-        self.tombstones.insert(key, (trace_id, span_id));
+    fn bury(&mut self, key: SpanKey, tombstone: Tombstone) {
+        self.tombstones.insert(key, tombstone);
         self.buried.push_back(key);
         if self.buried.len() > MAX_TOMBSTONES
             && let Some(oldest) = self.buried.pop_front()

@@ -181,13 +181,18 @@ impl Causality {
             (Direction::Egress, None) => {}
         }
         let open = thread.open.clone();
+        let asked_for = asking.and_then(|asking| self.inbound.get(&asking.parent?));
+        let asked_on = asked_for
+            .filter(|inbound| inbound.is_open())
+            .map(|inbound| inbound.conn);
         for other in open {
             // The thread touches another client's connection, or reads an answer that does not concern this request: it
             // serves more than one.
             let touches_other = serving.is_some() && other.conn != conn;
             let reads_other = direction == Direction::Ingress
                 && serving.is_none()
-                && asking.is_some_and(|asking| asking.parent != Some(other.span));
+                && asking.is_some()
+                && asked_on != Some(other.conn);
             if touches_other || reads_other {
                 self.taint(other.span);
             }

@@ -1,1 +1,656 @@
+use super::*;
+use crate::capture::{Context, Endpoints};
+use crate::span::Status;
 
+/// One line of a scenario: who did what on which connection, and when.
+///
+/// ```text
+/// shop.21@5 reads 1 ctx=7/9/0      process shop, thread 21, round 5 of its loop, as server of connection 1,
+///                                  a request that names span 9 of trace 7, not sampled
+/// shop.21g4 asks 2                 goroutine 4, as client of connection 2
+/// ```
+#[derive(Clone, Debug)]
+struct Line {
+    moment: Moment,
+    process: Arc<Process>,
+    verb: String,
+    n: u64,
+    /// Which request of its end of the connection it is.
+    nth: u64,
+    remote: Option<RemoteContext>,
+}
+
+fn process(service: &str, runtimes: &[(&str, Runtime)]) -> Arc<Process> {
+    let pid = service.bytes().fold(7, |pid, byte| pid * 31 + u32::from(byte)) % 30_000;
+    let runtime = runtimes.iter().find(|(name, _)| *name == service);
+    Arc::new(Process {
+        pid: Pid(pid),
+        exe: String::new(),
+        args: Vec::new(),
+        service: service.to_owned(),
+        service_namespace: None,
+        runtime: runtime.map_or(Runtime::Native, |(_, runtime)| *runtime),
+        container: None,
+        resource: Vec::new(),
+    })
+}
+
+fn parse(script: &str, runtimes: &[(&str, Runtime)]) -> Vec<Line> {
+    let mut counts: HashMap<(String, u64), u64> = HashMap::new();
+    let lines = script.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines
+        .zip(1..)
+        .map(|(line, time)| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let (service, thread) = words[0].split_once('.').unwrap();
+            let (thread, turn) = thread.split_once('@').unwrap_or((thread, "0"));
+            let (tid, goroutine) = thread
+                .split_once('g')
+                .map_or((thread, None), |(tid, id)| (tid, Some(id)));
+            let process = process(service, runtimes);
+            let actor = Actor {
+                pid: process.pid,
+                tid: tid.parse().unwrap(),
+                context: goroutine.map_or(Context::Thread, |id| Context::Goroutine(id.parse().unwrap())),
+                turn: turn.parse().unwrap(),
+            };
+            let n = words[2].parse().unwrap();
+            let count = counts.entry((words[1].to_owned(), n)).or_default();
+            *count += 1;
+            Line {
+                moment: Moment {
+                    time_ns: time * 1_000_000,
+                    cpu_ns: 0,
+                    runqueue_ns: 0,
+                    actor,
+                },
+                process,
+                verb: words[1].to_owned(),
+                n,
+                nth: *count,
+                remote: words.get(3).map(|text| remote(text)),
+            }
+        })
+        .collect()
+}
+
+fn remote(text: &str) -> RemoteContext {
+    let mut parts = text.strip_prefix("ctx=").unwrap().split('/');
+    let mut number = || parts.next().map(|part| part.parse::<u64>().unwrap());
+    RemoteContext {
+        trace_id: u128::from(number().unwrap()).to_be_bytes(),
+        span_id: number().unwrap().to_be_bytes(),
+        sampled: number().map(|sampled| sampled == 1),
+        trace_state: "k=v".to_owned(),
+        format: "w3c",
+    }
+}
+
+/// The two ends of connection `n`: 2n is the client's.
+fn facts(n: u64, serves: bool) -> ConnFacts {
+    let port = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let isn = u32::try_from(n).unwrap() * 10;
+    let (local, remote, isn) = if serves {
+        (port(80), port(4000), (isn + 1, isn))
+    } else {
+        (port(4000), port(80), (isn, isn + 1))
+    };
+    ConnFacts {
+        conn: ConnId(2 * n + u64::from(serves)),
+        endpoints: Endpoints::Tcp { local, remote },
+        netns: 1,
+        isn: Some(isn),
+        midway: false,
+    }
+}
+
+fn tell(traces: &mut Traces, line: &Line) {
+    let serves = matches!(line.verb.as_str(), "reads" | "answers");
+    let facts = facts(line.n, serves);
+    let conn = facts.conn;
+    let key = |serves| SpanKey(line.n * 1000 + line.nth * 2 + u64::from(serves));
+    let kind = if serves { SpanKind::Server } else { SpanKind::Client };
+    let actor = line.moment.actor;
+    let direction = match line.verb.as_str() {
+        "connects" => return traces.connecting(conn, &line.moment, line.process.runtime),
+        "loses" => return traces.unconnected(conn),
+        "reads" | "gets" => Direction::Ingress,
+        _ => Direction::Egress,
+    };
+    traces.operation(conn, &actor, direction);
+    if matches!(line.verb.as_str(), "asks" | "reads") {
+        if line.nth == 1 {
+            traces.connection(&facts);
+        }
+        traces.event(SpanEvent::Opened(Opened {
+            key: key(serves),
+            kind,
+            conn,
+            offset: line.nth * 100,
+            start: line.moment,
+            actor,
+            process: Arc::clone(&line.process),
+            remote: line.remote.clone(),
+        }));
+    } else {
+        let verb = if serves { "reads" } else { "asks" };
+        let mut span = Box::new(Span {
+            kind,
+            name: format!("{verb} {}", line.n),
+            start_ns: line.moment.time_ns,
+            end_ns: line.moment.time_ns,
+            attributes: Vec::new(),
+            named: Vec::new(),
+            status: Status::Unset,
+            events: Vec::new(),
+        });
+        if line.nth > 1 {
+            span.name.push_str(&"'".repeat(usize::try_from(line.nth - 1).unwrap()));
+        }
+        traces.event(SpanEvent::Finished {
+            key: key(serves),
+            actor,
+            span,
+        });
+    }
+}
+
+/// Each span as `child < parent by source`.
+fn show(out: &[Placed]) -> Vec<String> {
+    let name = |placed: &Placed| format!("{} {}", placed.process.service, placed.span.name);
+    let mut known = HashMap::new();
+    for placed in out {
+        assert_ne!((placed.trace_id, placed.span_id), ([0; 16], [0; 8]));
+        assert!(known.insert(placed.span_id, placed).is_none(), "span ids are unique");
+    }
+    let mut lines: Vec<String> = out
+        .iter()
+        .map(|placed| {
+            let source = placed
+                .span
+                .attributes
+                .iter()
+                .find(|(key, _)| *key == "clew.parent.source");
+            let Some(parent) = placed.parent_id else {
+                assert_eq!(source, None);
+                return name(placed);
+            };
+            let Some((_, Value::Text(source))) = source else {
+                panic!("a parent without a source")
+            };
+            let parent = match known.get(&parent) {
+                Some(parent) => {
+                    assert_eq!(parent.trace_id, placed.trace_id, "of {}", name(placed));
+                    name(parent)
+                }
+                None => u64::from_be_bytes(parent).to_string(),
+            };
+            format!("{} < {parent} by {source}", name(placed))
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+fn settle(traces: &mut Traces) -> Vec<Placed> {
+    let mut out = Vec::new();
+    traces.tick(60_000_000_000, &mut out);
+    assert_eq!(traces.pending(), 0);
+    out
+}
+
+/// Plays a scenario; the tree, and the `causality.` counters raised, must be these.
+fn check(runtimes: &[(&str, Runtime)], script: &str, tree: &[&str], counters: &[&str]) {
+    let mut traces = Traces::new(1);
+    for line in parse(script, runtimes) {
+        tell(&mut traces, &line);
+    }
+    assert_eq!(show(&settle(&mut traces)), tree, "of{script}");
+    let mut counted = traces.take_counts();
+    counted.retain(|name| name.starts_with("causality."));
+    assert_eq!(counted, counters, "of{script}");
+}
+
+const NGINX: &[(&str, Runtime)] = &[("shop", Runtime::Nginx)];
+const GO: &[(&str, Runtime)] = &[("shop", Runtime::Go)];
+
+const CHAIN: &str = "
+    curl.1 asks 1
+    shop.21 reads 1
+    shop.21 asks 2
+    stock.31 reads 2
+    stock.31 answers 2
+    shop.21 gets 2
+    shop.21 answers 1
+    curl.1 gets 1";
+const CHAIN_TREE: &[&str] = &[
+    "curl asks 1",
+    "shop asks 2 < shop reads 1 by thread",
+    "shop reads 1 < curl asks 1 by socket",
+    "stock reads 2 < shop asks 2 by socket",
+];
+
+#[test]
+fn a_chain_of_threads() {
+    check(&[], CHAIN, CHAIN_TREE, &[]);
+}
+
+/// Calls `visit` with every merge of the sequences that keeps the order within each.
+fn merges(sequences: &mut [std::collections::VecDeque<Line>], so_far: &mut Vec<Line>, visit: &mut impl FnMut(&[Line])) {
+    let mut done = true;
+    for index in 0..sequences.len() {
+        let Some(line) = sequences[index].pop_front() else {
+            continue;
+        };
+        done = false;
+        so_far.push(line);
+        merges(sequences, so_far, visit);
+        sequences[index].push_front(so_far.pop().unwrap());
+    }
+    if done {
+        visit(so_far);
+    }
+}
+
+#[test]
+fn the_order_in_which_threads_are_reported_does_not_matter() {
+    let lines = parse(CHAIN, &[]);
+    let mut sequences: Vec<std::collections::VecDeque<Line>> = ["curl", "shop", "stock"]
+        .iter()
+        .map(|service| {
+            lines
+                .iter()
+                .filter(|line| line.process.service == *service)
+                .cloned()
+                .collect()
+        })
+        .collect();
+    let mut visited = 0;
+    merges(&mut sequences, &mut Vec::new(), &mut |order| {
+        visited += 1;
+        let mut traces = Traces::new(1);
+        for line in order {
+            tell(&mut traces, line);
+        }
+        assert_eq!(show(&settle(&mut traces)), CHAIN_TREE);
+    });
+    assert_eq!(visited, 420);
+}
+
+#[test]
+fn pipelined_requests_are_served_in_their_order() {
+    let tree = |source: &str| {
+        [
+            format!("shop asks 2 < shop reads 1 by {source}"),
+            format!("shop asks 2' < shop reads 1' by {source}"),
+            "shop reads 1".to_owned(),
+            "shop reads 1'".to_owned(),
+        ]
+    };
+    let by_thread = tree("thread");
+    let by_thread: Vec<&str> = by_thread.iter().map(String::as_str).collect();
+    check(
+        &[],
+        "
+        shop.21 reads 1
+        shop.21 reads 1
+        shop.21 asks 2
+        shop.21 gets 2
+        shop.21 answers 1
+        shop.21 asks 2
+        shop.21 gets 2
+        shop.21 answers 1",
+        &by_thread,
+        &[],
+    );
+    check(
+        NGINX,
+        "
+        shop.21@5 reads 1
+        shop.21@5 reads 1
+        shop.21@5 asks 2
+        shop.21@6 gets 2
+        shop.21@6 answers 1
+        shop.21@6 asks 3
+        shop.21@7 gets 3
+        shop.21@7 answers 1",
+        &[
+            "shop asks 2 < shop reads 1 by upstream",
+            "shop asks 3",
+            "shop reads 1",
+            "shop reads 1'",
+        ],
+        &["causality.unknown.upstream"],
+    );
+}
+
+#[test]
+fn threads_that_serve_more_than_one_request() {
+    // Two clients' requests are open at once.
+    check(
+        &[],
+        "
+        shop.21 reads 1
+        shop.21 reads 2
+        shop.21 asks 3
+        shop.21 gets 3
+        shop.21 answers 2
+        shop.21 answers 1",
+        &["shop asks 3", "shop reads 1", "shop reads 2"],
+        &["causality.unknown.ambiguous"],
+    );
+    // The second comes when the first one's call has been sent.
+    check(
+        &[],
+        "
+        shop.21 reads 1
+        shop.21 asks 3
+        shop.21 reads 2
+        shop.21 gets 3
+        shop.21 answers 2
+        shop.21 answers 1",
+        &["shop asks 3", "shop reads 1", "shop reads 2"],
+        &["causality.unknown.event_loop"],
+    );
+    // A call that was sent before the request is answered while it is served: the thread does something else as well.
+    check(
+        &[],
+        "
+        shop.21 asks 2
+        shop.21 reads 1
+        shop.21 gets 2
+        shop.21 asks 3
+        shop.21 gets 3
+        shop.21 answers 1",
+        &["shop asks 2", "shop asks 3", "shop reads 1"],
+        &["causality.unknown.event_loop"],
+    );
+}
+
+#[test]
+fn a_thread_that_serves_one_request_after_the_other() {
+    check(
+        &[],
+        "
+        shop.21 reads 1
+        shop.21 asks 3
+        shop.21 gets 3
+        shop.21 asks 3
+        shop.21 gets 3
+        shop.21 answers 1
+        shop.21 asks 3
+        shop.21 gets 3
+        shop.21 reads 2
+        shop.21 asks 3
+        shop.21 gets 3
+        shop.21 answers 2",
+        &[
+            "shop asks 3 < shop reads 1 by thread",
+            "shop asks 3' < shop reads 1 by thread",
+            "shop asks 3''",
+            "shop asks 3''' < shop reads 2 by thread",
+            "shop reads 1",
+            "shop reads 2",
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn an_end_that_is_reported_late_ends_when_it_did() {
+    // The call was sent at 4, after the answer at 3, which is reported last.
+    let mut lines = parse(
+        "
+        shop.21 reads 1
+        shop.22 reads 2
+        shop.21 answers 1
+        shop.21 asks 3
+        shop.21 gets 3
+        shop.22 answers 2",
+        &[],
+    );
+    let answer = lines.remove(2);
+    lines.push(answer);
+    let mut traces = Traces::new(1);
+    for line in &lines {
+        tell(&mut traces, line);
+    }
+    assert_eq!(
+        show(&settle(&mut traces)),
+        ["shop asks 3", "shop reads 1", "shop reads 2"]
+    );
+    assert!(traces.take_counts().contains(&"causality.unknown.thread"));
+}
+
+#[test]
+fn upstream_connections_are_opened_for_one_request_each() {
+    // Both connections are opened in the round of one reading: the second is for something else.
+    check(
+        NGINX,
+        "
+        shop.21@5 reads 1
+        shop.21@5 connects 2
+        shop.21@5 connects 3
+        shop.21@6 asks 3
+        shop.21@6 asks 2
+        shop.21@7 gets 3
+        shop.21@7 gets 2
+        shop.21@7 answers 1",
+        &["shop asks 2 < shop reads 1 by upstream", "shop asks 3", "shop reads 1"],
+        &["causality.unknown.upstream"],
+    );
+    // The first is refused, the next one tried.
+    check(
+        NGINX,
+        "
+        shop.21@5 reads 1
+        shop.21@5 connects 2
+        shop.21@5 loses 2
+        shop.21@5 connects 3
+        shop.21@6 asks 3
+        shop.21@7 gets 3
+        shop.21@7 answers 1",
+        &["shop asks 3 < shop reads 1 by upstream", "shop reads 1"],
+        &[],
+    );
+    // What the answer of one upstream server causes belongs to the same request.
+    check(
+        NGINX,
+        "
+        shop.21@5 reads 1
+        shop.21@5 asks 2
+        shop.21@6 gets 2
+        shop.21@6 asks 3
+        shop.21@7 gets 3
+        shop.21@7 answers 1",
+        &[
+            "shop asks 2 < shop reads 1 by upstream",
+            "shop asks 3 < shop reads 1 by upstream",
+            "shop reads 1",
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn upstream_requests_without_a_reading_directly_before_them() {
+    // The last thing was an answer, here a part of one: nothing tells for whom the next request is.
+    check(
+        NGINX,
+        "
+        shop.21@5 reads 1
+        shop.21@5 reads 2
+        shop.21@5 answers 2
+        shop.21@5 asks 3
+        shop.21@6 gets 3
+        shop.21@6 answers 1",
+        &["shop asks 3", "shop reads 1", "shop reads 2"],
+        &["causality.unknown.upstream"],
+    );
+}
+
+#[test]
+fn contexts() {
+    check(
+        GO,
+        "
+        shop.21g7 reads 1
+        shop.21g8 reads 2
+        shop.22g7 asks 3
+        shop.23g9 asks 4
+        shop.24g7 gets 3
+        shop.24g9 gets 4
+        shop.22g7 answers 1
+        shop.25g8 answers 2",
+        &[
+            "shop asks 3 < shop reads 1 by goroutine",
+            "shop asks 4",
+            "shop reads 1",
+            "shop reads 2",
+        ],
+        &["causality.unknown.context"],
+    );
+    check(
+        GO,
+        "
+        shop.21g7 reads 1
+        shop.21g7 reads 2
+        shop.21g7 asks 3
+        shop.21g7 gets 3
+        shop.21g7 answers 2
+        shop.21g7 answers 1",
+        &["shop asks 3", "shop reads 1", "shop reads 2"],
+        &["causality.unknown.ambiguous"],
+    );
+}
+
+#[test]
+fn contexts_in_headers() {
+    // From outside; passed through by nginx; replaced by the program; each end of a connection sees the same.
+    let script = "
+        shop.21@5 reads 1 ctx=7/9/0
+        shop.21@5 asks 2 ctx=7/9/0
+        stock.31 reads 2 ctx=7/9/0
+        stock.31 asks 3 ctx=7/11/0
+        base.41 reads 3
+        base.41 asks 4
+        base.41 gets 4
+        base.41 answers 3
+        stock.31 gets 3
+        stock.31 answers 2
+        shop.21@6 gets 2
+        shop.21@6 answers 1";
+    let mut traces = Traces::new(1);
+    for line in parse(script, NGINX) {
+        tell(&mut traces, &line);
+    }
+    let out = settle(&mut traces);
+    assert_eq!(
+        show(&out),
+        [
+            "base asks 4 < base reads 3 by thread",
+            "base reads 3 < stock asks 3 by socket",
+            "shop asks 2 < shop reads 1 by upstream",
+            "shop reads 1 < 9 by header",
+            "stock asks 3 < 11 by header",
+            "stock reads 2 < shop asks 2 by socket",
+        ]
+    );
+    for placed in &out {
+        assert_eq!(u128::from_be_bytes(placed.trace_id), 7);
+        assert_eq!(
+            (placed.flags, placed.trace_state.as_str()),
+            (0, "k=v"),
+            "{}",
+            placed.span.name
+        );
+        let remote = placed.span.kind == SpanKind::Server;
+        assert_eq!(placed.parent_is_remote, remote, "{}", placed.span.name);
+    }
+}
+
+#[test]
+fn a_server_that_outlives_its_client_keeps_its_parent() {
+    let mut traces = Traces::new(1);
+    let lines = parse(
+        "
+        curl.1 asks 1
+        shop.21 reads 1
+        curl.1 gets 1
+        shop.21 answers 1",
+        &[],
+    );
+    for line in &lines[..3] {
+        tell(&mut traces, line);
+    }
+    let mut out = Vec::new();
+    traces.tick(1_000_000_000, &mut out);
+    assert_eq!(show(&out), ["curl asks 1"]);
+    // So many spans later that the client's tombstone is gone.
+    for _ in 0..=MAX_TOMBSTONES {
+        let key = SpanKey(traces.buried.len() as u64 + 1_000_000_000);
+        let trace = traces.new_trace();
+        traces.bury(
+            key,
+            Tombstone {
+                trace,
+                span_id: [1; 8],
+                named: None,
+            },
+        );
+    }
+    assert!(traces.tombstones.len() <= MAX_TOMBSTONES);
+    tell(&mut traces, &lines[3]);
+    traces.tick(60_000_000_000, &mut out);
+    assert_eq!(show(&out), ["curl asks 1", "shop reads 1 < curl asks 1 by socket"]);
+    assert!(!traces.take_counts().contains(&"trace.parent_forgotten"));
+}
+
+#[test]
+fn what_cannot_be_does_no_harm() {
+    let lines = parse(
+        "
+        shop.21 gets 9
+        shop.21 answers 9
+        shop.21 asks 1
+        shop.21 reads 1
+        shop.21 reads 1
+        shop.21 gets 1
+        shop.21 answers 1
+        shop.21 answers 1",
+        &[],
+    );
+    let mut traces = Traces::new(1);
+    for line in &lines {
+        let mut late = line.clone();
+        late.moment.time_ns = u64::MAX - line.moment.time_ns;
+        tell(&mut traces, &late);
+        // Everything twice.
+        tell(&mut traces, &late);
+    }
+    let mut out = Vec::new();
+    traces.tick(u64::MAX, &mut out);
+    traces.finish_all(&mut out);
+    assert_eq!(traces.pending(), 0);
+    assert_eq!(out.len(), 3);
+}
+
+#[test]
+fn more_spans_than_are_held_are_counted() {
+    let mut traces = Traces::new(1);
+    let line = parse("shop.21 asks 1", &[]).remove(0);
+    for n in 0..=MAX_SPANS as u64 {
+        traces.event(SpanEvent::Opened(Opened {
+            key: SpanKey(n),
+            kind: SpanKind::Client,
+            conn: ConnId(n),
+            offset: 0,
+            start: line.moment,
+            actor: line.moment.actor,
+            process: Arc::clone(&line.process),
+            remote: None,
+        }));
+    }
+    assert_eq!(traces.pending(), MAX_SPANS);
+    assert_eq!(traces.take_counts(), ["trace.spans_full"]);
+}

@@ -11,7 +11,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use super::reply::{Reply, Transport};
+use super::reply::{Reply, Transport, broke_connection};
 use super::settings::{Settings, SettingsError};
 
 /// The one method, opentelemetry/proto/collector/trace/v1/trace_service.proto.
@@ -92,7 +92,12 @@ impl Transport for Grpc {
 fn failure(status: &Status) -> Reply {
     // A status with a cause was made on this side, not sent by the collector.
     if let (Code::Unavailable | Code::Unknown, Some(cause)) = (status.code(), status.source()) {
-        return Reply::Unreachable(chain(cause));
+        let why = chain(cause);
+        return if never_connected(cause) {
+            Reply::Unreachable(why)
+        } else {
+            Reply::Later { why, after: None }
+        };
     }
     let why = format!("gRPC status {:?}, {}", status.code(), status.message());
     let after = retry_delay(status.details());
@@ -106,6 +111,19 @@ fn failure(status: &Status) -> Reply {
         Code::ResourceExhausted if after.is_some() => Reply::Later { why, after },
         _ => Reply::Refused(why),
     }
+}
+
+/// Whether the cause is that no connection came about. One that broke is not told apart by a type, but by what is not
+/// below it: an error of a connect, or of TLS, which come as I/O errors.
+fn never_connected(cause: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(cause);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return !broke_connection(error);
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// An error and its causes. Several layers repeat the text of the one below.

@@ -233,6 +233,22 @@ async fn nobody_listens() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_is_worth_another_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mut transport = transport(&format!("grpc://{}", listener.local_addr().expect("an address")), &[]);
+    let server = tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.expect("a connection");
+        let mut connection = h2::server::handshake(socket).await.expect("HTTP/2");
+        let request = connection.accept().await;
+        assert!(matches!(request, Some(Ok(_))));
+    });
+    let prepared = transport.prepare(sample());
+    let reply = transport.send(&prepared, Duration::from_secs(30)).await;
+    server.await.expect("no panic");
+    assert!(matches!(&reply, Reply::Later { .. }), "{reply:?}");
+}
+
+#[tokio::test]
 async fn a_server_that_speaks_something_else() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let mut transport = transport(&format!("grpc://{}", listener.local_addr().expect("an address")), &[]);

@@ -13,7 +13,7 @@ use ureq::http::{HeaderName, HeaderValue, Response, Uri};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
 
 use super::grpc::RpcStatus;
-use super::reply::{Reply, Transport};
+use super::reply::{Reply, Transport, broke_connection};
 use super::settings::{Settings, SettingsError};
 
 /// The longest response that is read.
@@ -150,6 +150,7 @@ fn explanation(body: &[u8]) -> String {
 fn failure(error: &ureq::Error) -> Reply {
     let why = error.to_string();
     match error {
+        ureq::Error::Io(error) if broke_connection(error) => Reply::Later { why, after: None },
         ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect)
         | ureq::Error::HostNotFound
         | ureq::Error::ConnectionFailed

@@ -170,6 +170,21 @@ async fn nobody_listens() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_is_worth_another_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut transport = transport(&format!("http://{}", listener.local_addr().expect("an address")), &[]);
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a request");
+    });
+    let prepared = transport.prepare(sample());
+    let reply = transport.send(&prepared, Duration::from_secs(30)).await;
+    server.join().expect("no panic");
+    assert!(matches!(&reply, Reply::Later { .. }), "{reply:?}");
+}
+
+#[tokio::test]
 async fn a_server_that_never_answers() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut transport = transport(&format!("http://{}", listener.local_addr().expect("an address")), &[]);

@@ -37,6 +37,16 @@ impl Reply {
     }
 }
 
+/// Whether a failure broke a connection that stood, such as one the collector closed while it was idle: that one is worth
+/// another request, even at the end.
+pub(super) fn broke_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
+}
+
 /// A way to a collector.
 pub(super) trait Transport: Send + 'static {
     /// A request made ready, so that it can be sent again without doing the work again.

@@ -3,6 +3,10 @@
 /// Name and meaning, sorted by name. The kernel side's are [`clew_common::counter::ALL`].
 pub const NAMES: &[(&str, &str)] = &[
     (
+        "capture.malformed",
+        "Events of the kernel side that could not be decoded.",
+    ),
+    (
         "causality.unknown.ambiguous",
         "Client spans without a parent: their thread had more than one request open.",
     ),
@@ -165,6 +169,7 @@ pub const NAMES: &[(&str, &str)] = &[
         "trace.parent_forgotten",
         "Spans whose parent was settled too long ago to be named.",
     ),
+    ("trace.spans", "Spans made."),
     ("trace.spans_full", "Spans dropped because too many were open."),
     (
         "trace.too_deep",
@@ -183,6 +188,7 @@ const USUAL: &[&str] = &[
     "protocol.http1.upgraded",
     "stitch.no_peer",
     "stream.reordered",
+    "trace.spans",
 ];
 
 /// Whether a counter tells of something lost, cut or not understood.

@@ -97,18 +97,6 @@ impl Mode for Direct {
     }
 }
 
-impl Probe {
-    /// Reads a pointer.
-    ///
-    /// # Safety
-    /// As [`Reader::read`].
-    #[inline(always)]
-    pub unsafe fn pointer(base: *const c_void, offset: u32) -> *const c_void {
-        // SAFETY: the caller vouches for `base`.
-        unsafe { Self::read::<u64>(base, offset) as *const c_void }
-    }
-}
-
 /// System call tracepoints: a socket is a number.
 impl Mode for Probe {
     #[inline(always)]
@@ -359,9 +347,9 @@ impl Socket {
                     event.remote = addresses(u64::from(M::read::<u32>(self.sk, offset::sk_daddr())), 0);
                 }
             }
-            (*conn).announced = 1;
+            // One that is lost is told again with the next operation.
+            (*conn).announced = u32::from(ring::send(&event));
         }
-        ring::send(&event);
     }
 }
 

@@ -12,6 +12,16 @@ pub trait Reader {
     /// # Safety
     /// `base` is a kernel pointer of the kind the reader is for, or null.
     unsafe fn read<T: Copy + Default>(base: *const c_void, offset: u32) -> T;
+
+    /// Reads a pointer; null where it cannot be read.
+    ///
+    /// # Safety
+    /// As [`read`](Self::read).
+    #[inline(always)]
+    unsafe fn pointer(base: *const c_void, offset: u32) -> *const c_void {
+        // SAFETY: the caller vouches for `base`.
+        unsafe { Self::read::<u64>(base, offset) as *const c_void }
+    }
 }
 
 /// Plain loads through a pointer the verifier knows the type of. A fault gives zero.

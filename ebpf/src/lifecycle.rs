@@ -128,7 +128,7 @@ fn connecting<K: Known>(sk: *const c_void) {
         (*conn).id = id;
         (*conn).flags |= u32::from(CONN_OPENED_HERE);
     }
-    ring::send(&State {
+    let _lost = ring::send(&State {
         header: context::header(KIND_STATE),
         conn: id,
         state: STATE_CONNECTING,
@@ -157,7 +157,7 @@ fn taken_unseen<K: Known>(sk: *const c_void) {
         ((*conn).id, (*conn).announced, (*conn).received, end)
     };
     if announced != 0 && end > seen {
-        ring::send(&Data {
+        let _lost = ring::send(&Data {
             header: context::header(KIND_DATA),
             conn: id,
             offset: end,
@@ -183,7 +183,7 @@ fn told<K: Known>(sk: *const c_void, state: u32) {
     if id == 0 {
         return;
     }
-    ring::send(&State {
+    let _lost = ring::send(&State {
         header: context::header(KIND_STATE),
         conn: id,
         state,

@@ -141,28 +141,53 @@ impl Memory {
     }
 }
 
-/// Sees to it that flags which keep bytes out of the stream do so. None: the operation moved nothing of the stream.
-#[inline(always)]
-pub fn in_stream(memory: Memory, direction: u8, flags: u32) -> Option<Memory> {
-    if direction == INGRESS {
-        if flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0 {
-            return None;
-        }
-        if flags & MSG_TRUNC != 0 {
-            return Some(Memory::none(NO_PAYLOAD_TRUNC));
-        }
-    }
-    Some(memory)
+/// What the flags of an operation say of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Flagged {
+    /// They are of the stream and in memory.
+    Plain,
+    /// They are of the stream, but were not copied to memory.
+    Consumed,
+    /// They are not of the stream, or stay in it.
+    Outside,
 }
 
-/// Tells the agent of an operation that returned `result`.
+/// What `flags` of `direction` say.
+#[inline(always)]
+pub fn flagged(direction: u8, flags: u32) -> Flagged {
+    if direction == EGRESS {
+        return Flagged::Plain;
+    }
+    if flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0 {
+        Flagged::Outside
+    } else if flags & MSG_TRUNC != 0 {
+        Flagged::Consumed
+    } else {
+        Flagged::Plain
+    }
+}
+
+/// Whether the agent has to hear of an operation that returned `result`: it moved bytes, or ended the connection.
+#[inline(always)]
+pub fn matters(result: i64) -> bool {
+    result >= 0 || ending(-result) != 0
+}
+
+/// Tells the agent of an operation that returned `result`. `memory` finds where its bytes lie; it is not asked where none
+/// may be copied.
 ///
 /// # Safety
 /// `socket` was made in mode `M`.
 #[inline(always)]
-pub unsafe fn tell<M: Mode>(socket: Socket, direction: u8, result: i64, memory: Memory) {
+pub unsafe fn tell<M: Mode>(
+    socket: Socket,
+    direction: u8,
+    result: i64,
+    flagged: Flagged,
+    memory: impl FnOnce() -> Memory,
+) {
     let error = if result < 0 { ending(-result) } else { 0 };
-    if result < 0 && error == 0 {
+    if (result < 0 && error == 0) || flagged == Flagged::Outside {
         return;
     }
     // SAFETY: the socket is of the mode.
@@ -183,6 +208,13 @@ pub unsafe fn tell<M: Mode>(socket: Socket, direction: u8, result: i64, memory: 
         }
         let end = socket.advance::<M>(conn, direction, moved);
         refill(conn, direction);
+        let memory = if moved == 0 || (*conn).budget == 0 {
+            Memory::none(NO_PAYLOAD_BUDGET)
+        } else if flagged == Flagged::Consumed {
+            Memory::none(NO_PAYLOAD_TRUNC)
+        } else {
+            memory()
+        };
         copy(conn, direction, end.wrapping_sub(moved), moved, error, memory);
     }
 }
@@ -409,8 +441,10 @@ const MAX_BATCH: u64 = 8;
 /// `socket` was made in mode `M`.
 #[inline(always)]
 pub unsafe fn tell_batch<M: Mode>(socket: Socket, direction: u8, flags: u32, vector: u64, messages: u64) {
-    let Some(checked) = in_stream(Memory::none(NO_PAYLOAD_NONE), direction, flags) else {
-        return;
+    let reason = match flagged(direction, flags) {
+        Flagged::Outside => return,
+        Flagged::Consumed => NO_PAYLOAD_TRUNC,
+        Flagged::Plain => NO_PAYLOAD_NONE,
     };
     let mut total = 0_u64;
     let mut index = 0;
@@ -449,7 +483,7 @@ pub unsafe fn tell_batch<M: Mode>(socket: Socket, direction: u8, flags: u32, vec
             offset: end.wrapping_sub(total),
             conn: (*conn).id,
             direction: u64::from(direction),
-            reason: u64::from(checked.reason),
+            reason: u64::from(reason),
         };
         bpf_loop(MAX_BATCH as u32, message as *mut c_void, core::ptr::null_mut(), 0);
     }

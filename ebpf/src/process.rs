@@ -37,7 +37,7 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
         ring::count(counter::TARGETS_FULL, 1);
         return 0;
     }
-    ring::send(&Fork {
+    let _lost = ring::send(&Fork {
         header: context::header(KIND_FORK),
         child_tgid,
         child_tid,
@@ -51,7 +51,7 @@ pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
     let target = context::traced();
     if target || offset::watch() & WATCH_ALL != 0 {
         let flags = LIFE_PROCESS | if target { LIFE_TARGET } else { 0 };
-        ring::send(&Life {
+        let _lost = ring::send(&Life {
             header: context::header(KIND_EXEC),
             code: 0,
             flags,
@@ -80,7 +80,7 @@ pub fn process_exit(_ctx: BtfTracePointContext) -> i32 {
     if live != 0 {
         return 0;
     }
-    ring::send(&Life {
+    let _lost = ring::send(&Life {
         header: context::header(KIND_EXIT),
         code,
         flags: LIFE_PROCESS | LIFE_TARGET,

@@ -20,12 +20,12 @@ pub fn count(index: u32, by: u64) {
     }
 }
 
-/// Writes `size` bytes at `event` into the ring buffer, or counts the loss.
+/// Writes `size` bytes at `event` into the ring buffer, or counts the loss. Whether it was written.
 ///
 /// # Safety
 /// `size` bytes at `event` are readable.
 #[inline(always)]
-pub unsafe fn write<T>(event: *const T, size: u64) {
+pub unsafe fn write<T>(event: *const T, size: u64) -> bool {
     let ring = (&raw const EVENTS).cast_mut().cast();
     // Waking the reader for every record costs several times the record, so the record that crosses the mark wakes it; it
     // also looks by itself every few milliseconds.
@@ -41,11 +41,12 @@ pub unsafe fn write<T>(event: *const T, size: u64) {
     } else {
         count(counter::RING_FULL, 1);
     }
+    failed == 0
 }
 
-/// Writes one whole structure.
+/// Writes one whole structure. Whether it was written.
 #[inline(always)]
-pub fn send<T>(event: &T) {
+pub fn send<T>(event: &T) -> bool {
     // SAFETY: a reference is readable for its size.
-    unsafe { write(event, size_of::<T>() as u64) };
+    unsafe { write(event, size_of::<T>() as u64) }
 }

@@ -34,16 +34,27 @@ fn operation(ctx: &BtfTracePointContext, direction: u8) -> i32 {
     let sk: *const c_void = ctx.arg(0);
     let result: c_int = ctx.arg(1);
     let flags: c_int = ctx.arg(2);
+    let result = i64::from(result);
+    let number = kernel::registers().number();
+    // Each operation of a batch moves its place on, also one that is not told.
+    let batched = number == call::SENDMMSG || number == call::RECVMMSG;
+    if !operation::matters(result) && !batched {
+        return 0;
+    }
     // SAFETY: the tracepoint gives a socket.
     let Some(socket) = (unsafe { connection::stream::<Direct>(sk) }) else {
         return 0;
     };
-    let memory = memory(sk, direction, i64::from(result));
-    let Some(memory) = operation::in_stream(memory, direction, flags as u32) else {
-        return 0;
-    };
+    let flagged = operation::flagged(direction, flags as u32);
     // SAFETY: the socket is of this mode.
-    unsafe { operation::tell::<Direct>(socket, direction, i64::from(result), memory) };
+    unsafe {
+        if batched {
+            let memory = memory(sk, direction, result);
+            operation::tell::<Direct>(socket, direction, result, flagged, || memory);
+        } else {
+            operation::tell::<Direct>(socket, direction, result, flagged, || memory(sk, direction, result));
+        }
+    }
     0
 }
 
@@ -133,20 +144,20 @@ fn carries_buffer(number: u64) -> bool {
 /// Descriptor `fd` of the task is the socket `sk`.
 #[inline(always)]
 fn descriptor_is(task: *const c_void, fd: u64, sk: *const c_void) -> bool {
-    // SAFETY: each pointer is of the type the field before it has; the helper checks the rest.
+    // SAFETY: each pointer is of the type the field before it has, which the verifier knows, down to the array of files.
     unsafe {
-        let files: *const c_void = Probe::pointer(task, offset::task_files());
-        let table = Probe::pointer(files, offset::files_fdt());
-        let size: u32 = Probe::read(table, offset::fdt_max());
+        let files = Direct::pointer(task, offset::task_files());
+        let table = Direct::pointer(files, offset::files_fdt());
+        let size: u32 = Direct::read(table, offset::fdt_max());
         // A descriptor is an int: the upper half of the register is the caller's leftovers.
         let fd = fd & 0xffff_ffff;
         if fd >= u64::from(size) {
             return false;
         }
-        let array = Probe::pointer(table, offset::fdt_fd());
-        let file = Probe::read::<u64>((array as u64 + fd * 8) as *const c_void, 0);
-        let socket = Probe::pointer(sk, offset::sk_socket());
-        let own = Probe::read::<u64>(socket, offset::socket_file());
+        let array: u64 = Direct::read(table, offset::fdt_fd());
+        let file = Probe::read::<u64>((array + fd * 8) as *const c_void, 0);
+        let socket = Direct::pointer(sk, offset::sk_socket());
+        let own: u64 = Direct::read(socket, offset::socket_file());
         file != 0 && file == own
     }
 }

@@ -143,10 +143,9 @@ fn finished(ctx: &TracePointContext) -> Option<(u64, [u64; 6], i64)> {
 #[inline(always)]
 fn one(fd: u64, direction: u8, result: i64, flags: u32, memory: Memory) {
     let Some(socket) = resolve(fd) else { return };
-    if let Some(memory) = operation::in_stream(memory, direction, flags) {
-        // SAFETY: the socket is of this mode.
-        unsafe { operation::tell::<Probe>(socket, direction, result, memory) };
-    }
+    let flagged = operation::flagged(direction, flags);
+    // SAFETY: the socket is of this mode.
+    unsafe { operation::tell::<Probe>(socket, direction, result, flagged, || memory) };
 }
 
 /// The stream socket behind a descriptor of the current task.

@@ -15,6 +15,8 @@ use crate::trace::Placed;
 
 /// How long outputs may take to bring home what they hold.
 const LAST: Duration = Duration::from_secs(5);
+/// Trees drawn in a second.
+const MAX_TREES: u64 = 100;
 /// How often Unix time is compared with the kernel's monotonic time.
 const RESAMPLE_NS: u64 = 10_000_000_000;
 
@@ -34,6 +36,11 @@ pub(super) struct Outputs {
 struct Shown {
     assembler: Assembler,
     tree: Option<tree::Options>,
+    counters: Counters,
+    /// When the current second of drawing began, and the trees drawn and left out in it.
+    second_ns: u64,
+    drawn: u64,
+    hidden: u64,
 }
 
 impl Outputs {
@@ -75,6 +82,10 @@ impl Outputs {
         let shown = tree.map(|tree| Shown {
             assembler: Assembler::new(Limits::default(), counters.clone()),
             tree,
+            counters: counters.clone(),
+            second_ns: 0,
+            drawn: 0,
+            hidden: 0,
         });
         Ok(Self {
             otlp,
@@ -107,7 +118,7 @@ impl Outputs {
         }
         if let Some(shown) = &mut self.shown {
             let traces = shown.assembler.add(span, now_ns);
-            shown.show(&traces, &self.clock);
+            shown.show(&traces, &self.clock, now_ns);
         }
     }
 
@@ -118,7 +129,7 @@ impl Outputs {
         }
         if let Some(shown) = &mut self.shown {
             let traces = shown.assembler.tick(now_ns);
-            shown.show(&traces, &self.clock);
+            shown.show(&traces, &self.clock, now_ns);
         }
     }
 
@@ -126,13 +137,18 @@ impl Outputs {
     pub(super) async fn end(mut self) {
         if let Some(shown) = &mut self.shown {
             let traces = shown.assembler.finish();
-            shown.show(&traces, &self.clock);
+            shown.show(&traces, &self.clock, u64::MAX);
+            shown.tell_hidden();
         }
         if let Some(otlp) = self.otlp {
             otlp.shutdown(LAST).await;
         }
-        if let Some(file) = self.file {
-            file.close(LAST);
+        if let Some(file) = self.file
+            && !file.close(LAST)
+        {
+            eprintln!(
+                "clew: the file for `--otlp-file` took longer than {LAST:?} to write; its last spans are missing"
+            );
         }
         if self.verbosity > Verbosity::Quiet {
             let summary = self
@@ -145,13 +161,34 @@ impl Outputs {
 }
 
 impl Shown {
-    fn show(&self, traces: &[Vec<Finished>], clock: &Clock) {
+    fn show(&mut self, traces: &[Vec<Finished>], clock: &Clock, now_ns: u64) {
+        if now_ns.saturating_sub(self.second_ns) >= 1_000_000_000 {
+            self.tell_hidden();
+            (self.second_ns, self.drawn) = (now_ns, 0);
+        }
         for trace in traces {
-            // A reader that is gone is no reason to stop tracing.
-            let _gone = match &self.tree {
+            let written = match &self.tree {
+                // Nobody reads faster, and drawing must not become the cost of tracing.
+                Some(_) if self.drawn >= MAX_TREES => {
+                    self.hidden += 1;
+                    continue;
+                }
                 Some(options) => io::stderr().write_all(format!("{}\n", tree::render(trace, options)).as_bytes()),
                 None => io::stdout().write_all(format!("{}\n", json::line(trace, clock)).as_bytes()),
             };
+            self.drawn += 1;
+            // A reader that is gone is no reason to stop tracing.
+            if written.is_err() {
+                self.counters.raise("export.output_failed");
+            }
+        }
+    }
+
+    fn tell_hidden(&mut self) {
+        let hidden = std::mem::take(&mut self.hidden);
+        if hidden > 0 {
+            self.counters.add("export.trees_hidden", hidden);
+            eprintln!("clew: {hidden} more traces, not drawn: more than {MAX_TREES} a second");
         }
     }
 }

@@ -90,6 +90,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Traces shown before they were quiet because too many were open.",
     ),
     (
+        "export.trees_hidden",
+        "Traces that were not drawn in the terminal, which draws so many a second; other outputs have them.",
+    ),
+    (
         "pipeline.connection_unknown",
         "Events of connections whose first event was lost.",
     ),

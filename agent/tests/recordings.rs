@@ -2,6 +2,7 @@
 //!
 //! A recording is made by `cargo run -p clew-tests --bin record -- FILE COMMAND...`; what must come of it stands beside it
 //! as text. `CLEW_BLESS=1` writes it anew.
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::fs;

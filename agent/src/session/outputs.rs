@@ -30,6 +30,8 @@ pub(super) struct Outputs {
     counters: Counters,
     verbosity: Verbosity,
     since: Instant,
+    /// CPU time the start took; it is no part of what tracing costs.
+    start_cpu: Duration,
 }
 
 /// Traces on their way to the terminal or a script.
@@ -97,6 +99,7 @@ impl Outputs {
             counters,
             verbosity: settings.verbosity,
             since: Instant::now(),
+            start_cpu: usage().cpu,
         })
     }
 

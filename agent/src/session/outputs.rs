@@ -54,7 +54,7 @@ impl Outputs {
     ) -> Result<Self, SessionError> {
         let clock = Clock::now();
         let host = Host::read(Path::new("/"));
-        let warn: Warn = Arc::new(|line| eprintln!("clew: {line}"));
+        let warn: Warn = Arc::new(say);
         let variable = |name: &str| std::env::var(name).ok();
         let otlp = match OtlpSettings::resolve(settings.otlp.as_deref(), variable)? {
             Some(target) => Some(Exporter::start(
@@ -106,7 +106,7 @@ impl Outputs {
     /// Tells that tracing has begun.
     pub(super) fn begin(&self, what: &str) {
         if self.verbosity > Verbosity::Quiet {
-            eprintln!("clew: {what}");
+            say(what);
         }
     }
 
@@ -149,14 +149,16 @@ impl Outputs {
         if let Some(file) = self.file
             && !file.close(LAST)
         {
-            eprintln!(
-                "clew: the file for `--otlp-file` took longer than {LAST:?} to write; its last spans are missing"
-            );
+            say(&format!(
+                "the file for `--otlp-file` took longer than {LAST:?} to write; its last spans are missing"
+            ));
         }
         if self.verbosity > Verbosity::Quiet {
+            let mut usage = usage();
+            usage.cpu = usage.cpu.saturating_sub(self.start_cpu);
             let summary = self
                 .summary
-                .render(self.since.elapsed(), &self.counters.snapshot(), usage());
+                .render(self.since.elapsed(), &self.counters.snapshot(), usage);
             // A terminal that is gone is no reason to fail.
             let _gone = io::stderr().write_all(summary.as_bytes());
         }
@@ -191,9 +193,16 @@ impl Shown {
         let hidden = std::mem::take(&mut self.hidden);
         if hidden > 0 {
             self.counters.add("export.trees_hidden", hidden);
-            eprintln!("clew: {hidden} more traces, not drawn: more than {MAX_TREES} a second");
+            say(&format!(
+                "{hidden} more traces, not drawn: more than {MAX_TREES} a second"
+            ));
         }
     }
+}
+
+/// Tells the user something. A terminal that is gone is no reason to fail.
+fn say(line: &str) {
+    let _gone = writeln!(io::stderr().lock(), "clew: {line}");
 }
 
 fn file_error(path: &str, source: io::Error) -> SessionError {

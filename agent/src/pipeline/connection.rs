@@ -28,7 +28,7 @@ impl Live {
         Self {
             facts: Arc::new(ConnFacts::from(connection)),
             stream: Stream::new(starts_late(connection)),
-            conversation: Conversation::new(limits),
+            conversation: Conversation::new(limits).midway(connection.midway),
             owner: None,
             last: connection.moment,
             told: None,

@@ -1,16 +1,14 @@
 //! What a connection speaks, and the parser that follows it.
-use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
 
-use super::{Broken, Exchange, Flow, Limits, Mark, PROTOCOLS, Parser, Recognized, Step};
-use crate::capture::Direction;
-use crate::stream::{Content, Piece};
+use super::detect::{Detected, Detecting};
+use super::{Broken, Exchange, Flow, Limits, Mark, Parser, Start, Step};
+use crate::stream::Piece;
 
-/// Bytes of a direction that recognition looks at, however they are cut.
-const DETECT_BYTES: usize = 256;
-/// Beginnings that are tried before a connection is given up as unknown.
-const MAX_TRIES: u32 = 16;
-/// Pieces kept while a connection is not recognized.
-const MAX_KEPT: usize = 2 * DETECT_BYTES;
+/// Wrong guesses before a connection is given up as unknown.
+const MAX_REJECTIONS: u32 = 4;
+/// Switches of protocol within one piece; each takes a message that asks for it and one that grants it.
+const MAX_SWITCHES: usize = 64;
 
 /// What is known of a connection's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,21 +26,15 @@ pub struct Conversation {
     limits: Limits,
     state: State,
     next: Exchange,
+    /// Offsets count from byte 0, and nothing was switched.
+    from_beginning: bool,
+    rejections: u32,
 }
 
 enum State {
     Detecting(Detecting),
     Speaking(&'static str, Box<dyn Parser>),
     Unknown,
-}
-
-#[derive(Default)]
-struct Detecting {
-    /// What was seen since the beginnings below, in the order it came.
-    kept: Vec<Piece>,
-    ingress: BytesMut,
-    egress: BytesMut,
-    tries: u32,
 }
 
 impl Conversation {
@@ -52,40 +44,72 @@ impl Conversation {
             limits,
             state: State::Detecting(Detecting::default()),
             next: Exchange(0),
+            from_beginning: true,
+            rejections: 0,
         }
+    }
+
+    /// Says whether the connection was joined midway and its offsets do not count from byte 0: requests may be under way.
+    #[must_use]
+    pub const fn midway(mut self, midway: bool) -> Self {
+        self.from_beginning = !midway;
+        self
     }
 
     /// Takes the next piece.
     pub fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) {
-        let mut next = Some(piece);
-        while let Some(piece) = next.take() {
-            match &mut self.state {
-                State::Unknown => {}
-                State::Speaking(_, parser) => {
-                    if let Flow::Switched(rest) = parser.piece(piece, out) {
-                        self.next = parser.next_exchange();
-                        self.state = State::Detecting(Detecting::default());
-                        next = rest;
+        let mut queue = VecDeque::from([piece]);
+        let mut switches = 0_usize;
+        while let Some(piece) = queue.pop_front() {
+            let rest = match &mut self.state {
+                State::Unknown => return,
+                State::Speaking(_, parser) => match parser.piece(piece, out) {
+                    Flow::Continue => continue,
+                    Flow::Switched(rest) => rest,
+                    Flow::Rejected => {
+                        self.rejections = self.rejections.saturating_add(1);
+                        Vec::new()
                     }
-                }
-                State::Detecting(detecting) => match detecting.take(piece) {
-                    Detected::Nothing => {}
-                    Detected::GivenUp => {
-                        out.push(Step::Count("protocol.unknown"));
-                        self.state = State::Unknown;
-                    }
-                    Detected::Protocol(index, kept) => self.speak(index, kept, out),
                 },
+                State::Detecting(detecting) => {
+                    match detecting.take(piece) {
+                        Detected::Nothing => {}
+                        Detected::GivenUp => self.give_up(out),
+                        Detected::Protocol(protocol, direction, bytes) => {
+                            for piece in detecting.take_kept().into_iter().rev() {
+                                queue.push_front(piece);
+                            }
+                            let start = Start {
+                                limits: self.limits,
+                                first: self.next,
+                                direction,
+                                bytes,
+                                from_beginning: self.from_beginning,
+                            };
+                            self.state = State::Speaking(protocol.name, (protocol.parser)(&start));
+                        }
+                    }
+                    continue;
+                }
+            };
+            if let State::Speaking(_, parser) = &self.state {
+                self.next = parser.next_exchange();
+            }
+            self.from_beginning = false;
+            self.state = State::Detecting(Detecting::default());
+            switches = switches.saturating_add(1);
+            if self.rejections >= MAX_REJECTIONS || switches >= MAX_SWITCHES {
+                self.give_up(out);
+            }
+            for piece in rest.into_iter().rev() {
+                queue.push_front(piece);
             }
         }
     }
 
-    fn speak(&mut self, index: usize, kept: Vec<Piece>, out: &mut Vec<Step>) {
-        let Some(protocol) = PROTOCOLS.get(index) else { return };
-        self.state = State::Speaking(protocol.name, (protocol.parser)(self.limits, self.next));
-        for piece in kept {
-            self.piece(piece, out);
-        }
+    fn give_up(&mut self, out: &mut Vec<Step>) {
+        out.push(Step::Count("protocol.unknown"));
+        self.state = State::Unknown;
     }
 
     /// Tells the time of events, `CLOCK_MONOTONIC` nanoseconds.
@@ -122,77 +146,5 @@ impl Conversation {
     /// Whether the kernel should give each operation a budget of its own.
     pub fn wants_every_operation(&self) -> bool {
         matches!(&self.state, State::Speaking(_, parser) if parser.wants_every_operation())
-    }
-}
-
-enum Detected {
-    Nothing,
-    Protocol(usize, Vec<Piece>),
-    GivenUp,
-}
-
-impl Detecting {
-    fn take(&mut self, piece: Piece) -> Detected {
-        let direction = piece.direction;
-        let Content::Bytes(bytes) = &piece.content else {
-            // What comes behind a hole is a new beginning; what came before it is of no use.
-            self.side(direction).clear();
-            return self.keep(piece);
-        };
-        let bytes: Bytes = bytes.clone();
-        let side = self.side(direction);
-        let room = DETECT_BYTES.saturating_sub(side.len());
-        side.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
-        let full = side.len() >= DETECT_BYTES;
-        let seen = side.clone().freeze();
-        let verdicts = PROTOCOLS.iter().map(|protocol| (protocol.recognize)(&seen));
-        let mut more = false;
-        for (index, verdict) in verdicts.enumerate() {
-            match verdict {
-                Recognized::Yes => {
-                    let mut kept = std::mem::take(&mut self.kept);
-                    kept.push(piece);
-                    return Detected::Protocol(index, kept);
-                }
-                Recognized::More => more = true,
-                Recognized::No => {}
-            }
-        }
-        if more && !full {
-            return self.keep(piece);
-        }
-        // Not a beginning. The next piece may be one: messages begin where operations begin.
-        self.side(direction).clear();
-        self.kept.retain(|kept| kept.direction != direction);
-        self.tries = self.tries.saturating_add(1);
-        if self.tries >= MAX_TRIES {
-            Detected::GivenUp
-        } else {
-            Detected::Nothing
-        }
-    }
-
-    fn keep(&mut self, piece: Piece) -> Detected {
-        if self.kept.len() < MAX_KEPT {
-            self.kept.push(piece);
-            return Detected::Nothing;
-        }
-        // Dozens of pieces that decide nothing: a peer that sends bytes one by one, or endings only.
-        *self = Self {
-            tries: self.tries.saturating_add(1),
-            ..Self::default()
-        };
-        if self.tries >= MAX_TRIES {
-            Detected::GivenUp
-        } else {
-            Detected::Nothing
-        }
-    }
-
-    const fn side(&mut self, direction: Direction) -> &mut BytesMut {
-        match direction {
-            Direction::Ingress => &mut self.ingress,
-            Direction::Egress => &mut self.egress,
-        }
     }
 }

@@ -6,6 +6,7 @@
 //! What a connection speaks is told by its bytes, never by its port, and a wrong guess corrects itself.
 #![forbid(unsafe_code)]
 mod conversation;
+mod detect;
 pub mod http1;
 
 use bytes::Bytes;
@@ -22,14 +23,17 @@ pub const PROTOCOLS: &[Protocol] = &[Protocol {
     parser: http1::parser,
 }];
 
+/// Bytes of a direction that recognition looks at, however they are cut.
+pub const DETECT_BYTES: usize = 256;
+
 /// A protocol Clew decodes.
 pub struct Protocol {
     /// Its name, as `network.protocol.name` has it.
     pub name: &'static str,
-    /// Whether the first bytes of a direction are of this protocol.
+    /// Whether the first bytes of a direction, at most [`DETECT_BYTES`], are of this protocol.
     pub recognize: fn(&[u8]) -> Recognized,
-    /// A parser whose first exchange gets this number.
-    pub parser: fn(Limits, Exchange) -> Box<dyn Parser>,
+    /// A parser for a connection that was recognized.
+    pub parser: fn(&Start) -> Box<dyn Parser>,
 }
 
 /// Whether bytes are of a protocol.
@@ -48,6 +52,21 @@ pub enum Recognized {
 pub struct Limits {
     /// Bytes of a body that are kept.
     pub body_bytes: usize,
+}
+
+/// Where a parser begins.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// What the settings allow.
+    pub limits: Limits,
+    /// The number of the first exchange.
+    pub first: Exchange,
+    /// The direction whose bytes were recognized.
+    pub direction: Direction,
+    /// Those bytes, at most [`DETECT_BYTES`].
+    pub bytes: Bytes,
+    /// The connection was followed from its beginning: offsets count from byte 0.
+    pub from_beginning: bool,
 }
 
 /// One protocol on one connection.
@@ -73,8 +92,23 @@ pub trait Parser: Send {
 pub enum Flow {
     /// In the same protocol.
     Continue,
-    /// In another one: what follows, beginning with the rest of this piece, is to be recognized anew.
-    Switched(Option<Piece>),
+    /// In another one: what follows, beginning with these pieces, is to be recognized anew.
+    Switched(Vec<Piece>),
+    /// This protocol was a wrong guess: what follows is to be recognized anew.
+    Rejected,
+}
+
+impl Flow {
+    /// The same with pieces that come after all others.
+    fn followed_by(self, pieces: impl IntoIterator<Item = Piece>) -> Self {
+        match self {
+            Self::Switched(mut rest) => {
+                rest.extend(pieces);
+                Self::Switched(rest)
+            }
+            other => other,
+        }
+    }
 }
 
 /// A place in a direction's stream, and when and by whom it was passed.

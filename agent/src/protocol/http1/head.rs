@@ -8,15 +8,17 @@
 use bytes::Bytes;
 
 use super::{Fields, RequestHead, ResponseHead};
-use crate::protocol::Recognized;
+use crate::protocol::{DETECT_BYTES, Recognized};
 
 /// Most fields of a head that are kept.
 const MAX_FIELDS: usize = 256;
 /// Longest method: the registered ones have up to 17 letters.
 const MAX_METHOD: usize = 24;
 
-/// Whether bytes begin a request or a response.
+/// Whether bytes, of which there are at most [`DETECT_BYTES`], begin a request or a response. What is said of some bytes
+/// holds for more of them, unless it is [`Recognized::More`].
 pub fn recognize(bytes: &[u8]) -> Recognized {
+    let seen = bytes.len();
     let bytes = trimmed(bytes);
     const VERSION: &[u8] = b"HTTP/1.";
     if bytes.len() < VERSION.len() {
@@ -26,7 +28,7 @@ pub fn recognize(bytes: &[u8]) -> Recognized {
     } else if bytes.starts_with(VERSION) {
         return status_line(bytes);
     }
-    request_line(bytes)
+    request_line(bytes, seen)
 }
 
 fn status_line(bytes: &[u8]) -> Recognized {
@@ -37,7 +39,7 @@ fn status_line(bytes: &[u8]) -> Recognized {
     }
 }
 
-fn request_line(bytes: &[u8]) -> Recognized {
+fn request_line(bytes: &[u8], seen: usize) -> Recognized {
     let method = bytes
         .iter()
         .take_while(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'))
@@ -69,7 +71,7 @@ fn request_line(bytes: &[u8]) -> Recognized {
     }
     let Some(rest) = line.get(target..).filter(|rest| !rest.is_empty()) else {
         // A target may be longer than recognition looks.
-        let long = bytes.len() >= 128 && line.first() == Some(&b'/');
+        let long = seen >= DETECT_BYTES && line.first() == Some(&b'/');
         return match (long, line.len() == rest.len()) {
             (true, _) => Recognized::Yes,
             (false, true) => Recognized::More,

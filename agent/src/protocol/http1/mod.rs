@@ -1,9 +1,12 @@
 //! HTTP/1.0 and 1.1 (RFC 9112).
 //!
-//! Requests and responses are read by one [`reader`] each; [`pairing`](self) of the two is by order, as the protocol has
-//! it, and given up where a hole may have swallowed a message.
+//! Requests and responses are read by one reader each and paired by their order, as the protocol has it; where a hole may
+//! have swallowed a message, order is not trusted (`pair`).
+mod answer;
+mod ask;
 mod body;
 mod head;
+mod held;
 mod pair;
 mod reader;
 #[cfg(test)]
@@ -13,7 +16,7 @@ use bytes::Bytes;
 
 pub use head::recognize;
 
-use super::{Exchange, Limits, Parser};
+use super::{Parser, Start};
 
 /// Header fields in the order they came. Names are lowercase; obsolete folding is undone.
 pub type Fields = Vec<(String, Bytes)>;
@@ -43,8 +46,8 @@ pub struct ResponseHead {
 }
 
 /// A parser for one connection.
-pub(super) fn parser(limits: Limits, first: Exchange) -> Box<dyn Parser> {
-    Box::new(pair::Http1::new(limits, first))
+pub(super) fn parser(start: &Start) -> Box<dyn Parser> {
+    Box::new(pair::Http1::new(start))
 }
 
 /// The first value of a field.

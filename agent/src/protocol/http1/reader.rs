@@ -2,8 +2,9 @@
 use bytes::Bytes;
 
 use super::body::{Framing, Hole, Progress};
+use super::head::recognize;
 use crate::capture::Moment;
-use crate::protocol::{Body, Mark};
+use crate::protocol::{Body, DETECT_BYTES, Mark, Recognized};
 
 /// Most bytes of a head that are kept.
 const MAX_HEAD: usize = 64 * 1024;
@@ -43,6 +44,12 @@ pub(super) struct Reader {
     body: Vec<u8>,
     body_bytes: u64,
     counted: bool,
+    /// A hole lies in the body: what comes behind it does not go on with what was captured.
+    holed: bool,
+    /// The message being read was looked for, not told by framing.
+    sought: bool,
+    /// Offset at which the message being read begins.
+    pub(super) begin: u64,
     limit: usize,
     /// The last byte that passed.
     pub(super) last: Option<Mark>,
@@ -53,10 +60,10 @@ pub(super) struct Reader {
 pub(super) enum Read {
     /// All bytes were taken.
     More,
-    /// A head is complete after this many bytes.
-    Head(Head, usize),
-    /// A body is complete after this many bytes.
-    Done(usize),
+    /// A head is complete.
+    Head(Head),
+    /// A body is complete.
+    Done,
     /// The bytes do not follow the protocol.
     Invalid,
 }
@@ -68,6 +75,9 @@ impl Reader {
             body: Vec::new(),
             body_bytes: 0,
             counted: true,
+            holed: false,
+            sought: false,
+            begin: 0,
             limit,
             last: None,
         }
@@ -83,6 +93,8 @@ impl Reader {
         self.body.clear();
         self.body_bytes = 0;
         self.counted = true;
+        self.holed = false;
+        self.sought = false;
         self.state = framing.map_or(State::Idle, State::Body);
     }
 
@@ -106,9 +118,22 @@ impl Reader {
         self.state = State::Blind;
     }
 
-    /// Reads `bytes`, which begin at `offset`.
-    pub(super) fn read(&mut self, bytes: &[u8], offset: u64, moment: Moment) -> Read {
+    /// A message may begin with the next byte.
+    pub(super) fn seek(&mut self) {
+        self.state = State::Idle;
+        self.sought = true;
+    }
+
+    /// Whether the message being read was looked for, not told by framing.
+    pub(super) const fn sought(&self) -> bool {
+        self.sought
+    }
+
+    /// Reads `bytes`, which begin at `offset`; how many it took.
+    pub(super) fn read(&mut self, bytes: &[u8], offset: u64, moment: Moment) -> (Read, usize) {
+        let all = bytes.len();
         if let State::Idle = self.state {
+            self.begin = offset;
             self.state = State::Head(Head {
                 offset,
                 start: moment,
@@ -119,30 +144,37 @@ impl Reader {
             });
         }
         match &mut self.state {
-            State::Head(head) => match head.read(bytes, offset, moment) {
-                Some(taken) => match std::mem::replace(&mut self.state, State::Idle) {
-                    State::Head(head) => Read::Head(head, taken),
-                    _ => Read::Invalid,
-                },
-                None => Read::More,
-            },
+            State::Head(head) => {
+                let taken = head.read(bytes, offset, moment);
+                // What cannot become a head is none, however much of it has come.
+                let like = recognize(head.bytes.get(..DETECT_BYTES).unwrap_or(&head.bytes));
+                match (taken, like) {
+                    (_, Recognized::No) | (Some(_), Recognized::More) => (Read::Invalid, all),
+                    (None, _) => (Read::More, all),
+                    (Some(taken), Recognized::Yes) => match std::mem::replace(&mut self.state, State::Idle) {
+                        State::Head(head) => (Read::Head(head), taken),
+                        _ => (Read::Invalid, all),
+                    },
+                }
+            }
             State::Body(framing) => {
-                let (body, count, limit) = (&mut self.body, &mut self.body_bytes, self.limit);
+                let (body, count) = (&mut self.body, &mut self.body_bytes);
+                let limit = if self.holed { 0 } else { self.limit };
                 let progress = framing.feed(bytes, &mut |content| {
                     *count = count.saturating_add(content.len() as u64);
                     let room = limit.saturating_sub(body.len()).min(content.len());
                     body.extend_from_slice(content.get(..room).unwrap_or_default());
                 });
                 match progress {
-                    Progress::More => Read::More,
+                    Progress::More => (Read::More, all),
                     Progress::Done(taken) => {
                         self.state = State::Idle;
-                        Read::Done(taken)
+                        (Read::Done, taken)
                     }
-                    Progress::Invalid => Read::Invalid,
+                    Progress::Invalid => (Read::Invalid, all),
                 }
             }
-            State::Idle | State::Blind | State::Lost => Read::More,
+            State::Idle | State::Blind | State::Lost => (Read::More, all),
         }
     }
 
@@ -152,6 +184,7 @@ impl Reader {
             State::Body(framing) => {
                 // Only content lies within: framing inside the hole would have lost it.
                 let hole = framing.hole(length);
+                self.holed = true;
                 if hole != Hole::Lost {
                     self.body_bytes = self.body_bytes.saturating_add(length);
                 }

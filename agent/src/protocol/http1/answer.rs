@@ -1,0 +1,266 @@
+//! The responses of a connection.
+use bytes::Bytes;
+
+use super::body::{Framing, Hole};
+use super::head;
+use super::pair::{Http1, Turn};
+use super::reader::{Head, Read, State};
+use crate::capture::Moment;
+use crate::protocol::{Broken, Flow, Mark, Response, ResponseHead as AnyResponse, Step};
+use crate::stream::{Content, Piece};
+
+/// How long a response waits for its request, nanoseconds: threads report within microseconds of each other.
+pub(super) const EARLY_NS: u64 = 200_000_000;
+
+impl Http1 {
+    /// Takes a piece of the direction that answers.
+    pub(super) fn response_piece(&mut self, piece: Piece, turn: Turn, out: &mut Vec<Step>) -> Flow {
+        let unasked = self.responses.between_messages() && self.pending.is_empty();
+        let data = matches!(piece.content, Content::Bytes(_) | Content::Unseen(_));
+        if !self.early.is_empty() || (unasked && data) {
+            self.hold(piece, out);
+            return Flow::Continue;
+        }
+        let at = Mark {
+            offset: piece.offset,
+            moment: piece.moment,
+        };
+        match piece.content {
+            Content::Bytes(bytes) => return self.response_bytes(&bytes, piece.offset, piece.moment, turn, out),
+            Content::Unseen(length) => {
+                let end = Mark {
+                    offset: piece.offset.saturating_add(length),
+                    moment: piece.moment,
+                };
+                match self.responses.hole(length) {
+                    Hole::Within => {}
+                    Hole::Done => self.response_ended(end, out),
+                    Hole::Lost => self.responses_lost(end, turn, out),
+                }
+                self.responses.last = Some(end);
+            }
+            Content::End => {
+                if self.responses.ends_with_connection() {
+                    self.responses.state = State::Idle;
+                    self.response_ended(self.responses.last.unwrap_or(at), out);
+                } else if matches!(self.responses.state, State::Blind) {
+                    self.blind_response_ended(out);
+                }
+                self.break_all(at, Broken::Closed, Broken::Closed, out);
+                self.responses.state = State::Lost;
+                self.doubt();
+            }
+            Content::Failed(errno) => {
+                self.break_all(at, Broken::Failed(errno), Broken::Failed(errno), out);
+                self.responses.state = State::Lost;
+                self.doubt();
+            }
+        }
+        Flow::Continue
+    }
+
+    fn response_bytes(&mut self, bytes: &Bytes, offset: u64, moment: Moment, turn: Turn, out: &mut Vec<Step>) -> Flow {
+        if matches!(self.responses.state, State::Lost) && turn.turned && !self.pending.is_empty() {
+            self.responses.seek();
+        }
+        let mut at = 0_usize;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let offset = offset.saturating_add(at as u64);
+            if self.responses.between_messages() && self.pending.is_empty() {
+                self.hold(self.rest(bytes, rest, offset, moment), out);
+                return Flow::Continue;
+            }
+            let (read, taken) = self.responses.read(rest, offset, moment);
+            at = at.saturating_add(taken);
+            let passed = Mark {
+                offset: offset.saturating_add(taken as u64),
+                moment,
+            };
+            match read {
+                Read::More => break,
+                Read::Head(head) => {
+                    if self.response_head(&head, passed, false, out) {
+                        let rest = bytes.get(at..).filter(|rest| !rest.is_empty());
+                        let rest = rest.map(|rest| self.rest(bytes, rest, passed.offset, moment));
+                        return Flow::Switched(self.late.take().chain(rest).collect());
+                    }
+                }
+                Read::Done => self.response_ended(passed, out),
+                Read::Invalid => {
+                    self.responses_unreadable(moment, out);
+                    break;
+                }
+            }
+        }
+        self.responses.last = Some(Mark {
+            offset: offset.saturating_add(bytes.len() as u64),
+            moment,
+        });
+        Flow::Continue
+    }
+
+    /// What is left of the bytes of an operation, as a piece of its own.
+    fn rest(&self, bytes: &Bytes, rest: &[u8], offset: u64, moment: Moment) -> Piece {
+        Piece {
+            direction: self.asks.flip(),
+            offset,
+            content: Content::Bytes(bytes.slice_ref(rest)),
+            moment,
+        }
+    }
+
+    /// A response came before its request: two threads reported out of order, or the request was not seen.
+    fn hold(&mut self, piece: Piece, out: &mut Vec<Step>) {
+        if !self.certain || !self.early.push(piece) {
+            self.unmatched(out);
+        }
+    }
+
+    /// What responses were held answers nothing that is known.
+    pub(super) fn unmatched(&mut self, out: &mut Vec<Step>) {
+        out.push(Step::Count("protocol.http1.response_unmatched"));
+        let _dropped = self.early.take();
+        self.responses.state = State::Lost;
+        self.doubt();
+    }
+
+    /// Goes on with responses that waited for their request.
+    pub(super) fn read_early(&mut self, out: &mut Vec<Step>) -> Flow {
+        if self.early.is_empty() || self.pending.is_empty() {
+            return Flow::Continue;
+        }
+        let mut early = self.early.take();
+        while let Some(piece) = early.next() {
+            let flow = self.response_piece(piece, Turn::default(), out);
+            if flow != Flow::Continue {
+                return flow.followed_by(early);
+            }
+        }
+        Flow::Continue
+    }
+
+    /// Takes a response's head. Whether the connection now speaks something else.
+    fn response_head(&mut self, head: &Head, end: Mark, cut: bool, out: &mut Vec<Step>) -> bool {
+        let Some(parsed) = head::response(&head.bytes) else {
+            self.responses_unreadable(end.moment, out);
+            return false;
+        };
+        let Some(pending) = self.pending.front_mut() else {
+            return false;
+        };
+        if (100..200).contains(&parsed.status) && parsed.status != 101 {
+            // An interim response; the final one follows (RFC 9110 section 15.2).
+            return false;
+        }
+        if head.too_long {
+            out.push(Step::Count("protocol.http1.head_too_long"));
+        }
+        pending.responding = true;
+        pending.switching = false;
+        let status = parsed.status;
+        let switched = !cut && (status == 101 || (pending.connect && (200..300).contains(&status)));
+        let bodiless = pending.head_only || switched || matches!(status, 204 | 304);
+        let framing = if bodiless || cut {
+            None
+        } else {
+            Framing::of(&parsed.fields, true)
+        };
+        out.push(Step::Response(Box::new(Response {
+            exchange: pending.exchange,
+            start: head.start,
+            head_end: end,
+            head: AnyResponse::Http(parsed),
+        })));
+        let ends = framing.is_none();
+        self.responses.begin(framing);
+        if cut {
+            self.responses.blind();
+        } else if ends {
+            self.response_ended(end, out);
+        }
+        if switched {
+            out.push(Step::Count(if status == 101 {
+                "protocol.http1.upgraded"
+            } else {
+                "protocol.http1.tunneled"
+            }));
+        }
+        switched
+    }
+
+    /// The first request that waits is answered.
+    pub(super) fn response_ended(&mut self, end: Mark, out: &mut Vec<Step>) {
+        let body = self.responses.take_body();
+        let Some(pending) = self.pending.pop_front() else {
+            return;
+        };
+        // A final answer to a request that waited to be told to go on: its body may never come.
+        if pending.expects_continue && !pending.request_ended && self.requests.body_is_empty() {
+            out.push(Step::Count("protocol.http1.continue_refused"));
+        }
+        out.push(Step::ResponseEnd {
+            exchange: pending.exchange,
+            end,
+            body,
+        });
+        self.settle();
+    }
+
+    /// A response whose end could not be told from its bytes has ended.
+    pub(super) fn blind_response_ended(&mut self, out: &mut Vec<Step>) {
+        self.responses.state = State::Idle;
+        if let Some(last) = self.responses.last {
+            self.response_ended(last, out);
+        }
+    }
+
+    /// What follows in the responses is not known. A response whose head was seen ends when the client goes on; one whose
+    /// head has begun is told as far as it was seen.
+    fn responses_lost(&mut self, at: Mark, turn: Turn, out: &mut Vec<Step>) {
+        self.certain = false;
+        let alone = self.pending.len() == 1 && !self.pipelined;
+        match &self.responses.state {
+            State::Body(_) if alone => {
+                out.push(Step::Count("protocol.http1.framing_unseen"));
+                self.every_operation = true;
+                self.responses.blind();
+                return;
+            }
+            State::Head(_) if alone => {
+                let last = self.responses.last.unwrap_or(at);
+                if let Some(head) = self.responses.take_head()
+                    && let Some(parsed) = head::response(&head.bytes)
+                    && (parsed.status >= 200)
+                {
+                    out.push(Step::Count("protocol.http1.head_cut"));
+                    self.response_head(&head, last, true, out);
+                    return;
+                }
+            }
+            // Nothing new: this is still the tail of what was lost before.
+            State::Lost if !turn.turned => return,
+            _ => {}
+        }
+        self.break_all(at, Broken::Unseen, Broken::Unseen, out);
+        self.responses.state = State::Lost;
+        self.doubt();
+    }
+
+    /// Bytes that are no response where one was to be.
+    fn responses_unreadable(&mut self, moment: Moment, out: &mut Vec<Step>) {
+        let at = Mark {
+            offset: self.responses.begin,
+            moment,
+        };
+        self.strikes = self.strikes.saturating_add(1);
+        if self.responses.sought() {
+            // Rather the tail of something older than the answer to what waits.
+            self.break_all(at, Broken::Unseen, Broken::Unseen, out);
+        } else {
+            out.push(Step::Count("protocol.http1.invalid"));
+            self.break_all(at, Broken::Invalid, Broken::Unseen, out);
+        }
+        self.responses.state = State::Lost;
+        self.doubt();
+    }
+}

@@ -92,6 +92,8 @@ pub enum AttachError {
 
 /// Everything attached to the kernel.
 pub struct Probes {
+    /// What holds the programs to the kernel.
+    links: Links,
     ebpf: Ebpf,
     capture: Capture,
     targets: HashMap<MapData, u32, u32>,
@@ -158,32 +160,34 @@ impl Probes {
         let btf =
             aya::Btf::from_sys_fs().map_err(|error| AttachError::NoBtf(std::io::Error::other(error.to_string())))?;
 
+        let mut links = Links::default();
         for (program, tracepoint) in PROCESS_PROGRAMS {
-            attach_btf(&mut ebpf, program, tracepoint, &btf)?;
+            attach_btf(&mut ebpf, &mut links, program, tracepoint, &btf)?;
         }
-        attach_calls(&mut ebpf, "readiness", "enter", WAITS, Missing::Skipped)?;
+        attach_calls(&mut ebpf, &mut links, "readiness", "enter", WAITS, Missing::Skipped)?;
         match capture {
             Capture::Socket => {
                 for (program, tracepoint) in SOCKET_PROGRAMS {
-                    attach_btf(&mut ebpf, program, tracepoint, &btf)?;
+                    attach_btf(&mut ebpf, &mut links, program, tracepoint, &btf)?;
                 }
             }
             Capture::Syscall => {
                 for (program, tracepoint) in SYSCALL_PROGRAMS {
-                    attach_btf(&mut ebpf, program, tracepoint, &btf)?;
+                    attach_btf(&mut ebpf, &mut links, program, tracepoint, &btf)?;
                 }
                 for (program, calls) in CALLS {
-                    attach_calls(&mut ebpf, program, "exit", calls, Missing::Fatal)?;
+                    attach_calls(&mut ebpf, &mut links, program, "exit", calls, Missing::Fatal)?;
                 }
                 let all: Vec<&str> = CALLS.iter().flat_map(|(_, calls)| *calls).copied().collect();
-                attach_calls(&mut ebpf, "call_enter", "enter", &all, Missing::Fatal)?;
-                attach_calls(&mut ebpf, "call_unseen", "enter", UNSEEN, Missing::Skipped)?;
+                attach_calls(&mut ebpf, &mut links, "call_enter", "enter", &all, Missing::Fatal)?;
+                attach_calls(&mut ebpf, &mut links, "call_unseen", "enter", UNSEEN, Missing::Skipped)?;
             }
         }
         let targets = HashMap::try_from(take(&mut ebpf, "TARGETS")?).map_err(map_error("TARGETS"))?;
         let verdicts = HashMap::try_from(take(&mut ebpf, "VERDICTS")?).map_err(map_error("VERDICTS"))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(map_error("COUNTERS"))?;
         Ok(Self {
+            links,
             ebpf,
             capture,
             targets,
@@ -325,12 +329,38 @@ fn load(setup: &Setup, capture: Capture, offsets: &[(&'static str, u32)]) -> Res
         .map_err(AttachError::Load)
 }
 
-fn attach_btf(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str, btf: &aya::Btf) -> Result<(), AttachError> {
+/// Attachments of any kind.
+#[derive(Default)]
+struct Links(Vec<Box<dyn Send>>);
+
+impl Drop for Links {
+    /// The kernel waits for a grace period at each link it lets go (60 to 100 ms for a tracepoint), so they are let go side
+    /// by side: one after the other takes seconds.
+    fn drop(&mut self) {
+        std::thread::scope(|scope| {
+            for link in self.0.drain(..) {
+                // Where no thread can be had the link is let go here.
+                let _detached = std::thread::Builder::new()
+                    .stack_size(64 * 1024)
+                    .spawn_scoped(scope, move || drop(link));
+            }
+        });
+    }
+}
+
+fn attach_btf(
+    ebpf: &mut Ebpf,
+    links: &mut Links,
+    name: &'static str,
+    tracepoint: &str,
+    btf: &aya::Btf,
+) -> Result<(), AttachError> {
     let failed = |source| AttachError::Program { program: name, source };
     let program = ebpf.program_mut(name).ok_or(AttachError::Object(name))?;
     let program: &mut BtfTracePoint = program.try_into().map_err(failed)?;
     program.load(tracepoint, btf).map_err(failed)?;
-    program.attach().map_err(failed)?;
+    let id = program.attach().map_err(failed)?;
+    links.0.push(Box::new(program.take_link(id).map_err(failed)?));
     Ok(())
 }
 
@@ -343,6 +373,7 @@ enum Missing {
 
 fn attach_calls(
     ebpf: &mut Ebpf,
+    links: &mut Links,
     name: &'static str,
     side: &str,
     calls: &[&str],
@@ -354,7 +385,7 @@ fn attach_calls(
     program.load().map_err(failed)?;
     for call in calls {
         match program.attach("syscalls", &format!("sys_{side}_{call}")) {
-            Ok(_) => {}
+            Ok(id) => links.0.push(Box::new(program.take_link(id).map_err(failed)?)),
             Err(source) if missing == Missing::Fatal => return Err(failed(source)),
             Err(_) => {}
         }

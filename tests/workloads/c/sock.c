@@ -3,7 +3,7 @@
  *   sock CASE FAMILY     FAMILY: tcp4, tcp6 or unix
  *   sock --serve FD CASE serves an inherited connection (used by the case "exec")
  *
- * A client process asks GET /CASE?id=N for N in 1..=EXCHANGES over one connection; a server process answers. Exit codes:
+ * A client process asks GET /CASE-FAMILY?id=N for N in 1..=EXCHANGES over one connection; a server process answers. Exit codes:
  * 0 all answers were right, 1 not, 77 the host does not offer this form (the reason is on stderr).
  */
 #define _GNU_SOURCE
@@ -590,7 +590,7 @@ static void *release_when_unmapped(void *argument) {
 static void ask(const struct form *f, int fd) {
     char out[300];
     for (int id = 1; id <= EXCHANGES; id++) {
-        int n = snprintf(out, sizeof out, "GET /%s?id=%d HTTP/1.1\r\nHost: sock.test\r\nUser-Agent: sock\r\n\r\n", f->name, id);
+        int n = snprintf(out, sizeof out, "GET /%s-%s?id=%d HTTP/1.1\r\nHost: sock.test\r\nUser-Agent: sock\r\n\r\n", f->name, family, id);
         if (is(f, "oob") && id > 1 && send(fd, "!", 1, MSG_OOB) != 1)
             die("MSG_OOB");
         send_all(f->client_send, fd, out, n);
@@ -770,7 +770,7 @@ static int fast_open(const struct form *f) {
     char out[300];
     for (int id = 1; id <= EXCHANGES; id++) {
         int fd = new_socket(f);
-        int n = snprintf(out, sizeof out, "GET /%s?id=%d HTTP/1.1\r\nHost: sock.test\r\nUser-Agent: sock\r\n\r\n", f->name, id);
+        int n = snprintf(out, sizeof out, "GET /%s-%s?id=%d HTTP/1.1\r\nHost: sock.test\r\nUser-Agent: sock\r\n\r\n", f->name, family, id);
         if (id == 1) {
             if (sendto(fd, out, n, MSG_FASTOPEN, (void *)&address, address_len) != n)
                 unsupported("MSG_FASTOPEN");
@@ -783,7 +783,7 @@ static int fast_open(const struct form *f) {
             }
             /* The rest goes over the same connection. */
             for (id = 2; id <= EXCHANGES; id++) {
-                n = snprintf(out, sizeof out, "GET /%s?id=%d HTTP/1.1\r\nHost: sock.test\r\nUser-Agent: sock\r\n\r\n", f->name, id);
+                n = snprintf(out, sizeof out, "GET /%s-%s?id=%d HTTP/1.1\r\nHost: sock.test\r\nUser-Agent: sock\r\n\r\n", f->name, family, id);
                 send_all(send_write, fd, out, n);
                 expect_answer(f, fd);
             }
@@ -817,7 +817,7 @@ static int paged_out(const struct form *f) {
     close(begin[0]);
     char out[300];
     size_t total = 16 << 20;
-    int n = snprintf(out, sizeof out, "POST /%s?id=1 HTTP/1.1\r\nHost: sock.test\r\nContent-Length: ", f->name);
+    int n = snprintf(out, sizeof out, "POST /%s-%s?id=1 HTTP/1.1\r\nHost: sock.test\r\nContent-Length: ", f->name, family);
     int digits = snprintf(NULL, 0, "%zu", total);
     snprintf(out + n, sizeof out - n, "%zu\r\n\r\n", total - n - digits - 4);
     /* `fd` stays open here so that the watching thread can see the receive queue. */

@@ -35,13 +35,18 @@ pub struct Header {
     pub tgid: u32,
     /// Thread, as the initial PID namespace numbers it.
     pub tid: u32,
-    /// How often this thread has asked for readiness (`epoll_wait` and its kin) since it is traced; 0 where unknown.
+    /// How often this thread has asked for readiness (`epoll_wait` and its kin) since it is traced, with [`TURN_MANY`]; 0
+    /// where it never has.
     pub turn: u32,
     /// One of the `KIND_` constants.
     pub kind: u16,
     /// One of the `CONTEXT_` constants.
     pub context_kind: u16,
 }
+
+/// Bit of [`Header::turn`]: the thread has asked for more than one event at a time. Some runtimes ask for as many as they
+/// watch descriptors, and one that watches a single descriptor merely waits.
+pub const TURN_MANY: u32 = 1 << 31;
 
 /// There is no context below the thread, or it could not be read.
 pub const CONTEXT_THREAD: u16 = 0;

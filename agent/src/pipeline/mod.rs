@@ -9,9 +9,11 @@ mod processes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use clew_common::event::TURN_MANY;
+
 use crate::attach::Verdict;
-use crate::capture::{ConnId, ConnState, Connection, Data, Endpoints, Event, Moment, Pid};
-use crate::discover::Process;
+use crate::capture::{Actor, ConnId, ConnState, Connection, Data, Endpoints, Event, Moment, Pid};
+use crate::discover::{Process, Runtime};
 use crate::protocol::{Broken, Limits};
 use crate::span::{Policy, SpanEvent, Spans};
 use crate::stream::Content;
@@ -165,8 +167,10 @@ impl Pipeline {
         self.connections.insert(connection.conn, live);
     }
 
-    fn data(&mut self, data: Data, out: &mut Output) {
+    fn data(&mut self, mut data: Data, out: &mut Output) {
         let conn = data.conn;
+        let runtime = self.processes.get(data.moment.actor.pid).runtime;
+        data.moment.actor.turn = round(data.moment.actor.turn, runtime);
         let Some(live) = self.connections.get_mut(&conn) else {
             out.counts.push("pipeline.connection_unknown");
             return;
@@ -195,6 +199,11 @@ impl Pipeline {
         match state {
             ConnState::Connecting => {
                 let runtime = self.processes.get(moment.actor.pid).runtime;
+                let turn = round(moment.actor.turn, runtime);
+                let moment = Moment {
+                    actor: Actor { turn, ..moment.actor },
+                    ..moment
+                };
                 self.traces.connecting(conn, &moment, runtime);
             }
             ConnState::Established => {}
@@ -319,6 +328,17 @@ impl Pipeline {
             live.end(moment, Broken::AgentStopped, &mut self.spans, &mut self.traces, out);
         }
         self.traces.finish_all(&mut out.spans);
+    }
+}
+
+/// The round of an event loop that a thread's count of waits stands for; 0 where the thread runs none. Python's selectors ask
+/// for as many events as they watch descriptors, so a thread that never asked for more than one only waits for its own.
+const fn round(turn: u32, runtime: Runtime) -> u32 {
+    let waits_for_one = turn & TURN_MANY == 0;
+    if matches!(runtime, Runtime::Python) && waits_for_one {
+        0
+    } else {
+        turn & !TURN_MANY
     }
 }
 

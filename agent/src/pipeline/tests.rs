@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::*;
 use crate::capture::{Actor, Context, Direction};
-use crate::discover::Runtime;
 use crate::span::SpanKind;
 
 const CURL: u32 = 10;
@@ -233,6 +232,20 @@ fn event_loops_are_not_trusted_by_thread() {
         thread,
         thread,
     );
+}
+
+#[test]
+fn a_python_thread_that_waits_for_one_descriptor_runs_no_loop() {
+    for (turn, linked) in [(3, true), (3 | TURN_MANY, false)] {
+        let mut world = shop(Runtime::Python);
+        let thread = (SHOP, 21, turn);
+        world.asked(1, thread, "/a");
+        world.ask(2, thread, "/b");
+        world.answered(2, thread);
+        world.answer(1, thread);
+        let line = "server shop /a > client shop /b".to_owned();
+        assert_eq!(world.end().contains(&line), linked, "{turn:x}");
+    }
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn sockets_older_than_the_agent() {
         &[
             ("http.response.status_code", "200"),
             ("error.type", ""),
-            ("server.port", &port.to_string()),
+            ("network.local.port", &port.to_string()),
         ],
     );
     out.check_eq(out.spans.0.len(), 1, "number of spans");

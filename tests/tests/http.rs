@@ -111,7 +111,7 @@ fn absolute_form() {
 
 #[test]
 fn answer_before_the_request_ended() {
-    check("early", &[(1, "413", "", "2", "413"), (2, "200", "0", "2", "")]);
+    check("early", &[(1, "413", "10", "2", "413"), (2, "200", "0", "2", "")]);
 }
 
 #[test]

@@ -93,7 +93,8 @@ pub enum AttachError {
 /// Everything attached to the kernel.
 pub struct Probes {
     /// What holds the programs to the kernel.
-    links: Links,
+    /// Never read: dropping it lets the programs go.
+    _links: Links,
     ebpf: Ebpf,
     capture: Capture,
     targets: HashMap<MapData, u32, u32>,
@@ -187,7 +188,7 @@ impl Probes {
         let verdicts = HashMap::try_from(take(&mut ebpf, "VERDICTS")?).map_err(map_error("VERDICTS"))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(map_error("COUNTERS"))?;
         Ok(Self {
-            links,
+            _links: links,
             ebpf,
             capture,
             targets,

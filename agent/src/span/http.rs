@@ -55,13 +55,19 @@ pub(super) fn describe(
     {
         span.attributes.push(("client.address", Value::Text(client)));
     }
-    size(span, "http.request.body.size", exchanged.request_body);
+    // An answer may come before the request has ended; then its size is what the client announced.
+    let announced = response.and_then(|_| content_length(&request.fields));
+    size(
+        span,
+        "http.request.body.size",
+        exchanged.request_body.bytes.or(announced),
+    );
     fields(span, "http.request.header.", &request.fields, policy);
     body(span, &REQUEST, &request.fields, exchanged.request_body, policy);
     let Some(response) = response else { return };
     span.attributes
         .push(("http.response.status_code", Value::Int(i64::from(response.status))));
-    size(span, "http.response.body.size", exchanged.response_body);
+    size(span, "http.response.body.size", exchanged.response_body.bytes);
     fields(span, "http.response.header.", &response.fields, policy);
     body(span, &RESPONSE, &response.fields, exchanged.response_body, policy);
     // A client's mistake is no error of the server (conventions, "Status").
@@ -162,8 +168,12 @@ fn forwarded(fields: &Fields, name: &str, own: &str) -> Option<String> {
     standard.or_else(|| list(own)).filter(|value| !value.is_empty())
 }
 
-fn size(span: &mut Span, key: &'static str, body: &Body) {
-    if let Some(bytes) = body.bytes {
+fn content_length(fields: &Fields) -> Option<u64> {
+    std::str::from_utf8(field(fields, "content-length")?).ok()?.parse().ok()
+}
+
+fn size(span: &mut Span, key: &'static str, bytes: Option<u64>) {
+    if let Some(bytes) = bytes {
         span.attributes
             .push((key, Value::Int(i64::try_from(bytes).unwrap_or(i64::MAX))));
     }

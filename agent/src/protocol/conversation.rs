@@ -61,14 +61,15 @@ impl Conversation {
         let mut queue = VecDeque::from([piece]);
         let mut switches = 0_usize;
         while let Some(piece) = queue.pop_front() {
-            let rest = match &mut self.state {
+            let (direction, time_ns) = (piece.direction, piece.moment.time_ns);
+            let (detecting, rest) = match &mut self.state {
                 State::Unknown => return,
                 State::Speaking(_, parser) => match parser.piece(piece, out) {
                     Flow::Continue => continue,
-                    Flow::Switched(rest) => rest,
+                    Flow::Switched(rest) => (Detecting::default(), rest),
                     Flow::Rejected => {
                         self.rejections = self.rejections.saturating_add(1);
-                        Vec::new()
+                        (Detecting::behind(direction, time_ns), Vec::new())
                     }
                 },
                 State::Detecting(detecting) => {
@@ -96,7 +97,7 @@ impl Conversation {
                 self.next = parser.next_exchange();
             }
             self.from_beginning = false;
-            self.state = State::Detecting(Detecting::default());
+            self.state = State::Detecting(detecting);
             switches = switches.saturating_add(1);
             if self.rejections >= MAX_REJECTIONS || switches >= MAX_SWITCHES {
                 self.give_up(out);

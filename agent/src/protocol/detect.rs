@@ -39,6 +39,16 @@ pub(super) enum Detected {
 }
 
 impl Detecting {
+    /// Recognition behind a wrong guess: what is left of this operation of this direction is no beginning.
+    pub(super) fn behind(direction: Direction, time_ns: u64) -> Self {
+        let mut detecting = Self {
+            last: Some(direction),
+            ..Self::default()
+        };
+        detecting.side(direction).hopeless = Some(time_ns);
+        detecting
+    }
+
     /// The pieces that were kept.
     pub(super) fn take_kept(&mut self) -> Vec<Piece> {
         std::mem::take(&mut self.kept)

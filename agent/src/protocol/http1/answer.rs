@@ -67,6 +67,9 @@ impl Http1 {
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let offset = offset.saturating_add(at as u64);
             if self.responses.between_messages() && self.pending.is_empty() {
+                if at > 0 {
+                    self.responses.last = Some(Mark { offset, moment });
+                }
                 self.hold(self.rest(bytes, rest, offset, moment), out);
                 return Flow::Continue;
             }
@@ -90,6 +93,11 @@ impl Http1 {
                     self.responses_unreadable(moment, out);
                     break;
                 }
+            }
+            let flow = self.read_late(out);
+            if flow != Flow::Continue {
+                let rest = bytes.get(at..).filter(|rest| !rest.is_empty());
+                return flow.followed_by(rest.map(|rest| self.rest(bytes, rest, passed.offset, moment)));
             }
         }
         self.responses.last = Some(Mark {
@@ -156,7 +164,6 @@ impl Http1 {
             out.push(Step::Count("protocol.http1.head_too_long"));
         }
         pending.responding = true;
-        pending.switching = false;
         let status = parsed.status;
         let switched = !cut && (status == 101 || (pending.connect && (200..300).contains(&status)));
         let bodiless = pending.head_only || switched || matches!(status, 204 | 304);
@@ -179,6 +186,8 @@ impl Http1 {
             self.response_ended(end, out);
         }
         if switched {
+            // Whatever was asked behind the switch is not answered in this protocol.
+            self.break_all(end, Broken::Unseen, Broken::Unseen, out);
             out.push(Step::Count(if status == 101 {
                 "protocol.http1.upgraded"
             } else {

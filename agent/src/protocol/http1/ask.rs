@@ -160,7 +160,7 @@ impl Http1 {
             // The client asks again: the response before has ended.
             self.blind_response_ended(out);
         }
-        let refusal = self.refusal(out);
+        let refusal = self.refusal(end, out);
         if refusal.is_none() && !self.certain {
             if std::mem::take(&mut self.doubt) {
                 out.push(Step::Count("protocol.http1.resync"));
@@ -216,7 +216,7 @@ impl Http1 {
     }
 
     /// Why the request whose head is complete cannot be paired, if it cannot.
-    fn refusal(&mut self, out: &mut Vec<Step>) -> Option<&'static str> {
+    fn refusal(&mut self, at: Mark, out: &mut Vec<Step>) -> Option<&'static str> {
         if self.certain {
             if self.pending.len() < MAX_PENDING {
                 return None;
@@ -230,9 +230,7 @@ impl Http1 {
         }
         if let Some(first) = self.pending.front() {
             self.pipelined = true;
-            if !first.responding
-                && let Some(at) = self.requests.last
-            {
+            if !first.responding {
                 self.break_all(at, Broken::Unseen, Broken::Unseen, out);
                 self.responses.state = State::Lost;
             }
@@ -285,6 +283,21 @@ impl Http1 {
         self.pending
             .back()
             .is_some_and(|pending| pending.switching && pending.request_ended)
+    }
+
+    /// Goes on with requests that waited for that answer.
+    pub(super) fn read_late(&mut self, out: &mut Vec<Step>) -> Flow {
+        if self.late.is_empty() || self.waits_for_switch() {
+            return Flow::Continue;
+        }
+        let mut late = self.late.take();
+        while let Some(piece) = late.next() {
+            let flow = self.request_piece(piece, Turn::default(), out);
+            if flow != Flow::Continue {
+                return flow.followed_by(late);
+            }
+        }
+        Flow::Continue
     }
 
     fn wait_for_switch(&mut self, piece: Piece) {

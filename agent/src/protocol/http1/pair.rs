@@ -180,46 +180,42 @@ impl Http1 {
         }
     }
 
+    /// Responses that were held answer the next request only as long as no request may have been lost.
+    fn drop_doubtful(&mut self, out: &mut Vec<Step>) {
+        if !self.certain && !self.early.is_empty() {
+            self.unmatched(out);
+        }
+    }
+
     fn step(&mut self, piece: Piece, out: &mut Vec<Step>) -> Flow {
         let turn = self.turn(&piece);
+        self.drop_doubtful(out);
         let flow = if piece.direction == self.asks {
             let flow = self.request_piece(piece, turn, out);
-            if !self.certain && !self.early.is_empty() {
-                self.unmatched(out);
-            }
+            self.drop_doubtful(out);
             flow
         } else {
             self.response_piece(piece, turn, out)
         };
-        if flow != Flow::Continue || self.late.is_empty() || self.waits_for_switch() {
-            return flow;
+        if flow == Flow::Continue {
+            self.read_late(out)
+        } else {
+            flow
         }
-        let mut late = self.late.take();
-        while let Some(piece) = late.next() {
-            let flow = self.request_piece(piece, Turn::default(), out);
-            if flow != Flow::Continue {
-                return flow.followed_by(late);
-            }
-        }
-        Flow::Continue
     }
 }
 
 impl Parser for Http1 {
     fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) -> Flow {
-        let at = Mark {
-            offset: piece.offset,
-            moment: piece.moment,
-        };
+        let moment = piece.moment;
         match self.step(piece, out) {
             Flow::Continue if self.strikes >= MAX_STRIKES => {
+                let at = Mark {
+                    offset: self.requests.begin,
+                    moment,
+                };
                 self.break_all(at, Broken::Invalid, Broken::Invalid, out);
                 Flow::Rejected
-            }
-            Flow::Switched(rest) => {
-                // Whatever was asked behind the switch is not answered in this protocol.
-                self.break_all(at, Broken::Unseen, Broken::Unseen, out);
-                Flow::Switched(rest)
             }
             flow => flow,
         }

@@ -493,3 +493,76 @@ fn a_very_long_head_is_bounded() {
         "count protocol.http1.head_too_long\n0 GET / @0\n0 asked 0 \"\"\n0 200\n0 done 0 \"\"",
     );
 }
+
+#[test]
+fn an_early_response_is_not_given_to_a_request_behind_a_hole() {
+    // The first request was lost; its response is not the second's.
+    check(
+        r"< HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n
+          >? 19
+          > GET /2 HTTP/1.1\r\n\r\n
+          < HTTP/1.1 202 OK\r\nContent-Length: 0\r\n\r\n
+          > GET /3 HTTP/1.1\r\n\r\n
+          < HTTP/1.1 203 OK\r\nContent-Length: 0\r\n\r\n",
+        r#"count protocol.http1.response_unmatched
+           count protocol.http1.resync
+           0 GET /3 @38
+           0 asked 0 ""
+           0 203
+           0 done 0 """#,
+    );
+    check(
+        r"> GET / HEAD / HTTP/1.1\r\n\r\n
+          < HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n
+          > GET /2 HTTP/1.1\r\n\r\n
+          < HTTP/1.1 202 OK\r\nContent-Length: 0\r\n\r\n",
+        r#"count protocol.http1.response_unmatched
+           count protocol.http1.resync
+           0 GET /2 @25
+           0 asked 0 ""
+           0 202
+           0 done 0 """#,
+    );
+}
+
+#[test]
+fn requests_behind_one_to_switch_wait_for_the_answer() {
+    check(
+        r"> GET /1 HTTP/1.1\r\nUpgrade: h2c\r\n\r\nGET /2 HTTP/1.1\r\n\r\n
+          < HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n
+          < HTTP/1.1 202 OK\r\nContent-Length: 0\r\n\r\n",
+        r#"0 GET /1 @0
+           0 asked 0 ""
+           0 200
+           0 done 0 ""
+           1 GET /2 @33
+           1 asked 0 ""
+           1 202
+           1 done 0 """#,
+    );
+    check(
+        r"> CONNECT h:1 HTTP/1.1\r\n\r\nGET /in HTTP/1.1\r\n\r\n
+          < HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 202 OK\r\nContent-Length: 0\r\n\r\n",
+        r#"0 CONNECT h:1 @0
+           0 asked 0 ""
+           0 200
+           0 done 0 ""
+           count protocol.http1.tunneled
+           1 GET /in @24
+           1 asked 0 ""
+           1 202
+           1 done 0 """#,
+    );
+}
+
+#[test]
+fn a_wrong_guess_is_taken_back() {
+    let nonsense = "> \\x01nonsense\n< \\x02nonsense\n".repeat(8);
+    let script = format!(
+        "> GET / HTTP/1.1\\r\\n\\r\\n\n< HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n\n{nonsense}> GET /2 HTTP/1.1\\r\\n\\r\\n\n< HTTP/1.1 202 OK\\r\\nContent-Length: 0\\r\\n\\r\\n"
+    );
+    check(
+        &script,
+        "0 GET / @0\n0 asked 0 \"\"\n0 200\n0 done 0 \"\"\ncount protocol.http1.invalid\ncount protocol.http1.response_unmatched\n1 GET /2 @114\n1 asked 0 \"\"\n1 202\n1 done 0 \"\"",
+    );
+}

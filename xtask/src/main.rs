@@ -1,4 +1,6 @@
 //! Everything a developer does with Clew: `cargo xtask --help`.
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 mod accuracy;
@@ -46,8 +48,18 @@ enum Task {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().task {
+fn main() -> ExitCode {
+    match task(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn task(task: Task) -> anyhow::Result<()> {
+    match task {
         Task::Setup => setup::report(),
         Task::Build => build::release().map(|binary| println!("{}", binary.display())),
         Task::Test(options) => test::run(&options),

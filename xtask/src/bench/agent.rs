@@ -69,7 +69,7 @@ impl Agent {
         let pid = self.proc.pid();
         let mut cost = Cost {
             cpu: process::cpu(pid).saturating_sub(self.cpu_before),
-            rss_bytes: process::peak_rss_bytes(pid),
+            rss_bytes: process::rss_bytes(pid),
             ..Cost::default()
         };
         (cost.map_bytes, cost.programs) = process::bpf(pid);

@@ -20,12 +20,29 @@ fn cpu_of_one(pid: u32) -> Option<Duration> {
     Some(Duration::from_millis((user + system) * 10))
 }
 
-/// The most memory a process has had resident, bytes.
-pub(super) fn peak_rss_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+/// Memory a process has resident, bytes. Not what it has mapped of BPF maps: [`bpf`] counts that, and a ring buffer is
+/// mapped twice over.
+pub(super) fn rss_bytes(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+    rss_in(&text)
+}
+
+/// proc_pid_smaps(5): a line for each mapping, ending with its name, then its figures.
+fn rss_in(smaps: &str) -> u64 {
+    let (mut is_map, mut kib) = (false, 0);
+    for line in smaps.lines() {
+        if let Some(size) = line.strip_prefix("Rss:") {
+            let size = size.split_whitespace().next().and_then(|size| size.parse::<u64>().ok());
+            kib += if is_map { 0 } else { size.unwrap_or(0) };
+        } else if line
+            .as_bytes()
+            .first()
+            .is_some_and(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+        {
+            is_map = line.ends_with("anon_inode:bpf-map");
+        }
+    }
+    kib * 1024
 }
 
 /// A kernel program a process holds.
@@ -90,6 +107,13 @@ mod tests {
         while cpu(std::process::id()) < Duration::from_millis(20) {
             sum = (0..1_000_000_u64).fold(sum, |sum, n| sum.wrapping_mul(31).wrapping_add(n));
         }
-        assert!(peak_rss_bytes(std::process::id()) > 100_000, "{sum}");
+        assert!(rss_bytes(std::process::id()) > 100_000, "{sum}");
+    }
+
+    #[test]
+    fn mapped_maps_are_not_counted_twice() {
+        let smaps = "55a0-55b0 r-xp 00000000 fe:00 12 /usr/bin/clew\nSize: 64 kB\nRss: 40 kB\nFilePmdMapped: 0 kB\n\
+                     7f00-7f20 r--s 00000000 00:0e 9 anon_inode:bpf-map\nRss: 128 kB\n7f30-7f40 rw-p 00000000 00:00 0\nRss: 8 kB\n";
+        assert_eq!(rss_in(smaps), 48 * 1024);
     }
 }

@@ -5,13 +5,11 @@
 //! * **Context** (goroutine, task, async context): a request sent in the context that read an inbound request belongs to it.
 //!   The runtime itself says so. A context that has requests of two connections open at once says nothing.
 //! * **Thread**: a request sent by a thread that has exactly one inbound request open belongs to it, if the thread serves one
-//!   request at a time. A thread that waits for readiness with epoll may serve many and is only trusted if it does not wait
-//!   from the inbound request's head to its end, has the answer to the request it sent within that time, and an interpreter
-//!   runs it (gunicorn's threads wait so for the first request of a connection). A thread is not trusted that touches another
-//!   client's connection in between or reads the answer to a request it sent before, nor one whose inbound request is ended by
-//!   another thread, nor, in compiled programs, any thread of a process that has such a loop at all: its pools hand requests
-//!   from thread to thread. Runtimes whose scheduler moves requests between threads (Go, Rust's, Node) are never trusted by
-//!   thread.
+//!   request at a time. A thread that waits for readiness with epoll may serve many and is never trusted, from the inbound
+//!   request's head to its end; nor is one that touches another client's connection in between or reads the answer to a
+//!   request it sent before, nor one whose inbound request is ended by another thread, nor, in compiled programs, any thread of a process that has such a loop at all: its
+//!   pools hand requests from thread to thread. Runtimes whose scheduler moves requests between threads (Go, Rust's, Node)
+//!   are never trusted by thread.
 //! * **Upstream** (nginx, Envoy): an event loop that forwards. What it does directly behind an operation for an inbound
 //!   request, within the same round of its loop, it does for that request. A request to an upstream server is taken for the
 //!   inbound request for which the thread read last, in the same round and with nothing in between, if that one has no other
@@ -63,19 +61,8 @@ pub(super) struct Candidate {
     pub(super) parent: SpanKey,
     pub(super) source: Source,
     tid: Tid,
-    /// The round of the thread's loop in which the request was sent.
-    turn: u32,
     /// When the request was sent.
     sent_ns: u64,
-    /// Its answer was read by the same thread in the same round: the thread did nothing but wait for it.
-    answered: bool,
-}
-
-impl Candidate {
-    /// The answer is complete; `actor` read its last byte.
-    pub(super) fn answered(&mut self, actor: &Actor) {
-        self.answered = (actor.pid, actor.tid) == self.tid && actor.turn == self.turn;
-    }
 }
 
 /// The outcome of looking for a parent.
@@ -148,8 +135,6 @@ struct Inbound {
     upstream: usize,
     /// Something was seen that a thread serving this request alone would not do.
     tainted: bool,
-    /// The round of the thread's loop in which its head was read.
-    turn: u32,
     start_ns: u64,
     /// When it ended, if it has.
     end_ns: Option<u64>,
@@ -255,7 +240,7 @@ impl Causality {
             thread.last = Some((first, actor.turn));
         }
         // Two at once on one thread: it is an event loop, whatever it looks like.
-        let tainted = !others.is_empty();
+        let tainted = !others.is_empty() || actor.turn != 0;
         for other in others {
             self.taint(other.span);
         }
@@ -267,7 +252,6 @@ impl Causality {
                 context,
                 upstream: 0,
                 tainted,
-                turn: actor.turn,
                 start_ns,
                 end_ns: None,
                 users: 0,
@@ -304,9 +288,7 @@ impl Causality {
                 parent,
                 source,
                 tid,
-                turn: actor.turn,
                 sent_ns: *time_ns,
-                answered: false,
             })
         };
         let busy = self.processes.get(&actor.pid).is_some_and(|process| process.open > 0);
@@ -356,9 +338,7 @@ impl Causality {
                 parent,
                 source: Source::Upstream,
                 tid,
-                turn: actor.turn,
                 sent_ns,
-                answered: false,
             }),
             _ => Found::Unknown("causality.unknown.upstream"),
         }
@@ -370,7 +350,7 @@ impl Causality {
             return;
         };
         inbound.end_ns = Some(end_ns);
-        inbound.tainted |= inbound.tid != (actor.pid, actor.tid) || actor.turn != inbound.turn;
+        inbound.tainted |= inbound.tid != (actor.pid, actor.tid) || actor.turn != 0;
         let (tid, conn, context) = (inbound.tid, inbound.conn, inbound.context);
         if let Some(thread) = self.threads.get_mut(&tid) {
             thread.open.retain(|open| open.span != span);
@@ -432,15 +412,12 @@ impl Causality {
             return Ok(());
         }
         let waits = self.threads.get(&candidate.tid).is_some_and(|thread| thread.waits);
-        let compiled = matches!(runtime, Runtime::Native);
-        let looped = self
-            .processes
-            .get(&candidate.tid.0)
-            .is_some_and(|process| process.has_loop);
-        // A thread of an interpreter that waits for readiness may still serve one request from its head to its end: between
-        // two waits, with every call answered before it goes on. A loop could not have the answer without waiting.
-        let blocking = !waits || (candidate.answered && candidate.turn == inbound.turn);
-        if inbound.tainted || !blocking || (compiled && (waits || looped)) {
+        let looped = matches!(runtime, Runtime::Native)
+            && self
+                .processes
+                .get(&candidate.tid.0)
+                .is_some_and(|process| process.has_loop);
+        if inbound.tainted || waits || looped {
             Err("causality.unknown.event_loop")
         } else {
             Ok(())

@@ -249,9 +249,6 @@ impl Traces {
         if serves(node.opened.kind) {
             self.causality.inbound_ended(key, actor, end_ns);
         } else {
-            if let Some(candidate) = &mut node.candidate {
-                candidate.answered(actor);
-            }
             let (conn, candidate) = (node.opened.conn, node.candidate);
             self.causality.outbound_ended(key, conn, candidate);
         }

@@ -397,43 +397,6 @@ fn a_thread_that_serves_one_request_after_the_other() {
 }
 
 #[test]
-fn a_thread_of_an_interpreter_that_waits_between_requests() {
-    const PYTHON: &[(&str, Runtime)] = &[("shop", Runtime::Python)];
-    let blocking = "
-        shop.21@5 reads 1
-        shop.21@5 asks 2
-        shop.21@5 gets 2
-        shop.21@5 answers 1";
-    let linked = ["shop asks 2 < shop reads 1 by thread", "shop reads 1"];
-    check(PYTHON, blocking, &linked, &[]);
-    let apart = ["shop asks 2", "shop reads 1"];
-    let unknown = ["causality.unknown.event_loop"];
-    // In a compiled program the pool's threads may hand requests on.
-    check(&[], blocking, &apart, &unknown);
-    // The answer comes after the next wait, though the request's own answer did not need it.
-    check(
-        PYTHON,
-        "
-        shop.21@5 reads 1
-        shop.21@5 asks 2
-        shop.21@5 answers 1
-        shop.21@6 gets 2",
-        &apart,
-        &unknown,
-    );
-    check(
-        PYTHON,
-        "
-        shop.21@5 reads 1
-        shop.21@6 asks 2
-        shop.21@6 gets 2
-        shop.21@6 answers 1",
-        &apart,
-        &unknown,
-    );
-}
-
-#[test]
 fn an_end_that_is_reported_late_ends_when_it_did() {
     // The call was sent at 4, after the answer at 3, which is reported last.
     let mut lines = parse(

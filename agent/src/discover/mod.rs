@@ -4,6 +4,7 @@
 //! `/proc` and executables, changes nothing, and takes what it reads for what others wrote: bounded and never trusted.
 mod container;
 mod glob;
+mod java;
 mod procfs;
 mod rules;
 mod runtime;
@@ -49,8 +50,10 @@ pub enum Runtime {
     Python,
     /// Node.
     Node,
-    /// A Java virtual machine.
+    /// A Java virtual machine before 21: its threads are the kernel's.
     Java,
+    /// A Java virtual machine that may run virtual threads, many on one of the kernel's: 21 and later, or of unknown version.
+    JavaVirtual,
     /// Rust.
     Rust,
     /// Ruby.
@@ -73,7 +76,7 @@ impl Runtime {
             Self::Go => "go",
             Self::Python => "python",
             Self::Node => "node",
-            Self::Java => "java",
+            Self::Java | Self::JavaVirtual => "java",
             Self::Rust => "rust",
             Self::Ruby => "ruby",
             Self::Php => "php",
@@ -139,7 +142,10 @@ impl Discovery {
         cut(&mut args);
         // A kernel thread has no executable; one that cannot be read says nothing worse.
         let exe = self.proc.exe(pid).unwrap_or_default();
-        let runtime = self.runtimes.of(&self.proc, pid, &exe);
+        let runtime = match self.runtimes.of(&self.proc, pid, &exe) {
+            Runtime::Java => java::kind(&self.proc, pid, &exe),
+            other => other,
+        };
         let environ = self.proc.strings(pid, "environ").unwrap_or_default();
         let mut declared = service::Declared::read(&environ);
         let container = container::Container::of(&self.proc, pid);

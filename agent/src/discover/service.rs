@@ -110,7 +110,7 @@ pub(super) fn script(runtime: Runtime, args: &[String]) -> Option<String> {
             ],
             &["-e", "-p", "--eval", "--print"],
         ),
-        Runtime::Java => java(rest),
+        Runtime::Java | Runtime::JavaVirtual => java(rest),
         Runtime::Ruby => ruby(rest),
         Runtime::Php => file(rest, &["-c", "-d", "-S", "-t", "-z"], &["-r"]),
         _ => None,

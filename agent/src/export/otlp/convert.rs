@@ -114,7 +114,7 @@ fn runtime(runtime: Runtime) -> Option<&'static str> {
         Runtime::Go => Some("go"),
         Runtime::Python => Some("cpython"),
         Runtime::Node => Some("nodejs"),
-        Runtime::Java => Some("java"),
+        Runtime::Java | Runtime::JavaVirtual => Some("java"),
         Runtime::Ruby => Some("ruby"),
         Runtime::Php => Some("php"),
         Runtime::Native | Runtime::Rust | Runtime::Nginx | Runtime::Envoy | Runtime::Unknown => None,

@@ -160,8 +160,9 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-/// What Clew may take, resident and in BPF maps.
-const MOST_MEMORY_MIB: f64 = 96.0;
+/// What Clew may take, resident and in BPF maps, on a machine where it must wait for a CPU and its queues fill. What it takes
+/// where it need not is a figure of the full benchmark.
+const MOST_MEMORY_MIB: f64 = 192.0;
 
 fn measure(options: &Options) -> Result<Vec<Row>> {
     ensure!(workspace::is_root(), "tracing needs root");

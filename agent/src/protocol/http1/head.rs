@@ -73,9 +73,9 @@ fn request_line(bytes: &[u8], seen: usize) -> Recognized {
         // A target may be longer than recognition looks.
         let long = seen >= DETECT_BYTES && line.first() == Some(&b'/');
         return match (long, line.len() == rest.len()) {
-            (true, _) => Recognized::Yes,
+            (_, false) => Recognized::No,
+            (true, true) => Recognized::Yes,
             (false, true) => Recognized::More,
-            (false, false) => Recognized::No,
         };
     };
     const VERSION: &[u8] = b" HTTP/1.";

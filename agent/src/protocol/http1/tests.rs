@@ -566,3 +566,36 @@ fn a_wrong_guess_is_taken_back() {
         "0 GET / @0\n0 asked 0 \"\"\n0 200\n0 done 0 \"\"\ncount protocol.http1.invalid\ncount protocol.http1.response_unmatched\n1 GET /2 @114\n1 asked 0 \"\"\n1 202\n1 done 0 \"\"",
     );
 }
+
+#[test]
+fn recognition_does_not_take_back_what_it_said() {
+    use crate::protocol::{DETECT_BYTES, Recognized};
+    let long = "x".repeat(DETECT_BYTES);
+    for text in [
+        "GET / HTTP/1.1\r\n",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/2 200 OK\r\n",
+        "\r\n\r\nPOST /x HTTP/1.0\r\n",
+        "GET / HTTP/2.0\r\n",
+        "GET /a\nb",
+        "get / HTTP/1.1\r\n",
+        "PRI * HTTP/2.0\r\n",
+        &format!("GET /{long}"),
+        &format!("GET /{long} HTTP/3"),
+        &format!("GET /a\n{long}"),
+        &format!("GET {long}"),
+        &format!("GET / {long}"),
+    ] {
+        let text = text.as_bytes().get(..DETECT_BYTES).unwrap_or(text.as_bytes());
+        let mut said = Recognized::More;
+        for length in 0..=text.len() {
+            let now = head::recognize(&text[..length]);
+            assert!(
+                said == Recognized::More || said == now,
+                "{}",
+                text[..length].escape_ascii()
+            );
+            said = now;
+        }
+    }
+}

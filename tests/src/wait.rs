@@ -3,7 +3,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 /// How long a condition may take on a loaded machine before the test fails.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Asks until there is an answer, and panics with `what` when there is none within [`DEADLINE`].
 pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

@@ -33,13 +33,14 @@ fn stop_after(run: ClewRun, path: &str) -> Outcome {
 }
 
 /// One request to a target, one to another process: only the first is traced.
-fn check_rule(lab: &Lab, args: &[String], target: u16, other: u16) {
+fn check_rule(lab: &Lab, args: &[String], target: u16, other: u16) -> Outcome {
     let run = Clew::attach(lab).args(args).tracing();
     ask(other, "/other?id=2");
     ask(target, "/target?id=1");
     let out = stop_after(run, "/target");
     out.check_eq(out.only(Kind::Server, "/target").code().as_str(), "200", "status");
     out.check_eq(out.spans.0.len(), 1, "number of spans");
+    out
 }
 
 #[test]
@@ -70,22 +71,44 @@ fn by_executable() {
 
 #[test]
 fn by_cgroup() {
-    let Some(lab) = Lab::new("by_cgroup") else { return };
+    check_cgroup("by_cgroup", "group", |group| ["--cgroup".to_owned(), group.to_owned()]);
+}
+
+#[test]
+fn by_container() {
+    // Where systemd drives Docker, a container's cgroup has this form of name.
+    let id = format!("{:064x}", 0xc1e3_u64 << 32 | u64::from(std::process::id()));
+    let rule = |_: &str| ["--container".to_owned(), id.chars().take(40).collect()];
+    let out = check_cgroup("by_container", &format!("docker-{id}.scope"), rule);
+    if let Some(out) = out {
+        let span = out.only(Kind::Server, "/target");
+        out.check_eq(span.resource("container.id"), id.clone(), "container.id");
+    }
+}
+
+/// Traces what is in a new cgroup of this name by a rule made of its path.
+fn check_cgroup(test: &str, name: &str, rule: impl Fn(&str) -> [String; 2]) -> Option<Outcome> {
+    let lab = Lab::new(test)?;
     let root = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
     let Some(root) = root.iter().find(|root| Path::new(root).join("cgroup.procs").exists()) else {
         lab.skip("no cgroup v2 hierarchy");
-        return;
+        return None;
     };
-    let group = Cgroup(PathBuf::from(format!("{root}/clew-test-{}", std::process::id())));
-    if let Err(error) = std::fs::create_dir(&group.0) {
+    let parent = Cgroup(PathBuf::from(format!("{root}/clew-test-{}", std::process::id())));
+    let group = Cgroup(parent.0.join(name));
+    if let Err(error) = std::fs::create_dir_all(&group.0) {
         lab.skip(&format!("cannot make a cgroup: {error}"));
-        return;
+        return None;
     }
     let ((mut proc, target), (_other, other)) = (server(&lab, "a"), server(&lab, "b"));
     std::fs::write(group.0.join("cgroup.procs"), proc.pid().to_string()).expect("move a process to the cgroup");
-    let name = group.0.display().to_string();
-    check_rule(&lab, &["--cgroup".to_owned(), name], target, other);
+    let path = group.0.display().to_string();
+    let out = check_rule(&lab, &rule(&path), target, other);
     proc.stop(Signal::SIGTERM);
+    // The inner one first.
+    drop(group);
+    drop(parent);
+    Some(out)
 }
 
 /// A cgroup that goes when it is dropped.

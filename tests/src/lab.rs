@@ -20,6 +20,7 @@ impl Lab {
             skip(name, "needs root");
             return None;
         }
+        crate::heed_signals();
         let dir = tempfile::Builder::new()
             .prefix("clew-test-")
             .tempdir()

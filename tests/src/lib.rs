@@ -21,6 +21,6 @@ pub use lab::Lab;
 pub use nginx::nginx;
 pub use outcome::Outcome;
 pub use plan::{Load, Plan, Service};
-pub use process::Proc;
+pub use process::{Proc, heed_signals};
 pub use span::{Kind, Span, Spans};
 pub use wait::{DEADLINE, free_port, until};

@@ -5,10 +5,31 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill};
 use nix::unistd::Pid;
 
 use crate::wait::until;
+
+/// Gives the signals that tests send their default action, in this process and so in the programs it starts. Whoever runs the
+/// tests may ignore them: a shell does so for SIGINT in what it starts in the background, nohup(1) for SIGHUP.
+pub fn heed_signals() {
+    let sent = [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGTSTP,
+        Signal::SIGCONT,
+    ];
+    for signal in sent {
+        // SAFETY: the default action runs no code of this program.
+        let set = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+        set.expect("every signal in the list may have its default action");
+    }
+    SigSet::empty().thread_set_mask().expect("no signal stays blocked");
+}
 
 /// A program with its output kept in files. It is killed when dropped, with all of its process group.
 #[derive(Debug)]

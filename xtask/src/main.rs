@@ -2,7 +2,6 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use nix::sys::signal::{SigHandler, Signal};
 
 mod accuracy;
 mod bench;
@@ -50,24 +49,13 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    heed_interrupts();
+    // The tests end Clew with signals that whoever started this may ignore.
+    clew_tests::heed_signals();
     match task(Cli::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// A shell starts what it runs in the background with Ctrl-C ignored, and every program started from there inherits that.
-/// The tests end Clew with Ctrl-C.
-fn heed_interrupts() {
-    for signal in [Signal::SIGINT, Signal::SIGQUIT] {
-        // SAFETY: the default action runs no code of this program.
-        let set = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
-        if let Err(error) = set {
-            eprintln!("xtask: {signal} stays ignored: {error}");
         }
     }
 }

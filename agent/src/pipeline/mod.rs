@@ -169,8 +169,8 @@ impl Pipeline {
 
     fn data(&mut self, mut data: Data, out: &mut Output) {
         let conn = data.conn;
-        let runtime = self.processes.get(data.moment.actor.pid).runtime;
-        data.moment.actor.turn = round(data.moment.actor.turn, runtime);
+        let process = self.processes.get(data.moment.actor.pid);
+        data.moment.actor.turn = round(data.moment.actor.turn, process.runtime);
         let Some(live) = self.connections.get_mut(&conn) else {
             out.counts.push("pipeline.connection_unknown");
             return;
@@ -178,7 +178,6 @@ impl Pipeline {
         if data.length > 0 {
             self.traces.operation(conn, &data.moment.actor, data.direction);
         }
-        let process = self.processes.get(data.moment.actor.pid);
         let ended = data.end || data.error != 0;
         let time_ns = data.moment.time_ns;
         live.data(data, &process, &mut self.spans, &mut self.traces, out);

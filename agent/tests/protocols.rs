@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use clew::capture::{Actor, Context, Direction, Moment, Pid};
+use clew::capture::{Actor, Direction, Moment, Pid};
 use clew::protocol::{Body, Broken, Conversation, Limits, Mark, RequestHead, ResponseHead, Step, http1};
 use clew::stream::{Content, Piece};
 
@@ -143,17 +143,7 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 fn moment(time_us: u64) -> Moment {
-    Moment {
-        time_ns: time_us * 1000,
-        cpu_ns: 0,
-        runqueue_ns: 0,
-        actor: Actor {
-            pid: Pid(1),
-            tid: 1,
-            context: Context::Thread,
-            turn: 0,
-        },
-    }
+    Moment::new(time_us * 1000, Actor::thread(Pid(1), 1))
 }
 
 /// Plays a connection with its bytes cut into pieces of `cut`, and one operation unseen.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use clew::capture::{Actor, Context, Moment, Pid, decode};
+use clew::capture::{Actor, Moment, Pid, decode};
 use clew::discover::{Process, Runtime};
 use clew::pipeline::{Input, Output, Pipeline};
 use clew::protocol::Limits;
@@ -67,21 +67,8 @@ fn play(recording: &str, tick: bool) -> Vec<Placed> {
             }
         }
     }
-    let actor = Actor {
-        pid: Pid(0),
-        tid: 0,
-        context: Context::Unknown,
-        turn: 0,
-    };
-    pipeline.handle(
-        Input::Stop(Moment {
-            time_ns: last,
-            cpu_ns: 0,
-            runqueue_ns: 0,
-            actor,
-        }),
-        &mut out,
-    );
+    let nobody = Actor::thread(Pid(0), 0);
+    pipeline.handle(Input::Stop(Moment::new(last, nobody)), &mut out);
     out.spans
 }
 

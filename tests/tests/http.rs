@@ -65,6 +65,85 @@ fn head() {
 }
 
 #[test]
+fn network_phases() {
+    let Some(out) = play("network_phases", "head") else {
+        return;
+    };
+    let client = |number| {
+        let found = out
+            .spans
+            .filter(|span| span.kind == Kind::Client && span.number() == Some(number));
+        found
+            .first()
+            .copied()
+            .unwrap_or_else(|| out.fail("a request has no span"))
+    };
+    let (first, second) = (client(1), client(2));
+    out.check_span(first, &[("clew.network.connection.reused", "false")]);
+    out.check_span(
+        second,
+        &[
+            ("clew.network.connection.reused", "true"),
+            ("clew.network.connect_ns", ""),
+        ],
+    );
+    let ns = |span: &clew_tests::Span, name: &str| -> u64 {
+        let text = span.text(&format!("clew.network.{name}_ns"));
+        text.parse()
+            .unwrap_or_else(|_| out.fail(&format!("{name} of {} is {text:?}", span.brief())))
+    };
+    // A handshake over loopback takes microseconds; a loaded machine may make it milliseconds.
+    let connect = ns(first, "connect");
+    out.check(connect > 0 && connect < 10_000_000_000, "the time to connect");
+    for span in [first, second] {
+        let phases = ns(span, "send") + ns(span, "wait") + ns(span, "receive");
+        // A span that was moved to its server's start is longer.
+        out.check(
+            phases <= span.end - span.start,
+            &format!("the phases of {} are longer than it", span.brief()),
+        );
+        out.check(ns(span, "wait") > 0, "the wait for the first byte");
+    }
+    for server in out.spans.filter(|span| span.kind == Kind::Server) {
+        out.check_span(server, &[("clew.network.connection.reused", "")]);
+    }
+}
+
+/// What both ends show of the bodies of request and response, `kept` bytes of each kept.
+fn check_secrets(kept: &str, request: &str, response: &str) {
+    let Some(lab) = Lab::new("secrets_in_bodies") else {
+        return;
+    };
+    let argv = [
+        "/usr/bin/python3".to_owned(),
+        Lab::workload("python/shapes.py"),
+        "secrets".to_owned(),
+    ];
+    let out = Clew::run(&lab)
+        .args(&["--redact", "body:card", "--bodies", kept])
+        .traced(&argv);
+    for kind in [Kind::Client, Kind::Server] {
+        out.check_span(
+            out.only(kind, "/secrets"),
+            &[
+                ("clew.http.request.body", request),
+                ("clew.http.response.body", response),
+            ],
+        );
+    }
+    let all = format!("{:?}{}", out.spans.0, out.stderr);
+    out.check(!all.contains("4111"), "a secret is shown");
+}
+
+#[test]
+fn secrets_in_bodies() {
+    check_secrets("1000", r#"{"user":"u","card":"REDACTED","n":1}"#, "ok=1&card=REDACTED");
+    // Cut within the value.
+    check_secrets("24", r#"{"user":"u","card":"REDACTED""#, "ok=1&card=REDACTED");
+    check_secrets("12", r#"{"user":"u","#, "ok=1&card=REDACTED");
+}
+
+#[test]
 fn not_modified_and_no_content() {
     check(
         "notmodified",

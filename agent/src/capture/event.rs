@@ -63,6 +63,18 @@ pub struct Actor {
     pub turn: u32,
 }
 
+impl Actor {
+    /// A thread, of which nothing more is known.
+    pub const fn thread(pid: Pid, tid: u32) -> Self {
+        Self {
+            pid,
+            tid,
+            context: Context::Thread,
+            turn: 0,
+        }
+    }
+}
+
 /// When something happened, who did it, and what it had cost that thread until then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
@@ -74,6 +86,18 @@ pub struct Moment {
     pub runqueue_ns: u64,
     /// Who.
     pub actor: Actor,
+}
+
+impl Moment {
+    /// When something happened and who did it; what it had cost is not known.
+    pub const fn new(time_ns: u64, actor: Actor) -> Self {
+        Self {
+            time_ns,
+            cpu_ns: 0,
+            runqueue_ns: 0,
+            actor,
+        }
+    }
 }
 
 /// Who talks to whom.

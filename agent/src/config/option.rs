@@ -174,7 +174,7 @@ pub const OPTIONS: &[Opt] = &[
         value: Some("RULE"),
         many: true,
         verbs: BOTH,
-        help: "Hide more than secrets known by name: header:NAME, query:NAME or body:all",
+        help: "Hide more than secrets known by name: header:NAME, query:NAME, body:KEY or body:all",
         set: |settings, text| add(&mut settings.redact, value::redaction(text)),
     },
     Opt {

@@ -24,9 +24,14 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(connection: &Connection, limits: Limits) -> Self {
+    /// `connect_ns` is how long it took to open, where that is known already.
+    pub(super) fn new(connection: &Connection, connect_ns: Option<u64>, limits: Limits) -> Self {
+        let facts = ConnFacts {
+            connect_ns,
+            ..ConnFacts::from(connection)
+        };
         Self {
-            facts: Arc::new(ConnFacts::from(connection)),
+            facts: Arc::new(facts),
             stream: Stream::new(starts_late(connection)),
             conversation: Conversation::new(limits).midway(connection.midway),
             owner: None,
@@ -64,6 +69,11 @@ impl Live {
     /// Whether something is missing or unanswered.
     pub(super) fn awaits(&self) -> bool {
         !self.stream.idle() || self.open() > 0
+    }
+
+    /// The handshake is complete; it took so long.
+    pub(super) fn connected(&mut self, connect_ns: u64) {
+        Arc::make_mut(&mut self.facts).connect_ns = Some(connect_ns);
     }
 
     /// The connection was reset, with this `errno`.

@@ -4,6 +4,7 @@
 //! the kernel, counters. It is a synchronous function of its inputs; whoever drives it does the I/O and brings the time.
 #![forbid(unsafe_code)]
 mod connection;
+mod openings;
 mod processes;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,6 +20,7 @@ use crate::span::{Policy, SpanEvent, Spans};
 use crate::stream::Content;
 use crate::trace::{Placed, Traces};
 use connection::Live;
+use openings::Openings;
 use processes::Processes;
 
 /// Connections that are followed at once. Beyond it the ones that were silent longest are given up.
@@ -68,6 +70,7 @@ pub struct Pipeline {
     restless: HashSet<ConnId>,
     /// Connections that are over, by the time they are let go.
     closing: BTreeMap<(u64, ConnId), Closing>,
+    openings: Openings,
     older: HashSet<u64>,
     processes: Processes,
     spans: Spans,
@@ -92,6 +95,7 @@ impl Pipeline {
             connections: HashMap::new(),
             restless: HashSet::new(),
             closing: BTreeMap::new(),
+            openings: Openings::default(),
             older: HashSet::new(),
             processes: Processes::default(),
             spans: Spans::new(policy),
@@ -140,7 +144,7 @@ impl Pipeline {
                 moment,
                 state,
                 error,
-            } => self.state(conn, moment, state, error),
+            } => self.state(conn, moment, state, error, out),
             Event::Fork { moment, child } => self.processes.forked(moment.actor.pid, child),
             // The program is read by whoever drives the pipeline: see `wants`.
             Event::Exec { .. } => {}
@@ -162,7 +166,8 @@ impl Pipeline {
         if self.connections.len() >= MAX_CONNECTIONS {
             self.make_room(out);
         }
-        let live = Live::new(&connection, self.limits);
+        let connect_ns = self.openings.take(connection.conn);
+        let live = Live::new(&connection, connect_ns, self.limits);
         self.traces.connection(live.facts());
         self.connections.insert(connection.conn, live);
     }
@@ -192,7 +197,7 @@ impl Pipeline {
         }
     }
 
-    fn state(&mut self, conn: ConnId, moment: Moment, state: ConnState, error: i32) {
+    fn state(&mut self, conn: ConnId, moment: Moment, state: ConnState, error: i32, out: &mut Output) {
         /// `ECONNRESET`.
         const RESET: i32 = 104;
         match state {
@@ -204,8 +209,17 @@ impl Pipeline {
                     ..moment
                 };
                 self.traces.connecting(conn, &moment, runtime);
+                out.counts.extend(self.openings.begin(conn, moment.time_ns));
             }
-            ConnState::Established => {}
+            ConnState::Established => {
+                self.openings.complete(conn, moment.time_ns);
+                // With TCP Fast Open the first bytes are sent before.
+                if let Some(live) = self.connections.get_mut(&conn)
+                    && let Some(connect_ns) = self.openings.take(conn)
+                {
+                    live.connected(connect_ns);
+                }
+            }
             ConnState::ResetReceived | ConnState::ResetSent => {
                 if let Some(live) = self.connections.get_mut(&conn) {
                     live.reset(RESET);
@@ -213,6 +227,7 @@ impl Pipeline {
             }
             ConnState::Closed => {
                 self.traces.unconnected(conn);
+                self.openings.forget(conn);
                 if let Some(live) = self.connections.get_mut(&conn) {
                     let reason = live.reason(error);
                     let due = moment.time_ns.saturating_add(CLOSING_NS);

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::*;
-use crate::capture::{Actor, Context, Direction};
+use crate::capture::{Actor, Direction};
 use crate::span::SpanKind;
 
 const CURL: u32 = 10;
@@ -43,18 +43,8 @@ impl World {
 
     fn moment(&mut self, pid: u32, tid: u32, turn: u32) -> Moment {
         self.now += 1000;
-        let actor = Actor {
-            pid: Pid(pid),
-            tid,
-            context: Context::Thread,
-            turn,
-        };
-        Moment {
-            time_ns: self.now,
-            cpu_ns: 0,
-            runqueue_ns: 0,
-            actor,
-        }
+        let thread = Actor::thread(Pid(pid), tid);
+        Moment::new(self.now, Actor { turn, ..thread })
     }
 
     /// Connection `n` as client `2n` and server `2n + 1` see it.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use aya::maps::{MapData, RingBuf};
 
 use crate::attach::{AttachError, Capture, Probes, Setup};
-use crate::capture::{Actor, Context, Event, Moment, Pid, decode};
+use crate::capture::{Actor, Event, Moment, Pid, decode};
 use crate::config::Settings;
 use crate::discover::{Discovery, NoProcess, Rules};
 use crate::export::otlp::SettingsError;
@@ -367,19 +367,8 @@ impl Agent {
 
     async fn end(mut self) {
         self.input(Input::Time(monotonic_ns()));
-        let actor = Actor {
-            pid: Pid(0),
-            tid: 0,
-            context: Context::Unknown,
-            turn: 0,
-        };
-        let moment = Moment {
-            time_ns: monotonic_ns(),
-            cpu_ns: 0,
-            runqueue_ns: 0,
-            actor,
-        };
-        self.input(Input::Stop(moment));
+        let nobody = Actor::thread(Pid(0), 0);
+        self.input(Input::Stop(Moment::new(monotonic_ns(), nobody)));
         for (name, value) in self.probes.counters() {
             self.counters.set(name, value);
         }

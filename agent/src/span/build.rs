@@ -3,8 +3,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::phases::Phases;
 use super::{
-    ConnFacts, Opened, Policy, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status, Value, context, http,
+    ConnFacts, Opened, Policy, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status, Value, context, http, phases,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
@@ -23,10 +24,11 @@ struct Open {
     kind: SpanKind,
     request: Box<Request>,
     request_body: Body,
+    /// When the request's last byte passed.
+    request_end_ns: Option<u64>,
     response: Option<Box<Response>>,
     /// Who acted last.
     actor: Actor,
-    facts: Arc<ConnFacts>,
 }
 
 /// What is known of an exchange when it ends.
@@ -56,6 +58,7 @@ impl Spans {
             Step::RequestEnd { exchange, body, end } => {
                 if let Some(open) = self.open.get_mut(&(facts.conn, exchange)) {
                     open.request_body = body;
+                    open.request_end_ns = Some(end.moment.time_ns);
                     open.actor = end.moment.actor;
                 }
             }
@@ -65,14 +68,14 @@ impl Spans {
                     open.response = Some(response);
                 }
             }
-            Step::ResponseEnd { exchange, end, body } => self.finish(facts.conn, exchange, end, &body, None, out),
+            Step::ResponseEnd { exchange, end, body } => self.finish(facts, exchange, end, &body, None, out),
             Step::Broken {
                 exchange,
                 at,
                 reason,
                 body,
             } => {
-                self.finish(facts.conn, exchange, at, &body, Some(reason), out);
+                self.finish(facts, exchange, at, &body, Some(reason), out);
             }
         }
     }
@@ -111,8 +114,8 @@ impl Spans {
             kind,
             actor: request.head_end.moment.actor,
             request_body: Body::default(),
+            request_end_ns: None,
             response: None,
-            facts: Arc::clone(facts),
             request,
         };
         self.open.insert((facts.conn, open.request.exchange), open);
@@ -120,14 +123,14 @@ impl Spans {
 
     fn finish(
         &mut self,
-        conn: ConnId,
+        facts: &ConnFacts,
         exchange: Exchange,
         end: Mark,
         body: &Body,
         broken: Option<Broken>,
         out: &mut Vec<SpanEvent>,
     ) {
-        let Some(open) = self.open.remove(&(conn, exchange)) else {
+        let Some(open) = self.open.remove(&(facts.conn, exchange)) else {
             return;
         };
         // The end of the connection may be long after the last thing the exchange did; its moment is told all the same:
@@ -136,7 +139,7 @@ impl Spans {
             kind: open.kind,
             request_body: &open.request_body,
             response_body: body,
-            server: match (&open.facts.endpoints, open.kind) {
+            server: match (&facts.endpoints, open.kind) {
                 (Endpoints::Tcp { remote, .. }, SpanKind::Client) => Some(*remote),
                 (Endpoints::Tcp { local, .. }, _) => Some(*local),
                 (Endpoints::Unix { .. }, _) => None,
@@ -158,7 +161,16 @@ impl Spans {
             events: Vec::new(),
         };
         http::describe(&mut span, request, response, &exchanged, &self.policy);
-        connection(&mut span, &open.facts, open.kind);
+        connection(&mut span, facts, open.kind);
+        if open.kind == SpanKind::Client {
+            let phases = Phases {
+                request: &open.request,
+                request_end_ns: open.request_end_ns,
+                response: open.response.as_deref(),
+                response_end_ns: broken.is_none().then_some(end.moment.time_ns),
+            };
+            phases::describe(&mut span, facts, &phases);
+        }
         if let Some(reason) = broken {
             outcome(&mut span, reason);
         }

@@ -236,15 +236,19 @@ fn body(span: &mut Span, keys: &BodyKeys, fields: &Fields, body: &Body, policy: 
         }
         _ => false,
     };
+    let is_plain = coding.is_empty() || coding == b"identity";
     let bytes = if compressed && !decoded.is_empty() {
-        decoded.as_slice()
+        Some(decoded.as_slice())
     } else {
-        body.captured.as_ref()
+        // Whoever can decode what is not decoded here would find in it what is to be hidden.
+        (is_plain || !policy.looks_into_bodies()).then_some(body.captured.as_ref())
     };
-    match text(bytes) {
+    let shown = bytes.map(|bytes| policy.body(fields, bytes));
+    let shown = shown.as_deref().unwrap_or(REDACTED.as_bytes());
+    match text(shown) {
         Some(text) => span.attributes.push((keys.content, Value::Text(text.to_owned()))),
         None => {
-            span.attributes.push((keys.content, Value::Text(base64(bytes))));
+            span.attributes.push((keys.content, Value::Text(base64(shown))));
             span.attributes.push((keys.encoding, Value::Text("base64".to_owned())));
         }
     }

@@ -5,8 +5,10 @@
 //! not know lives under `clew.`.
 #![forbid(unsafe_code)]
 mod build;
+mod conceal;
 pub mod context;
 mod http;
+mod phases;
 mod policy;
 
 use std::sync::Arc;
@@ -35,6 +37,8 @@ pub struct ConnFacts {
     pub isn: Option<(u32, u32)>,
     /// The socket may be older than the agent and its offsets do not count from byte 0.
     pub midway: bool,
+    /// How long opening it took, from the first SYN to the handshake's end. None where that was not seen.
+    pub connect_ns: Option<u64>,
 }
 
 impl From<&Connection> for ConnFacts {
@@ -45,6 +49,7 @@ impl From<&Connection> for ConnFacts {
             netns: connection.netns,
             isn: connection.isn,
             midway: connection.midway,
+            connect_ns: None,
         }
     }
 }

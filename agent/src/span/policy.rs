@@ -1,4 +1,8 @@
 //! What of a message may be shown.
+use std::borrow::Cow;
+
+use super::conceal;
+use crate::protocol::http1::{Fields, field};
 
 /// Header fields that are captured unless the user says otherwise.
 const DEFAULT_HEADERS: &[&str] = &[
@@ -51,6 +55,8 @@ pub struct Policy {
     headers: Vec<String>,
     secret_headers: Vec<String>,
     secret_parameters: Vec<String>,
+    /// Keys of bodies whose values are hidden.
+    secret_keys: Vec<String>,
     /// Whether captured bodies become attributes.
     pub bodies: bool,
 }
@@ -59,10 +65,10 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// It is not `KIND:NAME`.
-    #[error("redaction rule `{0}` is not of the form header:NAME, query:NAME or body:all")]
+    #[error("redaction rule `{0}` is not of the form header:NAME, query:NAME, body:KEY or body:all")]
     Form(String),
     /// The kind is not known.
-    #[error("redaction rule `{0}` has an unknown kind; write header:NAME, query:NAME or body:all")]
+    #[error("redaction rule `{0}` has an unknown kind; write header:NAME, query:NAME, body:KEY or body:all")]
     Kind(String),
 }
 
@@ -73,6 +79,7 @@ impl Default for Policy {
             headers: owned(DEFAULT_HEADERS),
             secret_headers: owned(SECRET_HEADERS),
             secret_parameters: owned(SECRET_PARAMETERS),
+            secret_keys: Vec::new(),
             bodies: true,
         }
     }
@@ -84,7 +91,7 @@ impl Policy {
         self.headers.push(name.to_ascii_lowercase());
     }
 
-    /// Hides what a rule names: `header:NAME`, `query:NAME`, `body:all`.
+    /// Hides what a rule names: `header:NAME`, `query:NAME`, `body:KEY`, `body:all`.
     ///
     /// # Errors
     /// [`RuleError`] if it names nothing that can be hidden.
@@ -98,7 +105,7 @@ impl Policy {
             "header" => self.secret_headers.push(name),
             "query" => self.secret_parameters.push(name),
             "body" if name == "all" => self.bodies = false,
-            "body" => return Err(RuleError::Form(rule.to_owned())),
+            "body" => self.secret_keys.push(name),
             _ => return Err(RuleError::Kind(rule.to_owned())),
         }
         Ok(())
@@ -115,6 +122,28 @@ impl Policy {
         } else {
             String::from_utf8_lossy(value).into_owned()
         })
+    }
+
+    /// Whether values in bodies are hidden by their keys: then only what can be read may be shown.
+    pub(super) const fn looks_into_bodies(&self) -> bool {
+        !self.secret_keys.is_empty()
+    }
+
+    /// A body, its content coding removed, as it may be shown.
+    pub(super) fn body<'a>(&self, fields: &Fields, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        if !self.looks_into_bodies() {
+            return Cow::Borrowed(bytes);
+        }
+        let hidden = |key: &[u8]| {
+            self.secret_keys
+                .iter()
+                .any(|secret| secret.as_bytes().eq_ignore_ascii_case(key))
+        };
+        // curl calls everything a form that is not called something else: any body may be JSON.
+        let shown = conceal::json(bytes, &hidden);
+        let media_type = field(fields, "content-type").map(<[u8]>::to_ascii_lowercase);
+        let is_form = media_type.is_none_or(|name| name.trim_ascii().starts_with(b"application/x-www-form-urlencoded"));
+        Cow::Owned(if is_form { conceal::form(&shown, &hidden) } else { shown })
     }
 
     /// A query as it may be shown.
@@ -165,18 +194,19 @@ mod tests {
 
     #[test]
     fn rules_that_name_nothing() {
+        assert_eq!(Policy::default().redact("body:card"), Ok(()));
         for (rule, message) in [
             (
                 "card",
-                "redaction rule `card` is not of the form header:NAME, query:NAME or body:all",
+                "redaction rule `card` is not of the form header:NAME, query:NAME, body:KEY or body:all",
             ),
             (
                 "header:",
-                "redaction rule `header:` is not of the form header:NAME, query:NAME or body:all",
+                "redaction rule `header:` is not of the form header:NAME, query:NAME, body:KEY or body:all",
             ),
             (
                 "cookie:x",
-                "redaction rule `cookie:x` has an unknown kind; write header:NAME, query:NAME or body:all",
+                "redaction rule `cookie:x` has an unknown kind; write header:NAME, query:NAME, body:KEY or body:all",
             ),
         ] {
             assert_eq!(Policy::default().redact(rule).unwrap_err().to_string(), message);

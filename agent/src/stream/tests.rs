@@ -1,5 +1,5 @@
 use super::*;
-use crate::capture::{Actor, ConnId, Context, Pid};
+use crate::capture::{Actor, ConnId, Pid};
 
 const MS: u64 = 1_000_000;
 
@@ -19,17 +19,7 @@ enum Do {
 use Do::*;
 
 fn moment(time_ns: u64) -> Moment {
-    Moment {
-        time_ns,
-        cpu_ns: 0,
-        runqueue_ns: 0,
-        actor: Actor {
-            pid: Pid(1),
-            tid: 1,
-            context: Context::Thread,
-            turn: 0,
-        },
-    }
+    Moment::new(time_ns, Actor::thread(Pid(1), 1))
 }
 
 fn data(offset: u64, payload: &[u8], length: u64, time_ns: u64) -> Data {

@@ -102,6 +102,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Connections given up because more were open than Clew follows.",
     ),
     (
+        "pipeline.openings_full",
+        "Connections whose time to connect is not told because too many were being opened.",
+    ),
+    (
         "protocol.http1.continue_refused",
         "Requests with Expect: 100-continue that got a final answer before their body.",
     ),

@@ -101,6 +101,7 @@ mod tests {
             netns: 1,
             isn,
             midway,
+            connect_ns: None,
         }
     }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use clew::capture::{Actor, Context, Direction, Moment, Pid};
+use clew::capture::{Actor, Direction, Moment, Pid};
 use clew::protocol::{Broken, Conversation, Limits, Mark, Step};
 use clew::stream::{Content, Piece};
 use libfuzzer_sys::fuzz_target;
@@ -96,17 +96,7 @@ fn unescape(text: &[u8]) -> Bytes {
 }
 
 fn moment(time_ns: u64) -> Moment {
-    Moment {
-        time_ns,
-        cpu_ns: 0,
-        runqueue_ns: 0,
-        actor: Actor {
-            pid: Pid(1),
-            tid: 1,
-            context: Context::Thread,
-            turn: 0,
-        },
-    }
+    Moment::new(time_ns, Actor::thread(Pid(1), 1))
 }
 
 fn play(operations: &[Operation], cut: usize) -> Vec<Step> {

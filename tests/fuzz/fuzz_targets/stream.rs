@@ -3,7 +3,7 @@
 //! An operation takes eight bytes: flags, offset (2, or from the end of all offsets), length (2), payload, time (2).
 #![no_main]
 use bytes::Bytes;
-use clew::capture::{Actor, ConnId, Context, Data, Direction, Moment, Pid};
+use clew::capture::{Actor, ConnId, Data, Direction, Moment, Pid};
 use clew::stream::{Content, Piece, Stream};
 use libfuzzer_sys::fuzz_target;
 
@@ -25,17 +25,7 @@ fuzz_target!(|input: &[u8]| {
         stream.data(
             Data {
                 conn: ConnId(1),
-                moment: Moment {
-                    time_ns: now,
-                    cpu_ns: 0,
-                    runqueue_ns: 0,
-                    actor: Actor {
-                        pid: Pid(1),
-                        tid: 1,
-                        context: Context::Thread,
-                        turn: 0,
-                    },
-                },
+                moment: Moment::new(now, Actor::thread(Pid(1), 1)),
                 direction: if flags & 1 == 0 {
                     Direction::Ingress
                 } else {

@@ -57,6 +57,12 @@ SHAPES = {
         ("s", OK + b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno" + OK),
         ("c<", b"no" + OK),
     ],
+    "secrets": exchange(
+        get(b"secrets", 1, b"Content-Type: application/json\r\nContent-Length: 37\r\n", b"POST")
+        + b'{"user":"u","card":"4111-1111","n":1}',
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 19\r\n\r\n"
+        b"ok=1&card=4111-1111",
+    ),
     "untilclose": [
         ("c", get(b"untilclose", 1)),
         ("s<", END),

@@ -193,17 +193,44 @@ impl Canvas<'_> {
         if let Some(why) = reason(row) {
             note(why, RED);
         }
-        if let (Some(client), Some(server)) = (row.client, row.server) {
-            let (waited, worked) = (length(client), length(server));
-            // A tenth of the wait, and not mere scheduling noise.
-            if waited.saturating_sub(worked) > (waited / 10).max(1_000_000) {
-                note(format!("(server {})", self.duration(worked)), DIM);
-            }
+        let phases = self.phases(row);
+        if !phases.is_empty() {
+            note(format!("({})", phases.join(", ")), DIM);
         }
         if row.lacks_parent {
             note("(parent not seen)".to_owned(), DIM);
         }
         parts
+    }
+
+    /// Where the client's time went, as far as it is not what the line shows anyhow.
+    fn phases(&self, row: &Row<'_>) -> Vec<String> {
+        let Some(client) = row.client else {
+            return Vec::new();
+        };
+        let waited = length(client);
+        // A tenth of the wait, and not mere scheduling noise.
+        let matters = |ns: u64| ns > (waited / 10).max(1_000_000);
+        let phase = |key| attribute(client, key).and_then(|ns| ns.parse().ok()).unwrap_or(0);
+        let mut phases = Vec::new();
+        for (name, ns) in [
+            ("connect", phase("clew.network.connect_ns")),
+            ("send", phase("clew.network.send_ns")),
+        ] {
+            if matters(ns) {
+                phases.push(format!("{name} {}", self.duration(ns)));
+            }
+        }
+        if let Some(worked) = row.server.map(length)
+            && matters(waited.saturating_sub(worked))
+        {
+            phases.push(format!("server {}", self.duration(worked)));
+        }
+        let received = phase("clew.network.receive_ns");
+        if matters(received) {
+            phases.push(format!("receive {}", self.duration(received)));
+        }
+        phases
     }
 
     /// Writes parts until the columns are used up; gives the columns used.

@@ -90,6 +90,47 @@ fn a_trace() {
 }
 
 #[test]
+fn where_a_client_waited() {
+    let (a, b) = (service("a"), service("b"));
+    let ns = |name, ms: i64| (name, Value::Int(ms * 1_000_000));
+    let client = |id, connect, receive| {
+        let (connect, receive) = (
+            ns("clew.network.connect_ns", connect),
+            ns("clew.network.receive_ns", receive),
+        );
+        Sample::client(id, &a)
+            .parent(1)
+            .ms(0, 40)
+            .http("GET", "/slow", 200)
+            .with(connect.0, connect.1)
+            .with(receive.0, receive.1)
+            .done()
+    };
+    let spans = [
+        Sample::server(1, &a).ms(0, 50).http("GET", "/", 200).done(),
+        client(2, 30, 9),
+        Sample::server(3, &b)
+            .parent(2)
+            .remote()
+            .ms(1, 20)
+            .http("GET", "/slow", 200)
+            .done(),
+        // A tenth of the call is not worth a word.
+        client(4, 4, 4),
+    ];
+    check(
+        &spans,
+        Options { columns: 100, ..PLAIN },
+        "
+|trace 000102030405060708090a0b0c0d0eff  50.0 ms  4 spans in 2 services
+|a  GET /                                                         200   50.0 ms  ████████████████████
+|├─ b  GET /slow  (connect 30.0 ms, server 19.0 ms, receive 9…    200   40.0 ms  ████████░░░░░░░░
+|└─ → ?  GET /slow                                                200   40.0 ms  ░░░░░░░░░░░░░░░░
+",
+    );
+}
+
+#[test]
 fn ascii() {
     let options = Options {
         unicode: false,

@@ -1,23 +1,12 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::capture::{Actor, Context, Direction, Moment, Pid};
+use crate::capture::{Actor, Direction, Moment, Pid};
 use crate::protocol::{Body, Broken, Conversation, Limits, Mark, Step};
 use crate::stream::{Content, Piece};
 
 fn moment(time_ns: u64) -> Moment {
-    let actor = Actor {
-        pid: Pid(1),
-        tid: 1,
-        context: Context::Thread,
-        turn: 0,
-    };
-    Moment {
-        time_ns,
-        cpu_ns: 0,
-        runqueue_ns: 0,
-        actor,
-    }
+    Moment::new(time_ns, Actor::thread(Pid(1), 1))
 }
 
 /// A part of a script: `> ` bytes of the client, `< ` of the server, `>? N` and `<? N` bytes that were not seen, `>.` and

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::capture::{Actor, ConnId, Context, Direction, Endpoints, Moment, Pid};
+use crate::capture::{Actor, ConnId, Direction, Endpoints, Moment, Pid};
 use crate::discover::{Process, Runtime};
 use crate::protocol::{
     Broken, Exchange, Mark, Request, RequestHead as AnyRequest, Response, ResponseHead as AnyResponse, Step,
@@ -11,18 +11,7 @@ use crate::protocol::{
 use crate::span::{ConnFacts, SpanEvent, Spans};
 
 fn moment(time_ns: u64) -> Moment {
-    let actor = Actor {
-        pid: Pid(1),
-        tid: 1,
-        context: Context::Thread,
-        turn: 0,
-    };
-    Moment {
-        time_ns,
-        cpu_ns: 0,
-        runqueue_ns: 0,
-        actor,
-    }
+    Moment::new(time_ns, Actor::thread(Pid(1), 1))
 }
 
 fn parse_fields(lines: &str) -> Fields {
@@ -46,6 +35,7 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         netns: 1,
         isn: None,
         midway: false,
+        connect_ns: None,
     });
     let process = Arc::new(Process {
         pid: Pid(1),
@@ -309,4 +299,75 @@ fn exchanges_without_an_end() {
             ("status", "Unset"),
         ],
     );
+}
+
+/// What is shown of a body with `--redact body:card`: `captured` is how much of it.
+#[track_caller]
+fn check_body(fields: &str, content: &[u8], captured: usize, expected: &str) {
+    let mut policy = Policy::default();
+    policy.redact("body:card").unwrap();
+    let mut span = Span {
+        kind: SpanKind::Client,
+        name: String::new(),
+        start_ns: 0,
+        end_ns: 0,
+        attributes: Vec::new(),
+        named: Vec::new(),
+        status: Status::Unset,
+        events: Vec::new(),
+    };
+    let message = Body {
+        bytes: Some(content.len() as u64),
+        captured: Bytes::copy_from_slice(&content[..captured]),
+    };
+    body(&mut span, &REQUEST, &parse_fields(fields), &message, &policy);
+    let shown = span.attributes.iter().find(|(name, _)| *name == REQUEST.content);
+    assert_eq!(
+        shown.map(|(_, value)| value.clone()),
+        Some(Value::Text(expected.to_owned()))
+    );
+    let truncated = span.attributes.iter().any(|(name, _)| *name == REQUEST.truncated);
+    assert_eq!(truncated, captured < content.len());
+}
+
+#[test]
+fn values_in_bodies_are_hidden_by_key() {
+    let json = br#"{"card":"4111","n":1}"#;
+    check_body(
+        "content-type: application/json",
+        json,
+        json.len(),
+        r#"{"card":"REDACTED","n":1}"#,
+    );
+    check_body("content-type: application/json", json, 11, r#"{"card":"REDACTED""#);
+    let form = b"n=1&card=4111";
+    let is_form = "content-type: application/x-www-form-urlencoded; charset=utf-8";
+    check_body(is_form, form, form.len(), "n=1&card=REDACTED");
+    check_body(is_form, form, 11, "n=1&card=REDACTED");
+    // As curl sends it unless it is told better, and as it comes without a type.
+    check_body(is_form, json, json.len(), r#"{"card":"REDACTED","n":1}"#);
+    check_body("content-language: en", json, json.len(), r#"{"card":"REDACTED","n":1}"#);
+    check_body("content-language: en", form, form.len(), "n=1&card=REDACTED");
+    // A link in a text is none.
+    let page = b"<a href='?n=1&card=4'>";
+    check_body("content-type: text/html", page, page.len(), "<a href='?n=1&card=4'>");
+    // Not valid UTF-8: shown as base64, but not before.
+    check_body("", b"\xff{\"card\":1}", 11, &base64(b"\xff{\"card\":\"REDACTED\"}"));
+}
+
+#[test]
+fn values_in_coded_bodies_are_hidden_or_the_body_is() {
+    use std::io::Write as _;
+    let json = br#"{"card":"4111","n":1}"#;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(json).unwrap();
+    let coded = encoder.finish().unwrap();
+    check_body(
+        "content-encoding: gzip",
+        &coded,
+        coded.len(),
+        r#"{"card":"REDACTED","n":1}"#,
+    );
+    check_body("content-encoding: gzip", &coded, 9, REDACTED);
+    check_body("content-encoding: br", b"anything", 8, REDACTED);
 }

@@ -58,12 +58,7 @@ fn parse(script: &str, runtimes: &[(&str, Runtime)]) -> Vec<Line> {
             let count = counts.entry((words[1].to_owned(), n)).or_default();
             *count += 1;
             Line {
-                moment: Moment {
-                    time_ns: time * 1_000_000,
-                    cpu_ns: 0,
-                    runqueue_ns: 0,
-                    actor,
-                },
+                moment: Moment::new(time * 1_000_000, actor),
                 process,
                 verb: words[1].to_owned(),
                 n,
@@ -101,6 +96,7 @@ fn facts(n: u64, serves: bool) -> ConnFacts {
         netns: 1,
         isn: Some(isn),
         midway: false,
+        connect_ns: None,
     }
 }
 

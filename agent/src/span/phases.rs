@@ -1,0 +1,213 @@
+//! Where a client's time went.
+//!
+//! The semantic conventions have no attributes for this; these are named after the timings of the HTTP Archive format:
+//!
+//! ```text
+//!  connect        | send           | wait          | receive
+//!  SYN -> SYN+ACK | first -> last  | -> first byte | -> last byte of the response
+//!                 | byte of the    |
+//!                 | request        |
+//!                 ^ start of the span                ^ end of the span
+//! ```
+use super::{ConnFacts, Span, Value};
+use crate::protocol::{Request, Response};
+
+/// When the parts of an exchange passed, as far as they did.
+pub(super) struct Phases<'a> {
+    pub(super) request: &'a Request,
+    /// When the request's last byte passed.
+    pub(super) request_end_ns: Option<u64>,
+    pub(super) response: Option<&'a Response>,
+    /// When the response's last byte passed.
+    pub(super) response_end_ns: Option<u64>,
+}
+
+/// Says how long each phase took. One that did not happen, that was not seen, or that overlaps the one before it (an answer
+/// that did not wait for the whole request) is left out.
+pub(super) fn describe(span: &mut Span, facts: &ConnFacts, phases: &Phases<'_>) {
+    let reused = phases.request.offset > 0;
+    // Of a connection older than the agent it is not known whether its first bytes are the ones seen first.
+    if reused || !facts.midway {
+        span.attributes
+            .push(("clew.network.connection.reused", Value::Bool(reused)));
+    }
+    let first_byte_ns = phases.response.map(|response| response.start.time_ns);
+    let mut phase = |name, from: Option<u64>, to: Option<u64>| {
+        if let (Some(from), Some(to)) = (from, to)
+            && let Some(length) = to.checked_sub(from)
+        {
+            span.attributes
+                .push((name, Value::Int(i64::try_from(length).unwrap_or(i64::MAX))));
+        }
+    };
+    if !reused {
+        phase("clew.network.connect_ns", Some(0), facts.connect_ns);
+    }
+    phase(
+        "clew.network.send_ns",
+        Some(phases.request.start.time_ns),
+        phases.request_end_ns,
+    );
+    phase("clew.network.wait_ns", phases.request_end_ns, first_byte_ns);
+    phase("clew.network.receive_ns", first_byte_ns, phases.response_end_ns);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{Actor, ConnId, Direction, Endpoints, Moment, Pid};
+    use crate::protocol::http1;
+    use crate::protocol::{Exchange, Mark, RequestHead, ResponseHead};
+    use crate::span::{SpanKind, Status};
+
+    /// When something happened on a connection, nanoseconds; none if it was not seen.
+    #[derive(Clone, Copy, Default)]
+    struct Times {
+        /// Offset of the request.
+        offset: u64,
+        midway: bool,
+        connect: Option<u64>,
+        request_end: Option<u64>,
+        first_byte: Option<u64>,
+        last_byte: Option<u64>,
+    }
+
+    fn mark(time_ns: u64) -> Mark {
+        Mark {
+            offset: 0,
+            moment: Moment::new(time_ns, Actor::thread(Pid(1), 1)),
+        }
+    }
+
+    /// The attributes of a request that began at 1000, as `name=value`, without their prefix.
+    #[track_caller]
+    fn check(times: Times, expected: &[&str]) {
+        let facts = ConnFacts {
+            conn: ConnId(1),
+            endpoints: Endpoints::Unix { address: 1, peer: 2 },
+            netns: 1,
+            isn: None,
+            midway: times.midway,
+            connect_ns: times.connect,
+        };
+        let request = Request {
+            exchange: Exchange(0),
+            direction: Direction::Egress,
+            offset: times.offset,
+            start: mark(1000).moment,
+            head_end: mark(1000),
+            head: RequestHead::Http(http1::RequestHead {
+                method: "GET".to_owned(),
+                target: "/".to_owned(),
+                minor_version: 1,
+                fields: Vec::new(),
+            }),
+        };
+        let response = times.first_byte.map(|time_ns| Response {
+            exchange: Exchange(0),
+            start: mark(time_ns).moment,
+            head_end: mark(time_ns),
+            head: ResponseHead::Http(http1::ResponseHead {
+                status: 200,
+                minor_version: 1,
+                fields: Vec::new(),
+            }),
+        });
+        let phases = Phases {
+            request: &request,
+            request_end_ns: times.request_end,
+            response: response.as_ref(),
+            response_end_ns: times.last_byte,
+        };
+        let mut span = Span {
+            kind: SpanKind::Client,
+            name: String::new(),
+            start_ns: 1000,
+            end_ns: 9000,
+            attributes: Vec::new(),
+            named: Vec::new(),
+            status: Status::Unset,
+            events: Vec::new(),
+        };
+        describe(&mut span, &facts, &phases);
+        let shown: Vec<String> = span
+            .attributes
+            .iter()
+            .map(|(name, value)| {
+                let name = name.strip_prefix("clew.network.").unwrap();
+                match value {
+                    Value::Int(number) => format!("{name}={number}"),
+                    other => format!("{name}={other:?}"),
+                }
+            })
+            .collect();
+        assert_eq!(shown, expected);
+    }
+
+    const WHOLE: Times = Times {
+        offset: 0,
+        midway: false,
+        connect: Some(300),
+        request_end: Some(1200),
+        first_byte: Some(5000),
+        last_byte: Some(9000),
+    };
+
+    #[test]
+    fn all_phases() {
+        check(
+            WHOLE,
+            &[
+                "connection.reused=Bool(false)",
+                "connect_ns=300",
+                "send_ns=200",
+                "wait_ns=3800",
+                "receive_ns=4000",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_connection_used_again_was_not_opened_for_this_request() {
+        check(
+            Times { offset: 80, ..WHOLE },
+            &[
+                "connection.reused=Bool(true)",
+                "send_ns=200",
+                "wait_ns=3800",
+                "receive_ns=4000",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_was_not_seen_is_not_told() {
+        let begun = Times {
+            request_end: Some(1200),
+            ..Times::default()
+        };
+        check(begun, &["connection.reused=Bool(false)", "send_ns=200"]);
+        let midway = Times { midway: true, ..begun };
+        check(midway, &["send_ns=200"]);
+        check(
+            Times { offset: 1, ..midway },
+            &["connection.reused=Bool(true)", "send_ns=200"],
+        );
+    }
+
+    #[test]
+    fn an_answer_that_did_not_wait_for_the_request() {
+        check(
+            Times {
+                request_end: Some(6000),
+                ..WHOLE
+            },
+            &[
+                "connection.reused=Bool(false)",
+                "connect_ns=300",
+                "send_ns=5000",
+                "receive_ns=4000",
+            ],
+        );
+    }
+}

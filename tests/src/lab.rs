@@ -85,6 +85,12 @@ impl Lab {
         path.display().to_string()
     }
 
+    /// The same program of the environment with the newest interpreter; none where this machine has only one.
+    pub fn newest_python(program: &str) -> Option<String> {
+        let path = venv().with_file_name("venv-newest").join("bin").join(program);
+        path.exists().then(|| path.display().to_string())
+    }
+
     /// A file that a package of the Python environment brought along.
     pub fn python_file(name: &str) -> String {
         let lib = venv().join("lib");

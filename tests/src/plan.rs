@@ -72,14 +72,24 @@ impl Plan {
 
     /// Adds requests over kept connections.
     #[must_use]
-    pub fn load(mut self, port: u16, path: &str, requests: u64, concurrency: u64) -> Self {
+    pub fn load(self, port: u16, path: &str, requests: u64, concurrency: u64) -> Self {
+        self.http(port, path, requests, concurrency, true)
+    }
+
+    /// Adds requests that have a connection each.
+    #[must_use]
+    pub fn load_closing(self, port: u16, path: &str, requests: u64, concurrency: u64) -> Self {
+        self.http(port, path, requests, concurrency, false)
+    }
+
+    fn http(mut self, port: u16, path: &str, requests: u64, concurrency: u64, keep_alive: bool) -> Self {
         let path = path.to_owned();
         self.loads.push(Load::Http {
             port,
             path,
             requests,
             concurrency,
-            keep_alive: true,
+            keep_alive,
         });
         self
     }

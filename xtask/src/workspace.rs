@@ -17,6 +17,11 @@ pub(crate) fn venv() -> PathBuf {
     target().join("venv")
 }
 
+/// The same with the newest interpreter, where that is another.
+pub(crate) fn newest_venv() -> PathBuf {
+    target().join("venv-newest")
+}
+
 /// What setup downloads and keeps between checkouts.
 pub(crate) fn cache() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()));

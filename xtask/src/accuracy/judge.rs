@@ -3,6 +3,8 @@ use std::collections::HashMap;
 
 use clew_tests::{Kind, Span, Spans};
 
+use super::tree::{self, Hop};
+
 /// What a run's spans are worth.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
@@ -14,9 +16,9 @@ pub(super) struct Verdict {
     pub(super) example: Option<String>,
 }
 
-/// Compares with `chain`: for each request the spans from the root down, as `kind service path`, each the child of the
-/// one before.
+/// Compares with `chain`, the truth of one request: see [`tree::parse`].
 pub(super) fn judge(spans: &Spans, chain: &[&str], requests: u64) -> Verdict {
+    let hops = tree::parse(chain);
     let mut verdict = Verdict::default();
     let ids: HashMap<(&str, &str), &Span> = spans
         .0
@@ -32,7 +34,7 @@ pub(super) fn judge(spans: &Spans, chain: &[&str], requests: u64) -> Verdict {
     }
     for number in 1..=requests {
         let found = by_number.remove(&number).unwrap_or_default();
-        let one = one(&found, chain, &ids);
+        let one = one(&found, &hops, &ids);
         if one.exact == 0 && verdict.example.is_none() {
             let spans = Spans(found.iter().map(|&span| span.clone()).collect());
             verdict.example = Some(format!("not exact, for example {number}:\n{}", spans.trees()));
@@ -45,33 +47,35 @@ pub(super) fn judge(spans: &Spans, chain: &[&str], requests: u64) -> Verdict {
     verdict
 }
 
-fn one(found: &[&Span], chain: &[&str], ids: &HashMap<(&str, &str), &Span>) -> Verdict {
+fn one(found: &[&Span], hops: &[Hop<'_>], ids: &HashMap<(&str, &str), &Span>) -> Verdict {
     let mut verdict = Verdict::default();
-    let (mut above, mut linked, mut matched): (Option<&Span>, bool, u64) = (None, true, 0);
-    for (depth, hop) in chain.iter().enumerate() {
-        let mut here = found.iter().copied().filter(|span| name(span) == *hop);
-        let Some(span) = here.next() else {
-            verdict.missing_span += 1;
-            above = None;
+    let mut spans: Vec<Option<&Span>> = Vec::new();
+    let (mut linked, mut matched): (bool, u64) = (true, 0);
+    for hop in hops {
+        let mut here = found.iter().copied().filter(|span| name(span) == hop.name);
+        let span = here.next();
+        spans.push(span);
+        let Some(span) = span else {
+            verdict.missing_span += u64::from(!hop.optional);
             continue;
         };
         matched += 1;
+        let above = hop.parent.and_then(|parent| *spans.get(parent)?);
         let parent = span.parent.as_deref();
         let right = match above {
             Some(above) => parent == Some(above.id.as_str()) && span.trace == above.trace,
-            None => depth == 0 && parent.is_none(),
+            None => hop.parent.is_none() && parent.is_none(),
         };
-        linked &= right;
+        linked &= right || (hop.loose && parent.is_none());
         // A parent that is not there is a missing link; any other that is not the right one is wrong. One whose own span
         // was lost cannot be told from a wrong one and counts as such.
         if let Some(parent) = parent
             && !right
         {
             let known = ids.get(&(span.trace.as_str(), parent));
-            let lost = above.is_none() && depth > 0 && known.is_none();
+            let lost = above.is_none() && hop.parent.is_some() && known.is_none();
             verdict.wrong_parent += u64::from(!lost);
         }
-        above = Some(span);
     }
     verdict.extra_span = (found.len() as u64).saturating_sub(matched);
     let complete = verdict.missing_span == 0 && verdict.extra_span == 0;
@@ -94,8 +98,12 @@ mod tests {
 
     const CHAIN: &[&str] = &["client load /a", "server front /a", "client front /b"];
 
-    /// `id parent kind service path number` a line.
     fn check(lines: &[&str], requests: u64, want: [u64; 4]) {
+        check_against(CHAIN, lines, requests, want);
+    }
+
+    /// `id parent kind service path number` a line.
+    fn check_against(truth: &[&str], lines: &[&str], requests: u64, want: [u64; 4]) {
         let spans = lines.iter().map(|line| {
             let words: Vec<&str> = line.split(' ').collect();
             let [id, parent, kind, service, path, number] = words.as_slice() else { panic!("{line}") };
@@ -113,7 +121,7 @@ mod tests {
             .replace('\n', "")
         });
         let text: Vec<String> = spans.collect();
-        let verdict = judge(&Spans::parse(&text.join("\n")), CHAIN, requests);
+        let verdict = judge(&Spans::parse(&text.join("\n")), truth, requests);
         let got = [
             verdict.exact,
             verdict.wrong_parent,
@@ -151,5 +159,26 @@ mod tests {
             [1, 1, 0, 0],
         );
         check(&[], 2, [0, 0, 6, 0]);
+    }
+
+    #[test]
+    fn judges_trees() {
+        let truth = [
+            "client load /a",
+            " server front /a",
+            "  client front /b",
+            "  ?client front /c",
+            "  ~client front /d",
+        ];
+        let request = ["1 - client load /a 1", "2 1 server front /a 1", "3 2 client front /b 1"];
+        let with = |more: &[&'static str]| [&request[..], more].concat();
+        check_against(&truth, &with(&["5 2 client front /d 1"]), 1, [1, 0, 0, 0]);
+        check_against(&truth, &with(&["5 - client front /d 1"]), 1, [1, 0, 0, 0]);
+        check_against(&truth, &with(&["5 3 client front /d 1"]), 1, [0, 1, 0, 0]);
+        check_against(&truth, &request, 1, [0, 0, 1, 0]);
+        let given_up = "4 2 client front /c 1";
+        check_against(&truth, &with(&[given_up, "5 - client front /d 1"]), 1, [1, 0, 0, 0]);
+        let unlinked = "4 - client front /c 1";
+        check_against(&truth, &with(&[unlinked, "5 - client front /d 1"]), 1, [0, 0, 0, 0]);
     }
 }

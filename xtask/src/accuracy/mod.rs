@@ -3,6 +3,8 @@
 //! Each request carries a number in its query, which every call made for it repeats; so the truth is known without help of
 //! the tracer.
 mod judge;
+mod python;
+mod tree;
 mod workload;
 
 use std::path::{Path, PathBuf};
@@ -22,11 +24,11 @@ pub(crate) struct Options {
     /// Only the workloads whose name holds this
     #[arg(long)]
     workload: Option<String>,
-    /// Requests at once; without it 1, 16 and 64
+    /// Requests at once; without it 1, 16, 64 and 256
     #[arg(long)]
     concurrency: Option<u64>,
     /// Requests in each run
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 2000)]
     requests: u64,
     /// 300 requests, concurrency 64
     #[arg(long)]
@@ -66,7 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let levels = match (options.concurrency, options.quick) {
         (Some(level), _) => vec![level],
         (None, true) => vec![64],
-        (None, false) => vec![1, 16, 64],
+        (None, false) => vec![1, 16, 64, 256],
     };
     let chosen = |workload: &&Workload| {
         let only = options.workload.as_ref();
@@ -77,7 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "workload", "concurrency", "requests", "exact"
     );
     let (mut rows, mut findings) = (Vec::new(), Vec::new());
-    for workload in WORKLOADS.iter().filter(chosen) {
+    for workload in workloads().filter(chosen) {
         for &concurrency in &levels {
             let row = one(workload, requests, concurrency, &clew, &drive)
                 .with_context(|| format!("{} at concurrency {concurrency}", workload.name))?;
@@ -108,6 +110,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Every workload that this machine can run.
+fn workloads() -> impl Iterator<Item = &'static Workload> {
+    let newest = clew_tests::Lab::newest_python("python").map_or(&[][..], |_| python::NEWEST);
+    WORKLOADS.iter().chain(python::OLDEST).chain(newest)
+}
+
 /// The short form as a test.
 ///
 /// # Errors
@@ -122,7 +130,11 @@ pub(crate) fn check() -> Result<()> {
 fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path, drive: &Path) -> Result<Row> {
     let lab = Lab::new(workload.name).context("tracing needs root")?;
     let made = (workload.make)(&lab);
-    let plan = made.plan.load(made.port, made.path, requests, concurrency);
+    let plan = if made.closing {
+        made.plan.load_closing(made.port, made.path, requests, concurrency)
+    } else {
+        made.plan.load(made.port, made.path, requests, concurrency)
+    };
     let plan = lab.file("plan.json", &serde_json::to_string(&plan)?);
     let spans = lab.dir().join("spans.jsonl");
     let mut run = shell::command(

@@ -13,6 +13,8 @@ macro_rules! chain {
     };
 }
 
+pub(super) use chain;
+
 /// A workload.
 pub(super) struct Workload {
     pub(super) name: &'static str,
@@ -36,8 +38,17 @@ pub(super) struct Made {
     /// Where the load goes.
     pub(super) port: u16,
     pub(super) path: &'static str,
-    /// The truth: from the root down.
+    /// The truth: see [`super::tree::parse`].
     pub(super) chain: &'static [&'static str],
+    /// Each request has a connection of its own.
+    pub(super) closing: bool,
+}
+
+impl Made {
+    /// For servers that keep no connection.
+    pub(super) fn closing(self) -> Self {
+        Self { closing: true, ..self }
+    }
 }
 
 pub(super) const WORKLOADS: &[Workload] = &[
@@ -68,12 +79,6 @@ pub(super) const WORKLOADS: &[Workload] = &[
                 chain,
             )
         },
-    },
-    Workload {
-        name: "flask-gunicorn-gthread",
-        runtime: "Python, a pool of threads",
-        expect: Expect::Exact,
-        make: flask,
     },
     Workload {
         name: "java-threads",
@@ -115,7 +120,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
 ];
 
 /// The program under test, and a leaf in Go that answers out of order.
-fn front(_: &Lab, argv: &[&str], env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
+pub(super) fn front(_: &Lab, argv: &[&str], env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
     let (plan, leaf) = leaf();
     let port = free_port();
     let port_text = port.to_string();
@@ -124,36 +129,7 @@ fn front(_: &Lab, argv: &[&str], env: &[(&str, &str)], chain: &'static [&'static
     made(plan.service(port, &words), leaf, port, env, chain)
 }
 
-fn flask(_: &Lab) -> Made {
-    let (plan, leaf) = leaf();
-    let port = free_port();
-    let folder = Lab::workload("python/flask_app.py").replace("/flask_app.py", "");
-    let gunicorn = Lab::python("gunicorn");
-    let bind = format!("127.0.0.1:{port}");
-    let mut argv = vec![
-        gunicorn.as_str(),
-        "-k",
-        "gthread",
-        "-w",
-        "1",
-        "--threads",
-        "64",
-        "-b",
-        &bind,
-    ];
-    argv.extend([
-        "--chdir",
-        &folder,
-        "--keep-alive",
-        "30",
-        "--log-level",
-        "warning",
-        "flask_app:app",
-    ]);
-    made(plan.service(port, &argv), leaf, port, &[], chain!("flask_app"))
-}
-
-fn made(plan: Plan, leaf: u16, port: u16, env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
+pub(super) fn made(plan: Plan, leaf: u16, port: u16, env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
     let mut plan = plan.env("NEXT", &format!("{leaf}/leaf"));
     for (name, value) in env {
         plan = plan.env(name, value);
@@ -163,10 +139,11 @@ fn made(plan: Plan, leaf: u16, port: u16, env: &[(&str, &str)], chain: &'static 
         port,
         path: "/front",
         chain,
+        closing: false,
     }
 }
 
-fn leaf() -> (Plan, u16) {
+pub(super) fn leaf() -> (Plan, u16) {
     let port = free_port();
     let plan = Plan::default().service(port, &[&Lab::go("server"), &port.to_string()]);
     (plan, port)
@@ -189,5 +166,6 @@ fn proxy(lab: &Lab) -> Made {
             "client nginx /front",
             "server go-server /front",
         ],
+        closing: false,
     }
 }

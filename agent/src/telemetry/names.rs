@@ -151,6 +151,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "stitch.ambiguous",
         "Connections whose other end is not certain; their spans are not joined.",
     ),
+    (
+        "stitch.conflict",
+        "Connections whose sequence numbers and addresses name different other ends; their spans are not joined.",
+    ),
     ("stitch.no_peer", "Spans whose other end was not seen on this host."),
     (
         "stitch.unix_midway",

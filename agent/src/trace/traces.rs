@@ -126,6 +126,7 @@ impl Traces {
 
     /// A connection came to its end; it may never have been open.
     pub fn unconnected(&mut self, conn: ConnId) {
+        self.ends.over(conn);
         self.causality.unconnected(conn);
     }
 

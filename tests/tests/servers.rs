@@ -1,5 +1,5 @@
 //! Real servers and clients.
-use clew_tests::{Clew, Kind, Lab, Outcome, Plan, free_port, nginx};
+use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port, nginx};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 
@@ -212,4 +212,76 @@ fn nginx_proxy_with_an_upstream_each() {
     check_proxy("nginx_proxy_with_an_upstream_each", |back| {
         (format!("proxy_pass http://127.0.0.1:{back};"), String::new())
     });
+}
+
+/// nginx with two upstream servers, the first of which is dead in some way: whatever is tried twice belongs to the request it
+/// was tried for, or to nothing that is known. `exact` is whether nginx sees the failure in an operation of its own.
+fn check_next_upstream(test: &str, how: &str, exact: bool) {
+    const REQUESTS: u64 = 100;
+    let Some(lab) = Lab::new(test) else { return };
+    let (front, back, dead) = (free_port(), free_port(), free_port());
+    let upstream =
+        format!("upstream back {{ server 127.0.0.1:{dead} max_fails=0; server 127.0.0.1:{back} max_fails=0; }}");
+    let location = "location / { proxy_pass http://back; proxy_read_timeout 300ms; }";
+    let proxy = nginx(&lab, front, location, &upstream);
+    let proxy: Vec<&str> = proxy.iter().map(String::as_str).collect();
+    let mut plan = Plan::default()
+        .service(
+            back,
+            &[
+                "/usr/bin/python3",
+                &Lab::workload("python/threaded.py"),
+                &back.to_string(),
+            ],
+        )
+        .env("DELAY", "1");
+    if how != "refuse" {
+        let argv = [
+            "/usr/bin/python3",
+            &Lab::workload("python/dead.py"),
+            &dead.to_string(),
+            how,
+        ];
+        plan = plan.service(dead, &argv);
+    }
+    let out = carry_out(&lab, &plan.service(front, &proxy).load(front, "/shop", REQUESTS, 8));
+    out.check_no_wrong_links();
+    let calls = out
+        .spans
+        .filter(|span| span.kind == Kind::Client && span.service() == "nginx");
+    let (answered, failed): (Vec<&Span>, Vec<&Span>) = calls.iter().copied().partition(|span| span.code() == "200");
+    out.check_eq(answered.len() as u64, REQUESTS, "calls with an answer");
+    let tried_twice = how != "refuse";
+    out.check_eq(
+        failed.len() as u64 >= REQUESTS / 4,
+        tried_twice,
+        "there are calls without an answer",
+    );
+    let missing = calls.iter().filter(|span| span.parent.is_none()).count() as u64;
+    out.check_eq(
+        out.counter("causality.unknown.upstream"),
+        missing,
+        "links that are missing, counted",
+    );
+    out.check(!exact || missing == 0, "a link is missing");
+}
+
+#[test]
+fn nginx_next_upstream_when_one_refuses() {
+    check_next_upstream("nginx_next_upstream_when_one_refuses", "refuse", false);
+}
+
+#[test]
+fn nginx_next_upstream_when_one_closes() {
+    check_next_upstream("nginx_next_upstream_when_one_closes", "close", true);
+}
+
+#[test]
+fn nginx_next_upstream_when_one_resets() {
+    check_next_upstream("nginx_next_upstream_when_one_resets", "reset", true);
+}
+
+#[test]
+fn nginx_next_upstream_when_one_is_too_slow() {
+    check_next_upstream("nginx_next_upstream_when_one_is_too_slow", "hang", false);
 }

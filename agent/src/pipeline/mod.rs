@@ -18,7 +18,7 @@ use crate::discover::{Process, Runtime};
 use crate::protocol::{Broken, Limits};
 use crate::span::{Policy, SpanEvent, Spans};
 use crate::stream::Content;
-use crate::trace::{Placed, Traces};
+use crate::trace::{Placed, Traces, forwards};
 use connection::Live;
 use openings::Openings;
 use processes::Processes;
@@ -180,10 +180,10 @@ impl Pipeline {
             out.counts.push("pipeline.connection_unknown");
             return;
         };
-        if data.length > 0 {
+        let ended = data.end || data.error != 0;
+        if data.length > 0 || (ended && forwards(process.runtime)) {
             self.traces.operation(conn, &data.moment.actor, data.direction);
         }
-        let ended = data.end || data.error != 0;
         let time_ns = data.moment.time_ns;
         live.data(data, &process, &mut self.spans, &mut self.traces, out);
         if let Some(verdict) = live.verdict() {
@@ -226,7 +226,7 @@ impl Pipeline {
                 }
             }
             ConnState::Closed => {
-                self.traces.unconnected(conn);
+                self.traces.unconnected(conn, moment.time_ns);
                 self.openings.forget(conn);
                 if let Some(live) = self.connections.get_mut(&conn) {
                     let reason = live.reason(error);

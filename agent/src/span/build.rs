@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::phases::Phases;
 use super::{
-    ConnFacts, Opened, Policy, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status, Value, context, http, phases,
+    ConnFacts, OUTCOME, Opened, Policy, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status, Value, context,
+    http, phases,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
@@ -207,8 +208,7 @@ pub(super) const fn reason(broken: Broken) -> (&'static str, &'static str) {
 /// Marks a span whose exchange has no regular end. What Clew itself did not see is no error of the traced program.
 fn outcome(span: &mut Span, broken: Broken) {
     let (error, outcome) = reason(broken);
-    span.attributes
-        .push(("clew.exchange.outcome", Value::Text(outcome.to_owned())));
+    span.attributes.push((OUTCOME, Value::Text(outcome.to_owned())));
     if let Broken::Exited(status) = broken {
         span.attributes
             .push(("clew.process.exit_status", Value::Int(i64::from(status))));

@@ -24,6 +24,9 @@ pub const SEMCONV_VERSION: &str = "1.37.0";
 /// The schema URL of that version.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
 
+/// The attribute of an exchange without a regular end.
+pub const OUTCOME: &str = "clew.exchange.outcome";
+
 /// What is known of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnFacts {

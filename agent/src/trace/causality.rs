@@ -13,7 +13,9 @@
 //! * **Upstream** (nginx, Envoy): an event loop that forwards. What it does directly behind an operation for an inbound
 //!   request, within the same round of its loop, it does for that request. A request to an upstream server is taken for the
 //!   inbound request for which the thread read last, in the same round and with nothing in between, if that one has no other
-//!   upstream request open; for a new connection the moment of connect(2) counts.
+//!   upstream request open; for a new connection the moment of connect(2) counts. A request that failed upstream may be sent
+//!   again at any time, also by a timer that no operation shows: while one may be, nothing is linked to another
+//!   (`retries`).
 //!
 //! Requests that wait behind each other on one connection are served in their order (RFC 9112 section 9.3.2): the first
 //! without an answer is the one being served. And whatever the evidence, a request is only sent for one that was open then.
@@ -22,6 +24,7 @@
 //! thread, never two requests at once, and sends a request for a purpose of its own while it serves one.
 use std::collections::{HashMap, VecDeque};
 
+use super::retries::Retries;
 use crate::capture::{Actor, ConnId, Context, Direction, Moment, Pid};
 use crate::discover::Runtime;
 use crate::span::SpanKey;
@@ -61,6 +64,8 @@ pub(super) struct Candidate {
     pub(super) parent: SpanKey,
     pub(super) source: Source,
     tid: Tid,
+    /// When it was decided to send it: connect(2), or the request itself.
+    decided_ns: u64,
     /// When the request was sent.
     sent_ns: u64,
 }
@@ -76,6 +81,15 @@ pub(super) enum Found {
     Unknown(&'static str),
 }
 
+impl Found {
+    const fn parent(&self) -> Option<SpanKey> {
+        match self {
+            Self::Candidate(candidate) => Some(candidate.parent),
+            Self::Root | Self::Unknown(_) => None,
+        }
+    }
+}
+
 /// Everything known of who works for whom.
 #[derive(Debug, Default)]
 pub(super) struct Causality {
@@ -88,7 +102,14 @@ pub(super) struct Causality {
     serving: HashMap<ConnId, VecDeque<SpanKey>>,
     /// The candidate of the request that is open on an outbound connection.
     asking: HashMap<ConnId, Asking>,
-    reserved: HashMap<ConnId, Candidate>,
+    reserved: HashMap<ConnId, Reserved>,
+}
+
+/// A connection that an event loop is opening, and what its first request will belong to.
+#[derive(Clone, Copy, Debug)]
+struct Reserved {
+    tid: Tid,
+    found: Found,
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +120,7 @@ struct Thread {
     waits: bool,
     /// The inbound request its last operation, a read, was for, and the round of its loop.
     last: Option<(SpanKey, u32)>,
+    retries: Retries,
 }
 
 /// An inbound request and its connection.
@@ -159,10 +181,13 @@ pub(super) struct Sent {
 struct Asking {
     span: SpanKey,
     parent: Option<SpanKey>,
+    /// Who sent it, if that is an event loop that forwards.
+    forwarder: Option<Tid>,
 }
 
 impl Causality {
-    /// An operation on a connection, told before what it carried: it moved at least one byte.
+    /// An operation on a connection, told before what it carried: it moved at least one byte or, in an event loop that
+    /// forwards, told of an end.
     pub(super) fn operation(&mut self, conn: ConnId, actor: &Actor, direction: Direction) {
         let tid = (actor.pid, actor.tid);
         let serving = self.serving.get(&conn).and_then(VecDeque::front).copied();
@@ -176,7 +201,12 @@ impl Causality {
         match (direction, owner) {
             (Direction::Ingress, _) => thread.last = owner.map(|owner| (owner, actor.turn)),
             // What was read has had its consequence.
-            (Direction::Egress, Some(_)) => thread.last = None,
+            (Direction::Egress, Some(owner)) => {
+                thread.last = None;
+                if serving.is_some() {
+                    thread.retries.answered(owner);
+                }
+            }
             // The beginning of a request, which is judged by what was read.
             (Direction::Egress, None) => {}
         }
@@ -204,21 +234,45 @@ impl Causality {
         if !forwards(runtime) || self.reserved.len() >= MAX_RESERVED {
             return;
         }
-        if let Found::Candidate(candidate) = self.upstream(&moment.actor, moment.time_ns)
-            && let Some(inbound) = self.inbound.get_mut(&candidate.parent)
-        {
-            inbound.upstream += 1;
-            self.reserved.insert(conn, candidate);
+        let tid = (moment.actor.pid, moment.actor.tid);
+        let found = self.upstream(&moment.actor, moment.time_ns);
+        if let Found::Candidate(candidate) = found {
+            if let Some(inbound) = self.inbound.get_mut(&candidate.parent) {
+                inbound.upstream += 1;
+            }
+            self.tried(tid, candidate.parent);
+        }
+        self.reserved.insert(conn, Reserved { tid, found });
+    }
+
+    /// A connection is over; where it was only being opened, what it was opened for may be tried on another.
+    pub(super) fn unconnected(&mut self, conn: ConnId, now_ns: u64) {
+        if let Some(Reserved { tid, found }) = self.unreserve(conn) {
+            self.failed(tid, found.parent(), now_ns);
         }
     }
 
-    /// A connection that was being opened is over: what it was opened for may be tried on another.
-    pub(super) fn unconnected(&mut self, conn: ConnId) -> Option<Candidate> {
-        let candidate = self.reserved.remove(&conn)?;
-        if let Some(inbound) = self.inbound.get_mut(&candidate.parent) {
+    fn unreserve(&mut self, conn: ConnId) -> Option<Reserved> {
+        let reserved = self.reserved.remove(&conn)?;
+        if let Some(inbound) = reserved.found.parent().and_then(|parent| self.inbound.get_mut(&parent)) {
             inbound.upstream = inbound.upstream.saturating_sub(1);
         }
-        Some(candidate)
+        Some(reserved)
+    }
+
+    /// An event loop sends a request upstream for `parent`.
+    fn tried(&mut self, tid: Tid, parent: SpanKey) {
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.retries.tried(parent);
+        }
+    }
+
+    /// A request that an event loop sent upstream, or the connection for it, came to nothing.
+    fn failed(&mut self, tid: Tid, parent: Option<SpanKey>, now_ns: u64) {
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            let open = thread.open.iter().map(|served| served.span);
+            thread.retries.failed(parent, open, now_ns);
+        }
     }
 
     /// The head of an inbound request was read, that began at `start_ns`.
@@ -263,15 +317,21 @@ impl Causality {
     pub(super) fn outbound(&mut self, span: SpanKey, conn: ConnId, sent: &Sent, runtime: Runtime) -> Found {
         let actor = &sent.actor;
         let found = self.find(conn, sent, runtime);
-        let parent = match found {
-            Found::Candidate(candidate) => Some(candidate.parent),
-            Found::Root | Found::Unknown(_) => None,
-        };
+        let parent = found.parent();
+        let forwarder = forwards(runtime).then_some((actor.pid, actor.tid));
+        if let (Some(tid), Some(parent)) = (forwarder, parent) {
+            self.tried(tid, parent);
+        }
         if let Some(inbound) = parent.and_then(|parent| self.inbound.get_mut(&parent)) {
             inbound.users += 1;
             inbound.upstream += 1;
         }
-        self.asking.insert(conn, Asking { span, parent });
+        let asking = Asking {
+            span,
+            parent,
+            forwarder,
+        };
+        self.asking.insert(conn, asking);
         if parent.is_some()
             && let Some(thread) = self.thread((actor.pid, actor.tid))
         {
@@ -288,6 +348,7 @@ impl Causality {
                 parent,
                 source,
                 tid,
+                decided_ns: *time_ns,
                 sent_ns: *time_ns,
             })
         };
@@ -302,19 +363,23 @@ impl Causality {
             };
         }
         if forwards(runtime) {
-            if let Some(reserved) = self.unconnected(conn) {
-                let open = self.inbound.get(&reserved.parent).is_some_and(Inbound::is_open);
-                return if open {
-                    candidate(reserved.parent, reserved.source)
-                } else {
-                    Found::Unknown("causality.unknown.upstream")
+            if let Some(reserved) = self.unreserve(conn) {
+                return match reserved.found {
+                    Found::Candidate(found) if self.inbound.get(&found.parent).is_some_and(Inbound::is_open) => {
+                        Found::Candidate(Candidate {
+                            sent_ns: *time_ns,
+                            ..found
+                        })
+                    }
+                    Found::Candidate(_) => Found::Unknown("causality.unknown.upstream"),
+                    other => other,
                 };
             }
-            return if busy {
-                self.upstream(actor, *time_ns)
-            } else {
-                Found::Root
-            };
+            // What it was opened for may have been forgotten.
+            if self.reserved.len() >= MAX_RESERVED {
+                return Found::Unknown("causality.unknown.upstream");
+            }
+            return self.upstream(actor, *time_ns);
         }
         if !busy {
             return Found::Root;
@@ -331,15 +396,23 @@ impl Causality {
 
     fn upstream(&self, actor: &Actor, sent_ns: u64) -> Found {
         let tid = (actor.pid, actor.tid);
-        let last = self.threads.get(&tid).and_then(|thread| thread.last);
+        if self.processes.get(&actor.pid).is_none_or(|process| process.open == 0) {
+            return Found::Root;
+        }
+        let thread = self.threads.get(&tid);
+        let last = thread.and_then(|thread| thread.last);
         let same_round = last.filter(|(_, turn)| *turn == actor.turn && actor.turn != 0);
+        let alone = |parent| thread.is_some_and(|thread| thread.retries.none_but(parent));
         match same_round.and_then(|(parent, _)| Some((parent, self.inbound.get(&parent)?))) {
-            Some((parent, inbound)) if inbound.is_open() && inbound.upstream == 0 => Found::Candidate(Candidate {
-                parent,
-                source: Source::Upstream,
-                tid,
-                sent_ns,
-            }),
+            Some((parent, inbound)) if inbound.is_open() && inbound.upstream == 0 && alone(parent) => {
+                Found::Candidate(Candidate {
+                    parent,
+                    source: Source::Upstream,
+                    tid,
+                    decided_ns: sent_ns,
+                    sent_ns,
+                })
+            }
             _ => Found::Unknown("causality.unknown.upstream"),
         }
     }
@@ -354,6 +427,7 @@ impl Causality {
         let (tid, conn, context) = (inbound.tid, inbound.conn, inbound.context);
         if let Some(thread) = self.threads.get_mut(&tid) {
             thread.open.retain(|open| open.span != span);
+            thread.retries.answered(span);
         }
         if let Some(process) = self.processes.get_mut(&tid.0) {
             process.open = process.open.saturating_sub(1);
@@ -375,10 +449,19 @@ impl Causality {
         self.drop_unused(span);
     }
 
-    /// A request that was sent has its answer.
-    pub(super) fn outbound_ended(&mut self, span: SpanKey, conn: ConnId, candidate: Option<Candidate>) {
-        if self.asking.get(&conn).is_some_and(|asking| asking.span == span) {
+    /// A request that was sent has its answer or, where it `failed_ns`, will have none.
+    pub(super) fn outbound_ended(
+        &mut self,
+        span: SpanKey,
+        conn: ConnId,
+        candidate: Option<Candidate>,
+        failed_ns: Option<u64>,
+    ) {
+        if let Some(asking) = self.asking.get(&conn).copied().filter(|asking| asking.span == span) {
             self.asking.remove(&conn);
+            if let (Some(tid), Some(failed_ns)) = (asking.forwarder, failed_ns) {
+                self.failed(tid, asking.parent, failed_ns);
+            }
         }
         if let Some(inbound) = candidate.and_then(|candidate| self.inbound.get_mut(&candidate.parent)) {
             inbound.upstream = inbound.upstream.saturating_sub(1);
@@ -408,10 +491,21 @@ impl Causality {
                 Source::Context(_) => "causality.unknown.context",
             });
         }
-        if candidate.source != Source::Thread {
-            return Ok(());
+        let thread = self.threads.get(&candidate.tid);
+        match candidate.source {
+            Source::Thread => {}
+            Source::Context(_) => return Ok(()),
+            Source::Upstream => {
+                let retried =
+                    thread.is_some_and(|thread| thread.retries.others_near(candidate.parent, candidate.decided_ns));
+                return if retried {
+                    Err("causality.unknown.upstream")
+                } else {
+                    Ok(())
+                };
+            }
         }
-        let waits = self.threads.get(&candidate.tid).is_some_and(|thread| thread.waits);
+        let waits = thread.is_some_and(|thread| thread.waits);
         let looped = matches!(runtime, Runtime::Native)
             && self
                 .processes
@@ -434,7 +528,7 @@ impl Causality {
 
     /// A connection is over.
     pub(super) fn closed(&mut self, conn: ConnId) {
-        self.unconnected(conn);
+        self.unreserve(conn);
         self.asking.remove(&conn);
         self.serving.remove(&conn);
     }
@@ -475,7 +569,7 @@ impl Causality {
 }
 
 /// Event loops that forward what they read.
-const fn forwards(runtime: Runtime) -> bool {
+pub(crate) const fn forwards(runtime: Runtime) -> bool {
     matches!(runtime, Runtime::Nginx | Runtime::Envoy)
 }
 

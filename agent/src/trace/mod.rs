@@ -8,10 +8,12 @@
 #![forbid(unsafe_code)]
 mod causality;
 mod join;
+mod retries;
 mod traces;
 
 use std::sync::Arc;
 
+pub(crate) use causality::forwards;
 pub use traces::Traces;
 
 use crate::discover::Process;

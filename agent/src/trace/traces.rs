@@ -10,7 +10,7 @@ use super::causality::{Candidate, Causality, Found, Sent};
 use super::join::Ends;
 use crate::capture::{Actor, ConnId, Direction, Moment, Pid};
 use crate::discover::{Process, Runtime};
-use crate::span::{ConnFacts, Opened, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Value};
+use crate::span::{ConnFacts, OUTCOME, Opened, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Value};
 
 /// How long after its end a span is settled: what could change its place is reported within this.
 const LINGER_NS: u64 = 500_000_000;
@@ -125,12 +125,12 @@ impl Traces {
     }
 
     /// A connection came to its end; it may never have been open.
-    pub fn unconnected(&mut self, conn: ConnId) {
+    pub fn unconnected(&mut self, conn: ConnId, now_ns: u64) {
         self.ends.over(conn);
-        self.causality.unconnected(conn);
+        self.causality.unconnected(conn, now_ns);
     }
 
-    /// Bytes passed a connection. To be told before what they carried.
+    /// Bytes passed a connection or, where the runtime forwards, it came to an end. To be told before what they carried.
     pub fn operation(&mut self, conn: ConnId, actor: &Actor, direction: Direction) {
         self.causality.operation(conn, actor, direction);
     }
@@ -246,12 +246,14 @@ impl Traces {
     fn finish(&mut self, key: SpanKey, actor: &Actor, span: Box<Span>) {
         let Some(node) = self.nodes.get_mut(&key) else { return };
         let end_ns = span.end_ns;
+        let is_broken = span.attributes.iter().any(|(name, _)| *name == OUTCOME);
         node.finished = Some((end_ns, span));
         if serves(node.opened.kind) {
             self.causality.inbound_ended(key, actor, end_ns);
         } else {
             let (conn, candidate) = (node.opened.conn, node.candidate);
-            self.causality.outbound_ended(key, conn, candidate);
+            let failed_ns = is_broken.then_some(end_ns);
+            self.causality.outbound_ended(key, conn, candidate, failed_ns);
         }
         self.due.insert((end_ns.saturating_add(LINGER_NS), key));
     }

@@ -109,11 +109,14 @@ fn tell(traces: &mut Traces, line: &Line) {
     let actor = line.moment.actor;
     let direction = match line.verb.as_str() {
         "connects" => return traces.connecting(conn, &line.moment, line.process.runtime),
-        "loses" => return traces.unconnected(conn),
-        "reads" | "gets" => Direction::Ingress,
+        "loses" => return traces.unconnected(conn, line.moment.time_ns),
+        "reads" | "gets" | "fails" => Direction::Ingress,
         _ => Direction::Egress,
     };
-    traces.operation(conn, &actor, direction);
+    // That a connection broke may be seen by nobody.
+    if line.verb != "breaks" {
+        traces.operation(conn, &actor, direction);
+    }
     if matches!(line.verb.as_str(), "asks" | "reads") {
         if line.nth == 1 {
             traces.connection(&facts);
@@ -140,6 +143,9 @@ fn tell(traces: &mut Traces, line: &Line) {
             status: Status::Unset,
             events: Vec::new(),
         });
+        if matches!(line.verb.as_str(), "fails" | "breaks") {
+            span.attributes.push((OUTCOME, Value::Text("aborted".to_owned())));
+        }
         if line.nth > 1 {
             span.name.push_str(&"'".repeat(usize::try_from(line.nth - 1).unwrap()));
         }
@@ -464,6 +470,103 @@ fn upstream_connections_are_opened_for_one_request_each() {
             "shop asks 3 < shop reads 1 by upstream",
             "shop reads 1",
         ],
+        &[],
+    );
+}
+
+#[test]
+fn a_second_try_is_of_the_same_request_or_of_an_unknown_one() {
+    let linked = ["shop asks 2 < shop reads 1 by upstream", "shop reads 1"];
+    // The end of the first try is read, and the second follows.
+    check(
+        NGINX,
+        "
+        shop.21@5 reads 1
+        shop.21@5 asks 2
+        shop.21@6 fails 2
+        shop.21@6 connects 3
+        shop.21@7 asks 3
+        shop.21@8 gets 3
+        shop.21@8 answers 1",
+        &[linked[0], "shop asks 3 < shop reads 1 by upstream", linked[1]],
+        &[],
+    );
+    // The kernel tells the loop of a refusal, in a round in which it has read another request that waits for something.
+    check(
+        NGINX,
+        "
+        shop.21@5 reads 1
+        shop.21@5 connects 2
+        shop.21@0 loses 2
+        shop.21@6 reads 4
+        shop.21@6 connects 3
+        shop.21@7 asks 3
+        shop.21@8 gets 3
+        shop.21@8 answers 1
+        shop.21@9 asks 5
+        shop.21@9 gets 5
+        shop.21@9 answers 4",
+        &["shop asks 3", "shop asks 5", "shop reads 1", "shop reads 4"],
+        &["causality.unknown.upstream", "causality.unknown.upstream"],
+    );
+    // A timer runs out in such a round; the end of the first connection is told of later.
+    check(
+        NGINX,
+        "
+        shop.21@5 reads 1
+        shop.21@5 asks 2
+        shop.21@6 reads 4
+        shop.21@6 connects 3
+        shop.21@0 breaks 2
+        shop.21@7 asks 3
+        shop.21@8 gets 3
+        shop.21@8 answers 1
+        shop.21@9 answers 4",
+        &[linked[0], "shop asks 3", linked[1], "shop reads 4"],
+        &["causality.unknown.upstream"],
+    );
+    // It is answered without a second try, but not long ago: that is only known of what comes much later.
+    check(
+        NGINX,
+        "
+        shop.21@5 reads 1
+        shop.21@5 connects 2
+        shop.21@0 loses 2
+        shop.21@6 answers 1
+        shop.21@7 reads 4
+        shop.21@7 asks 3
+        shop.21@8 gets 3
+        shop.21@8 answers 4",
+        &["shop asks 3", "shop reads 1", "shop reads 4"],
+        &["causality.unknown.upstream"],
+    );
+}
+
+#[test]
+fn what_a_connection_was_opened_for_is_not_what_is_read_later() {
+    check(
+        NGINX,
+        "
+        shop.21@5 reads 1
+        shop.21@6 connects 2
+        shop.21@7 reads 3
+        shop.21@7 asks 2
+        shop.21@8 gets 2
+        shop.21@9 answers 1
+        shop.21@9 answers 3",
+        &["shop asks 2", "shop reads 1", "shop reads 3"],
+        &["causality.unknown.upstream"],
+    );
+    // Opened while nothing was served: a check of the server's health.
+    check(
+        NGINX,
+        "
+        shop.21@6 connects 2
+        shop.21@7 reads 3
+        shop.21@7 asks 2
+        shop.21@8 gets 2
+        shop.21@9 answers 3",
+        &["shop asks 2", "shop reads 3"],
         &[],
     );
 }

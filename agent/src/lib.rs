@@ -14,5 +14,6 @@ pub mod run;
 pub mod session;
 pub mod span;
 pub mod stream;
+pub mod symbol;
 pub mod telemetry;
 pub mod trace;

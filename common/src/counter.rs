@@ -49,6 +49,8 @@ counters! {
     PAYLOAD_BYTES = 17, "capture.payload_bytes";
     /// Targets that did not fit into the map of targets.
     TARGETS_FULL = 18, "capture.targets_full";
+    /// Operations and links whose execution context could not be read: their parent is unknown.
+    CONTEXT_UNREAD = 19, "context.unread";
 }
 
 /// Slots of the array.

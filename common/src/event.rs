@@ -17,6 +17,8 @@ pub const KIND_FORK: u16 = 4;
 pub const KIND_EXEC: u16 = 5;
 /// A process or one of its threads ended. A [`Life`] follows; `code` is the wait status of the leader.
 pub const KIND_EXIT: u16 = 6;
+/// An execution context came to work for another. A [`Link`] follows; the header's context is the one it works for.
+pub const KIND_LINK: u16 = 7;
 
 /// What every event says: what happened when, and in which execution context.
 #[repr(C)]
@@ -219,6 +221,26 @@ pub struct Life {
     pub flags: u32,
 }
 
+/// An execution context came to work for another.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Link {
+    /// The context it works for.
+    pub header: Header,
+    /// The context that works, of the header's kind.
+    pub other: u64,
+    /// One of the `LINK_` constants.
+    pub link: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// `other` was created by the header's context.
+pub const LINK_CREATED: u32 = 1;
+/// `other` works for whoever asks it, and never for its creator.
+pub const LINK_SERVANT: u32 = 2;
+
 /// The whole process ended, not only a thread.
 pub const LIFE_PROCESS: u32 = 1;
 /// The process is a target.
@@ -234,4 +256,5 @@ const _: () = {
     assert!(size_of::<State>() == 48 + 16);
     assert!(size_of::<Fork>() == 56);
     assert!(size_of::<Life>() == 56);
+    assert!(size_of::<Link>() == 64);
 };

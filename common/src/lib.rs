@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod budget;
+pub mod context;
 pub mod counter;
 pub mod event;
 pub mod settings;

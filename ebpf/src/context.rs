@@ -1,20 +1,41 @@
 //! What every event says of the moment: time, thread, execution context.
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
-use clew_common::event::{CONTEXT_THREAD, Header};
+use clew_common::context::{PLAN_GO, PLAN_THREAD, PLANS as MOST_PLANS, Plan, plan_of};
+use clew_common::counter;
+use clew_common::event::{CONTEXT_GOROUTINE, CONTEXT_THREAD, CONTEXT_UNKNOWN, Header};
 
 use crate::kernel::{self, Direct, Reader};
-use crate::maps::{TARGETS, TURNS};
-use crate::settings as offset;
+use crate::maps::{CONTEXT, PLANS, TARGETS, TURNS};
+use crate::{golang, ring, settings as offset};
+
+/// The current process's entry in the map of targets.
+#[inline(always)]
+pub fn target() -> Option<*mut u32> {
+    TARGETS.get_ptr_mut(&tgid())
+}
 
 /// The current process is traced.
 #[inline(always)]
 pub fn traced() -> bool {
-    // SAFETY: no arguments.
-    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-    TARGETS.get_ptr(&tgid).is_some()
+    target().is_some()
 }
 
-/// The header of an event of the current thread.
+/// The current process.
+#[inline(always)]
+pub fn tgid() -> u32 {
+    // SAFETY: no arguments.
+    (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+}
+
+/// The plan by which the current process's contexts are read; none if it is not traced.
+#[inline(always)]
+pub fn plan() -> Option<*const Plan> {
+    // SAFETY: the map gave the pointer.
+    let place = plan_of(unsafe { *target()? });
+    PLANS.get_ptr(if place < MOST_PLANS { place } else { 0 })
+}
+
+/// The header of an event of the current thread, whose execution context does not matter.
 #[inline(always)]
 pub fn header(kind: u16) -> Header {
     // SAFETY: no arguments.
@@ -41,4 +62,45 @@ pub fn header(kind: u16) -> Header {
         kind,
         context_kind: CONTEXT_THREAD,
     }
+}
+
+/// The header of an event of the current thread, with its execution context.
+#[inline(always)]
+pub fn header_in_context(kind: u16) -> Header {
+    let mut header = header(kind);
+    header.context_kind = current() as u16;
+    if let Some(id) = CONTEXT.get_ptr(0) {
+        // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+        header.context = unsafe { *id };
+    }
+    header
+}
+
+/// Finds the current thread's execution context: gives its kind, a `CONTEXT_` constant, and leaves its number in [`CONTEXT`].
+///
+/// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn current() -> u64 {
+    let Some(slot) = CONTEXT.get_ptr_mut(0) else {
+        return CONTEXT_UNKNOWN as u64;
+    };
+    // SAFETY: the map gave the pointer.
+    unsafe { *slot = 0 };
+    let Some(plan) = plan() else {
+        return CONTEXT_THREAD as u64;
+    };
+    // SAFETY: the map gave the pointer.
+    let (kind, found) = match unsafe { (*plan).kind } {
+        PLAN_THREAD => return CONTEXT_THREAD as u64,
+        PLAN_GO => (CONTEXT_GOROUTINE, golang::current(plan)),
+        _ => (CONTEXT_UNKNOWN, None),
+    };
+    let Some(id) = found else {
+        ring::count(counter::CONTEXT_UNREAD, 1);
+        return CONTEXT_UNKNOWN as u64;
+    };
+    // SAFETY: the map gave the pointer.
+    unsafe { *slot = id };
+    kind as u64
 }

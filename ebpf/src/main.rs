@@ -8,6 +8,7 @@
 
 mod connection;
 mod context;
+mod golang;
 mod kernel;
 mod lifecycle;
 mod maps;

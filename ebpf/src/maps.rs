@@ -1,7 +1,8 @@
 //! Every map: who writes it, who reads it, its key, its bound, and what happens when it is full.
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use clew_common::context::{PLANS as MOST_PLANS, Plan};
 use clew_common::counter::SLOTS;
 use clew_common::event::{CHUNK_BYTES, Data};
 
@@ -9,7 +10,7 @@ use clew_common::event::{CHUNK_BYTES, Data};
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 * 1024 * 1024, 0);
 
-/// Traced processes: tgid to `TARGET_` bits. Written by the agent and, for children, by fork; removed at exit. When full
+/// Traced processes: tgid to `TARGET_` bits and the place of its plan (`clew_common::context::plan_of`). Written by the agent and, for children, by fork; removed at exit. When full
 /// a process is not traced and `capture.targets_full` counts it. A hash: process numbers are sparse.
 #[map]
 pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(16384, 0);
@@ -47,6 +48,23 @@ pub static TURNS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(8192, 0);
 #[map]
 pub static BATCHES: LruHashMap<u32, Batch> = LruHashMap::with_max_entries(1024, 0);
 
+/// How to read the execution context of a process's threads. Written by the agent before a target names the place.
+#[map]
+pub static PLANS: Array<Plan> = Array::with_max_entries(MOST_PLANS, 0);
+
+/// The context [`context::current`](crate::context::current) found, handed from a global function to its caller.
+#[map]
+pub static CONTEXT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Go: the `persistConn` a goroutine writes the requests of. Written when the goroutine begins to. An entry that falls out
+/// makes the goroutine's requests nobody's.
+#[map]
+pub static GO_WRITERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(8192, 0);
+
+/// Go: the goroutine whose request a `persistConn` carries. As [`GO_WRITERS`].
+#[map]
+pub static GO_ASKERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(8192, 0);
+
 /// Counters of `clew_common::counter`. Written by the probes, read by the agent.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);
@@ -62,6 +80,14 @@ pub static WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
 /// The batch being told, for `--capture syscall`; as [`WALK`].
 #[map]
 pub static BATCH_WALK: PerCpuArray<BatchWalk> = PerCpuArray::with_max_entries(1, 0);
+
+/// A number or address within a process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Scoped {
+    pub id: u64,
+    pub tgid: u64,
+}
 
 /// A record and its payload.
 #[repr(C)]

@@ -260,7 +260,7 @@ unsafe fn copy(conn: *mut Conn, direction: u8, offset: u64, moved: u64, error: u
     // SAFETY: the maps gave the pointers, and nothing interrupts a program on its CPU that uses them.
     unsafe {
         (*scratch).head = Data {
-            header: context::header(KIND_DATA),
+            header: context::header_in_context(KIND_DATA),
             conn: (*conn).id,
             offset,
             length: 0,

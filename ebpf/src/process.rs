@@ -3,6 +3,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use clew_common::context::without_plan;
 use clew_common::counter;
 use clew_common::event::{Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, LIFE_PROCESS, LIFE_TARGET, Life};
 use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL};
@@ -48,7 +49,13 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
 /// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
-    let target = context::traced();
+    let target = context::target();
+    if let Some(target) = target {
+        // What was known of the old program does not hold for the new one.
+        // SAFETY: the map gave the pointer.
+        unsafe { *target = without_plan(*target) };
+    }
+    let target = target.is_some();
     if target || offset::watch() & WATCH_ALL != 0 {
         let flags = LIFE_PROCESS | if target { LIFE_TARGET } else { 0 };
         let _lost = ring::send(&Life {

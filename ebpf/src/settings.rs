@@ -35,6 +35,7 @@ globals! {
     OFF_TASK_SUM_EXEC task_sum_exec: u32 = 0;
     OFF_TASK_RUN_DELAY task_run_delay: u32 = 0;
     OFF_TASK_IO_URING task_io_uring: u32 = 0;
+    OFF_TASK_FSBASE task_fsbase: u32 = 0;
     OFF_SIGNAL_LIVE signal_live: u32 = 0;
     OFF_FILES_FDT files_fdt: u32 = 0;
     OFF_FDT_FD fdt_fd: u32 = 0;

@@ -3,6 +3,7 @@
 //! Out: a [`Probes`] that holds everything attached; when it is dropped, or the agent dies, the kernel removes it all.
 //! Only this stage and `capture` name aya.
 mod btf;
+mod contexts;
 mod offsets;
 
 use std::path::Path;
@@ -10,12 +11,15 @@ use std::path::Path;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, TracePoint};
 use aya::{Ebpf, EbpfLoader};
+use clew_common::context::with_plan;
 use clew_common::settings::{TARGET_CHILDREN, TARGET_TRACED, WATCH_ALL};
 use clew_common::{budget, counter};
 
 pub use btf::BtfError;
 
 use crate::capture::{ConnId, Pid};
+use crate::symbol::Found;
+use contexts::Contexts;
 
 /// Where the kernel's own type information lies.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -76,6 +80,9 @@ pub enum AttachError {
         #[source]
         source: aya::programs::ProgramError,
     },
+    /// More different programs run than plans are kept for.
+    #[error("more programs are traced at once than their execution contexts can be followed of")]
+    PlansFull,
     /// A part of the object is missing or of another kind.
     #[error("the kernel object has no {0}; rebuild Clew")]
     Object(&'static str),
@@ -98,6 +105,7 @@ pub struct Probes {
     ebpf: Ebpf,
     capture: Capture,
     targets: HashMap<MapData, u32, u32>,
+    contexts: Contexts,
     verdicts: HashMap<MapData, u64, u8>,
     counters: PerCpuArray<MapData, u64>,
 }
@@ -192,12 +200,14 @@ impl Probes {
         }
         let targets = HashMap::try_from(take(&mut ebpf, "TARGETS")?).map_err(map_error("TARGETS"))?;
         let verdicts = HashMap::try_from(take(&mut ebpf, "VERDICTS")?).map_err(map_error("VERDICTS"))?;
+        let contexts = Contexts::new(&mut ebpf)?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(map_error("COUNTERS"))?;
         Ok(Self {
             _links: links,
             ebpf,
             capture,
             targets,
+            contexts,
             verdicts,
             counters,
         })
@@ -230,6 +240,44 @@ impl Probes {
     pub fn release(&mut self, pid: Pid) {
         // The process may have ended, and the kernel removed it, in between.
         let _absent = self.targets.remove(&pid.0);
+    }
+
+    /// Follows the execution contexts of a target as `found` says.
+    ///
+    /// # Errors
+    /// [`AttachError`] if the kernel refuses a probe or there are too many plans: the contexts are not followed then.
+    pub fn follow(&mut self, pid: Pid, found: &Found) -> Result<(), AttachError> {
+        let place = self.contexts.plan(pid, &found.hooks.plan)?;
+        let followed = self.set_plan(pid, place).and_then(|()| {
+            found
+                .hooks
+                .points
+                .iter()
+                .try_for_each(|point| self.contexts.attach(&mut self.ebpf, pid, point, &found.path))
+        });
+        if followed.is_err() {
+            // Half of it would be worse than nothing.
+            let _gone = self.set_plan(pid, 0);
+            self.contexts.release(pid);
+        }
+        followed
+    }
+
+    fn set_plan(&mut self, pid: Pid, place: u32) -> Result<(), AttachError> {
+        let target = self.targets.get(&pid.0, 0).map_err(map_error("TARGETS"))?;
+        self.targets
+            .insert(pid.0, with_plan(target, place), 0)
+            .map_err(map_error("TARGETS"))
+    }
+
+    /// A child runs its creator's program.
+    pub fn forked(&mut self, parent: Pid, child: Pid) {
+        self.contexts.forked(parent, child);
+    }
+
+    /// A process is over, or has begun another program.
+    pub fn unfollow(&mut self, pid: Pid) {
+        self.contexts.release(pid);
     }
 
     /// Lowers what is copied of a connection.

@@ -13,6 +13,7 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("OFF_TASK_SUM_EXEC", "task_struct", &["se", "sum_exec_runtime"]),
     ("OFF_TASK_RUN_DELAY", "task_struct", &["sched_info", "run_delay"]),
     ("OFF_TASK_IO_URING", "task_struct", &["io_uring"]),
+    ("OFF_TASK_FSBASE", "task_struct", &["thread", "fsbase"]),
     ("OFF_SIGNAL_LIVE", "signal_struct", &["live"]),
     ("OFF_FILES_FDT", "files_struct", &["fdt"]),
     ("OFF_FDT_FD", "fdtable", &["fd"]),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use clew_common::event as abi;
 use zerocopy::FromBytes;
 
-use super::{Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, Moment, Pid};
+use super::{Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, LinkKind, Moment, Pid};
 
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
@@ -69,6 +69,19 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
                 process: life.flags & abi::LIFE_PROCESS != 0,
             })
         }
+        abi::KIND_LINK => {
+            let (link, _) = take::<abi::Link>(record)?;
+            let kind = match link.link {
+                abi::LINK_CREATED => LinkKind::Created,
+                abi::LINK_SERVANT => LinkKind::Servant,
+                _ => return Err(Malformed::Field("link")),
+            };
+            Ok(Event::Link {
+                moment,
+                other: context(header.context_kind, link.other),
+                link: kind,
+            })
+        }
         kind => Err(Malformed::Kind(kind)),
     }
 }
@@ -78,15 +91,6 @@ fn take<T: FromBytes>(record: &[u8]) -> Result<(T, &[u8]), Malformed> {
 }
 
 fn moment(header: &abi::Header) -> Moment {
-    let context = match header.context_kind {
-        abi::CONTEXT_THREAD => Context::Thread,
-        abi::CONTEXT_GOROUTINE => Context::Goroutine(header.context),
-        abi::CONTEXT_PYTHON => Context::Python(header.context),
-        abi::CONTEXT_TOKIO => Context::Tokio(header.context),
-        abi::CONTEXT_NODE => Context::Node(header.context),
-        abi::CONTEXT_JAVA => Context::Java(header.context),
-        _ => Context::Unknown,
-    };
     Moment {
         time_ns: header.time_ns,
         cpu_ns: header.cpu_ns,
@@ -94,9 +98,21 @@ fn moment(header: &abi::Header) -> Moment {
         actor: Actor {
             pid: Pid(header.tgid),
             tid: header.tid,
-            context,
+            context: context(header.context_kind, header.context),
             turn: header.turn,
         },
+    }
+}
+
+const fn context(kind: u16, id: u64) -> Context {
+    match kind {
+        abi::CONTEXT_THREAD => Context::Thread,
+        abi::CONTEXT_GOROUTINE => Context::Goroutine(id),
+        abi::CONTEXT_PYTHON => Context::Python(id),
+        abi::CONTEXT_TOKIO => Context::Tokio(id),
+        abi::CONTEXT_NODE => Context::Node(id),
+        abi::CONTEXT_JAVA => Context::Java(id),
+        _ => Context::Unknown,
     }
 }
 

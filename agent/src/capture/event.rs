@@ -176,6 +176,15 @@ pub enum ConnState {
     ResetSent,
 }
 
+/// How an execution context came to work for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// The other created it.
+    Created,
+    /// It works for whoever asks it.
+    Servant,
+}
+
 /// Something the kernel saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -193,6 +202,15 @@ pub enum Event {
         state: ConnState,
         /// The socket's error, 0 for none.
         error: i32,
+    },
+    /// An execution context came to work for another.
+    Link {
+        /// When; the actor's context is the one it works for.
+        moment: Moment,
+        /// The context that works.
+        other: Context,
+        /// How.
+        link: LinkKind,
     },
     /// A process was created.
     Fork {

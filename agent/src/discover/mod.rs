@@ -9,12 +9,14 @@ mod procfs;
 mod rules;
 mod runtime;
 mod service;
+mod windows;
 
 use std::sync::Arc;
 
 pub use procfs::Proc;
 pub use rules::{NoProcess, Rule, RuleError, Rules};
 pub use service::ServiceSource;
+pub(crate) use windows::Windows;
 
 use crate::capture::Pid;
 

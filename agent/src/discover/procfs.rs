@@ -37,7 +37,7 @@ impl Proc {
     }
 
     /// A path of a process.
-    pub(super) fn of(&self, pid: Pid, name: &str) -> PathBuf {
+    pub(crate) fn of(&self, pid: Pid, name: &str) -> PathBuf {
         self.root.join(format!("proc/{}/{name}", pid.0))
     }
 

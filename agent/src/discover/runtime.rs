@@ -1,8 +1,7 @@
 //! What runs a program's code, from its executable and the libraries it needs.
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 
 use object::read::ReadCache;
 use object::{Object as _, ObjectSection as _};
@@ -10,6 +9,7 @@ use object::{Object as _, ObjectSection as _};
 use super::Runtime;
 use super::procfs::Proc;
 use super::service::executable;
+use super::windows::Windows;
 use crate::capture::Pid;
 
 /// Executables remembered; a host runs a few hundred different ones.
@@ -88,9 +88,12 @@ fn by_library(bytes: &[u8]) -> Option<Runtime> {
         .map(|(_, runtime)| *runtime)
 }
 
+/// Most bytes read of one file.
+const MOST_BYTES: u64 = 32 << 20;
+
 /// What an ELF file shows of its compiler and its libraries.
 fn by_content(file: File) -> Option<Runtime> {
-    let cache = ReadCache::new(Windows::new(file)?);
+    let cache = ReadCache::new(Windows::new(file, MOST_BYTES)?);
     let elf = object::File::parse(&cache).ok()?;
     let section = |names: &[&str]| names.iter().find_map(|name| elf.section_by_name(name));
     // The pclntab stays when a Go program is stripped; position-independent ones carry it under another name.
@@ -122,58 +125,10 @@ fn by_content(file: File) -> Option<Runtime> {
     Some(if rust { Runtime::Rust } else { Runtime::Native })
 }
 
-/// A file read in windows with pread(2): one that shrinks meanwhile gives an error, where a memory map would kill the
-/// agent. What a malformed file can make it hold is bounded.
-#[derive(Debug)]
-struct Windows {
-    file: File,
-    length: u64,
-    at: u64,
-    left: u64,
-}
-
-impl Windows {
-    /// Most bytes read of one file.
-    const MOST_BYTES: u64 = 32 << 20;
-
-    fn new(file: File) -> Option<Self> {
-        let meta = file.metadata().ok()?;
-        meta.is_file().then(|| Self {
-            length: meta.len(),
-            file,
-            at: 0,
-            left: Self::MOST_BYTES,
-        })
-    }
-}
-
-impl Read for Windows {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = buffer.len() as u64;
-        if wanted > self.left {
-            return Err(io::Error::other("more of the file is wanted than is worth it"));
-        }
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at = self.at.saturating_add(read as u64);
-        self.left = self.left.saturating_sub(read as u64);
-        Ok(read)
-    }
-}
-
-impl Seek for Windows {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let target = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.length.checked_add_signed(by),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-        };
-        self.at = target.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.at)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
 
     #[test]

@@ -145,6 +145,9 @@ impl Pipeline {
                 state,
                 error,
             } => self.state(conn, moment, state, error, out),
+            Event::Link { moment, other, link } => {
+                self.traces.link(moment.actor.pid, moment.actor.context, other, link);
+            }
             Event::Fork { moment, child } => self.processes.forked(moment.actor.pid, child),
             // The program is read by whoever drives the pipeline: see `wants`.
             Event::Exec { .. } => {}

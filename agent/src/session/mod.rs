@@ -14,12 +14,13 @@ use aya::maps::{MapData, RingBuf};
 use crate::attach::{AttachError, Capture, Probes, Setup};
 use crate::capture::{Actor, Event, Moment, Pid, decode};
 use crate::config::Settings;
-use crate::discover::{Discovery, NoProcess, Rules};
+use crate::discover::{Discovery, NoProcess, Process, Rules};
 use crate::export::otlp::SettingsError;
 use crate::pipeline::{Input, Output, Pipeline};
 use crate::protocol::Limits;
 use crate::run::{Child, NotStarted, Signals};
 use crate::span::Policy;
+use crate::symbol::Symbols;
 use crate::telemetry::Counters;
 use outputs::Outputs;
 use wake::{Wake, Waker};
@@ -123,6 +124,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
             probes,
             ring,
             discovery,
+            symbols: Symbols::default(),
             outputs,
             counters,
             told: HashSet::new(),
@@ -152,6 +154,7 @@ struct Agent {
     probes: Probes,
     ring: RingBuf<MapData>,
     discovery: Discovery,
+    symbols: Symbols,
     outputs: Outputs,
     counters: Counters,
     /// Connections the kernel has a verdict on.
@@ -266,7 +269,21 @@ impl Agent {
             if let Some(name) = &self.service_name {
                 process.service.clone_from(name);
             }
+            self.follow(&process);
             self.input(Input::Process(process));
+        }
+    }
+
+    /// Follows the execution contexts of a process, if it has any below the thread.
+    fn follow(&mut self, process: &Process) {
+        self.probes.unfollow(process.pid);
+        let followed = match self.symbols.hooks(self.discovery.proc(), process) {
+            None => true,
+            Some(Err(_)) => false,
+            Some(Ok(found)) => self.probes.follow(process.pid, &found).is_ok(),
+        };
+        if !followed {
+            self.counters.raise("context.unfollowed");
         }
     }
 
@@ -305,7 +322,9 @@ impl Agent {
                 moment, process: true, ..
             } => {
                 self.targets.remove(&moment.actor.pid);
+                self.probes.unfollow(moment.actor.pid);
             }
+            Event::Fork { moment, child } => self.probes.forked(moment.actor.pid, *child),
             _ => {}
         }
         if let Some(pid) = self.pipeline.wants(&event) {

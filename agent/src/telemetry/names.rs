@@ -59,6 +59,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Requests whose `x-amzn-trace-id` field is malformed; it is taken as absent.",
     ),
     (
+        "context.unfollowed",
+        "Processes whose execution contexts are not followed; `clew doctor --pid` says why.",
+    ),
+    (
         "export.failed",
         "Spans given up because the collector could not be reached, or kept failing, for too long.",
     ),

@@ -3,7 +3,8 @@
 //! What is claimed, and why it is true:
 //!
 //! * **Context** (goroutine, task, async context): a request sent in the context that read an inbound request belongs to it.
-//!   The runtime itself says so. A context that has requests of two connections open at once says nothing.
+//!   The runtime itself says so. A context that has requests of two connections open at once says nothing. A context that has
+//!   read none works for the request its creator worked for, also after that one is over.
 //! * **Thread**: a request sent by a thread that has exactly one inbound request open belongs to it, if the thread serves one
 //!   request at a time. A thread that waits for readiness with epoll may serve many and is never trusted, from the inbound
 //!   request's head to its end; nor is one that touches another client's connection in between or reads the answer to a
@@ -24,8 +25,9 @@
 //! thread, never two requests at once, and sends a request for a purpose of its own while it serves one.
 use std::collections::{HashMap, VecDeque};
 
+use super::contexts::{self, Ambiguous, Contexts, Served, Works, served};
 use super::retries::Retries;
-use crate::capture::{Actor, ConnId, Context, Direction, Moment, Pid};
+use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
 use crate::discover::Runtime;
 use crate::span::SpanKey;
 
@@ -64,6 +66,8 @@ pub(super) struct Candidate {
     pub(super) parent: SpanKey,
     pub(super) source: Source,
     tid: Tid,
+    /// The inbound request may have been over when it was sent.
+    late: bool,
     /// When it was decided to send it: connect(2), or the request itself.
     decided_ns: u64,
     /// When the request was sent.
@@ -95,8 +99,7 @@ impl Found {
 pub(super) struct Causality {
     threads: HashMap<Tid, Thread>,
     processes: HashMap<Pid, Process>,
-    /// Inbound requests without an end, by the context that read them.
-    contexts: HashMap<(Pid, u16, u64), Vec<Served>>,
+    contexts: Contexts,
     inbound: HashMap<SpanKey, Inbound>,
     /// Inbound requests of a connection without an end; the first is being served.
     serving: HashMap<ConnId, VecDeque<SpanKey>>,
@@ -123,23 +126,6 @@ struct Thread {
     retries: Retries,
 }
 
-/// An inbound request and its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Served {
-    span: SpanKey,
-    conn: ConnId,
-}
-
-/// The inbound request that is being served, of those that are open in one thread or context.
-fn served(open: &[Served]) -> Option<Result<SpanKey, Ambiguous>> {
-    let first = open.first()?;
-    let one = open.iter().all(|other| other.conn == first.conn);
-    Some(one.then_some(first.span).ok_or(Ambiguous))
-}
-
-/// Requests of several connections are open.
-struct Ambiguous;
-
 #[derive(Debug, Default)]
 struct Process {
     /// Inbound requests without an end.
@@ -152,7 +138,7 @@ struct Process {
 struct Inbound {
     tid: Tid,
     conn: ConnId,
-    context: Option<(u16, u64)>,
+    context: Option<contexts::Key>,
     /// Upstream requests that are open, and connections being opened for one.
     upstream: usize,
     /// Something was seen that a thread serving this request alone would not do.
@@ -278,10 +264,10 @@ impl Causality {
     /// The head of an inbound request was read, that began at `start_ns`.
     pub(super) fn inbound(&mut self, span: SpanKey, conn: ConnId, actor: &Actor, start_ns: u64) {
         let tid = (actor.pid, actor.tid);
-        let context = key(actor.context);
+        let context = contexts::key(actor.pid, actor.context);
         let this = Served { span, conn };
-        if let Some((kind, id)) = context {
-            self.contexts.entry((actor.pid, kind, id)).or_default().push(this);
+        if let Some(context) = context {
+            self.contexts.inbound(context, this);
         }
         self.processes.entry(actor.pid).or_default().open += 1;
         let queue = self.serving.entry(conn).or_default();
@@ -348,18 +334,27 @@ impl Causality {
                 parent,
                 source,
                 tid,
+                late: false,
                 decided_ns: *time_ns,
                 sent_ns: *time_ns,
             })
         };
         let busy = self.processes.get(&actor.pid).is_some_and(|process| process.open > 0);
-        if let Some((kind, id)) = key(actor.context) {
-            let open = self.contexts.get(&(actor.pid, kind, id));
-            return match open.and_then(|open| served(open)) {
-                Some(Ok(parent)) => candidate(parent, Source::Context(kind_name(kind))),
-                Some(Err(Ambiguous)) => Found::Unknown("causality.unknown.ambiguous"),
-                None if busy => Found::Unknown("causality.unknown.context"),
-                None => Found::Root,
+        if let Some(context) = contexts::key(actor.pid, actor.context) {
+            let source = Source::Context(contexts::kind_name(context));
+            return match self.contexts.works(context) {
+                Ok(Works::For(parent)) => candidate(parent, source),
+                Ok(Works::After(parent)) => Found::Candidate(Candidate {
+                    parent,
+                    source,
+                    tid,
+                    late: true,
+                    decided_ns: *time_ns,
+                    sent_ns: *time_ns,
+                }),
+                Err(Ambiguous) => Found::Unknown("causality.unknown.ambiguous"),
+                Ok(Works::Itself) if !busy => Found::Root,
+                Ok(Works::Itself | Works::Unknown) => Found::Unknown("causality.unknown.context"),
             };
         }
         if forwards(runtime) {
@@ -409,6 +404,7 @@ impl Causality {
                     parent,
                     source: Source::Upstream,
                     tid,
+                    late: false,
                     decided_ns: sent_ns,
                     sent_ns,
                 })
@@ -438,13 +434,8 @@ impl Causality {
                 self.serving.remove(&conn);
             }
         }
-        if let Some((kind, id)) = context
-            && let Some(open) = self.contexts.get_mut(&(tid.0, kind, id))
-        {
-            open.retain(|open| open.span != span);
-            if open.is_empty() {
-                self.contexts.remove(&(tid.0, kind, id));
-            }
+        if let Some(context) = context {
+            self.contexts.ended(context, span);
         }
         self.drop_unused(span);
     }
@@ -480,10 +471,16 @@ impl Causality {
     /// Whether a candidate holds, now that everything about it was seen.
     pub(super) fn holds(&self, candidate: &Candidate, runtime: Runtime) -> Result<(), &'static str> {
         let Some(inbound) = self.inbound.get(&candidate.parent) else {
-            return Err("causality.unknown.ambiguous");
+            // One that is forgotten was over.
+            return if candidate.late {
+                Ok(())
+            } else {
+                Err("causality.unknown.ambiguous")
+            };
         };
         // Events of different connections are told in an order of their own; the times decide.
-        let open = inbound.start_ns <= candidate.sent_ns && inbound.end_ns.is_none_or(|end| candidate.sent_ns <= end);
+        let open = inbound.start_ns <= candidate.sent_ns
+            && (candidate.late || inbound.end_ns.is_none_or(|end| candidate.sent_ns <= end));
         if !open {
             return Err(match candidate.source {
                 Source::Thread => "causality.unknown.thread",
@@ -533,8 +530,20 @@ impl Causality {
         self.serving.remove(&conn);
     }
 
+    /// An execution context came to work for another.
+    pub(super) fn link(&mut self, pid: Pid, context: Context, other: Context, link: LinkKind) {
+        let (Some(context), Some(other)) = (contexts::key(pid, context), contexts::key(pid, other)) else {
+            return;
+        };
+        match link {
+            LinkKind::Created => self.contexts.created(context, other),
+            LinkKind::Servant => self.contexts.servant(other),
+        }
+    }
+
     /// A process is over.
     pub(super) fn exited(&mut self, pid: Pid) {
+        self.contexts.exited(pid);
         self.threads
             .retain(|(process, _), thread| *process != pid || !thread.open.is_empty());
         self.processes.remove(&pid);
@@ -579,26 +588,4 @@ const fn serves_by_thread(runtime: Runtime) -> bool {
         runtime,
         Runtime::Native | Runtime::Python | Runtime::Java | Runtime::Ruby | Runtime::Php
     )
-}
-
-/// A context below the thread, as a number.
-const fn key(context: Context) -> Option<(u16, u64)> {
-    match context {
-        Context::Goroutine(id) => Some((1, id)),
-        Context::Python(id) => Some((2, id)),
-        Context::Tokio(id) => Some((3, id)),
-        Context::Node(id) => Some((4, id)),
-        Context::Java(id) => Some((5, id)),
-        Context::Thread | Context::Unknown => None,
-    }
-}
-
-const fn kind_name(kind: u16) -> &'static str {
-    match kind {
-        1 => "goroutine",
-        2 => "context",
-        3 => "task",
-        4 => "async",
-        _ => "thread",
-    }
 }

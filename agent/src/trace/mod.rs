@@ -7,6 +7,7 @@
 //! A span is settled a while after it ended, when what could still change its place would have been seen.
 #![forbid(unsafe_code)]
 mod causality;
+mod contexts;
 mod join;
 mod retries;
 mod traces;

@@ -8,7 +8,7 @@ use rand::{RngCore, SeedableRng};
 use super::Placed;
 use super::causality::{Candidate, Causality, Found, Sent};
 use super::join::Ends;
-use crate::capture::{Actor, ConnId, Direction, Moment, Pid};
+use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
 use crate::discover::{Process, Runtime};
 use crate::span::{ConnFacts, OUTCOME, Opened, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Value};
 
@@ -133,6 +133,11 @@ impl Traces {
     /// Bytes passed a connection or, where the runtime forwards, it came to an end. To be told before what they carried.
     pub fn operation(&mut self, conn: ConnId, actor: &Actor, direction: Direction) {
         self.causality.operation(conn, actor, direction);
+    }
+
+    /// An execution context of a process, `other`, came to work for `context`.
+    pub fn link(&mut self, pid: Pid, context: Context, other: Context, link: LinkKind) {
+        self.causality.link(pid, context, other, link);
     }
 
     /// A process is over.

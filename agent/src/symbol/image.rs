@@ -1,0 +1,142 @@
+//! An ELF file: its sections, and where an address lies in the file.
+use std::fs::File;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
+
+use object::elf::{PF_X, PT_LOAD, PT_TLS};
+use object::read::ReadCache;
+use object::read::elf::{ElfFile64, ProgramHeader as _};
+use object::{Object as _, ObjectSection as _};
+
+use crate::discover::Windows;
+
+/// Most bytes read through the ELF reader: headers and names of sections.
+const HEADER_BYTES: u64 = 32 << 20;
+
+/// A file, however it is named: device, inode number, time of its last change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileKey {
+    device: u64,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+/// An executable or library.
+#[derive(Debug)]
+pub(super) struct Image {
+    file: File,
+    key: FileKey,
+    segments: Vec<Segment>,
+    sections: Vec<(String, Span)>,
+    /// Size of the thread-local storage, bytes.
+    pub(super) tls_bytes: u64,
+}
+
+/// Bytes of the file and the address they are loaded at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    /// Address, as the file counts.
+    pub(super) address: u64,
+    /// Offset in the file.
+    pub(super) offset: u64,
+    /// Size, bytes.
+    pub(super) size: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    span: Span,
+    code: bool,
+}
+
+impl Image {
+    /// Opens a file; none if it cannot be read or is no 64-bit ELF file.
+    pub(super) fn open(path: &Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let meta = file.metadata().ok()?;
+        let key = FileKey {
+            device: meta.dev(),
+            inode: meta.ino(),
+            changed: (meta.mtime(), meta.mtime_nsec()),
+        };
+        let cache = ReadCache::new(Windows::new(file.try_clone().ok()?, HEADER_BYTES)?);
+        let elf = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
+        let endian = elf.endian();
+        let mut segments = Vec::new();
+        let mut tls_bytes = 0;
+        for header in elf.elf_program_headers() {
+            let span = Span {
+                address: header.p_vaddr(endian),
+                offset: header.p_offset(endian),
+                size: header.p_filesz(endian),
+            };
+            match header.p_type(endian) {
+                PT_LOAD => segments.push(Segment {
+                    span,
+                    code: header.p_flags(endian) & PF_X != 0,
+                }),
+                PT_TLS => tls_bytes = header.p_memsz(endian),
+                _ => {}
+            }
+        }
+        let sections = elf
+            .sections()
+            .filter_map(|section| {
+                let (offset, size) = section.file_range()?;
+                let address = section.address();
+                Some((section.name().ok()?.to_owned(), Span { address, offset, size }))
+            })
+            .collect();
+        Some(Self {
+            file,
+            key,
+            segments,
+            sections,
+            tls_bytes,
+        })
+    }
+
+    /// Which file it is.
+    pub(super) const fn key(&self) -> FileKey {
+        self.key
+    }
+
+    /// The first section of one of these names.
+    pub(super) fn section(&self, names: &[&str]) -> Option<Span> {
+        names.iter().find_map(|name| {
+            self.sections
+                .iter()
+                .find(|(other, _)| other == name)
+                .map(|(_, span)| *span)
+        })
+    }
+
+    /// Up to `most` bytes at `offset` of the file.
+    pub(super) fn bytes(&self, offset: u64, most: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; most];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset.checked_add(filled as u64)?) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        }
+        bytes.truncate(filled);
+        Some(bytes)
+    }
+
+    /// Up to `most` bytes of code at `address`.
+    pub(super) fn code(&self, address: u64, most: usize) -> Option<Vec<u8>> {
+        self.bytes(self.code_offset(address)?, most)
+    }
+
+    /// Where the instruction at `address` lies in the file.
+    pub(super) fn code_offset(&self, address: u64) -> Option<u64> {
+        self.segments.iter().filter(|segment| segment.code).find_map(|segment| {
+            let within = address.checked_sub(segment.span.address)?;
+            (within < segment.span.size).then(|| segment.span.offset.checked_add(within))?
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! Finds in executables what the kernel side needs to follow execution contexts: offsets, and addresses to probe.
+//!
+//! In: [`Process`](crate::discover::Process)es. Out: [`Hooks`]. Executables are others' bytes: what does not look as expected
+//! gives less, and says why; nothing is guessed.
+#![forbid(unsafe_code)]
+mod code;
+mod go;
+mod image;
+mod pclntab;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clew_common::context::Plan;
+
+use crate::discover::{Proc, Process, Runtime};
+pub use image::FileKey;
+use image::Image;
+
+/// Executables remembered.
+const MOST_REMEMBERED: usize = 1024;
+
+/// How a process's execution contexts are followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// What the kernel side reads at each operation.
+    pub plan: Plan,
+    /// What it watches besides, in the order in which it has to be attached.
+    pub points: Vec<Point>,
+    /// What of the mechanism could not be had, for people.
+    pub limits: Vec<String>,
+}
+
+/// An instruction at which a kernel program runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Point {
+    /// The kernel program.
+    pub program: &'static str,
+    /// The file, by device and inode number.
+    pub file: FileKey,
+    /// Offset of the instruction in the file, bytes.
+    pub offset: u64,
+}
+
+/// Hooks, and the file their points are in as the process sees it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The hooks.
+    pub hooks: Arc<Hooks>,
+    /// A path by which the file can be opened while the process lives.
+    pub path: PathBuf,
+}
+
+/// Why a runtime's contexts are not followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoHooks {
+    /// The executable could not be read.
+    #[error("the executable cannot be read")]
+    Unreadable,
+    /// It does not look like what it should be.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// Looks into executables and remembers what it found.
+#[derive(Debug, Default)]
+pub struct Symbols {
+    found: HashMap<FileKey, Result<Arc<Hooks>, NoHooks>>,
+}
+
+impl Symbols {
+    /// How the contexts of `process` are followed; none where the thread is the context, or nothing is known of the runtime.
+    pub fn hooks(&mut self, proc: &Proc, process: &Process) -> Option<Result<Found, NoHooks>> {
+        if process.runtime != Runtime::Go {
+            return None;
+        }
+        let path = proc.of(process.pid, "exe");
+        let hooks = self.program(&path);
+        Some(hooks.map(|hooks| Found { hooks, path }))
+    }
+
+    /// How goroutines of the program at `path` are followed.
+    pub fn program(&mut self, path: &Path) -> Result<Arc<Hooks>, NoHooks> {
+        let image = Image::open(path).ok_or(NoHooks::Unreadable)?;
+        let key = image.key();
+        if self.found.len() >= MOST_REMEMBERED {
+            self.found.clear();
+        }
+        self.found
+            .entry(key)
+            .or_insert_with(|| go::hooks(image).map(Arc::new))
+            .clone()
+    }
+}

@@ -1,0 +1,68 @@
+//! How the kernel side learns which execution context a thread is in: a plan for each process, made by the agent.
+#[cfg(feature = "user")]
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// What to read of a thread of a process. Plans stand in an array; [`plan_of`] tells a target's place in it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Plan {
+    /// One of the `PLAN_` constants.
+    pub kind: u64,
+    /// Offsets and addresses, as the kind says.
+    pub words: [u64; 7],
+}
+
+/// The context is the thread.
+pub const PLAN_THREAD: u64 = 0;
+/// Go. Words: `GO_` constants.
+pub const PLAN_GO: u64 = 1;
+
+/// Offset of the running `g` from the thread pointer, as a signed number.
+pub const GO_TLS: usize = 0;
+/// Offset of `g.goid`.
+pub const GO_GOID: usize = 1;
+/// Offset of `g.parentGoid`.
+pub const GO_PARENT: usize = 2;
+/// Offset of `g.m`.
+pub const GO_M: usize = 3;
+/// Offset of `m.curg`.
+pub const GO_CURG: usize = 4;
+
+/// Plans the array holds. Place 0 is [`PLAN_THREAD`].
+pub const PLANS: u32 = 4096;
+
+/// Bits of a target's value below its plan.
+const PLAN_SHIFT: u32 = 16;
+
+/// The place of a target's plan, from its value in the map of targets.
+pub const fn plan_of(target: u32) -> u32 {
+    target >> PLAN_SHIFT
+}
+
+/// A target's value with the plan at `place`.
+pub const fn with_plan(target: u32, place: u32) -> u32 {
+    (target & ((1 << PLAN_SHIFT) - 1)) | (place << PLAN_SHIFT)
+}
+
+/// A target's value after it began another program.
+pub const fn without_plan(target: u32) -> u32 {
+    with_plan(target, 0)
+}
+
+const _: () = {
+    assert!(size_of::<Plan>() == 64);
+    assert!(PLANS <= 1 << (32 - PLAN_SHIFT));
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_leave_flags_alone() {
+        let target = with_plan(3, PLANS - 1);
+        assert_eq!((plan_of(target), without_plan(target)), (PLANS - 1, 3));
+        assert_eq!(plan_of(with_plan(target, 5)), 5);
+    }
+}

@@ -1,5 +1,6 @@
 //! Export to collectors not written here, and to servers that refuse.
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Proc, Spans, free_port, until};
 use nix::sys::signal::Signal;
@@ -284,4 +285,88 @@ fn endpoint_from_the_standard_variables() {
         .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
         .traced(&plan.argv(&lab, env!("CARGO_BIN_EXE_clew-drive")));
     out.check(receiver.stdout().contains("/base/v1/traces 200"), &receiver.stdout());
+}
+
+/// A collector that takes requests and never answers.
+fn silent(lab: &Lab) -> (Proc, String) {
+    let port = free_port();
+    let argv = [
+        "/usr/bin/python3",
+        &Lab::workload("python/dead.py"),
+        &port.to_string(),
+        "hang",
+    ];
+    let mut collector = lab.start("silent", &argv);
+    collector.until_listening(port);
+    (collector, format!("http://127.0.0.1:{port}"))
+}
+
+/// It ended on the second signal, and says what is missing.
+fn check_hurried(out: &Outcome, since: Instant) {
+    // Without the second signal it would have waited for five seconds.
+    let took = since.elapsed();
+    out.check(took < Duration::from_secs(4), &format!("it took {took:?}"));
+    let lost = out.counter("export.failed");
+    out.check_eq(lost, out.spans.0.len() as u64, "spans counted as lost");
+    let message = format!("ended by a second signal: the last {lost} spans were not sent to the collector");
+    out.check(out.stderr.contains(&message), "the message says what was not sent");
+}
+
+#[test]
+fn a_second_signal_ends_attach_at_once() {
+    let Some(lab) = Lab::new("a_second_signal_ends_attach_at_once") else {
+        return;
+    };
+    let (_collector, endpoint) = silent(&lab);
+    let port = free_port();
+    let argv = [
+        "/usr/bin/python3".to_owned(),
+        Lab::workload("python/threaded.py"),
+        port.to_string(),
+    ];
+    let mut server = lab.start("server", &argv);
+    server.until_listening(port);
+    let pid = server.pid().to_string();
+    let run = Clew::attach(&lab).args(&["--pid", &pid, "--otlp", &endpoint]).tracing();
+    clew_tests::get(port, "/hurry?id=1").expect("an answer");
+    until("the span is out", || run.otlp().contains("/hurry").then_some(()));
+    let since = Instant::now();
+    // Two of a kind that come together are one.
+    run.proc.signal(Signal::SIGINT);
+    run.proc.signal(Signal::SIGTERM);
+    let out = run.wait();
+    check_hurried(&out, since);
+    out.check_eq(out.code, 1, "the exit code");
+}
+
+#[test]
+fn a_second_signal_ends_run_at_once() {
+    let Some(lab) = Lab::new("a_second_signal_ends_run_at_once") else {
+        return;
+    };
+    let (_collector, endpoint) = silent(&lab);
+    let port = free_port();
+    let argv = [
+        "/usr/bin/python3".to_owned(),
+        Lab::workload("python/threaded.py"),
+        port.to_string(),
+    ];
+    let mut server = lab.start("server", &argv);
+    server.until_listening(port);
+    let script = format!("echo $$; curl -sSf -o /dev/null 'http://127.0.0.1:{port}/hurry?id=1'; exit 7");
+    let run = Clew::run(&lab)
+        .args(&["--otlp", &endpoint])
+        .start(&["/bin/sh", "-c", &script]);
+    let pid = until("the command says who it is", || {
+        let stdout = run.proc.stdout();
+        stdout.ends_with('\n').then(|| stdout.trim().to_owned())
+    });
+    until("the command is over", || {
+        (!Path::new("/proc").join(&pid).exists()).then_some(())
+    });
+    let since = Instant::now();
+    run.proc.signal(Signal::SIGINT);
+    let out = run.wait();
+    check_hurried(&out, since);
+    out.check_eq(out.code, 7, "the command's code");
 }

@@ -8,8 +8,12 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
 
 use super::otlp::request;
 use super::{Clock, Finished, Host, Warn};
@@ -25,7 +29,9 @@ const LINE_WAIT: Duration = Duration::from_millis(200);
 /// Writes spans to a file in the background.
 pub struct OtlpFile {
     queue: SyncSender<Finished>,
-    done: Receiver<()>,
+    done: oneshot::Receiver<()>,
+    /// Spans that were queued and neither written nor given up.
+    waiting: Arc<AtomicU64>,
     counters: Counters,
 }
 
@@ -61,7 +67,8 @@ impl OtlpFile {
         warn: Warn,
     ) -> io::Result<Self> {
         let (queue, spans) = sync_channel(QUEUE_SPANS);
-        let (finished, done) = sync_channel(1);
+        let (finished, done) = oneshot::channel();
+        let waiting = Arc::new(AtomicU64::new(0));
         let writer = Writer {
             out,
             name: name.to_owned(),
@@ -69,6 +76,7 @@ impl OtlpFile {
             clock,
             counters: counters.clone(),
             warn,
+            waiting: Arc::clone(&waiting),
             failed: false,
         };
         let thread = std::thread::Builder::new().name("clew-file".to_owned());
@@ -76,20 +84,38 @@ impl OtlpFile {
             writer.run(&spans);
             let _nobody_waits = finished.send(());
         })?;
-        Ok(Self { queue, done, counters })
+        Ok(Self {
+            queue,
+            done,
+            waiting,
+            counters,
+        })
     }
 
     /// Queues a span. Never waits.
     pub fn push(&self, span: Finished) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         if self.queue.try_send(span).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counters.raise("export.file_failed");
         }
     }
 
-    /// Writes what waits, within `limit`. False if that was not long enough.
-    pub fn close(self, limit: Duration) -> bool {
+    /// Writes what waits, within `limit` and until `hurry` is over. Gives the spans that could not be written by then; they
+    /// are counted `export.file_failed`.
+    pub async fn close(self, limit: Duration, hurry: impl Future<Output = ()>) -> u64 {
         drop(self.queue);
-        self.done.recv_timeout(limit).is_ok()
+        let written = tokio::select! {
+            done = tokio::time::timeout(limit, self.done) => done.is_ok(),
+            () = hurry => false,
+        };
+        let left = if written {
+            0
+        } else {
+            self.waiting.load(Ordering::Relaxed)
+        };
+        self.counters.add("export.file_failed", left);
+        left
     }
 }
 
@@ -120,6 +146,7 @@ struct Writer {
     clock: Clock,
     counters: Counters,
     warn: Warn,
+    waiting: Arc<AtomicU64>,
     /// The user has been told.
     failed: bool,
 }
@@ -152,6 +179,7 @@ impl Writer {
                 self.out.flush()
             });
         let spans = batch.len() as u64;
+        self.waiting.fetch_sub(spans, Ordering::Relaxed);
         match written {
             Ok(()) => self.counters.add("export.spans", spans),
             Err(error) => {
@@ -178,6 +206,12 @@ mod tests {
     use super::*;
     use crate::export::sample::{Sample, service};
 
+    fn close(file: OtlpFile, limit: Duration) -> u64 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let closed = file.close(limit, std::future::pending());
+        runtime.expect("a runtime").block_on(closed)
+    }
+
     /// Writes `spans` spans to `path`; gives counters and warnings.
     fn write(path: &str, owner: Option<(u32, u32)>, spans: u64) -> (Counters, Vec<String>) {
         let (counters, warnings) = (Counters::new(), Arc::new(Mutex::new(Vec::new())));
@@ -189,7 +223,7 @@ mod tests {
         for id in 1..=spans {
             file.push(Sample::server(id, &process).done());
         }
-        assert!(file.close(Duration::from_secs(60)));
+        assert_eq!(close(file, Duration::from_secs(60)), 0);
         let warnings = warnings.lock().expect("no panic").clone();
         (counters, warnings)
     }
@@ -271,6 +305,10 @@ mod tests {
             file.push(Finished::clone(&span));
         }
         assert!(counters.value("export.file_failed") > 0);
-        assert!(!file.close(Duration::ZERO));
+        let before = counters.value("export.file_failed");
+        let left = close(file, Duration::ZERO);
+        let span_count = (QUEUE_SPANS + 2 * LINE_SPANS) as u64;
+        assert!(left > 0 && before + left <= span_count, "{left} of {span_count}");
+        assert_eq!(counters.value("export.file_failed"), before + left);
     }
 }

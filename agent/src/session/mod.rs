@@ -18,7 +18,7 @@ use crate::discover::{Discovery, NoProcess, Process, Rules};
 use crate::export::otlp::SettingsError;
 use crate::pipeline::{Input, Output, Pipeline};
 use crate::protocol::Limits;
-use crate::run::{Child, NotStarted, Signals};
+use crate::run::{Caught, Child, NotStarted, Signals};
 use crate::span::Policy;
 use crate::symbol::Symbols;
 use crate::telemetry::Counters;
@@ -213,28 +213,35 @@ impl Agent {
                     if matches!(start, Start::Attach(_)) {
                         break;
                     }
-                    // The command goes on; only the tracing ends.
-                    self.end().await;
+                    // The command goes on; only the tracing ends. What is signaled meanwhile is the command's.
+                    self.end(std::future::pending()).await;
                     if let Start::Command(child) = &mut start {
                         code = waker.wait_for(child).await.map_or(1, |exit| exit.code());
                     }
                     return Ok(code);
                 }
                 Wake::Ended => {
-                    if let Start::Command(child) = &mut start
-                        && let Ok(Some(exit)) = child.try_wait()
-                    {
+                    let Start::Command(child) = &mut start else {
+                        continue;
+                    };
+                    // What was signaled until now was meant for the command, not for what is left to do.
+                    let caught = waker.caught();
+                    if let Ok(Some(exit)) = child.try_wait() {
                         code = exit.code();
                         tokio::time::sleep(LAST_EVENTS).await;
                         self.drain(&start);
                         break;
                     }
+                    for signal in caught.into_iter().filter_map(Caught::pass_on) {
+                        child.signal(signal);
+                    }
                 }
             }
         }
         self.drain(&start);
-        self.end().await;
-        Ok(code)
+        let complete = self.end(waker.asked_to_end()).await;
+        let attached = matches!(start, Start::Attach(_));
+        Ok(if attached && !complete { 1 } else { code })
     }
 
     fn begun(&self, targets: Option<usize>) -> String {
@@ -384,14 +391,15 @@ impl Agent {
         self.outputs.tick(now_ns);
     }
 
-    async fn end(mut self) {
+    /// Tells what is still held, until `hurry` is over. Whether everything was told.
+    async fn end(mut self, hurry: impl Future<Output = ()>) -> bool {
         self.input(Input::Time(monotonic_ns()));
         let nobody = Actor::thread(Pid(0), 0);
         self.input(Input::Stop(Moment::new(monotonic_ns(), nobody)));
         for (name, value) in self.probes.counters() {
             self.counters.set(name, value);
         }
-        self.outputs.end().await;
+        self.outputs.end(hurry).await
     }
 }
 

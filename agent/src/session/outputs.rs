@@ -1,6 +1,7 @@
 //! Where spans go: a collector, a file, the terminal.
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -136,22 +137,28 @@ impl Outputs {
         }
     }
 
-    /// Brings home what is held, and sums up.
-    pub(super) async fn end(mut self) {
+    /// Brings home what is held, and sums up. Once `hurry` is over nothing more is brought. Gives whether everything was.
+    pub(super) async fn end(mut self, hurry: impl Future<Output = ()>) -> bool {
         if let Some(shown) = &mut self.shown {
             let traces = shown.assembler.finish();
             shown.show(&traces, &self.clock, u64::MAX);
             shown.tell_hidden();
         }
+        let mut hurry = std::pin::pin!(hurry);
+        let mut hurried = false;
+        let mut left = Vec::new();
         if let Some(otlp) = self.otlp {
-            otlp.shutdown(LAST).await;
+            let unsent = otlp.shutdown(LAST, once(&mut hurried, hurry.as_mut())).await;
+            left.push((unsent, "not sent to the collector"));
         }
-        if let Some(file) = self.file
-            && !file.close(LAST)
-        {
-            say(&format!(
-                "the file for `--otlp-file` took longer than {LAST:?} to write; its last spans are missing"
-            ));
+        if let Some(file) = self.file {
+            let unwritten = file.close(LAST, once(&mut hurried, hurry.as_mut())).await;
+            left.push((unwritten, "not written to the file of --otlp-file"));
+        }
+        left.retain(|(spans, _)| *spans > 0);
+        let why = if hurried { "ended by a second signal: " } else { "" };
+        for (spans, what) in &left {
+            say(&format!("{why}the last {spans} spans were {what}"));
         }
         if self.verbosity > Verbosity::Quiet {
             let mut usage = usage();
@@ -162,6 +169,15 @@ impl Outputs {
             // A terminal that is gone is no reason to fail.
             let _gone = io::stderr().write_all(summary.as_bytes());
         }
+        left.is_empty()
+    }
+}
+
+/// Waits for `event`, and notes that it came; if it has come before, there is nothing to wait for.
+async fn once(came: &mut bool, event: Pin<&mut impl Future<Output = ()>>) {
+    if !*came {
+        event.await;
+        *came = true;
     }
 }
 

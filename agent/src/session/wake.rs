@@ -101,6 +101,24 @@ impl Waker {
         }
     }
 
+    /// Signals that have come and were not told of.
+    pub(super) fn caught(&self) -> Vec<Caught> {
+        std::iter::from_fn(|| self.signals.next().ok().flatten()).collect()
+    }
+
+    /// Waits for a signal that asks to end.
+    pub(super) async fn asked_to_end(&mut self) {
+        loop {
+            if self.caught().into_iter().any(Caught::ends) {
+                return;
+            }
+            match self.signaled.readable().await {
+                Ok(mut ready) => ready.clear_ready(),
+                Err(_) => return std::future::pending().await,
+            }
+        }
+    }
+
     /// Waits for the end of the command, passing signals on.
     pub(super) async fn wait_for(&mut self, child: &mut Child) -> io::Result<Exit> {
         loop {

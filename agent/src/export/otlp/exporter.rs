@@ -100,18 +100,26 @@ impl Exporter {
     }
 
     /// Sends what waits and ends, within `limit`. What could not be sent by then is counted `export.failed`. A collector
-    /// that cannot be reached is tried once more, not until the limit.
-    pub async fn shutdown(mut self, limit: Duration) {
+    /// that cannot be reached is tried once more, not until the limit. Once `hurry` is over nothing more is tried. Gives the
+    /// spans that were not sent.
+    pub async fn shutdown(mut self, limit: Duration, hurry: impl Future<Output = ()>) -> u64 {
+        let failed = self.counters.value("export.failed");
         let deadline = Instant::now() + limit;
         self.closing.send_replace(Some(deadline));
         // The task keeps to the deadline itself; the allowance is for one that is starved of CPU.
-        if timeout_at(deadline + Duration::from_secs(1), &mut self.task)
-            .await
-            .is_err()
-        {
+        let ended = tokio::select! {
+            ended = timeout_at(deadline + Duration::from_secs(1), &mut self.task) => ended.is_ok(),
+            () = hurry => {
+                let now = Instant::now();
+                self.closing.send_replace(Some(now));
+                timeout_at(now + Duration::from_millis(200), &mut self.task).await.is_ok()
+            }
+        };
+        if !ended {
             self.task.abort();
         }
         self.counters.add("export.failed", self.queue.clear() as u64);
+        self.counters.value("export.failed").saturating_sub(failed)
     }
 }
 
@@ -286,12 +294,21 @@ async fn closing(mut closes: watch::Receiver<Option<Instant>>) {
 
 /// Waits until the time for the end is up.
 async fn over(mut closes: watch::Receiver<Option<Instant>>) {
-    let deadline = match closes.wait_for(Option::is_some).await {
-        Ok(deadline) => *deadline,
-        Err(_gone) => None,
-    };
-    if let Some(deadline) = deadline {
-        sleep_until(deadline).await;
+    loop {
+        // It may be moved nearer.
+        let deadline = *closes.borrow_and_update();
+        let up = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = up => return,
+            changed = closes.changed() => if changed.is_err() {
+                return;
+            }
+        }
     }
 }
 

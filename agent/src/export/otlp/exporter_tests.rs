@@ -104,7 +104,7 @@ async fn check(case: Case) {
     }
     tokio::time::sleep(Duration::from_secs(case.run)).await;
     let announced = Instant::now();
-    exporter.shutdown(Duration::from_secs(5)).await;
+    exporter.shutdown(Duration::from_secs(5), std::future::pending()).await;
     let took = announced.elapsed().as_secs_f64();
     assert!(took <= case.end, "took {took} s");
 
@@ -337,5 +337,36 @@ async fn backoff_doubles_up_to_its_limit() {
         );
     }
     assert!(requests.len() >= 8);
-    exporter.shutdown(Duration::from_secs(5)).await;
+    exporter.shutdown(Duration::from_secs(5), std::future::pending()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_in_a_hurry_does_not_wait() {
+    let script = Script {
+        // A server that never answers.
+        replies: Arc::new(Mutex::new(vec![None].into())),
+        started: Some(Instant::now()),
+        ..Script::default()
+    };
+    let counters = Counters::new();
+    let exporter = Exporter::spawn(
+        script,
+        Surroundings {
+            host: Host::default(),
+            clock: Clock::at(0),
+            counters: counters.clone(),
+            warn: Arc::new(|_| ()),
+            shown: String::new(),
+            timeout: Duration::from_secs(10),
+        },
+    );
+    for id in 1..=3 {
+        exporter.push(Sample::server(id, &service("a")).done());
+    }
+    let began = Instant::now();
+    let hurry = tokio::time::sleep(Duration::from_secs(2));
+    assert_eq!(exporter.shutdown(Duration::from_secs(5), hurry).await, 3);
+    let took = began.elapsed().as_secs_f64();
+    assert!((2.0..2.5).contains(&took), "took {took} s");
+    assert_eq!(counters.value("export.failed"), 3);
 }

@@ -15,6 +15,7 @@ use crate::wait::until;
 pub struct Clew<'a> {
     lab: &'a Lab,
     verb: &'static str,
+    format: &'static str,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
     otlp: PathBuf,
@@ -41,19 +42,22 @@ impl<'a> Clew<'a> {
 
     fn new(lab: &'a Lab, verb: &'static str) -> Self {
         let otlp = lab.dir().join("spans.jsonl");
-        let args = vec![
-            "--otlp-file".into(),
-            otlp.clone().into(),
-            "--format".into(),
-            "none".into(),
-        ];
+        let args = vec!["--otlp-file".into(), otlp.clone().into()];
         Self {
             lab,
             verb,
+            format: "none",
             args,
             env: Vec::new(),
             otlp,
         }
+    }
+
+    /// What is shown of traces; nothing unless asked for.
+    #[must_use]
+    pub fn format(mut self, format: &'static str) -> Self {
+        self.format = format;
+        self
     }
 
     /// Further options.
@@ -102,7 +106,8 @@ impl<'a> Clew<'a> {
     /// Starts the command line as it is.
     pub fn spawn(self) -> ClewRun {
         let mut command = Command::new(Lab::clew());
-        command.arg(self.verb).args(&self.args).envs(self.env);
+        command.args([self.verb, "--format", self.format]);
+        command.args(&self.args).envs(self.env);
         command.current_dir(self.lab.dir());
         // What the machine's own environment says about exporters is no part of a test.
         for (name, _) in std::env::vars_os() {

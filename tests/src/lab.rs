@@ -119,10 +119,11 @@ impl Lab {
         })
     }
 
-    /// A Go program under `workloads/go/`, compiled.
+    /// A Go program under `workloads/go/`, or in the folder that `name` begins with, compiled.
     pub fn go(name: &str) -> String {
-        let source = Self::workload(&format!("go/{name}.go"));
-        built(&source, &format!("go-{name}"), |out| {
+        let folder = if name.contains('/') { "" } else { "go/" };
+        let source = Self::workload(&format!("{folder}{name}.go"));
+        built(&source, &format!("go-{}", name.replace('/', "-")), |out| {
             let go = ["/usr/local/go/bin/go", "/usr/lib/go/bin/go"];
             let found = go.iter().find(|path| Path::new(path).exists());
             let mut go = Command::new(found.unwrap_or(&"go"));

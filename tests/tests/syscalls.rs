@@ -83,6 +83,13 @@ cases! {
     fast_open: "fastopen" "tcp4", socket Exact, syscall Exact;
     not_resident: "pageout" "tcp4", socket Counted(&["capture.user_fault"]), syscall Counted(&["capture.user_fault"]);
     unix_seqpacket: "seqpacket" "unix", socket Counted(&["capture.unix_messages"]), syscall Counted(&["capture.unix_messages"]);
+    sctp: "sctp" "tcp4", socket Counted(&["capture.family_unsupported"]), syscall Counted(&["capture.family_unsupported"]);
+    smc: "smc" "tcp4", socket Counted(&["capture.family_unsupported"]), syscall Counted(&["capture.family_unsupported"]);
+    vsock: "vsock" "vm", socket Counted(&["capture.family_unsupported"]), syscall Counted(&["capture.family_unsupported"]);
+    // What the transport counts is longer than what the program writes.
+    kernel_tls: "ktls" "tcp4",
+        socket Counted(&["capture.unseen_bytes", "stream.", "protocol."]),
+        syscall Counted(&["capture.unseen_bytes", "stream.", "protocol."]);
     mptcp: "mptcp" "tcp4", socket Counted(&["capture.family_unsupported"]), syscall Counted(&["capture.family_unsupported"]);
 }
 

@@ -1,10 +1,13 @@
-//! What no compiler checks. Each rule gives its findings as `path: what is wrong`.
+//! What no compiler checks. That the README's options are those of `--help` is a test of the agent, which knows them. Each
+//! rule gives its findings as `path: what is wrong`.
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 use crate::{shell, workspace};
+
+mod counters;
 
 /// A file of the repository.
 struct Source {
@@ -14,7 +17,14 @@ struct Source {
 
 type Rule = fn(&[Source]) -> Vec<String>;
 
-const RULES: &[Rule] = &[paths_exist, files_are_short, no_leftovers, no_machine_paths, licences];
+const RULES: &[Rule] = &[
+    paths_exist,
+    files_are_short,
+    no_leftovers,
+    no_machine_paths,
+    licences,
+    counters::are_explained,
+];
 
 /// Lines in a file, tests aside: beyond, it holds two things.
 const LONGEST: usize = 800;

@@ -199,6 +199,52 @@ mod tests {
         command().debug_assert();
     }
 
+    /// The options that a README row, or a sentence, names: `--name` and whether a value follows.
+    fn named(text: &str) -> std::collections::BTreeSet<(String, bool)> {
+        text.split("--")
+            .skip(1)
+            .map(|rest| {
+                let end = rest
+                    .find(|it: char| !it.is_ascii_lowercase() && it != '-')
+                    .unwrap_or(rest.len());
+                let (name, rest) = rest.split_at(end);
+                (name.to_owned(), rest.starts_with(' '))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_readme_lists_the_options_of_help() {
+        let readme = include_str!("../../../README.md");
+        let rows = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
+        let rows: String = rows
+            .filter_map(|row| row.split('`').next())
+            .fold(String::new(), |all, row| all + "--" + row);
+        let mut wanted = std::collections::BTreeSet::new();
+        let mut elsewhere = std::collections::BTreeSet::new();
+        for verb in command().get_subcommands() {
+            for arg in verb.get_arguments() {
+                let Some(name) = arg.get_long().filter(|name| *name != "help") else {
+                    continue;
+                };
+                let takes_value = !matches!(arg.get_action(), ArgAction::SetTrue);
+                let chooses = ["pid", "exe", "port", "cgroup", "container"].contains(&name);
+                if chooses || verb.get_name() == "doctor" {
+                    elsewhere.insert((name.to_owned(), takes_value));
+                } else {
+                    wanted.insert((name.to_owned(), takes_value));
+                }
+            }
+        }
+        assert_eq!(named(&rows), wanted, "the table of options in README.md");
+        let all = named(readme);
+        let missing: Vec<_> = elsewhere
+            .iter()
+            .filter(|(name, _)| !all.iter().any(|(other, _)| other == name))
+            .collect();
+        assert!(missing.is_empty(), "README.md does not name {missing:?}");
+    }
+
     #[test]
     fn commands() {
         let mut settings = Settings::new(Verb::Run);

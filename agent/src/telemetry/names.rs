@@ -185,7 +185,6 @@ pub const NAMES: &[(&str, &str)] = &[
         "trace.parent_forgotten",
         "Spans whose parent was settled too long ago to be named.",
     ),
-    ("trace.spans", "Spans made."),
     ("trace.spans_full", "Spans dropped because too many were open."),
     (
         "trace.too_deep",
@@ -204,7 +203,6 @@ const USUAL: &[&str] = &[
     "protocol.http1.upgraded",
     "stitch.no_peer",
     "stream.reordered",
-    "trace.spans",
 ];
 
 /// Whether a counter tells of something lost, cut or not understood.

@@ -1,6 +1,6 @@
 /* Exchanges HTTP/1.1 messages with itself, each byte passed by one named form of system call.
  *
- *   sock CASE FAMILY     FAMILY: tcp4, tcp6 or unix
+ *   sock CASE FAMILY     FAMILY: tcp4, tcp6, unix or vm
  *   sock --serve FD CASE serves an inherited connection (used by the case "exec")
  *
  * A client process asks GET /CASE-FAMILY?id=N for N in 1..=EXCHANGES over one connection; a server process answers. Exit codes:
@@ -12,6 +12,8 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/io_uring.h>
+#include <linux/tls.h>
+#include <linux/vm_sockets.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -38,6 +40,9 @@
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
+#endif
+#ifndef AF_SMC
+#define AF_SMC 43
 #endif
 
 static const char *family = "tcp4";
@@ -453,6 +458,10 @@ static const struct form forms[] = {
     {"scm", send_write, recv_read, send_write, recv_read, NULL, NULL},
     {"fastopen", send_write, recv_read, send_write, recv_read, NULL, NULL},
     {"mptcp", send_write, recv_read, send_write, recv_read, NULL, NULL},
+    {"sctp", send_write, recv_read, send_write, recv_read, NULL, NULL},
+    {"smc", send_write, recv_read, send_write, recv_read, NULL, NULL},
+    {"vsock", send_write, recv_read, send_write, recv_read, NULL, NULL},
+    {"ktls", send_write, recv_read, send_write, recv_read, NULL, NULL},
     {"seqpacket", send_write, recv_read, send_write, recv_read, NULL, NULL},
     {"oob", send_write, recv_read, send_write, recv_read, NULL, NULL},
     {"pageout", send_write, recv_read, send_write, recv_read, NULL, NULL},
@@ -607,7 +616,9 @@ static socklen_t address_len;
 
 static int new_socket(const struct form *f) {
     int domain = !strcmp(family, "unix") ? AF_UNIX : !strcmp(family, "tcp6") ? AF_INET6 : AF_INET;
-    int fd = socket(domain, kind(f), is(f, "mptcp") ? IPPROTO_MPTCP : 0);
+    if (is(f, "smc") || is(f, "vsock"))
+        domain = is(f, "smc") ? AF_SMC : AF_VSOCK;
+    int fd = socket(domain, kind(f), is(f, "mptcp") ? IPPROTO_MPTCP : is(f, "sctp") ? IPPROTO_SCTP : 0);
     if (fd < 0)
         unsupported("socket");
     return fd;
@@ -621,6 +632,12 @@ static int listen_on(const struct form *f) {
         a->sun_family = AF_UNIX;
         address_len = offsetof(struct sockaddr_un, sun_path) + 1 +
                       snprintf(a->sun_path + 1, sizeof a->sun_path - 1, "clew-sock-%d", getpid());
+    } else if (is(f, "vsock")) {
+        struct sockaddr_vm *a = (void *)&address;
+        a->svm_family = AF_VSOCK;
+        a->svm_cid = VMADDR_CID_LOCAL;
+        a->svm_port = VMADDR_PORT_ANY;
+        address_len = sizeof *a;
     } else if (!strcmp(family, "tcp6")) {
         struct sockaddr_in6 *a = (void *)&address;
         a->sin6_family = AF_INET6;
@@ -645,10 +662,25 @@ static int listen_on(const struct form *f) {
     return fd;
 }
 
+/* From here on the kernel encrypts, with keys that both ends know. */
+static void encrypt(const struct form *f, int fd) {
+    if (!is(f, "ktls"))
+        return;
+    struct tls12_crypto_info_aes_gcm_128 keys = {
+        .info = {.version = TLS_1_2_VERSION, .cipher_type = TLS_CIPHER_AES_GCM_128},
+        .key = "no secret, a key",
+    };
+    if (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", 3))
+        unsupported("TCP_ULP");
+    if (setsockopt(fd, SOL_TLS, TLS_TX, &keys, sizeof keys) || setsockopt(fd, SOL_TLS, TLS_RX, &keys, sizeof keys))
+        unsupported("SOL_TLS");
+}
+
 static int connect_to(const struct form *f) {
     int fd = new_socket(f);
     if (connect(fd, (void *)&address, address_len))
         die("connect");
+    encrypt(f, fd);
     return fd;
 }
 
@@ -671,6 +703,7 @@ static pid_t server_process(const struct form *f, int listener) {
         if (fd < 0)
             die("accept");
         close(listener);
+        encrypt(f, fd);
         serve(f, fd);
         exit(0);
     }
@@ -846,7 +879,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     if (argc != 3) {
-        fprintf(stderr, "usage: sock CASE tcp4|tcp6|unix\n");
+        fprintf(stderr, "usage: sock CASE tcp4|tcp6|unix|vm\n");
         return 2;
     }
     const struct form *f = find(argv[1]);

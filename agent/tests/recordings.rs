@@ -101,7 +101,7 @@ fn name(placed: &Placed) -> String {
             placed.span.attributes.iter().find(|(name, _)| *name == key).map_or(
                 "-".to_owned(),
                 |(_, value)| match value {
-                    Value::Text(text) => text.clone(),
+                    Value::Text(text) => text.to_string(),
                     Value::Int(number) => number.to_string(),
                     other => format!("{other:?}"),
                 },

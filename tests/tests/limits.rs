@@ -41,7 +41,7 @@ fn many_connections() {
     let lost = out.counter("capture.ring_full") + out.counter("capture.conn_state_full");
     out.check_eq(lost, 0, "lost at this pace");
     // A slow disk may hold the file up; what is dropped for it is counted too.
-    let dropped = out.counter("export.file_failed");
+    let dropped = out.counter("export.file_queue_full");
     out.check_eq(seen + dropped, n, "spans written and spans counted as dropped");
     out.check(
         highest <= MEMORY_MIB,

@@ -3,32 +3,38 @@
 //! The format is that of the OpenTelemetry file exporter (specification, "OpenTelemetry Protocol File Exporter") in the
 //! JSON mapping of OTLP: ids in lowercase hex, enums as numbers, 64-bit integers as strings. A thread of its own writes,
 //! so that a slow disk or a reader that does not read holds up nothing; spans it cannot write are counted
-//! `export.file_failed`.
+//! `export.file_failed`, spans it is too slow for `export.file_queue_full`.
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::otlp::request;
+use super::bounded::{Bounded, Bounds};
+use super::otlp::write_request;
 use super::{Clock, Finished, Host, Warn};
 use crate::telemetry::Counters;
 
-/// Most spans that wait to be written.
-const QUEUE_SPANS: usize = 32_768;
-/// Most spans in a line.
-const LINE_SPANS: usize = 512;
+/// What waits to be written at most.
+const QUEUE: Bounds = Bounds {
+    spans: 16_384,
+    bytes: 8 << 20,
+};
+/// What a line holds at most.
+const LINE: Bounds = Bounds {
+    spans: 512,
+    bytes: 1 << 20,
+};
 /// The longest a span waits for its line to fill.
 const LINE_WAIT: Duration = Duration::from_millis(200);
 
 /// Writes spans to a file in the background.
 pub struct OtlpFile {
-    queue: SyncSender<Finished>,
+    queue: Arc<Queue>,
     done: oneshot::Receiver<()>,
     /// Spans that were queued and neither written nor given up.
     waiting: Arc<AtomicU64>,
@@ -66,7 +72,14 @@ impl OtlpFile {
         counters: Counters,
         warn: Warn,
     ) -> io::Result<Self> {
-        let (queue, spans) = sync_channel(QUEUE_SPANS);
+        let queue = Arc::new(Queue {
+            waiting: Mutex::new(Waiting {
+                spans: Bounded::new(QUEUE),
+                closed: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let spans = Arc::clone(&queue);
         let (finished, done) = oneshot::channel();
         let waiting = Arc::new(AtomicU64::new(0));
         let writer = Writer {
@@ -78,6 +91,7 @@ impl OtlpFile {
             warn,
             waiting: Arc::clone(&waiting),
             failed: false,
+            line: Vec::new(),
         };
         let thread = std::thread::Builder::new().name("clew-file".to_owned());
         thread.spawn(move || {
@@ -95,18 +109,18 @@ impl OtlpFile {
     /// Queues a span. Never waits.
     pub fn push(&self, span: Finished) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.queue.try_send(span).is_err() {
+        if !self.queue.push(span) {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.counters.raise("export.file_failed");
+            self.counters.raise("export.file_queue_full");
         }
     }
 
     /// Writes what waits, within `limit` and until `hurry` is over. Gives the spans that could not be written by then; they
     /// are counted `export.file_failed`.
-    pub async fn close(self, limit: Duration, hurry: impl Future<Output = ()>) -> u64 {
-        drop(self.queue);
+    pub async fn close(mut self, limit: Duration, hurry: impl Future<Output = ()>) -> u64 {
+        self.queue.close();
         let written = tokio::select! {
-            done = tokio::time::timeout(limit, self.done) => done.is_ok(),
+            done = tokio::time::timeout(limit, &mut self.done) => done.is_ok(),
             () = hurry => false,
         };
         let left = if written {
@@ -116,6 +130,65 @@ impl OtlpFile {
         };
         self.counters.add("export.file_failed", left);
         left
+    }
+}
+
+impl Drop for OtlpFile {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// Spans on their way to the thread that writes.
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Told when a whole line waits, and at the end. Waking the writer for each span would cost more than the span.
+    changed: Condvar,
+}
+
+struct Waiting {
+    spans: Bounded,
+    closed: bool,
+}
+
+impl Queue {
+    #[must_use]
+    fn push(&self, span: Finished) -> bool {
+        let mut waiting = self.waiting();
+        let was_full = waiting.spans.fills(LINE);
+        let fits = waiting.spans.push(span);
+        let wakes = !was_full && waiting.spans.fills(LINE);
+        drop(waiting);
+        if wakes {
+            self.changed.notify_one();
+        }
+        fits
+    }
+
+    /// Waits for a whole line, at most [`LINE_WAIT`] from the last one on; none at the end.
+    fn line(&self) -> Option<Vec<Finished>> {
+        loop {
+            let waits = |waiting: &mut Waiting| !waiting.closed && !waiting.spans.fills(LINE);
+            let (mut waiting, _) = self
+                .changed
+                .wait_timeout_while(self.waiting(), LINE_WAIT, waits)
+                .unwrap_or_else(PoisonError::into_inner);
+            if !waiting.spans.is_empty() {
+                return Some(waiting.spans.take(LINE));
+            }
+            if waiting.closed {
+                return None;
+            }
+        }
+    }
+
+    fn close(&self) {
+        self.waiting().closed = true;
+        self.changed.notify_one();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,35 +222,23 @@ struct Writer {
     waiting: Arc<AtomicU64>,
     /// The user has been told.
     failed: bool,
+    /// The line being made; kept for its memory.
+    line: Vec<u8>,
 }
 
 impl Writer {
-    fn run(mut self, spans: &Receiver<Finished>) {
-        let mut batch = Vec::new();
-        while let Ok(first) = spans.recv() {
-            batch.push(first);
-            let end = Instant::now() + LINE_WAIT;
-            while batch.len() < LINE_SPANS {
-                match spans.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                    Ok(span) => batch.push(span),
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-                }
-            }
+    fn run(mut self, spans: &Queue) {
+        while let Some(batch) = spans.line() {
             self.write(&batch);
-            batch.clear();
         }
     }
 
     fn write(&mut self, batch: &[Finished]) {
-        let request = request(batch, &self.host, &self.clock);
+        self.line.clear();
+        write_request(batch, &self.host, &self.clock, &mut self.line);
+        self.line.push(b'\n');
         // In one piece, so that a full disk leaves at most one broken line.
-        let written = serde_json::to_vec(&request)
-            .map_err(io::Error::from)
-            .and_then(|mut line| {
-                line.push(b'\n');
-                self.out.write_all(&line)?;
-                self.out.flush()
-            });
+        let written = self.out.write_all(&self.line).and_then(|()| self.out.flush());
         let spans = batch.len() as u64;
         self.waiting.fetch_sub(spans, Ordering::Relaxed);
         match written {
@@ -301,14 +362,14 @@ mod tests {
         let file = file.expect("a thread");
         let span = Sample::server(1, &service("a")).done();
         // The pipe takes no whole line of so many spans, and the queue is smaller than the rest.
-        for _ in 0..QUEUE_SPANS + 2 * LINE_SPANS {
+        for _ in 0..QUEUE.spans + 2 * LINE.spans {
             file.push(Finished::clone(&span));
         }
-        assert!(counters.value("export.file_failed") > 0);
-        let before = counters.value("export.file_failed");
+        assert!(counters.value("export.file_queue_full") > 0);
+        let before = counters.value("export.file_queue_full");
         let left = close(file, Duration::ZERO);
-        let span_count = (QUEUE_SPANS + 2 * LINE_SPANS) as u64;
+        let span_count = (QUEUE.spans + 2 * LINE.spans) as u64;
         assert!(left > 0 && before + left <= span_count, "{left} of {span_count}");
-        assert_eq!(counters.value("export.file_failed"), before + left);
+        assert_eq!(counters.value("export.file_failed"), left);
     }
 }

@@ -18,6 +18,8 @@
 //! Times are whole numbers beyond 2^53: a reader that holds numbers as floating point rounds them to 256 ns.
 use std::collections::BTreeSet;
 
+use smol_str::SmolStr;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::{Clock, Finished};
@@ -46,7 +48,7 @@ pub fn line(spans: &[Finished], clock: &Clock) -> String {
 fn span(placed: &Finished, clock: &Clock) -> Json {
     let span = &placed.span;
     let fixed = span.attributes.iter().map(|(key, of)| ((*key).to_owned(), value(of)));
-    let named = span.named.iter().map(|(key, of)| (key.clone(), value(of)));
+    let named = span.named.iter().map(|(key, of)| (key.to_string(), value(of)));
     let events = span.events.iter().map(|event| {
         let attributes = event.attributes.iter();
         let attributes: Map<String, Json> = attributes.map(|(key, of)| ((*key).to_owned(), value(of))).collect();
@@ -56,7 +58,7 @@ fn span(placed: &Finished, clock: &Clock) -> Json {
         "span_id": hex(&placed.span_id),
         "parent_id": placed.parent_id.map(|id| hex(&id)),
         "parent_is_remote": placed.parent_is_remote,
-        "name": span.name,
+        "name": span.name.as_str(),
         "kind": match span.kind {
             SpanKind::Server => "server",
             SpanKind::Client => "client",
@@ -79,11 +81,11 @@ fn span(placed: &Finished, clock: &Clock) -> Json {
 
 fn value(value: &Value) -> Json {
     match value {
-        Value::Text(text) => json!(text),
+        Value::Text(text) => json!(text.as_str()),
         Value::Int(number) => json!(number),
         Value::Double(number) => json!(number),
         Value::Bool(yes) => json!(yes),
-        Value::Texts(texts) => json!(texts),
+        Value::Texts(texts) => texts.iter().map(SmolStr::as_str).collect(),
     }
 }
 

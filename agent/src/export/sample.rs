@@ -60,7 +60,7 @@ impl Sample {
             parent_is_remote: false,
             span: Span {
                 kind,
-                name: "GET".to_owned(),
+                name: "GET".into(),
                 start_ns: 0,
                 end_ns: 1,
                 attributes: Vec::new(),
@@ -109,10 +109,10 @@ impl Sample {
             _ => ("url.path", path.to_owned()),
         };
         let mut span = self
-            .with("http.request.method", Value::Text(method.to_owned()))
-            .with(path_key.0, Value::Text(path_key.1))
+            .with("http.request.method", Value::Text(method.into()))
+            .with(path_key.0, Value::Text(path_key.1.into()))
             .with("http.response.status_code", Value::Int(status));
-        span.0.span.name = method.to_owned();
+        span.0.span.name = method.into();
         span
     }
 

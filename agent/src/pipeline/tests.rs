@@ -125,7 +125,7 @@ impl World {
                 "client"
             };
             let path = placed.span.attributes.iter().find_map(|(key, value)| match value {
-                crate::span::Value::Text(text) if *key == "url.path" => Some(text.clone()),
+                crate::span::Value::Text(text) if *key == "url.path" => Some(text.to_string()),
                 _ => None,
             });
             format!("{kind} {} {}", placed.process.service, path.unwrap_or_default())

@@ -58,9 +58,10 @@ impl Conversation {
 
     /// Takes the next piece.
     pub fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) {
-        let mut queue = VecDeque::from([piece]);
+        let mut queue = VecDeque::new();
         let mut switches = 0_usize;
-        while let Some(piece) = queue.pop_front() {
+        let mut next = Some(piece);
+        while let Some(piece) = next.take().or_else(|| queue.pop_front()) {
             let (direction, time_ns) = (piece.direction, piece.moment.time_ns);
             let (detecting, rest) = match &mut self.state {
                 State::Unknown => return,

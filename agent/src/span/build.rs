@@ -3,6 +3,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use smol_str::{SmolStr, ToSmolStr};
+
 use super::phases::Phases;
 use super::{
     ConnFacts, OUTCOME, Opened, Policy, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status, Value, context,
@@ -11,6 +13,9 @@ use super::{
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
 use crate::protocol::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Step};
+
+/// Attributes a span usually has no more of.
+const USUAL_ATTRIBUTES: usize = 20;
 
 /// The exchanges that are open, and how to show them.
 pub struct Spans {
@@ -153,10 +158,10 @@ impl Spans {
         });
         let mut span = Span {
             kind: open.kind,
-            name: String::new(),
+            name: SmolStr::default(),
             start_ns: open.request.start.time_ns,
             end_ns: end.moment.time_ns.max(open.request.start.time_ns),
-            attributes: Vec::new(),
+            attributes: Vec::with_capacity(USUAL_ATTRIBUTES),
             named: Vec::new(),
             status: Status::Unset,
             events: Vec::new(),
@@ -208,14 +213,14 @@ pub(super) const fn reason(broken: Broken) -> (&'static str, &'static str) {
 /// Marks a span whose exchange has no regular end. What Clew itself did not see is no error of the traced program.
 fn outcome(span: &mut Span, broken: Broken) {
     let (error, outcome) = reason(broken);
-    span.attributes.push((OUTCOME, Value::Text(outcome.to_owned())));
+    span.attributes.push((OUTCOME, Value::fixed(outcome)));
     if let Broken::Exited(status) = broken {
         span.attributes
             .push(("clew.process.exit_status", Value::Int(i64::from(status))));
     }
     if !matches!(broken, Broken::Unseen | Broken::AgentStopped) {
         span.attributes.retain(|(key, _)| *key != "error.type");
-        span.attributes.push(("error.type", Value::Text(error.to_owned())));
+        span.attributes.push(("error.type", Value::fixed(error)));
         span.status = Status::Error(error.replace('_', " "));
     }
 }
@@ -225,21 +230,22 @@ fn connection(span: &mut Span, facts: &ConnFacts, kind: SpanKind) {
     let attributes = &mut span.attributes;
     match &facts.endpoints {
         Endpoints::Tcp { local, remote } => {
-            attributes.push(("network.transport", Value::Text("tcp".to_owned())));
+            let (local_address, remote_address) = (local.ip().to_smolstr(), remote.ip().to_smolstr());
+            attributes.push(("network.transport", Value::fixed("tcp")));
             let family = if local.is_ipv4() { "ipv4" } else { "ipv6" };
-            attributes.push(("network.type", Value::Text(family.to_owned())));
-            attributes.push(("network.local.address", Value::Text(local.ip().to_string())));
+            attributes.push(("network.type", Value::fixed(family)));
+            attributes.push(("network.local.address", Value::Text(local_address)));
             attributes.push(("network.local.port", Value::Int(i64::from(local.port()))));
-            attributes.push(("network.peer.address", Value::Text(remote.ip().to_string())));
+            attributes.push(("network.peer.address", Value::Text(remote_address.clone())));
             attributes.push(("network.peer.port", Value::Int(i64::from(remote.port()))));
             let address = if kind == SpanKind::Client { remote } else { local };
-            default(attributes, "server.address", || Value::Text(address.ip().to_string()));
+            default(attributes, "server.address", || Value::Text(address.ip().to_smolstr()));
             default(attributes, "server.port", || Value::Int(i64::from(address.port())));
             if kind == SpanKind::Server {
-                default(attributes, "client.address", || Value::Text(remote.ip().to_string()));
+                default(attributes, "client.address", || Value::Text(remote_address));
             }
         }
-        Endpoints::Unix { .. } => attributes.push(("network.transport", Value::Text("unix".to_owned()))),
+        Endpoints::Unix { .. } => attributes.push(("network.transport", Value::fixed("unix"))),
     }
 }
 

@@ -1,9 +1,12 @@
 //! HTTP spans (OpenTelemetry semantic conventions, "HTTP spans", stable).
+use std::borrow::Cow;
 use std::io::Read;
 use std::net::SocketAddr;
 
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+
 use super::build::Exchanged;
-use super::policy::{Policy, REDACTED};
+use super::policy::{Policy, REDACTED, Side};
 use super::{Span, SpanKind, Status, Value};
 use crate::protocol::Body;
 use crate::protocol::http1::{Fields, RequestHead, ResponseHead, field};
@@ -28,32 +31,36 @@ pub(super) fn describe(
     span.name = if known {
         request.method.clone()
     } else {
-        "HTTP".to_owned()
+        SmolStr::new_static("HTTP")
     };
-    let text = |text: &str| Value::Text(text.to_owned());
     span.attributes.push((
         "http.request.method",
-        text(if known { &request.method } else { "_OTHER" }),
+        if known {
+            Value::Text(request.method.clone())
+        } else {
+            Value::fixed("_OTHER")
+        },
     ));
     if !known {
         span.attributes
-            .push(("http.request.method_original", text(&request.method)));
+            .push(("http.request.method_original", Value::Text(request.method.clone())));
     }
     target(span, request, exchanged.server, policy);
-    span.attributes.push(("network.protocol.name", text("http")));
+    span.attributes.push(("network.protocol.name", Value::fixed("http")));
     let minor = response.map_or(request.minor_version, |response| response.minor_version);
-    span.attributes
-        .push(("network.protocol.version", text(if minor == 0 { "1.0" } else { "1.1" })));
+    span.attributes.push((
+        "network.protocol.version",
+        Value::fixed(if minor == 0 { "1.0" } else { "1.1" }),
+    ));
     if let Some(agent) = field(&request.fields, "user-agent") {
-        span.attributes.push((
-            "user_agent.original",
-            Value::Text(String::from_utf8_lossy(agent).into_owned()),
-        ));
+        let agent = SmolStr::from(String::from_utf8_lossy(agent));
+        span.attributes.push(("user_agent.original", Value::Text(agent)));
     }
     if exchanged.kind == SpanKind::Server
-        && let Some((client, _)) = forwarded(&request.fields, "for", "x-forwarded-for").and_then(|text| address(&text))
+        && let Some(text) = forwarded(&request.fields, "for", "x-forwarded-for")
+        && let Some((client, _)) = address(&text)
     {
-        span.attributes.push(("client.address", Value::Text(client)));
+        span.attributes.push(("client.address", Value::Text(client.into())));
     }
     // An answer may come before the request has ended; then its size is what the client announced.
     let announced = response.and_then(|_| content_length(&request.fields));
@@ -62,19 +69,19 @@ pub(super) fn describe(
         "http.request.body.size",
         exchanged.request_body.bytes.or(announced),
     );
-    fields(span, "http.request.header.", &request.fields, policy);
+    fields(span, Side::Request, &request.fields, policy);
     body(span, &REQUEST, &request.fields, exchanged.request_body, policy);
     let Some(response) = response else { return };
     span.attributes
         .push(("http.response.status_code", Value::Int(i64::from(response.status))));
     size(span, "http.response.body.size", exchanged.response_body.bytes);
-    fields(span, "http.response.header.", &response.fields, policy);
+    fields(span, Side::Response, &response.fields, policy);
     body(span, &RESPONSE, &response.fields, exchanged.response_body, policy);
     // A client's mistake is no error of the server (conventions, "Status").
     let failed = response.status >= 500 || (response.status >= 400 && exchanged.kind == SpanKind::Client);
     if failed {
         span.attributes
-            .push(("error.type", Value::Text(response.status.to_string())));
+            .push(("error.type", Value::Text(response.status.to_smolstr())));
         span.status = Status::Error(String::new());
     }
 }
@@ -85,19 +92,21 @@ fn target(span: &mut Span, request: &RequestHead, server: Option<SocketAddr>, po
     let serves = span.kind == SpanKind::Server;
     let original = |name, own| serves.then(|| forwarded(&request.fields, name, own)).flatten();
     let host = original("host", "x-forwarded-host")
-        .or_else(|| field(&request.fields, "host").map(|host| String::from_utf8_lossy(host).into_owned()))
+        .map(Cow::Owned)
+        .or_else(|| field(&request.fields, "host").map(String::from_utf8_lossy))
         .filter(|host| !host.is_empty());
     let scheme = original("proto", "x-forwarded-proto")
-        .map(|scheme| scheme.to_ascii_lowercase())
+        .map(|scheme| SmolStr::from(scheme.to_ascii_lowercase()))
         .filter(|scheme| matches!(scheme.as_str(), "http" | "https"))
-        .unwrap_or_else(|| "http".to_owned());
+        .unwrap_or(SmolStr::new_static("http"));
     let (scheme, authority, rest) = match request.target.split_once("://") {
         Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
             let (authority, rest) = rest.split_at_checked(end).unwrap_or((rest, ""));
-            (scheme.to_ascii_lowercase(), Some(authority.to_owned()), rest)
+            let scheme = SmolStr::from(scheme.to_ascii_lowercase());
+            (scheme, Some(Cow::Borrowed(authority)), rest)
         }
-        _ if request.method == "CONNECT" => (scheme, Some(request.target.clone()), ""),
+        _ if request.method == "CONNECT" => (scheme, Some(Cow::Borrowed(request.target.as_str())), ""),
         // The asterisk form asks about the server as a whole and is no path.
         _ if request.target == "*" => (scheme, host, ""),
         _ => (scheme, host, request.target.as_str()),
@@ -105,14 +114,14 @@ fn target(span: &mut Span, request: &RequestHead, server: Option<SocketAddr>, po
     let authority = authority.unwrap_or_default();
     let (user, host) = authority
         .rsplit_once('@')
-        .map_or((None, authority.as_str()), |(user, host)| (Some(user), host));
+        .map_or((None, authority.as_ref()), |(user, host)| (Some(user), host));
     let (path, query) = rest
         .split_once('?')
         .map_or((rest, None), |(path, query)| (path, Some(query)));
     let query = query.map(|query| policy.query(query.split('#').next().unwrap_or_default()));
     let attributes = &mut span.attributes;
     if let Some((address, port)) = address(host) {
-        attributes.push(("server.address", Value::Text(address)));
+        attributes.push(("server.address", Value::Text(address.into())));
         let usual = if scheme == "https" { 443 } else { 80 };
         attributes.push(("server.port", Value::Int(i64::from(port.unwrap_or(usual)))));
     }
@@ -122,33 +131,31 @@ fn target(span: &mut Span, request: &RequestHead, server: Option<SocketAddr>, po
         let query = query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
         let socket = server.map(|server| server.to_string()).unwrap_or_default();
         let host = if host.is_empty() { &socket } else { host };
-        attributes.push(("url.full", Value::Text(format!("{scheme}://{user}{host}{path}{query}"))));
+        let url = format_smolstr!("{scheme}://{user}{host}{path}{query}");
+        attributes.push(("url.full", Value::Text(url)));
     }
     attributes.push(("url.scheme", Value::Text(scheme)));
     if request.method != "CONNECT" {
         let path = if request.target == "*" { "*" } else { path };
-        attributes.push(("url.path", Value::Text(path.to_owned())));
+        attributes.push(("url.path", Value::Text(path.into())));
     }
     if let Some(query) = query.filter(|query| !query.is_empty()) {
-        attributes.push(("url.query", Value::Text(query)));
+        attributes.push(("url.query", Value::Text(query.into())));
     }
 }
 
 /// Host and port of an authority; IPv6 literals lose their brackets.
-fn address(authority: &str) -> Option<(String, Option<u16>)> {
+fn address(authority: &str) -> Option<(&str, Option<u16>)> {
     if authority.is_empty() {
         return None;
     }
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
-        return Some((
-            host.to_owned(),
-            rest.strip_prefix(':').and_then(|port| port.parse().ok()),
-        ));
+        return Some((host, rest.strip_prefix(':').and_then(|port| port.parse().ok())));
     }
     match authority.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && !host.contains(':') => Some((host.to_owned(), port.parse().ok())),
-        _ => Some((authority.to_owned(), None)),
+        Some((host, port)) if !host.is_empty() && !host.contains(':') => Some((host, port.parse().ok())),
+        _ => Some((authority, None)),
     }
 }
 
@@ -179,15 +186,14 @@ fn size(span: &mut Span, key: &'static str, bytes: Option<u64>) {
     }
 }
 
-fn fields(span: &mut Span, prefix: &str, fields: &Fields, policy: &Policy) {
-    for (name, value) in fields {
-        let Some(shown) = policy.header(name, value) else {
+fn fields(span: &mut Span, side: Side, fields: &Fields, policy: &Policy) {
+    for (name, value) in fields.iter() {
+        let Some((key, shown)) = policy.header(side, name, value) else {
             continue;
         };
-        let key = format!("{prefix}{name}");
-        match span.named.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, Value::Texts(values))) => values.push(shown),
-            _ => span.named.push((key, Value::Texts(vec![shown]))),
+        match span.named.iter_mut().find(|(other, _)| other == key) {
+            Some((_, Value::Texts(values))) => *values = values.iter().cloned().chain([shown]).collect(),
+            _ => span.named.push((key.clone(), Value::Texts(Box::new([shown])))),
         }
     }
 }
@@ -246,10 +252,10 @@ fn body(span: &mut Span, keys: &BodyKeys, fields: &Fields, body: &Body, policy: 
     let shown = bytes.map(|bytes| policy.body(fields, bytes));
     let shown = shown.as_deref().unwrap_or(REDACTED.as_bytes());
     match text(shown) {
-        Some(text) => span.attributes.push((keys.content, Value::Text(text.to_owned()))),
+        Some(text) => span.attributes.push((keys.content, Value::Text(text.into()))),
         None => {
-            span.attributes.push((keys.content, Value::Text(base64(shown))));
-            span.attributes.push((keys.encoding, Value::Text("base64".to_owned())));
+            span.attributes.push((keys.content, Value::Text(base64(shown).into())));
+            span.attributes.push((keys.encoding, Value::fixed("base64")));
         }
     }
     if !whole {

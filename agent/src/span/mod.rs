@@ -13,6 +13,8 @@ mod policy;
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 pub use build::Spans;
 pub use policy::{Policy, RuleError};
 
@@ -121,7 +123,7 @@ pub struct Span {
     /// Client or server.
     pub kind: SpanKind,
     /// Its name, as the semantic conventions form it.
-    pub name: String,
+    pub name: SmolStr,
     /// Start, `CLOCK_MONOTONIC` nanoseconds.
     pub start_ns: u64,
     /// End, `CLOCK_MONOTONIC` nanoseconds, never before the start.
@@ -129,7 +131,7 @@ pub struct Span {
     /// Attributes in a stable order.
     pub attributes: Vec<(&'static str, Value)>,
     /// Attributes whose names are made of the message, such as `http.request.header.accept`.
-    pub named: Vec<(String, Value)>,
+    pub named: Vec<(SmolStr, Value)>,
     /// Whether the span failed.
     pub status: Status,
     /// Events within the span.
@@ -155,7 +157,7 @@ pub enum SpanKind {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Text.
-    Text(String),
+    Text(SmolStr),
     /// A whole number.
     Int(i64),
     /// A number.
@@ -163,7 +165,56 @@ pub enum Value {
     /// Yes or no.
     Bool(bool),
     /// A list of texts.
-    Texts(Vec<String>),
+    Texts(Box<[SmolStr]>),
+}
+
+impl Value {
+    /// A text that is part of Clew.
+    pub const fn fixed(text: &'static str) -> Self {
+        Self::Text(SmolStr::new_static(text))
+    }
+
+    /// Bytes it takes beside itself.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => held(text),
+            Self::Texts(texts) => texts.iter().map(|text| size_of::<SmolStr>() + held(text)).sum(),
+            Self::Int(_) | Self::Double(_) | Self::Bool(_) => 0,
+        }
+    }
+}
+
+/// Bytes a text takes beside itself, at most.
+fn held(text: &SmolStr) -> usize {
+    /// What counts the owners of a shared text, and what the allocator adds.
+    const SHARED_BYTES: usize = 32;
+    if text.is_heap_allocated() {
+        text.len() + SHARED_BYTES
+    } else {
+        0
+    }
+}
+
+impl Span {
+    /// About how many bytes of memory it takes, for the bounds of what holds spans.
+    pub fn bytes(&self) -> usize {
+        let attribute = |value: &Value| size_of::<(&str, Value)>() + value.bytes();
+        let fixed: usize = self.attributes.iter().map(|(_, value)| attribute(value)).sum();
+        let spare = (self.attributes.capacity() - self.attributes.len()) * size_of::<(&str, Value)>();
+        let named = self.named.iter();
+        let named: usize = named
+            .map(|(key, value)| size_of::<(SmolStr, Value)>() + held(key) + value.bytes())
+            .sum();
+        let events = self.events.iter().map(|event| {
+            let attributes = event.attributes.iter().map(|(_, value)| attribute(value));
+            size_of::<Event>() + attributes.sum::<usize>()
+        });
+        let message = match &self.status {
+            Status::Unset => 0,
+            Status::Error(message) => message.capacity(),
+        };
+        size_of::<Self>() + held(&self.name) + fixed + spare + named + events.sum::<usize>() + message
+    }
 }
 
 /// A span's status.

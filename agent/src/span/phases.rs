@@ -97,10 +97,10 @@ mod tests {
             start: mark(1000).moment,
             head_end: mark(1000),
             head: RequestHead::Http(http1::RequestHead {
-                method: "GET".to_owned(),
-                target: "/".to_owned(),
+                method: "GET".into(),
+                target: "/".into(),
                 minor_version: 1,
-                fields: Vec::new(),
+                fields: http1::Fields::default(),
             }),
         };
         let response = times.first_byte.map(|time_ns| Response {
@@ -110,7 +110,7 @@ mod tests {
             head: ResponseHead::Http(http1::ResponseHead {
                 status: 200,
                 minor_version: 1,
-                fields: Vec::new(),
+                fields: http1::Fields::default(),
             }),
         });
         let phases = Phases {
@@ -121,7 +121,7 @@ mod tests {
         };
         let mut span = Span {
             kind: SpanKind::Client,
-            name: String::new(),
+            name: smol_str::SmolStr::default(),
             start_ns: 1000,
             end_ns: 9000,
             attributes: Vec::new(),

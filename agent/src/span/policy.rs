@@ -1,6 +1,8 @@
 //! What of a message may be shown.
 use std::borrow::Cow;
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::conceal;
 use crate::protocol::http1::{Fields, field};
 
@@ -52,13 +54,39 @@ pub(super) const REDACTED: &str = "REDACTED";
 /// What of a message may be shown. The default shows a few harmless headers and hides secrets.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    headers: Vec<String>,
+    headers: Vec<Shown>,
     secret_headers: Vec<String>,
     secret_parameters: Vec<String>,
     /// Keys of bodies whose values are hidden.
     secret_keys: Vec<String>,
     /// Whether captured bodies become attributes.
     pub bodies: bool,
+}
+
+/// A header field that is captured, and the attributes it becomes.
+#[derive(Clone, Debug)]
+struct Shown {
+    name: String,
+    request: SmolStr,
+    response: SmolStr,
+}
+
+impl Shown {
+    fn new(name: &str) -> Self {
+        let name = name.to_ascii_lowercase();
+        Self {
+            request: format_smolstr!("http.request.header.{name}"),
+            response: format_smolstr!("http.response.header.{name}"),
+            name,
+        }
+    }
+}
+
+/// The message a header field is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Request,
+    Response,
 }
 
 /// Why a `--redact` rule is refused.
@@ -76,7 +104,7 @@ impl Default for Policy {
     fn default() -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Self {
-            headers: owned(DEFAULT_HEADERS),
+            headers: DEFAULT_HEADERS.iter().map(|name| Shown::new(name)).collect(),
             secret_headers: owned(SECRET_HEADERS),
             secret_parameters: owned(SECRET_PARAMETERS),
             secret_keys: Vec::new(),
@@ -88,7 +116,7 @@ impl Default for Policy {
 impl Policy {
     /// Captures one more header field.
     pub fn show_header(&mut self, name: &str) {
-        self.headers.push(name.to_ascii_lowercase());
+        self.headers.push(Shown::new(name));
     }
 
     /// Hides what a rule names: `header:NAME`, `query:NAME`, `body:KEY`, `body:all`.
@@ -111,17 +139,20 @@ impl Policy {
         Ok(())
     }
 
-    /// A header field's value as it may be shown; none if the field is not captured.
-    pub(super) fn header(&self, name: &str, value: &[u8]) -> Option<String> {
-        if !self.headers.iter().any(|header| header == name) {
-            return None;
-        }
+    /// The attribute a header field becomes, and its value as it may be shown; none if the field is not captured.
+    pub(super) fn header(&self, side: Side, name: &str, value: &[u8]) -> Option<(&SmolStr, SmolStr)> {
+        let shown = self.headers.iter().find(|header| header.name == name)?;
+        let key = match side {
+            Side::Request => &shown.request,
+            Side::Response => &shown.response,
+        };
         let secret = self.secret_headers.iter().any(|header| header == name);
-        Some(if secret {
-            REDACTED.to_owned()
+        let value = if secret {
+            SmolStr::new_static(REDACTED)
         } else {
-            String::from_utf8_lossy(value).into_owned()
-        })
+            SmolStr::from(String::from_utf8_lossy(value))
+        };
+        Some((key, value))
     }
 
     /// Whether values in bodies are hidden by their keys: then only what can be read may be shown.
@@ -169,16 +200,26 @@ mod tests {
 
     #[test]
     fn secrets_are_hidden_even_when_asked_for() {
+        fn check(policy: &Policy, name: &str, value: &str, expected: Option<&str>) {
+            for (side, prefix) in [
+                (Side::Request, "http.request.header."),
+                (Side::Response, "http.response.header."),
+            ] {
+                let shown = policy.header(side, name, value.as_bytes());
+                let shown = shown.map(|(key, value)| (key.to_string(), value.to_string()));
+                assert_eq!(
+                    shown,
+                    expected.map(|value| (format!("{prefix}{name}"), value.to_owned()))
+                );
+            }
+        }
         let mut policy = Policy::default();
-        assert_eq!(policy.header("authorization", b"Basic x"), None);
+        check(&policy, "authorization", "Basic x", None);
         policy.show_header("Authorization");
-        assert_eq!(policy.header("authorization", b"Basic x").as_deref(), Some(REDACTED));
-        assert_eq!(
-            policy.header("content-type", b"text/plain").as_deref(),
-            Some("text/plain")
-        );
+        check(&policy, "authorization", "Basic x", Some(REDACTED));
+        check(&policy, "content-type", "text/plain", Some("text/plain"));
         policy.redact("header:Content-Type").unwrap();
-        assert_eq!(policy.header("content-type", b"text/plain").as_deref(), Some(REDACTED));
+        check(&policy, "content-type", "text/plain", Some(REDACTED));
     }
 
     #[test]

@@ -71,6 +71,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Spans that could not be written to the OTLP file.",
     ),
     (
+        "export.file_queue_full",
+        "Spans dropped because the OTLP file took fewer than were made.",
+    ),
+    (
         "export.output_failed",
         "Traces that could not be written to the terminal or to standard output.",
     ),

@@ -55,7 +55,11 @@ impl From<&RemoteContext> for Trace {
         Self {
             id: context.trace_id,
             sampled: context.sampled.unwrap_or(true),
-            state: Arc::from(context.trace_state.as_str()),
+            state: if context.trace_state.is_empty() {
+                Arc::default()
+            } else {
+                Arc::from(context.trace_state.as_str())
+            },
         }
     }
 }
@@ -340,12 +344,11 @@ impl Traces {
             span.attributes.push(("clew.time.adjusted", Value::Bool(true)));
         }
         if let Some(source) = source {
-            span.attributes
-                .push(("clew.parent.source", Value::Text(source.to_owned())));
+            span.attributes.push(("clew.parent.source", Value::fixed(source)));
         }
         if let Some(context) = &node.opened.remote {
             span.attributes
-                .push(("clew.context.format", Value::Text(context.format.to_owned())));
+                .push(("clew.context.format", Value::fixed(context.format)));
         }
         out.push(Placed {
             trace_id: trace.id,
@@ -485,7 +488,7 @@ impl Traces {
         Trace {
             id,
             sampled: true,
-            state: Arc::from(""),
+            state: Arc::default(),
         }
     }
 

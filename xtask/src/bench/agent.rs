@@ -39,6 +39,7 @@ const LOST: &[&str] = &[
     "trace.spans_full",
     "export.failed",
     "export.file_failed",
+    "export.file_queue_full",
     "export.queue_full",
 ];
 

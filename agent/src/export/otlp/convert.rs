@@ -16,8 +16,8 @@ use crate::export::{Clock, Host};
 use crate::span::{SCHEMA_URL, SpanKind, Status, Value};
 
 /// Name of the instrumentation scope, the SDK and the distribution.
-const NAME: &str = "clew";
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(super) const NAME: &str = "clew";
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// One request with all of `spans`, grouped by process.
 pub fn request(spans: &[Finished], host: &Host, clock: &Clock) -> ExportTraceServiceRequest {
@@ -52,7 +52,7 @@ pub fn request(spans: &[Finished], host: &Host, clock: &Clock) -> ExportTraceSer
 
 /// What is known of a process. Facts of the process come first, then what the target says of itself, then the host: the
 /// first to name an attribute wins.
-fn resource(process: &Process, host: &Host) -> Resource {
+pub(super) fn resource(process: &Process, host: &Host) -> Resource {
     let text = |key: &str, value: &str| (key.to_owned(), Any::StringValue(value.to_owned()));
     let optional = |key: &str, value: &Option<String>| value.as_deref().map(|value| text(key, value));
 
@@ -127,14 +127,14 @@ fn span(placed: &Finished, clock: &Clock) -> Span {
         .attributes
         .iter()
         .map(|(key, of)| pair((*key).to_owned(), value(of)));
-    let named = span.named.iter().map(|(key, of)| pair(key.clone(), value(of)));
+    let named = span.named.iter().map(|(key, of)| pair(key.to_string(), value(of)));
     Span {
         trace_id: placed.trace_id.to_vec(),
         span_id: placed.span_id.to_vec(),
         trace_state: placed.trace_state.clone(),
         parent_span_id: placed.parent_id.map(|id| id.to_vec()).unwrap_or_default(),
         flags: flags(placed),
-        name: span.name.clone(),
+        name: span.name.to_string(),
         kind: kind(span.kind) as i32,
         start_time_unix_nano: clock.unix_ns(span.start_ns),
         end_time_unix_nano: clock.unix_ns(span.end_ns.max(span.start_ns)),
@@ -152,7 +152,7 @@ fn span(placed: &Finished, clock: &Clock) -> Span {
 }
 
 /// W3C trace flags in the low byte, and whether the parent is remote; both bits clear would mean "not known".
-fn flags(placed: &Finished) -> u32 {
+pub(super) fn flags(placed: &Finished) -> u32 {
     let mut flags = u32::from(placed.flags) | SpanFlags::ContextHasIsRemoteMask as u32;
     if placed.parent_is_remote {
         flags |= SpanFlags::ContextIsRemoteMask as u32;
@@ -160,7 +160,7 @@ fn flags(placed: &Finished) -> u32 {
     flags
 }
 
-fn kind(kind: SpanKind) -> OtlpKind {
+pub(super) fn kind(kind: SpanKind) -> OtlpKind {
     match kind {
         SpanKind::Server => OtlpKind::Server,
         SpanKind::Client => OtlpKind::Client,
@@ -182,7 +182,7 @@ fn event(event: &crate::span::Event, clock: &Clock) -> Event {
 
 fn value(value: &Value) -> Any {
     match value {
-        Value::Text(text) => Any::StringValue(text.clone()),
+        Value::Text(text) => Any::StringValue(text.to_string()),
         Value::Int(number) => Any::IntValue(*number),
         // JSON has no such numbers, and the two encodings must agree.
         Value::Double(number) if !number.is_finite() => Any::StringValue(number.to_string()),
@@ -192,9 +192,9 @@ fn value(value: &Value) -> Any {
     }
 }
 
-fn array(texts: &[String]) -> Any {
+fn array(texts: &[impl ToString]) -> Any {
     let values = texts.iter().map(|text| AnyValue {
-        value: Some(Any::StringValue(text.clone())),
+        value: Some(Any::StringValue(text.to_string())),
     });
     Any::ArrayValue(ArrayValue {
         values: values.collect(),
@@ -241,7 +241,7 @@ mod tests {
             .with("ratio", Value::Double(0.5))
             .with("nan", Value::Double(f64::NAN))
             .with("yes", Value::Bool(true))
-            .with("list", Value::Texts(vec!["a".to_owned()]))
+            .with("list", Value::Texts(Box::new(["a".into()])))
             .error("broken")
             .state("vendor=1")
             .done();

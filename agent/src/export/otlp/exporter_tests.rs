@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
-use super::super::queue::LIMIT_SPANS;
+use super::super::queue::LIMIT;
 use super::*;
 use crate::export::sample::{Sample, service};
 
@@ -268,9 +268,9 @@ async fn partial_success() {
 async fn the_queue_is_bounded() {
     check(Case {
         replies: vec![],
-        spans: LIMIT_SPANS + 7,
+        spans: LIMIT.spans + 7,
         run: 1,
-        requests: (32, LIMIT_SPANS),
+        requests: (32, LIMIT.spans),
         counters: &[("export.queue_full", 7), ("export.spans", 16_384)],
         end: 0.01,
         warnings: &[],

@@ -6,12 +6,14 @@ mod convert;
 mod exporter;
 mod grpc;
 mod http;
+mod line;
 mod queue;
 mod reply;
 mod settings;
 
 pub use convert::request;
 pub use exporter::Exporter;
+pub use line::write_request;
 pub use settings::{Protocol, Settings, SettingsError};
 
 use super::Finished;

@@ -340,11 +340,11 @@ fn is_error(placed: &Finished) -> bool {
 fn attribute(placed: &Finished, key: &str) -> Option<String> {
     let found = placed.span.attributes.iter().find(|(name, _)| *name == key)?;
     match &found.1 {
-        Value::Text(text) => Some(text.clone()),
+        Value::Text(text) => Some(text.to_string()),
         Value::Int(number) => Some(number.to_string()),
         Value::Double(number) => Some(number.to_string()),
         Value::Bool(yes) => Some(yes.to_string()),
-        Value::Texts(texts) => texts.first().cloned(),
+        Value::Texts(texts) => texts.first().map(ToString::to_string),
     }
 }
 
@@ -375,7 +375,7 @@ fn call(placed: &Finished) -> String {
             let query = query.map(|query| format!("?{query}")).unwrap_or_default();
             format!("{method} {path}{query}")
         }
-        _ => placed.span.name.clone(),
+        _ => placed.span.name.to_string(),
     }
 }
 

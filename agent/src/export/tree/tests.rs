@@ -35,7 +35,7 @@ fn shop() -> Vec<Finished> {
             .remote()
             .ms(1, 49)
             .http("GET", "/cart", 500)
-            .with("url.query", Value::Text("id=7".to_owned()))
+            .with("url.query", Value::fixed("id=7"))
             .error("")
             .done(),
         Sample::client(3, &nginx)
@@ -52,11 +52,11 @@ fn shop() -> Vec<Finished> {
         Sample::client(5, &nginx)
             .parent(2)
             .ms(41, 48)
-            .with("server.address", Value::Text("10.0.0.5".to_owned()))
+            .with("server.address", Value::fixed("10.0.0.5"))
             .with("server.port", Value::Int(5000))
-            .with("http.request.method", Value::Text("POST".to_owned()))
-            .with("url.full", Value::Text("http://10.0.0.5:5000/reserve".to_owned()))
-            .with("error.type", Value::Text("ECONNRESET".to_owned()))
+            .with("http.request.method", Value::fixed("POST"))
+            .with("url.full", Value::fixed("http://10.0.0.5:5000/reserve"))
+            .with("error.type", Value::fixed("ECONNRESET"))
             .error("")
             .done(),
     ]

@@ -46,11 +46,7 @@ pub(super) enum Hole {
 impl Framing {
     /// How the body behind a head is delimited; none where there is no body. `response` is whether the head is one.
     pub(super) fn of(fields: &Fields, response: bool) -> Option<Self> {
-        let coding = fields
-            .iter()
-            .rev()
-            .find(|(name, _)| name == "transfer-encoding")
-            .map(|(_, value)| value);
+        let coding = fields.all("transfer-encoding").last();
         if let Some(coding) = coding {
             let last = coding
                 .rsplit(|byte| *byte == b',')

@@ -5,13 +5,13 @@
 //! status-line  = HTTP-version SP status-code SP [ reason ] CRLF     RFC 9112 section 4
 //! field-line   = field-name ":" OWS field-value OWS CRLF            RFC 9112 section 5
 //! ```
-use bytes::Bytes;
+use memchr::memchr;
+use smol_str::SmolStr;
 
+use super::fields::is_token;
 use super::{Fields, RequestHead, ResponseHead};
 use crate::protocol::{DETECT_BYTES, Recognized};
 
-/// Most fields of a head that are kept.
-const MAX_FIELDS: usize = 256;
 /// Longest method: the registered ones have up to 17 letters.
 const MAX_METHOD: usize = 24;
 
@@ -111,10 +111,10 @@ pub(super) fn request(bytes: &[u8]) -> Option<RequestHead> {
         return None;
     }
     Some(RequestHead {
-        method: String::from_utf8_lossy(method).into_owned(),
-        target: String::from_utf8_lossy(target).into_owned(),
+        method: SmolStr::from(String::from_utf8_lossy(method)),
+        target: SmolStr::from(String::from_utf8_lossy(target)),
         minor_version,
-        fields: parse_fields(fields),
+        fields: Fields::parse(fields),
     })
 }
 
@@ -129,13 +129,13 @@ pub(super) fn response(bytes: &[u8]) -> Option<ResponseHead> {
     (ends && status >= 100).then(|| ResponseHead {
         status,
         minor_version,
-        fields: parse_fields(fields),
+        fields: Fields::parse(fields),
     })
 }
 
 fn first_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let bytes = trimmed(bytes);
-    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let end = memchr(b'\n', bytes)?;
     Some((bytes.get(..end)?.trim_ascii_end(), bytes.get(end.checked_add(1)?..)?))
 }
 
@@ -145,45 +145,4 @@ fn version(text: &[u8]) -> Option<u8> {
         b"1" => Some(1),
         _ => None,
     }
-}
-
-/// Parses field lines, whole ones only. A line without a colon is left out; a line that begins with white space goes on
-/// with the one before (RFC 9112 section 5.2).
-pub(super) fn parse_fields(mut bytes: &[u8]) -> Fields {
-    let mut fields: Fields = Vec::new();
-    while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-        let line = bytes.get(..end).unwrap_or_default();
-        bytes = end
-            .checked_add(1)
-            .and_then(|next| bytes.get(next..))
-            .unwrap_or_default();
-        if line.trim_ascii_end().is_empty() {
-            break;
-        }
-        if matches!(line.first(), Some(b' ' | b'\t')) {
-            if let Some((_, value)) = fields.last_mut() {
-                *value = Bytes::from([value, line.trim_ascii()].join(&b' '));
-            }
-            continue;
-        }
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            continue;
-        };
-        let name = line.get(..colon).unwrap_or_default().trim_ascii();
-        let value = colon
-            .checked_add(1)
-            .and_then(|start| line.get(start..))
-            .unwrap_or_default()
-            .trim_ascii();
-        if fields.len() < MAX_FIELDS && !name.is_empty() && name.iter().all(|byte| is_token(*byte)) {
-            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-            fields.push((name, Bytes::copy_from_slice(value)));
-        }
-    }
-    fields
-}
-
-/// `tchar` of RFC 9110 section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -5,6 +5,7 @@
 mod answer;
 mod ask;
 mod body;
+mod fields;
 mod head;
 mod held;
 mod pair;
@@ -12,22 +13,20 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
+use smol_str::SmolStr;
 
+pub use fields::{Fields, field};
 pub use head::recognize;
 
 use super::{Parser, Start};
-
-/// Header fields in the order they came. Names are lowercase; obsolete folding is undone.
-pub type Fields = Vec<(String, Bytes)>;
 
 /// The head of a request (RFC 9112 section 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead {
     /// The method as sent.
-    pub method: String,
+    pub method: SmolStr,
     /// The request target as sent, lossily decoded.
-    pub target: String,
+    pub target: SmolStr,
     /// Minor version: 0 or 1.
     pub minor_version: u8,
     /// Header fields.
@@ -48,12 +47,4 @@ pub struct ResponseHead {
 /// A parser for one connection.
 pub(super) fn parser(start: &Start) -> Box<dyn Parser> {
     Box::new(pair::Http1::new(start))
-}
-
-/// The first value of a field.
-pub fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
-    fields
-        .iter()
-        .find(|(key, _)| key == name)
-        .map(|(_, value)| value.as_ref())
 }

@@ -1,5 +1,6 @@
 //! Reads the messages of one direction.
 use bytes::Bytes;
+use memchr::memchr;
 
 use super::body::{Framing, Hole, Progress};
 use super::head::recognize;
@@ -8,6 +9,8 @@ use crate::protocol::{Body, DETECT_BYTES, Mark, Recognized};
 
 /// Most bytes of a head that are kept.
 const MAX_HEAD: usize = 64 * 1024;
+/// Bytes of a head that room is made for at once.
+const USUAL_HEAD: usize = 1024;
 
 /// Where a direction is.
 #[derive(Debug)]
@@ -30,8 +33,8 @@ pub(super) struct Head {
     pub(super) offset: u64,
     pub(super) start: Moment,
     pub(super) bytes: Vec<u8>,
-    /// Length of the line being read, carriage returns not counted.
-    line: usize,
+    /// Nothing but carriage returns has come of the line being read.
+    blank: bool,
     /// Something other than empty lines has come.
     begun: bool,
     pub(super) too_long: bool,
@@ -138,7 +141,7 @@ impl Reader {
                 offset,
                 start: moment,
                 bytes: Vec::new(),
-                line: 0,
+                blank: true,
                 begun: false,
                 too_long: false,
             });
@@ -215,28 +218,34 @@ impl Reader {
 impl Head {
     /// Takes bytes up to the empty line; how many, if it came.
     fn read(&mut self, bytes: &[u8], offset: u64, moment: Moment) -> Option<usize> {
-        for (index, byte) in bytes.iter().enumerate() {
-            if !self.begun {
-                // Empty lines before a message are no part of it (RFC 9112 section 2.2).
-                if matches!(byte, b'\r' | b'\n') {
-                    continue;
-                }
-                self.begun = true;
-                self.offset = offset.saturating_add(index as u64);
-                self.start = moment;
+        let mut at = 0_usize;
+        if !self.begun {
+            // Empty lines before a message are no part of it (RFC 9112 section 2.2).
+            at = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            if at == bytes.len() {
+                return None;
             }
-            if self.bytes.len() < MAX_HEAD {
-                self.bytes.push(*byte);
-            } else {
-                self.too_long = true;
-            }
-            match byte {
-                b'\n' if self.line == 0 => return index.checked_add(1),
-                b'\n' => self.line = 0,
-                b'\r' => {}
-                _ => self.line = self.line.saturating_add(1),
+            self.begun = true;
+            self.offset = offset.saturating_add(at as u64);
+            self.start = moment;
+            self.bytes.reserve(bytes.len().saturating_sub(at).min(USUAL_HEAD));
+        }
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let end = memchr(b'\n', rest);
+            let line = end.and_then(|end| rest.get(..=end)).unwrap_or(rest);
+            at = at.saturating_add(line.len());
+            self.keep(line);
+            self.blank &= line.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+            if end.is_some() && std::mem::replace(&mut self.blank, true) {
+                return Some(at);
             }
         }
         None
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = MAX_HEAD.saturating_sub(self.bytes.len()).min(bytes.len());
+        self.too_long |= room < bytes.len();
+        self.bytes.extend_from_slice(bytes.get(..room).unwrap_or_default());
     }
 }

@@ -81,9 +81,8 @@ pub fn extract(fields: &Fields, mut count: impl FnMut(&'static str)) -> Option<R
 /// no format accepts.
 fn values<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a str> {
     fields
-        .iter()
-        .filter(move |(field, _)| field == name)
-        .map(|(_, value)| std::str::from_utf8(value).unwrap_or_default().trim_matches([' ', '\t']))
+        .all(name)
+        .map(|value| std::str::from_utf8(value).unwrap_or_default().trim_matches([' ', '\t']))
 }
 
 /// The first value of a field.

@@ -54,8 +54,8 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         moment: moment(time_ns),
     };
     let head = RequestHead {
-        method: method.to_owned(),
-        target: target.to_owned(),
+        method: method.into(),
+        target: target.into(),
         minor_version: 1,
         fields: parse_fields(fields),
     };
@@ -73,7 +73,7 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         let head = ResponseHead {
             status,
             minor_version: 1,
-            fields: Vec::new(),
+            fields: Fields::default(),
         };
         let response = Response {
             exchange,
@@ -110,11 +110,11 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
             .iter()
             .find(|(name, _)| name == key)
             .map(|(_, value)| match value {
-                Value::Text(text) => text.clone(),
+                Value::Text(text) => text.to_string(),
                 other => format!("{other:?}"),
             });
         let found = match *key {
-            "name" => span.name.clone(),
+            "name" => span.name.to_string(),
             "status" => format!("{:?}", span.status),
             _ => found.unwrap_or_else(|| "-".to_owned()),
         };
@@ -308,7 +308,7 @@ fn check_body(fields: &str, content: &[u8], captured: usize, expected: &str) {
     policy.redact("body:card").unwrap();
     let mut span = Span {
         kind: SpanKind::Client,
-        name: String::new(),
+        name: String::new().into(),
         start_ns: 0,
         end_ns: 0,
         attributes: Vec::new(),
@@ -324,7 +324,7 @@ fn check_body(fields: &str, content: &[u8], captured: usize, expected: &str) {
     let shown = span.attributes.iter().find(|(name, _)| *name == REQUEST.content);
     assert_eq!(
         shown.map(|(_, value)| value.clone()),
-        Some(Value::Text(expected.to_owned()))
+        Some(Value::Text(expected.into()))
     );
     let truncated = span.attributes.iter().any(|(name, _)| *name == REQUEST.truncated);
     assert_eq!(truncated, captured < content.len());

@@ -135,7 +135,12 @@ fn tell(traces: &mut Traces, line: &Line) {
         let verb = if serves { "reads" } else { "asks" };
         let mut span = Box::new(Span {
             kind,
-            name: format!("{verb} {}", line.n),
+            name: format!(
+                "{verb} {}{}",
+                line.n,
+                "'".repeat(usize::try_from(line.nth.max(1) - 1).unwrap())
+            )
+            .into(),
             start_ns: line.moment.time_ns,
             end_ns: line.moment.time_ns,
             attributes: Vec::new(),
@@ -144,10 +149,7 @@ fn tell(traces: &mut Traces, line: &Line) {
             events: Vec::new(),
         });
         if matches!(line.verb.as_str(), "fails" | "breaks") {
-            span.attributes.push((OUTCOME, Value::Text("aborted".to_owned())));
-        }
-        if line.nth > 1 {
-            span.name.push_str(&"'".repeat(usize::try_from(line.nth - 1).unwrap()));
+            span.attributes.push((OUTCOME, Value::fixed("aborted")));
         }
         traces.event(SpanEvent::Finished {
             key: key(serves),

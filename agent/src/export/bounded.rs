@@ -1,0 +1,130 @@
+//! Spans that wait for an output, bounded in number and in memory.
+use std::collections::VecDeque;
+
+use super::Finished;
+use crate::trace::Placed;
+
+/// Most spans that wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) spans: usize,
+    /// About the most memory they take.
+    pub(super) bytes: usize,
+}
+
+/// A queue with bounds. New spans are the ones refused when it is full: those that wait may be the parents of spans that
+/// are out already.
+pub(super) struct Bounded {
+    bounds: Bounds,
+    spans: VecDeque<(Finished, usize)>,
+    bytes: usize,
+}
+
+impl Bounded {
+    pub(super) const fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            spans: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    /// False if there was no room.
+    #[must_use]
+    pub(super) fn push(&mut self, span: Finished) -> bool {
+        let bytes = weight(&span);
+        if self.spans.len() >= self.bounds.spans || self.bytes.saturating_add(bytes) > self.bounds.bytes {
+            return false;
+        }
+        self.bytes += bytes;
+        self.spans.push_back((span, bytes));
+        true
+    }
+
+    /// The oldest spans, as many as `batch` allows; one that is larger by itself still goes.
+    pub(super) fn take(&mut self, batch: Bounds) -> Vec<Finished> {
+        let mut taken = Vec::with_capacity(batch.spans.min(self.spans.len()));
+        let mut bytes = 0_usize;
+        while let Some((_, next)) = self.spans.front() {
+            let (next, begun) = (*next, !taken.is_empty());
+            if taken.len() >= batch.spans || (begun && bytes + next > batch.bytes) {
+                break;
+            }
+            bytes += next;
+            self.bytes = self.bytes.saturating_sub(next);
+            taken.extend(self.spans.pop_front().map(|(span, _)| span));
+        }
+        taken
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Whether as much waits as `batch` allows.
+    pub(super) fn fills(&self, batch: Bounds) -> bool {
+        self.spans.len() >= batch.spans || self.bytes >= batch.bytes
+    }
+
+    /// Empties it; how many spans that were.
+    pub(super) fn clear(&mut self) -> usize {
+        self.bytes = 0;
+        std::mem::take(&mut self.spans).len()
+    }
+}
+
+/// About how many bytes of memory a span takes, for the bounds of queues.
+fn weight(placed: &Placed) -> usize {
+    size_of::<Placed>() - size_of_val(&placed.span) + placed.span.bytes() + placed.trace_state.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::sample::{Sample, service};
+    use crate::span::Value;
+
+    /// Pushes `count` spans with a text of `bytes` each; checks how many fit and how they come out.
+    fn check(count: usize, bytes: usize, fit: usize, batches: &[usize]) {
+        const BATCH: Bounds = Bounds {
+            spans: 100,
+            bytes: 1 << 20,
+        };
+        let mut queue = Bounded::new(Bounds {
+            spans: 1000,
+            bytes: 4 << 20,
+        });
+        let process = service("a");
+        let span = Sample::server(1, &process)
+            .with("text", Value::Text("x".repeat(bytes).into()))
+            .done();
+        let accepted = (0..count).filter(|_| queue.push(Finished::clone(&span))).count();
+        assert_eq!(accepted, fit);
+        for &size in batches {
+            assert_eq!(queue.take(BATCH).len(), size);
+        }
+        let rest = fit - batches.iter().sum::<usize>();
+        assert_eq!((queue.clear(), queue.bytes, queue.is_empty()), (rest, 0, true));
+    }
+
+    #[test]
+    fn bounds_and_batches() {
+        check(0, 0, 0, &[0]);
+        check(120, 10, 120, &[100, 20, 0]);
+        check(2000, 10, 1000, &[100]);
+        check(40, 1 << 19, 7, &[1, 1]);
+        check(1, 3 << 20, 1, &[1, 0]);
+        check(1, 5 << 20, 0, &[0]);
+    }
+
+    #[test]
+    fn what_does_not_lie_in_the_span_itself_counts() {
+        let process = service("a");
+        let weight = |text: &'static str| {
+            let long = Value::Text(text.repeat(100).into());
+            weight(&Sample::server(1, &process).with("text", long).done())
+        };
+        assert_eq!(weight("abc") - weight("ab"), 100);
+        assert!(weight("a") > size_of::<Placed>());
+    }
+}

@@ -236,3 +236,18 @@ pub enum Event {
         process: bool,
     },
 }
+
+impl Event {
+    /// When it was seen, `CLOCK_MONOTONIC` nanoseconds.
+    pub const fn time_ns(&self) -> u64 {
+        match self {
+            Self::Connection(connection) => connection.moment.time_ns,
+            Self::Data(data) => data.moment.time_ns,
+            Self::State { moment, .. }
+            | Self::Fork { moment, .. }
+            | Self::Link { moment, .. }
+            | Self::Exec { moment, .. }
+            | Self::Exit { moment, .. } => moment.time_ns,
+        }
+    }
+}

@@ -57,6 +57,12 @@ impl Bounded {
         taken
     }
 
+    /// Whether a span of usual size would be taken.
+    pub(super) fn has_room(&self) -> bool {
+        const USUAL_BYTES: usize = 16 << 10;
+        self.spans.len() < self.bounds.spans && self.bytes + USUAL_BYTES <= self.bounds.bytes
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }

@@ -115,6 +115,11 @@ impl OtlpFile {
         }
     }
 
+    /// Whether a span of usual size would be taken.
+    pub fn has_room(&self) -> bool {
+        self.queue.waiting().spans.has_room()
+    }
+
     /// Writes what waits, within `limit` and until `hurry` is over. Gives the spans that could not be written by then; they
     /// are counted `export.file_failed`.
     pub async fn close(mut self, limit: Duration, hurry: impl Future<Output = ()>) -> u64 {

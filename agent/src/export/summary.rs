@@ -3,6 +3,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use super::Finished;
 use super::text::{clean, width};
 use crate::span::{SpanKind, Status};
@@ -23,8 +25,8 @@ pub struct Summary {
     traces: u64,
     spans: u64,
     services: BTreeMap<String, Service>,
-    recent: HashSet<[u8; 16]>,
-    earlier: HashSet<[u8; 16]>,
+    recent: HashSet<[u8; 16], RandomState>,
+    earlier: HashSet<[u8; 16], RandomState>,
 }
 
 #[derive(Default)]

@@ -6,9 +6,17 @@ use crate::attach::Verdict;
 use crate::capture::{Connection, Data, Endpoints, Moment, Pid};
 use crate::discover::Process;
 use crate::protocol::{Broken, Conversation, Limits, Mark, Recognition, Step};
-use crate::span::{ConnFacts, Spans};
+use crate::span::{ConnFacts, SpanEvent, Spans};
 use crate::stream::{Piece, Stream};
 use crate::trace::Traces;
+
+/// What is on its way between the stages. Empty between events, and kept for its memory.
+#[derive(Default)]
+pub(super) struct Passing {
+    pieces: Vec<Piece>,
+    steps: Vec<Step>,
+    events: Vec<SpanEvent>,
+}
 
 pub(super) struct Live {
     facts: Arc<ConnFacts>,
@@ -102,6 +110,7 @@ impl Live {
         process: &Arc<Process>,
         spans: &mut Spans,
         traces: &mut Traces,
+        passing: &mut Passing,
         out: &mut Output,
     ) {
         if self.pid() != Some(process.pid) {
@@ -109,20 +118,26 @@ impl Live {
         }
         self.owner = Some(Arc::clone(process));
         self.last = data.moment;
-        let mut pieces = Vec::new();
-        self.stream.data(data, &mut pieces, &mut |name| out.counts.push(name));
-        self.pieces(pieces, spans, traces);
+        self.stream
+            .data(data, &mut passing.pieces, &mut |name| out.counts.push(name));
+        self.pieces(passing, spans, traces);
     }
 
-    pub(super) fn tick(&mut self, now_ns: u64, spans: &mut Spans, traces: &mut Traces, out: &mut Output) {
+    pub(super) fn tick(
+        &mut self,
+        now_ns: u64,
+        spans: &mut Spans,
+        traces: &mut Traces,
+        passing: &mut Passing,
+        out: &mut Output,
+    ) {
         if !self.stream.idle() {
-            let mut pieces = Vec::new();
-            self.stream.tick(now_ns, &mut pieces, &mut |name| out.counts.push(name));
-            self.pieces(pieces, spans, traces);
+            self.stream
+                .tick(now_ns, &mut passing.pieces, &mut |name| out.counts.push(name));
+            self.pieces(passing, spans, traces);
         }
-        let mut steps = Vec::new();
-        self.conversation.tick(now_ns, &mut steps);
-        self.steps(steps, spans, traces);
+        self.conversation.tick(now_ns, &mut passing.steps);
+        self.steps(passing, spans, traces);
     }
 
     /// Everything on the connection ends.
@@ -132,19 +147,20 @@ impl Live {
         reason: Broken,
         spans: &mut Spans,
         traces: &mut Traces,
+        passing: &mut Passing,
         out: &mut Output,
     ) {
-        let mut pieces = Vec::new();
-        self.stream.flush(&mut pieces, &mut |name| out.counts.push(name));
-        self.pieces(pieces, spans, traces);
+        self.stream
+            .flush(&mut passing.pieces, &mut |name| out.counts.push(name));
+        self.pieces(passing, spans, traces);
         // Who closed a connection is not told; the exchange is ended by whoever acted on it last.
         let moment = Moment {
             time_ns: moment.time_ns.max(self.last.time_ns),
             ..self.last
         };
-        let mut steps = Vec::new();
-        self.conversation.end(Mark { offset: 0, moment }, reason, &mut steps);
-        self.steps(steps, spans, traces);
+        self.conversation
+            .end(Mark { offset: 0, moment }, reason, &mut passing.steps);
+        self.steps(passing, spans, traces);
     }
 
     /// What the kernel should copy, if it has not been told.
@@ -159,25 +175,27 @@ impl Live {
         Some(new)
     }
 
-    fn pieces(&mut self, pieces: Vec<Piece>, spans: &mut Spans, traces: &mut Traces) {
-        for piece in pieces {
+    fn pieces(&mut self, passing: &mut Passing, spans: &mut Spans, traces: &mut Traces) {
+        let mut pieces = std::mem::take(&mut passing.pieces);
+        for piece in pieces.drain(..) {
             // The stage below ends exchanges with the reason it sees; a process that is over is the better one.
             let reason = self.exited.filter(|_| is_ending(&piece.content));
-            let mut steps = Vec::new();
-            self.conversation.piece(piece, &mut steps);
+            self.conversation.piece(piece, &mut passing.steps);
             if let Some(status) = reason {
-                steps = steps.into_iter().map(|step| of_exited(step, status)).collect();
+                let steps = std::mem::take(&mut passing.steps);
+                passing.steps = steps.into_iter().map(|step| of_exited(step, status)).collect();
             }
-            self.steps(steps, spans, traces);
+            self.steps(passing, spans, traces);
         }
+        passing.pieces = pieces;
     }
 
-    fn steps(&self, steps: Vec<Step>, spans: &mut Spans, traces: &mut Traces) {
+    fn steps(&self, passing: &mut Passing, spans: &mut Spans, traces: &mut Traces) {
+        let steps = passing.steps.drain(..);
         let Some(process) = &self.owner else { return };
         for step in steps {
-            let mut events = Vec::new();
-            spans.step(&self.facts, process, step, &mut events);
-            pass(events, traces);
+            spans.step(&self.facts, process, step, &mut passing.events);
+            pass(&mut passing.events, traces);
         }
     }
 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use clew_common::event::TURN_MANY;
+use foldhash::fast::RandomState;
 
 use crate::attach::Verdict;
 use crate::capture::{Actor, ConnId, ConnState, Connection, Data, Endpoints, Event, Moment, Pid};
@@ -19,7 +20,7 @@ use crate::protocol::{Broken, Limits};
 use crate::span::{Policy, SpanEvent, Spans};
 use crate::stream::Content;
 use crate::trace::{Placed, Traces, forwards};
-use connection::Live;
+use connection::{Live, Passing};
 use openings::Openings;
 use processes::Processes;
 
@@ -65,9 +66,9 @@ pub struct Output {
 /// The stages from `stream` to `trace`.
 pub struct Pipeline {
     limits: Limits,
-    connections: HashMap<ConnId, Live>,
+    connections: HashMap<ConnId, Box<Live>, RandomState>,
     /// Connections that await something, or did something lately.
-    restless: HashSet<ConnId>,
+    restless: HashSet<ConnId, RandomState>,
     /// Connections that are over, by the time they are let go.
     closing: BTreeMap<(u64, ConnId), Closing>,
     openings: Openings,
@@ -75,6 +76,7 @@ pub struct Pipeline {
     processes: Processes,
     spans: Spans,
     traces: Traces,
+    passing: Passing,
     now_ns: u64,
 }
 
@@ -92,14 +94,15 @@ impl Pipeline {
     pub fn new(policy: Policy, limits: Limits, seed: u64) -> Self {
         Self {
             limits,
-            connections: HashMap::new(),
-            restless: HashSet::new(),
+            connections: HashMap::default(),
+            restless: HashSet::default(),
             closing: BTreeMap::new(),
             openings: Openings::default(),
             older: HashSet::new(),
             processes: Processes::default(),
             spans: Spans::new(policy),
             traces: Traces::new(seed),
+            passing: Passing::default(),
             now_ns: 0,
         }
     }
@@ -172,7 +175,7 @@ impl Pipeline {
         let connect_ns = self.openings.take(connection.conn);
         let live = Live::new(&connection, connect_ns, self.limits);
         self.traces.connection(live.facts());
-        self.connections.insert(connection.conn, live);
+        self.connections.insert(connection.conn, Box::new(live));
     }
 
     fn data(&mut self, mut data: Data, out: &mut Output) {
@@ -188,7 +191,14 @@ impl Pipeline {
             self.traces.operation(conn, &data.moment.actor, data.direction);
         }
         let time_ns = data.moment.time_ns;
-        live.data(data, &process, &mut self.spans, &mut self.traces, out);
+        live.data(
+            data,
+            &process,
+            &mut self.spans,
+            &mut self.traces,
+            &mut self.passing,
+            out,
+        );
         if let Some(verdict) = live.verdict() {
             out.verdicts.push((conn, verdict));
         }
@@ -260,16 +270,15 @@ impl Pipeline {
 
     fn tick(&mut self, now_ns: u64, out: &mut Output) {
         self.now_ns = now_ns;
-        let restless = std::mem::take(&mut self.restless);
-        for conn in restless {
-            let Some(live) = self.connections.get_mut(&conn) else {
-                continue;
+        let mut restless = std::mem::take(&mut self.restless);
+        restless.retain(|conn| {
+            let Some(live) = self.connections.get_mut(conn) else {
+                return false;
             };
-            live.tick(now_ns, &mut self.spans, &mut self.traces, out);
-            if live.awaits() || now_ns.saturating_sub(live.last_ns()) < RESTLESS_NS {
-                self.restless.insert(conn);
-            }
-        }
+            live.tick(now_ns, &mut self.spans, &mut self.traces, &mut self.passing, out);
+            live.awaits() || now_ns.saturating_sub(live.last_ns()) < RESTLESS_NS
+        });
+        self.restless = restless;
         while let Some(entry) = self.closing.first_entry().filter(|entry| entry.key().0 <= now_ns) {
             let ((_, conn), closing) = entry.remove_entry();
             self.close(conn, closing, out);
@@ -282,7 +291,14 @@ impl Pipeline {
         match closing {
             Closing::Exchanges(moment, reason) => {
                 if let Some(mut live) = self.connections.remove(&conn) {
-                    live.end(moment, reason, &mut self.spans, &mut self.traces, out);
+                    live.end(
+                        moment,
+                        reason,
+                        &mut self.spans,
+                        &mut self.traces,
+                        &mut self.passing,
+                        out,
+                    );
                     self.closing
                         .insert((moment.time_ns.saturating_add(JOINABLE_NS), conn), Closing::Ends);
                     out.closed.push(conn);
@@ -325,7 +341,14 @@ impl Pipeline {
         for (_, conn) in ages.into_iter().take(share) {
             if let Some(mut live) = self.connections.remove(&conn) {
                 let moment = live.last();
-                live.end(moment, Broken::Unseen, &mut self.spans, &mut self.traces, out);
+                live.end(
+                    moment,
+                    Broken::Unseen,
+                    &mut self.spans,
+                    &mut self.traces,
+                    &mut self.passing,
+                    out,
+                );
             }
             self.traces.connection_closed(conn);
             out.closed.push(conn);
@@ -342,7 +365,14 @@ impl Pipeline {
         }
         let connections = std::mem::take(&mut self.connections);
         for mut live in connections.into_values() {
-            live.end(moment, Broken::AgentStopped, &mut self.spans, &mut self.traces, out);
+            live.end(
+                moment,
+                Broken::AgentStopped,
+                &mut self.spans,
+                &mut self.traces,
+                &mut self.passing,
+                out,
+            );
         }
         self.traces.finish_all(&mut out.spans);
     }
@@ -365,8 +395,8 @@ const fn is_ending(content: &Content) -> bool {
 }
 
 /// Hands what the span stage made to the trace stage.
-fn pass(events: Vec<SpanEvent>, traces: &mut Traces) {
-    for event in events {
+fn pass(events: &mut Vec<SpanEvent>, traces: &mut Traces) {
+    for event in events.drain(..) {
         traces.event(event);
     }
 }

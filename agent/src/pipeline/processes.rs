@@ -2,6 +2,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::stranger;
 use crate::capture::Pid;
 use crate::discover::Process;
@@ -11,7 +13,7 @@ const KEPT_NS: u64 = 5_000_000_000;
 
 #[derive(Default)]
 pub(super) struct Processes {
-    known: HashMap<Pid, Arc<Process>>,
+    known: HashMap<Pid, Arc<Process>, RandomState>,
     over: Vec<(u64, Pid)>,
 }
 

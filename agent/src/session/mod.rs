@@ -28,7 +28,13 @@ use wake::{Wake, Waker};
 /// Size of the ring buffer: a fifth of a second at 20 000 exchanges a second with both ends traced.
 const RING_BYTES: u32 = 16 * 1024 * 1024;
 /// Records taken from the ring buffer before the loop looks at anything else.
-const BATCH: usize = 4096;
+const BATCH: usize = 512;
+/// Such batches taken before the loop looks at signals and the time.
+const MAX_BATCHES: usize = 256;
+/// How often the pipeline is told the time, nanoseconds.
+const TELL_NS: u64 = 5_000_000;
+/// The same while it lags behind the kernel: what is due then still has to go.
+const LAG_NS: u64 = 20_000_000;
 /// How long after the command has ended its last events are waited for.
 const LAST_EVENTS: Duration = Duration::from_millis(60);
 
@@ -130,6 +136,9 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
             told: HashSet::new(),
             targets: HashSet::new(),
             service_name: session.settings.service_name.clone(),
+            events: Vec::with_capacity(BATCH),
+            out: Output::default(),
+            told_ns: 0,
         };
         agent.trace(session, existing).await
     });
@@ -161,6 +170,12 @@ struct Agent {
     told: HashSet<crate::capture::ConnId>,
     targets: HashSet<Pid>,
     service_name: Option<String>,
+    /// Events on their way; empty between batches, and kept for its memory.
+    events: Vec<Event>,
+    /// What the pipeline gave last, likewise.
+    out: Output,
+    /// The time the pipeline was told last.
+    told_ns: u64,
 }
 
 impl Agent {
@@ -195,10 +210,7 @@ impl Agent {
         loop {
             match waker.next().await {
                 Wake::Events => self.drain(&start),
-                Wake::Time => {
-                    self.drain(&start);
-                    self.time();
-                }
+                Wake::Time => self.drain(&start),
                 Wake::Rescan => self.rescan(&start),
                 Wake::Signal(caught) => match &start {
                     Start::Command(child) => {
@@ -294,10 +306,11 @@ impl Agent {
         }
     }
 
-    /// Passes what the ring buffer holds to the pipeline.
+    /// Passes what the ring buffer holds to the pipeline, and tells it the time: now, or where more comes than can be taken
+    /// at once, how far it has got.
     fn drain(&mut self, start: &Start) {
-        loop {
-            let mut events = Vec::new();
+        let mut events = std::mem::take(&mut self.events);
+        for _ in 0..MAX_BATCHES {
             for _ in 0..BATCH {
                 let Some(record) = self.ring.next() else { break };
                 match decode(&record) {
@@ -305,13 +318,18 @@ impl Agent {
                     Err(_) => self.counters.raise("capture.malformed"),
                 }
             }
-            if events.is_empty() {
-                return;
-            }
-            for event in events {
+            let Some(last) = events.last().map(Event::time_ns) else {
+                self.time();
+                break;
+            };
+            for event in events.drain(..) {
                 self.event(event, start);
             }
+            if last.saturating_sub(self.told_ns) >= LAG_NS {
+                self.tell(last);
+            }
         }
+        self.events = events;
     }
 
     fn event(&mut self, event: Event, start: &Start) {
@@ -361,45 +379,55 @@ impl Agent {
     }
 
     fn input(&mut self, input: Input) {
-        let mut out = Output::default();
-        self.pipeline.handle(input, &mut out);
-        self.output(out);
+        self.handle(input);
+        let mut spans = std::mem::take(&mut self.out.spans);
+        let now_ns = if spans.is_empty() { 0 } else { monotonic_ns() };
+        for span in spans.drain(..) {
+            self.outputs.push(span, now_ns);
+        }
+        self.out.spans = spans;
     }
 
-    fn output(&mut self, out: Output) {
-        for name in out.counts {
+    /// Lets the pipeline take an input, and does what it asks for but for the spans.
+    fn handle(&mut self, input: Input) {
+        self.pipeline.handle(input, &mut self.out);
+        for name in self.out.counts.drain(..) {
             self.counters.raise(name);
         }
-        for (conn, verdict) in out.verdicts {
+        for (conn, verdict) in self.out.verdicts.drain(..) {
             self.told.insert(conn);
             self.probes.verdict(conn, verdict);
         }
-        for conn in out.closed {
+        for conn in self.out.closed.drain(..) {
             if self.told.remove(&conn) {
                 self.probes.forget(conn);
             }
         }
-        let now_ns = if out.spans.is_empty() { 0 } else { monotonic_ns() };
-        for span in out.spans {
-            self.outputs.push(span, now_ns);
+    }
+
+    /// Every event before now has been taken.
+    fn time(&mut self) {
+        let now_ns = monotonic_ns();
+        if now_ns.saturating_sub(self.told_ns) >= TELL_NS {
+            self.tell(now_ns);
+            self.outputs.tick(now_ns);
         }
     }
 
-    fn time(&mut self) {
-        let now_ns = monotonic_ns();
+    fn tell(&mut self, now_ns: u64) {
+        self.told_ns = now_ns;
         self.input(Input::Time(now_ns));
-        self.outputs.tick(now_ns);
     }
 
     /// Tells what is still held, until `hurry` is over. Whether everything was told.
     async fn end(mut self, hurry: impl Future<Output = ()>) -> bool {
         self.input(Input::Time(monotonic_ns()));
         let nobody = Actor::thread(Pid(0), 0);
-        self.input(Input::Stop(Moment::new(monotonic_ns(), nobody)));
+        self.handle(Input::Stop(Moment::new(monotonic_ns(), nobody)));
         for (name, value) in self.probes.counters() {
             self.counters.set(name, value);
         }
-        self.outputs.end(hurry).await
+        self.outputs.end(self.out.spans, monotonic_ns(), hurry).await
     }
 }
 

@@ -16,6 +16,8 @@ use crate::trace::Placed;
 
 /// How long outputs may take to bring home what they hold.
 const LAST: Duration = Duration::from_secs(5);
+/// How long a full queue is left alone before it is looked at again.
+const ROOM: Duration = Duration::from_millis(2);
 /// Trees drawn in a second.
 const MAX_TREES: u64 = 100;
 /// How often Unix time is compared with the kernel's monotonic time.
@@ -126,6 +128,26 @@ impl Outputs {
         }
     }
 
+    /// Hands over the last spans, which may be more than the queues hold: waits for room, until `hurry` is over.
+    async fn push_last(&mut self, spans: Vec<Placed>, now_ns: u64, hurry: impl Future<Output = ()>) {
+        let begun = Instant::now();
+        let mut hurry = std::pin::pin!(hurry);
+        let mut waits = true;
+        for span in spans {
+            while waits && !self.have_room() {
+                waits = tokio::select! {
+                    () = &mut hurry => false,
+                    () = tokio::time::sleep(ROOM) => begun.elapsed() < LAST,
+                };
+            }
+            self.push(span, now_ns);
+        }
+    }
+
+    fn have_room(&self) -> bool {
+        self.otlp.as_ref().is_none_or(Exporter::has_room) && self.file.as_ref().is_none_or(OtlpFile::has_room)
+    }
+
     pub(super) fn tick(&mut self, now_ns: u64) {
         if now_ns.saturating_sub(self.resampled_ns) >= RESAMPLE_NS {
             self.resampled_ns = now_ns;
@@ -137,15 +159,17 @@ impl Outputs {
         }
     }
 
-    /// Brings home what is held, and sums up. Once `hurry` is over nothing more is brought. Gives whether everything was.
-    pub(super) async fn end(mut self, hurry: impl Future<Output = ()>) -> bool {
+    /// Brings home what is held and `spans`, the last ones, and sums up. Once `hurry` is over nothing more is brought. Gives
+    /// whether everything was.
+    pub(super) async fn end(mut self, spans: Vec<Placed>, now_ns: u64, hurry: impl Future<Output = ()>) -> bool {
+        let mut hurry = std::pin::pin!(hurry);
+        let mut hurried = false;
+        self.push_last(spans, now_ns, once(&mut hurried, hurry.as_mut())).await;
         if let Some(shown) = &mut self.shown {
             let traces = shown.assembler.finish();
             shown.show(&traces, &self.clock, u64::MAX);
             shown.tell_hidden();
         }
-        let mut hurry = std::pin::pin!(hurry);
-        let mut hurried = false;
         let mut left = Vec::new();
         if let Some(otlp) = self.otlp {
             let unsent = otlp.shutdown(LAST, once(&mut hurried, hurry.as_mut())).await;

@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::phases::Phases;
@@ -15,12 +16,12 @@ use crate::discover::Process;
 use crate::protocol::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Step};
 
 /// Attributes a span usually has no more of.
-const USUAL_ATTRIBUTES: usize = 20;
+const USUAL_ATTRIBUTES: usize = 24;
 
 /// The exchanges that are open, and how to show them.
 pub struct Spans {
     policy: Policy,
-    open: HashMap<(ConnId, Exchange), Open>,
+    open: HashMap<(ConnId, Exchange), Box<Open>, RandomState>,
     next: SpanKey,
 }
 
@@ -51,7 +52,7 @@ impl Spans {
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
-            open: HashMap::new(),
+            open: HashMap::default(),
             next: SpanKey(1),
         }
     }
@@ -124,7 +125,7 @@ impl Spans {
             response: None,
             request,
         };
-        self.open.insert((facts.conn, open.request.exchange), open);
+        self.open.insert((facts.conn, open.request.exchange), Box::new(open));
     }
 
     fn finish(

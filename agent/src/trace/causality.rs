@@ -25,6 +25,8 @@
 //! thread, never two requests at once, and sends a request for a purpose of its own while it serves one.
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
+
 use super::contexts::{self, Ambiguous, Contexts, Served, Works, served};
 use super::retries::Retries;
 use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
@@ -97,15 +99,15 @@ impl Found {
 /// Everything known of who works for whom.
 #[derive(Debug, Default)]
 pub(super) struct Causality {
-    threads: HashMap<Tid, Thread>,
-    processes: HashMap<Pid, Process>,
+    threads: HashMap<Tid, Thread, RandomState>,
+    processes: HashMap<Pid, Process, RandomState>,
     contexts: Contexts,
-    inbound: HashMap<SpanKey, Inbound>,
+    inbound: HashMap<SpanKey, Inbound, RandomState>,
     /// Inbound requests of a connection without an end; the first is being served.
-    serving: HashMap<ConnId, VecDeque<SpanKey>>,
+    serving: HashMap<ConnId, VecDeque<SpanKey>, RandomState>,
     /// The candidate of the request that is open on an outbound connection.
-    asking: HashMap<ConnId, Asking>,
-    reserved: HashMap<ConnId, Reserved>,
+    asking: HashMap<ConnId, Asking, RandomState>,
+    reserved: HashMap<ConnId, Reserved, RandomState>,
 }
 
 /// A connection that an event loop is opening, and what its first request will belong to.
@@ -196,12 +198,12 @@ impl Causality {
             // The beginning of a request, which is judged by what was read.
             (Direction::Egress, None) => {}
         }
-        let open = thread.open.clone();
         let asked_for = asking.and_then(|asking| self.inbound.get(&asking.parent?));
         let asked_on = asked_for
             .filter(|inbound| inbound.is_open())
             .map(|inbound| inbound.conn);
-        for other in open {
+        let Some(thread) = self.threads.get(&tid) else { return };
+        for other in &thread.open {
             // The thread touches another client's connection, or reads an answer that does not concern this request: it
             // serves more than one.
             let touches_other = serving.is_some() && other.conn != conn;
@@ -209,8 +211,10 @@ impl Causality {
                 && serving.is_none()
                 && asking.is_some()
                 && asked_on != Some(other.conn);
-            if touches_other || reads_other {
-                self.taint(other.span);
+            if (touches_other || reads_other)
+                && let Some(inbound) = self.inbound.get_mut(&other.span)
+            {
+                inbound.tainted = true;
             }
         }
     }
@@ -429,10 +433,8 @@ impl Causality {
             process.open = process.open.saturating_sub(1);
         }
         if let Some(queue) = self.serving.get_mut(&conn) {
+            // The empty queue stays for the connection's next request.
             queue.retain(|open| *open != span);
-            if queue.is_empty() {
-                self.serving.remove(&conn);
-            }
         }
         if let Some(context) = context {
             self.contexts.ended(context, span);

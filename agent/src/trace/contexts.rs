@@ -4,6 +4,8 @@
 //! it was created. One that writes for whoever asks works for nobody by itself.
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
+
 use crate::capture::{ConnId, Context, Pid};
 use crate::span::SpanKey;
 
@@ -81,7 +83,7 @@ struct Entry {
 /// Every context that has read a request or was created for one.
 #[derive(Debug, Default)]
 pub(super) struct Contexts {
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<Key, Entry, RandomState>,
     order: VecDeque<Key>,
 }
 

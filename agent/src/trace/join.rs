@@ -14,6 +14,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use foldhash::fast::RandomState;
+
 use crate::capture::{ConnId, Endpoints};
 use crate::span::ConnFacts;
 
@@ -105,8 +107,8 @@ enum Judged {
 #[derive(Debug, Default)]
 pub(super) struct Ends {
     /// A name and the connection it is of; none where two claim it.
-    by_name: HashMap<Name, Option<ConnId>>,
-    ends: HashMap<ConnId, End>,
+    by_name: HashMap<Name, Option<ConnId>, RandomState>,
+    ends: HashMap<ConnId, End, RandomState>,
 }
 
 impl Ends {

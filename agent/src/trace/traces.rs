@@ -1,7 +1,9 @@
 //! Follows spans from their beginning until their place is settled.
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
@@ -18,8 +20,11 @@ const LINGER_NS: u64 = 500_000_000;
 const PATIENCE_NS: u64 = 10_000_000_000;
 /// Spans that are open or not settled.
 const MAX_SPANS: usize = 200_000;
-/// Settled spans that late children still find.
-const MAX_TOMBSTONES: usize = 65_536;
+/// About the most memory finished spans take before they are settled.
+const MAX_BYTES: usize = 64 << 20;
+/// Settled spans that late children still find. Half of what a table of 65 536 places holds: one that is fuller doubles
+/// when entries come and go.
+const MAX_TOMBSTONES: usize = 28_672;
 
 /// Longest chain of spans; a longer one is a cycle that evidence cannot produce.
 const MAX_DEPTH: usize = 1000;
@@ -30,14 +35,16 @@ type SpanId = [u8; 8];
 /// Every span whose place is not settled, and what decides it.
 pub struct Traces {
     random: SmallRng,
-    nodes: HashMap<SpanKey, Node>,
+    nodes: HashMap<SpanKey, Box<Node>, RandomState>,
     /// Requests by connection and offset: one of each end.
-    places: HashMap<(ConnId, u64), SpanKey>,
+    places: HashMap<(ConnId, u64), SpanKey, RandomState>,
     ends: Ends,
     causality: Causality,
     /// Finished spans by the time they may be settled.
-    due: BTreeSet<(u64, SpanKey)>,
-    tombstones: HashMap<SpanKey, Tombstone>,
+    due: BinaryHeap<Reverse<(u64, SpanKey)>>,
+    /// About the memory that finished spans take.
+    bytes: usize,
+    tombstones: HashMap<SpanKey, Tombstone, RandomState>,
     buried: VecDeque<SpanKey>,
     counts: Vec<&'static str>,
 }
@@ -100,12 +107,13 @@ impl Traces {
     pub fn new(seed: u64) -> Self {
         Self {
             random: SmallRng::seed_from_u64(seed),
-            nodes: HashMap::new(),
-            places: HashMap::new(),
+            nodes: HashMap::default(),
+            places: HashMap::default(),
             ends: Ends::default(),
             causality: Causality::default(),
-            due: BTreeSet::new(),
-            tombstones: HashMap::new(),
+            due: BinaryHeap::new(),
+            bytes: 0,
+            tombstones: HashMap::default(),
             buried: VecDeque::new(),
             counts: Vec::new(),
         }
@@ -150,8 +158,8 @@ impl Traces {
     }
 
     /// Counters raised since the last call.
-    pub fn take_counts(&mut self) -> Vec<&'static str> {
-        std::mem::take(&mut self.counts)
+    pub fn take_counts(&mut self) -> impl Iterator<Item = &'static str> {
+        self.counts.drain(..)
     }
 
     /// Spans that are open or not settled.
@@ -169,7 +177,7 @@ impl Traces {
     }
 
     fn open(&mut self, opened: Opened) {
-        if self.nodes.len() >= MAX_SPANS {
+        if self.nodes.len() >= MAX_SPANS || self.bytes >= MAX_BYTES {
             self.counts.push("trace.spans_full");
             return;
         }
@@ -196,7 +204,7 @@ impl Traces {
         self.places.insert((opened.conn, opened.offset), key);
         self.nodes.insert(
             key,
-            Node {
+            Box::new(Node {
                 opened,
                 span_id,
                 trace: None,
@@ -205,7 +213,7 @@ impl Traces {
                 latest_start_ns: None,
                 candidate,
                 finished: None,
-            },
+            }),
         );
         self.join(key);
     }
@@ -256,6 +264,7 @@ impl Traces {
         let Some(node) = self.nodes.get_mut(&key) else { return };
         let end_ns = span.end_ns;
         let is_broken = span.attributes.iter().any(|(name, _)| *name == OUTCOME);
+        self.bytes += span.bytes();
         node.finished = Some((end_ns, span));
         if serves(node.opened.kind) {
             self.causality.inbound_ended(key, actor, end_ns);
@@ -264,18 +273,18 @@ impl Traces {
             let failed_ns = is_broken.then_some(end_ns);
             self.causality.outbound_ended(key, conn, candidate, failed_ns);
         }
-        self.due.insert((end_ns.saturating_add(LINGER_NS), key));
+        self.due.push(Reverse((end_ns.saturating_add(LINGER_NS), key)));
     }
 
     /// Settles what is due at `now_ns`, the time of events.
     pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Placed>) {
-        while let Some(&(due, key)) = self.due.first().filter(|(due, _)| *due <= now_ns) {
-            self.due.remove(&(due, key));
+        while let Some(&Reverse((due, key))) = self.due.peek().filter(|Reverse((due, _))| *due <= now_ns) {
+            self.due.pop();
             let Some(node) = self.nodes.get(&key) else { continue };
             let end_ns = node.finished.as_ref().map_or(due, |(end_ns, _)| *end_ns);
             let ripe = self.is_ripe(key);
             if !ripe && now_ns < end_ns.saturating_add(PATIENCE_NS) {
-                self.due.insert((now_ns.saturating_add(LINGER_NS), key));
+                self.due.push(Reverse((now_ns.saturating_add(LINGER_NS), key)));
                 continue;
             }
             self.settle(key, out);
@@ -284,8 +293,7 @@ impl Traces {
 
     /// Settles every finished span: the agent stops.
     pub fn finish_all(&mut self, out: &mut Vec<Placed>) {
-        let due: Vec<SpanKey> = std::mem::take(&mut self.due).into_iter().map(|(_, key)| key).collect();
-        for key in due {
+        while let Some(Reverse((_, key))) = self.due.pop() {
             self.settle(key, out);
         }
     }
@@ -338,6 +346,7 @@ impl Traces {
         };
         self.bury(key, tombstone);
         let Some((_, mut span)) = node.finished else { return };
+        self.bytes = self.bytes.saturating_sub(span.bytes());
         if let Some(limit) = node.latest_start_ns.filter(|limit| *limit < span.start_ns) {
             // The send is seen when it is over; by then the other end may have read (see ARCHITECTURE.md, "Time").
             span.start_ns = limit;

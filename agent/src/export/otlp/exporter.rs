@@ -92,6 +92,11 @@ impl Exporter {
         }
     }
 
+    /// Whether a span of usual size would be taken.
+    pub fn has_room(&self) -> bool {
+        self.queue.has_room()
+    }
+
     /// Queues a span. Never waits: where there is no room the span is dropped and counted `export.queue_full`.
     pub fn push(&self, span: Finished) {
         if !self.queue.push(span) {

@@ -46,6 +46,11 @@ impl Queue {
         fits
     }
 
+    /// Whether a span of usual size would be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting().has_room()
+    }
+
     /// The oldest spans, as many as fit into a request.
     pub(super) fn take(&self) -> Vec<Finished> {
         self.waiting().take(BATCH)

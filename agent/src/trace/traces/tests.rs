@@ -210,7 +210,7 @@ fn check(runtimes: &[(&str, Runtime)], script: &str, tree: &[&str], counters: &[
         tell(&mut traces, &line);
     }
     assert_eq!(show(&settle(&mut traces)), tree, "of{script}");
-    let mut counted = traces.take_counts();
+    let mut counted: Vec<_> = traces.take_counts().collect();
     counted.retain(|name| name.starts_with("causality."));
     assert_eq!(counted, counters, "of{script}");
 }
@@ -423,7 +423,7 @@ fn an_end_that_is_reported_late_ends_when_it_did() {
         show(&settle(&mut traces)),
         ["shop asks 3", "shop reads 1", "shop reads 2"]
     );
-    assert!(traces.take_counts().contains(&"causality.unknown.thread"));
+    assert!(traces.take_counts().any(|name| name == "causality.unknown.thread"));
 }
 
 #[test]
@@ -704,7 +704,7 @@ fn a_server_that_outlives_its_client_keeps_its_parent() {
     tell(&mut traces, &lines[3]);
     traces.tick(60_000_000_000, &mut out);
     assert_eq!(show(&out), ["curl asks 1", "shop reads 1 < curl asks 1 by socket"]);
-    assert!(!traces.take_counts().contains(&"trace.parent_forgotten"));
+    assert!(!traces.take_counts().any(|name| name == "trace.parent_forgotten"));
 }
 
 #[test]
@@ -753,5 +753,5 @@ fn more_spans_than_are_held_are_counted() {
         }));
     }
     assert_eq!(traces.pending(), MAX_SPANS);
-    assert_eq!(traces.take_counts(), ["trace.spans_full"]);
+    assert_eq!(traces.take_counts().collect::<Vec<_>>(), ["trace.spans_full"]);
 }

@@ -18,6 +18,10 @@ fn main() {
     need(in_path("bpf-linker"), "bpf-linker is missing");
 
     let target = out.join("ebpf");
+    // The machine the programs are for: registers and numbers of system calls differ.
+    let machine = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
+    let machine = format!("--cfg=bpf_target_arch=\"{machine}\"");
+    let flags = ["-Clinker=bpf-linker", "-Cdebuginfo=2", "-Clink-arg=--btf", &machine];
     let status = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))
         .current_dir(root.join("ebpf"))
         .args(["build", "--release", "--locked", "--target", "bpfel-unknown-none", "-Z", "build-std=core"])
@@ -25,7 +29,7 @@ fn main() {
         .arg(&target)
         // The nightly switch is for this child alone; the workspace itself is stable Rust.
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", ["-Clinker=bpf-linker", "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f"))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .env_remove("RUSTFLAGS")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env_remove("RUSTC_WRAPPER")

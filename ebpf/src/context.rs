@@ -4,7 +4,7 @@ use clew_common::context::{PLAN_GO, PLAN_THREAD, PLANS as MOST_PLANS, Plan, plan
 use clew_common::counter;
 use clew_common::event::{CONTEXT_GOROUTINE, CONTEXT_THREAD, CONTEXT_UNKNOWN, Header};
 
-use crate::kernel::{self, Direct, Reader};
+use crate::kernel;
 use crate::maps::{CONTEXT, PLANS, TARGETS, TURNS};
 use crate::{golang, ring, settings as offset};
 
@@ -42,7 +42,6 @@ pub fn header(kind: u16) -> Header {
     let ids = unsafe { bpf_get_current_pid_tgid() };
     // SAFETY: no arguments.
     let time_ns = unsafe { bpf_ktime_get_ns() };
-    let task = kernel::task();
     let tid = ids as u32;
     let turn = match TURNS.get_ptr(&tid) {
         // SAFETY: the map gave the pointer.
@@ -51,10 +50,8 @@ pub fn header(kind: u16) -> Header {
     };
     Header {
         time_ns,
-        // SAFETY: the task is valid.
-        cpu_ns: unsafe { Direct::read(task, offset::task_sum_exec()) },
-        // SAFETY: the task is valid.
-        runqueue_ns: unsafe { Direct::read(task, offset::task_run_delay()) },
+        cpu_ns: kernel::of_task(offset::task_sum_exec()),
+        runqueue_ns: kernel::of_task(offset::task_run_delay()),
         context: 0,
         tgid: (ids >> 32) as u32,
         tid,

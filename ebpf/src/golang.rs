@@ -1,13 +1,14 @@
 //! Go: which goroutine a thread runs, which goroutine made it, and for whom net/http's writers write.
 //!
 //! A goroutine's number is read from its `g`, which the runtime keeps at a fixed place of the thread-local storage. Arguments
-//! are in the registers of Go's internal calling convention (since Go 1.17): rax, rbx, ...; r14 is the running `g`.
+//! are in the registers of Go's internal calling convention (since Go 1.17), which `ebpf/src/arch/mod.rs` knows.
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use clew_common::context::{GO_CURG, GO_GOID, GO_M, GO_PARENT, GO_TLS, Plan};
 use clew_common::event::{CONTEXT_GOROUTINE, KIND_LINK, LINK_CREATED, LINK_SERVANT, Link};
 
-use crate::kernel::{self, Direct, Reader};
+use crate::arch::go_argument;
+use crate::kernel;
 use crate::maps::{GO_ASKERS, GO_WRITERS, Scoped};
 use crate::{context, ring, settings as offset};
 
@@ -42,8 +43,7 @@ pub fn current(plan: *const Plan) -> Option<u64> {
 /// The goroutine the current thread runs; none on a thread that is not Go's.
 #[inline(always)]
 fn goroutine(plan: *const Plan) -> Option<u64> {
-    // SAFETY: the task is valid.
-    let base: u64 = unsafe { Direct::read(kernel::task(), offset::task_fsbase()) };
+    let base: u64 = kernel::of_task(offset::task_fsbase());
     let g: u64 = kernel::user(base.wrapping_add(word(plan, GO_TLS)))?;
     if g == 0 {
         return None;
@@ -66,8 +66,7 @@ fn goroutine(plan: *const Plan) -> Option<u64> {
 #[uprobe]
 pub fn go_created(ctx: ProbeContext) -> u32 {
     let Some(plan) = context::plan() else { return 0 };
-    // SAFETY: the kernel gives the registers of the probed instruction.
-    let g = unsafe { (*ctx.regs).rbx };
+    let g = go_argument(&ctx, 1);
     let id = kernel::user::<u64>(g.wrapping_add(word(plan, GO_GOID)));
     let parent = kernel::user::<u64>(g.wrapping_add(word(plan, GO_PARENT)));
     if let (Some(id), Some(parent)) = (id, parent) {
@@ -80,8 +79,7 @@ pub fn go_created(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn go_asks(ctx: ProbeContext) -> u32 {
     let Some(plan) = context::plan() else { return 0 };
-    // SAFETY: the kernel gives the registers of the probed instruction.
-    let conn = unsafe { (*ctx.regs).rax };
+    let conn = go_argument(&ctx, 0);
     if let Some(id) = goroutine(plan) {
         let _full = GO_ASKERS.insert(scoped(conn), id, 0);
     }
@@ -92,8 +90,7 @@ pub fn go_asks(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn go_writes(ctx: ProbeContext) -> u32 {
     let Some(plan) = context::plan() else { return 0 };
-    // SAFETY: the kernel gives the registers of the probed instruction.
-    let conn = unsafe { (*ctx.regs).rax };
+    let conn = go_argument(&ctx, 0);
     if let Some(id) = goroutine(plan) {
         let _full = GO_WRITERS.insert(scoped(id), conn, 0);
         link(id, id, LINK_SERVANT);

@@ -2,8 +2,10 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs,
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
 };
+
+use crate::settings;
 
 /// How a field of a kernel structure is read.
 pub trait Reader {
@@ -64,59 +66,21 @@ pub fn user<T: Copy + Default>(address: u64) -> Option<T> {
     (failed == 0).then_some(value)
 }
 
-/// The current task.
+/// The current task, as a pointer the verifier knows the type of. For programs that load on no kernel before 5.11.
 #[inline(always)]
 pub fn task() -> *const c_void {
     // SAFETY: always valid in a tracing program.
     unsafe { bpf_get_current_task_btf() as *const c_void }
 }
 
-/// The registers with which the current task entered the kernel.
+/// Reads a field of the current task, on any kernel. The verifier knows the setting and never looks at the other branch.
 #[inline(always)]
-pub fn registers() -> Registers {
-    // SAFETY: the helper takes the pointer `bpf_get_current_task_btf` gives.
-    Registers(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf() as *mut _) as *const u64 })
-}
-
-/// `struct pt_regs` of x86-64, as words.
-///
-/// ```text
-/// 0 r15  1 r14  2 r13  3 r12  4 rbp  5 rbx  6 r11  7 r10  8 r9  9 r8
-/// 10 rax 11 rcx 12 rdx 13 rsi 14 rdi 15 orig_rax 16 rip 17 cs 18 flags 19 rsp 20 ss
-/// ```
-#[derive(Clone, Copy)]
-pub struct Registers(*const u64);
-
-impl Registers {
-    #[inline(always)]
-    fn word(self, index: usize) -> u64 {
-        // SAFETY: the verifier knows the pointer as a `struct pt_regs`, which has 21 words.
-        unsafe { core::ptr::read_volatile(self.0.add(index)) }
-    }
-
-    /// The number of the system call.
-    #[inline(always)]
-    pub fn number(self) -> u64 {
-        self.word(15)
-    }
-
-    /// The kernel is still inside the call: the result has not been written.
-    #[inline(always)]
-    pub fn inside_call(self) -> bool {
-        const ENOSYS: i64 = 38;
-        self.word(10) as i64 == -ENOSYS
-    }
-
-    /// The call's arguments.
-    #[inline(always)]
-    pub fn arguments(self) -> [u64; 6] {
-        [
-            self.word(14),
-            self.word(13),
-            self.word(12),
-            self.word(7),
-            self.word(9),
-            self.word(8),
-        ]
+pub fn of_task<T: Copy + Default>(offset: u32) -> T {
+    if settings::typed_task() != 0 {
+        // SAFETY: the task is valid.
+        unsafe { Direct::read(task(), offset) }
+    } else {
+        // SAFETY: the task is valid; the helper checks the address itself.
+        unsafe { Probe::read(bpf_get_current_task() as *const c_void, offset) }
     }
 }

@@ -6,6 +6,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod arch;
 mod connection;
 mod context;
 mod golang;

@@ -1,39 +1,19 @@
 //! One operation on a socket: where its bytes lie in the process's memory, and telling the agent of them.
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use clew_common::event::{
     CHUNK_BYTES, DATA_CONTINUED, DATA_END, Data, EGRESS, INGRESS, KIND_DATA, NO_PAYLOAD_BUDGET, NO_PAYLOAD_FD_MISMATCH,
     NO_PAYLOAD_NONE, NO_PAYLOAD_SPLICE, NO_PAYLOAD_TRUNC, NO_PAYLOAD_USER_FAULT,
 };
 use clew_common::{budget, counter};
 
+use crate::arch::call;
 use crate::connection::{Mode, Socket};
 use crate::kernel;
 use crate::maps::{BATCH_WALK, BatchWalk, CONNECTIONS_BY_INODE, Conn, SCRATCH, VERDICTS, WALK, Walk};
 use crate::verifier::opaque;
 use crate::{context, ring, settings};
-
-/// Numbers of the calls that carry bytes, x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`).
-pub mod call {
-    pub const READ: u64 = 0;
-    pub const WRITE: u64 = 1;
-    pub const READV: u64 = 19;
-    pub const WRITEV: u64 = 20;
-    pub const SENDFILE: u64 = 40;
-    pub const SENDTO: u64 = 44;
-    pub const RECVFROM: u64 = 45;
-    pub const SENDMSG: u64 = 46;
-    pub const RECVMSG: u64 = 47;
-    pub const IO_SUBMIT: u64 = 209;
-    pub const SPLICE: u64 = 275;
-    pub const VMSPLICE: u64 = 278;
-    pub const RECVMMSG: u64 = 299;
-    pub const SENDMMSG: u64 = 307;
-    pub const PREADV2: u64 = 327;
-    pub const PWRITEV2: u64 = 328;
-    pub const IO_URING_ENTER: u64 = 426;
-}
 
 pub const MSG_OOB: u32 = 0x1;
 pub const MSG_PEEK: u32 = 0x2;
@@ -285,8 +265,9 @@ unsafe fn copy(conn: *mut Conn, direction: u8, offset: u64, moved: u64, error: u
             stopped: u64::from(memory.reason),
         };
         count_reason(memory.reason);
-        if step() == 0 {
-            bpf_loop(MAX_STEPS, next_step as *mut c_void, core::ptr::null_mut(), 0);
+        let mut steps = 0;
+        while steps < MAX_STEPS && step() == 0 {
+            steps += 1;
         }
         let left = (*walk).left;
         if left != 0 {
@@ -316,16 +297,10 @@ fn count_reason(reason: u8) {
     ring::count(index, 1);
 }
 
-/// [`step`] as the callback of a loop, which may not be a global function.
-#[inline(never)]
-extern "C" fn next_step(_index: u64, _context: *mut c_void) -> i64 {
-    // The verifier takes a global function's result for any number.
-    (opaque(step() as u64) & 1) as i64
-}
-
 /// One step of an operation: takes the next buffer, or writes one record. 1 when the operation is told whole.
 ///
-/// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
+/// A global function: the verifier looks at it once by itself, not anew in every state of its callers. So they may call it in
+/// a plain loop; `bpf_loop` is there since 5.17 only.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn step() -> i64 {
@@ -485,13 +460,17 @@ pub unsafe fn tell_batch<M: Mode>(socket: Socket, direction: u8, flags: u32, vec
             direction: u64::from(direction),
             reason: u64::from(reason),
         };
-        bpf_loop(MAX_BATCH as u32, message as *mut c_void, core::ptr::null_mut(), 0);
+        let mut told = 0;
+        while told < MAX_BATCH && message() == 0 {
+            told += 1;
+        }
     }
 }
 
-/// One message of a batch. 1 after the last.
+/// One message of a batch. 1 after the last. A global function, as [`step`].
 #[inline(never)]
-extern "C" fn message(_index: u64, _context: *mut c_void) -> i64 {
+#[unsafe(no_mangle)]
+pub extern "C" fn message() -> i64 {
     let Some(batch) = BATCH_WALK.get_ptr_mut(0) else {
         return 1;
     };

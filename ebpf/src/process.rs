@@ -74,24 +74,17 @@ pub fn process_exit(_ctx: BtfTracePointContext) -> i32 {
     if !context::traced() {
         return 0;
     }
-    let task = kernel::task();
-    // SAFETY: the task is valid; the helper checks the rest.
-    let (tgid, live, code) = unsafe {
-        let signal = Probe::pointer(task, offset::task_signal());
-        (
-            Direct::read::<u32>(task, offset::task_tgid()),
-            Probe::read::<u32>(signal, offset::signal_live()),
-            Direct::read::<u32>(task, offset::task_exit_code()),
-        )
-    };
+    let signal = kernel::of_task::<u64>(offset::task_signal()) as *const c_void;
+    // SAFETY: the helper checks the address itself.
+    let live: u32 = unsafe { Probe::read(signal, offset::signal_live()) };
     if live != 0 {
         return 0;
     }
     let _lost = ring::send(&Life {
         header: context::header(KIND_EXIT),
-        code,
+        code: kernel::of_task(offset::task_exit_code()),
         flags: LIFE_PROCESS | LIFE_TARGET,
     });
-    let _absent = TARGETS.remove(&tgid);
+    let _absent = TARGETS.remove(&kernel::of_task::<u32>(offset::task_tgid()));
     0
 }

@@ -24,6 +24,8 @@ globals! {
     WATCH watch: u32 = 0;
     /// The ring buffer wakes its reader when it fills past this many bytes.
     WAKE_BYTES wake_bytes: u64 = 65536;
+    /// 1 where the kernel has `bpf_get_current_task_btf`, since 5.11.
+    TYPED_TASK typed_task: u32 = 1;
 
     OFF_TASK_FLAGS task_flags: u32 = 0;
     OFF_TASK_STATUS task_status: u32 = 0;

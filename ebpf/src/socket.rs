@@ -9,9 +9,10 @@ use clew_common::event::{
     NO_PAYLOAD_KERNEL_SOCKET, NO_PAYLOAD_MMSG, NO_PAYLOAD_NONE,
 };
 
-use crate::kernel::{self, Direct, Probe, Reader, Registers};
+use crate::arch::{Registers, call};
+use crate::kernel::{self, Direct, Probe, Reader};
 use crate::maps::{BATCHES, Batch};
-use crate::operation::{self, Memory, call};
+use crate::operation::{self, Memory};
 use crate::{connection, context, settings as offset};
 
 /// `sock_send_length(struct sock *sk, int ret, int flags)`, since 6.3; the flags it passes are always 0.
@@ -35,7 +36,7 @@ fn operation(ctx: &BtfTracePointContext, direction: u8) -> i32 {
     let result: c_int = ctx.arg(1);
     let flags: c_int = ctx.arg(2);
     let result = i64::from(result);
-    let number = kernel::registers().number();
+    let number = Registers::current().number();
     // Each operation of a batch moves its place on, also one that is not told.
     let batched = number == call::SENDMMSG || number == call::RECVMMSG;
     if !operation::matters(result) && !batched {
@@ -64,8 +65,6 @@ fn memory(sk: *const c_void, direction: u8, result: i64) -> Memory {
     const PF_IO_WORKER: u32 = 0x10;
     const PF_USER_WORKER: u32 = 0x4000;
     const PF_KTHREAD: u32 = 0x0020_0000;
-    const TS_COMPAT: u32 = 2;
-    const X32: u64 = 0x4000_0000;
     let task = kernel::task();
     // SAFETY: the task is valid.
     let flags: u32 = unsafe { Direct::read(task, offset::task_flags()) };
@@ -75,11 +74,11 @@ fn memory(sk: *const c_void, direction: u8, result: i64) -> Memory {
     if flags & PF_KTHREAD != 0 {
         return Memory::none(NO_PAYLOAD_KERNEL_SOCKET);
     }
-    let registers = kernel::registers();
+    let registers = Registers::current();
     let number = registers.number();
     // SAFETY: the task is valid.
     let status: u32 = unsafe { Direct::read(task, offset::task_status()) };
-    if status & TS_COMPAT != 0 || (number & X32 != 0 && registers.inside_call()) {
+    if registers.compat(status) {
         return Memory::none(NO_PAYLOAD_COMPAT);
     }
     match number {

@@ -7,10 +7,11 @@ use aya_ebpf::programs::TracePointContext;
 use clew_common::counter;
 use clew_common::event::{EGRESS, INGRESS, NO_PAYLOAD_SPLICE};
 
+use crate::arch::call;
 use crate::connection::{self, Socket};
 use crate::kernel::{self, Probe, Reader};
 use crate::maps::{CALLS, Call};
-use crate::operation::{self, Memory, call};
+use crate::operation::{self, Memory};
 use crate::{context, ring, settings as offset};
 
 /// Offset of the call's number in a `syscalls` tracepoint's record, and of what follows it.
@@ -155,7 +156,7 @@ fn resolve(fd: u64) -> Option<Socket> {
     const S_IFSOCK: u16 = 0o140_000;
     // SAFETY: the helper checks every address.
     unsafe {
-        let files = Probe::pointer(kernel::task(), offset::task_files());
+        let files = kernel::of_task::<u64>(offset::task_files()) as *const c_void;
         let table = Probe::pointer(files, offset::files_fdt());
         let fd = fd & 0xffff_ffff;
         if fd >= u64::from(Probe::read::<u32>(table, offset::fdt_max())) {

@@ -6,6 +6,7 @@
 //! The tests want root and run one at a time (`--test-threads=1`). `CLEW_BIN` names the binary (else the one built next to
 //! the tests), `CLEW_TEST_VENV` the Python environment of `tests/requirements.txt` (else `target/venv`).
 mod clew;
+mod host;
 mod http;
 mod lab;
 mod nginx;
@@ -16,6 +17,7 @@ mod span;
 mod wait;
 
 pub use clew::{Clew, ClewRun};
+pub use host::{Host, has_tracepoint};
 pub use http::{Answer, ask, get};
 pub use lab::Lab;
 pub use nginx::nginx;

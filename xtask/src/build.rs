@@ -57,6 +57,38 @@ pub(crate) fn drive() -> Result<PathBuf> {
     Ok(workspace::target().join("debug/clew-drive"))
 }
 
+/// Builds end-to-end tests by the names of their files and tells where they are.
+///
+/// # Errors
+/// When the build fails; cargo has then said why.
+pub(crate) fn tests(names: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut build = shell::command(
+        "cargo",
+        &["test", "--quiet", "--locked", "--no-run", "--package", "clew-tests"],
+    );
+    for name in names {
+        build.args(["--test", name]);
+    }
+    build.arg("--message-format=json-render-diagnostics");
+    let messages = shell::quiet(build, Duration::from_secs(1200))?;
+    Ok(executables(&messages, names))
+}
+
+/// The tests among cargo's messages, in the order of `names`.
+fn executables(messages: &str, names: &[&str]) -> Vec<PathBuf> {
+    let messages: Vec<serde_json::Value> = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let of = |name: &&str| {
+        let message = messages
+            .iter()
+            .find(|message| message["target"]["name"] == **name && message["target"]["kind"][0] == "test");
+        message?["executable"].as_str().map(PathBuf::from)
+    };
+    names.iter().filter_map(of).collect()
+}
+
 /// Runs cargo with its output passed on.
 ///
 /// # Errors
@@ -65,4 +97,20 @@ pub(crate) fn cargo(args: &[&str], limit: Duration) -> Result<()> {
     let status = shell::loud(shell::command("cargo", args), limit, |_| {})?;
     ensure!(status.success(), "cargo {}: {status}", args.join(" "));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_tests_among_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"b"},"executable":"/t/b-1"}
+            {"reason":"compiler-artifact","target":{"kind":["bin"],"name":"a"},"executable":"/t/a"}
+            {"reason":"compiler-artifact","target":{"kind":["test"],"name":"a"},"executable":"/t/a-2"}"#;
+        assert_eq!(
+            executables(messages, &["a", "b"]),
+            [PathBuf::from("/t/a-2"), PathBuf::from("/t/b-1")]
+        );
+    }
 }

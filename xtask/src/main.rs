@@ -6,11 +6,13 @@ use clap::{Parser, Subcommand};
 mod accuracy;
 mod bench;
 mod build;
+mod debian;
 mod demo;
 mod setup;
 mod shell;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 #[derive(Parser)]
@@ -36,6 +38,8 @@ enum Task {
     Accuracy(accuracy::Options),
     /// Measure programs without and with Clew, and Clew itself
     Bench(bench::Options),
+    /// Run the tests of hosts and system calls on other kernels, in virtual machines
+    Vm(vm::Options),
     /// Check what no compiler checks: paths in the docs, file sizes, leftovers
     Tidy,
     /// Fuzz every parser of bytes from outside
@@ -69,6 +73,7 @@ fn task(task: Task) -> anyhow::Result<()> {
         Task::Demo(options) => demo::run(&options),
         Task::Accuracy(options) => accuracy::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Vm(options) => vm::report(&options),
         Task::Tidy => tidy::report(),
         Task::Fuzz { seconds, target } => {
             setup::quiet()?;

@@ -126,6 +126,12 @@ impl Btf {
         self.by_name.contains_key(&(KIND_TYPEDEF, format!("btf_trace_{name}")))
     }
 
+    /// Whether the kernel offers this helper to programs. Its number has a name in `enum bpf_func_id`.
+    pub(super) fn has_helper(&self, name: &str) -> bool {
+        let enumerator = format!("\0BPF_FUNC_{name}\0");
+        memchr::memmem::find(&self.strings, enumerator.as_bytes()).is_some()
+    }
+
     /// Offset in bytes of `path`, a chain of members that may run through anonymous structures and unions.
     ///
     /// # Errors

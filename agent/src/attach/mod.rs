@@ -14,6 +14,7 @@ use aya::{Ebpf, EbpfLoader};
 use clew_common::context::with_plan;
 use clew_common::settings::{TARGET_CHILDREN, TARGET_TRACED, WATCH_ALL};
 use clew_common::{budget, counter};
+use nix::sys::resource::{Resource, setrlimit};
 
 pub use btf::BtfError;
 
@@ -171,7 +172,9 @@ impl Probes {
         let capture = choose(setup.capture, &kernel)?;
         let offsets = offsets::resolve(&kernel).map_err(AttachError::Fields)?;
         mount_tracefs().map_err(AttachError::NoTracefs)?;
-        let mut ebpf = load(setup, capture, &offsets)?;
+        raise_memlock();
+        let typed_task = kernel.has_helper("get_current_task_btf");
+        let mut ebpf = load(setup, capture, &offsets, typed_task)?;
         let btf =
             aya::Btf::from_sys_fs().map_err(|error| AttachError::NoBtf(std::io::Error::other(error.to_string())))?;
 
@@ -370,15 +373,28 @@ fn mount_tracefs() -> std::io::Result<()> {
     Ok(())
 }
 
-fn load(setup: &Setup, capture: Capture, offsets: &[(&'static str, u32)]) -> Result<Ebpf, AttachError> {
+/// Before Linux 5.11 maps count as locked memory, of which a process may have 64 KiB as a rule. Where the limit cannot be
+/// raised the kernel refuses the maps and says so.
+fn raise_memlock() {
+    let _kept = setrlimit(Resource::RLIMIT_MEMLOCK, libc::RLIM_INFINITY, libc::RLIM_INFINITY);
+}
+
+fn load(
+    setup: &Setup,
+    capture: Capture,
+    offsets: &[(&'static str, u32)],
+    typed_task: bool,
+) -> Result<Ebpf, AttachError> {
     /// Connections and calls in flight that `--capture syscall` remembers.
     const REMEMBERED: u32 = 32_768;
     let watch = if setup.watch_all { WATCH_ALL } else { 0 };
+    let typed_task = u32::from(typed_task);
     let mut loader = EbpfLoader::new();
     loader
         .override_global("HEAD_BYTES", &setup.head_bytes, true)
         .override_global("BODY_BYTES", &setup.body_bytes, true)
         .override_global("WATCH", &watch, true)
+        .override_global("TYPED_TASK", &typed_task, true)
         .map_max_entries("EVENTS", setup.ring_bytes);
     for (global, offset) in offsets {
         loader.override_global(global, offset, false);

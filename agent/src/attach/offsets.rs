@@ -1,10 +1,17 @@
 //! Which fields the kernel programs read, and the globals that carry their offsets.
 use super::btf::{Btf, BtfError};
 
+/// The field that says whether a call is one of a 32-bit program (`ebpf/src/arch/mod.rs`).
+const COMPAT: &str = if cfg!(target_arch = "aarch64") {
+    "flags"
+} else {
+    "status"
+};
+
 /// A global, the structure and the chain of members.
 const FIELDS: &[(&str, &str, &[&str])] = &[
     ("OFF_TASK_FLAGS", "task_struct", &["flags"]),
-    ("OFF_TASK_STATUS", "task_struct", &["thread_info", "status"]),
+    ("OFF_TASK_STATUS", "task_struct", &["thread_info", COMPAT]),
     ("OFF_TASK_FILES", "task_struct", &["files"]),
     ("OFF_TASK_SIGNAL", "task_struct", &["signal"]),
     ("OFF_TASK_EXIT_CODE", "task_struct", &["exit_code"]),

@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Step;
+use crate::debian::Suite;
 use crate::{shell, workspace};
 
 /// The suite of Debian that has the compiler's version; Debian's own `rust-src` is usually older.
 const SUITE: &str = "trixie-backports";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 pub(super) fn provide() -> Result<Step> {
     let library = PathBuf::from(shell::output("rustc", &["--print", "sysroot"])?).join("lib/rustlib/src/rust/library");
@@ -47,51 +47,18 @@ fn version() -> Result<String> {
     Ok(version.to_owned())
 }
 
-/// Downloads and unpacks the package into the cache and returns the folder `library`. Nothing is installed, and the
-/// machine's apt configuration stays as it is: this download has lists and sources of its own.
+/// Downloads and unpacks the package into the cache and returns the folder `library`.
 fn debian(version: &str) -> Result<PathBuf> {
     let cache = workspace::cache().join(format!("rust-src-{version}"));
     if let Some(found) = unpacked(&cache) {
         return Ok(found);
     }
-    for folder in ["lists/partial", "archives/partial", "root"] {
-        std::fs::create_dir_all(cache.join(folder))?;
-    }
-    let list = cache.join("sources.list");
-    let mirror = mirror();
-    std::fs::write(&list, format!("deb [signed-by={KEYRING}] {mirror} {SUITE} main\n"))?;
-    let apt = |program: &str, args: &[&str], limit| {
-        let mut command = shell::command::<&str>(program, &[]);
-        for (key, value) in [
-            ("Dir::Etc::sourcelist", list.as_path()),
-            ("Dir::Etc::sourceparts", Path::new("/dev/null")),
-            ("Dir::State::lists", &cache.join("lists")),
-            ("Dir::Cache", &cache),
-        ] {
-            command.arg("-o").arg(format!("{key}={}", value.display()));
-        }
-        // apt would drop root for a user who cannot enter the cache.
-        command
-            .args(["-o", "APT::Sandbox::User=root"])
-            .args(args)
-            .current_dir(&cache);
-        shell::quiet(command, Duration::from_secs(limit))
-    };
-    shell::retried(|| apt("apt-get", &["update"], 300))?;
-    let listing = apt("apt-cache", &["madison", "rust-src"], 60)?;
+    let suite = Suite::open(SUITE, &cache)?;
+    let listing = suite.ask(&["madison", "rust-src"])?;
     let Some(package) = pick(&listing, version) else {
         bail!("{SUITE} has no rust-src {version}");
     };
-    shell::retried(|| apt("apt-get", &["download", &format!("rust-src={package}")], 300))?;
-    let archive = std::fs::read_dir(&cache)?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|ext| ext == "deb"))
-        .context("apt-get downloaded no package")?;
-    let mut unpack = shell::command("dpkg", &["-x"]);
-    unpack.arg(&archive).arg(cache.join("root"));
-    shell::quiet(unpack, Duration::from_secs(300))?;
-    std::fs::remove_file(&archive)?;
+    suite.unpack(&format!("rust-src={package}"), &cache.join("root"))?;
     unpacked(&cache).context("the package holds no library/core")
 }
 
@@ -109,34 +76,6 @@ fn unpacked(cache: &Path) -> Option<PathBuf> {
         .flatten()
         .map(|entry| entry.path().join("library"))
         .find(|library| library.join("core/Cargo.toml").exists())
-}
-
-/// The Debian mirror this machine is set up for.
-fn mirror() -> String {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    let parts = std::fs::read_dir("/etc/apt/sources.list.d")
-        .into_iter()
-        .flatten()
-        .flatten();
-    files.extend(parts.map(|entry| entry.path()));
-    files.sort();
-    let enabled = |path: &PathBuf| path.extension().is_some_and(|ext| ext == "list" || ext == "sources");
-    files
-        .iter()
-        .filter(|path| enabled(path))
-        .filter_map(|path| std::fs::read_to_string(path).ok())
-        .find_map(|text| mirror_in(&text))
-        .unwrap_or_else(|| "http://deb.debian.org/debian".to_owned())
-}
-
-/// The archive's address in a sources file of either format: the one that ends with `/debian`.
-fn mirror_in(text: &str) -> Option<String> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"))
-        .flat_map(str::split_whitespace)
-        .find(|word| word.contains("://") && word.trim_end_matches('/').ends_with("/debian"))
-        .map(str::to_owned)
 }
 
 /// Links the library, and beside it the lock file that `-Z build-std` reads.
@@ -160,15 +99,5 @@ mod tests {
         assert_eq!(pick(listing, "1.95.0").as_deref(), Some("1.95.0+dfsg1-2~bpo13+1"));
         assert_eq!(pick(listing, "1.9"), None);
         assert_eq!(pick("", "1.95.0"), None);
-    }
-
-    #[test]
-    fn finds_the_mirror_in_both_formats() {
-        let classic = "# deb http://old/debian x\ndeb [arch=amd64] http://m.test/debian bookworm main\n";
-        let fields = "Types: deb\n# http://s.test/archive/debian\nURIs: http://m.test/debian\nSuites: bookworm\n";
-        for text in [classic, fields] {
-            assert_eq!(mirror_in(text).as_deref(), Some("http://m.test/debian"));
-        }
-        assert_eq!(mirror_in("URIs: http://deb.nodesource.test/node_20.x\n"), None);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 
-use self::tally::Tally;
+pub(crate) use self::tally::Tally;
 use crate::{build, setup, shell, tidy, workspace};
 
 /// What to run.

@@ -1,0 +1,64 @@
+//! AArch64. Compiled, and not yet tried on such a machine.
+//!
+//! ```text
+//! struct pt_regs, words: 0..=30 x0..x30  31 sp  32 pc  33 pstate  34 orig_x0  35 syscallno (s32, little-endian)
+//! ```
+//! Source: `arch/arm64/include/asm/ptrace.h` of Linux 6.18.
+use aya_ebpf::programs::ProbeContext;
+
+use super::Registers;
+
+/// `include/uapi/asm-generic/unistd.h`.
+pub mod call {
+    pub const IO_SUBMIT: u64 = 2;
+    pub const READ: u64 = 63;
+    pub const WRITE: u64 = 64;
+    pub const READV: u64 = 65;
+    pub const WRITEV: u64 = 66;
+    pub const SENDFILE: u64 = 71;
+    pub const VMSPLICE: u64 = 75;
+    pub const SPLICE: u64 = 76;
+    pub const SENDTO: u64 = 206;
+    pub const RECVFROM: u64 = 207;
+    pub const SENDMSG: u64 = 211;
+    pub const RECVMSG: u64 = 212;
+    pub const RECVMMSG: u64 = 243;
+    pub const SENDMMSG: u64 = 269;
+    pub const PREADV2: u64 = 286;
+    pub const PWRITEV2: u64 = 287;
+    pub const IO_URING_ENTER: u64 = 426;
+}
+
+const FIRST_ARGUMENT: usize = 34 * 8;
+const NUMBER: usize = 35 * 8;
+
+/// -1, which is no call's number, where the task is in none.
+#[inline(always)]
+pub(super) fn number(registers: Registers) -> u64 {
+    u64::from(registers.at::<u32>(NUMBER))
+}
+
+/// `x0` holds the first argument until the result takes its place (`invoke_syscall`). A result that equals the argument looks
+/// as if there was none yet: a call on descriptor 5 that moved 5 bytes.
+#[inline(always)]
+pub(super) fn inside_call(registers: Registers) -> bool {
+    registers.at::<u64>(0) == registers.at::<u64>(FIRST_ARGUMENT)
+}
+
+#[inline(always)]
+pub(super) fn arguments(registers: Registers) -> [u64; 6] {
+    [FIRST_ARGUMENT, 8, 16, 24, 32, 40].map(|offset| registers.at(offset))
+}
+
+/// `status` is `thread_info.flags`: a task runs either 32-bit or 64-bit code, never both.
+#[inline(always)]
+pub(super) fn compat(_registers: Registers, status: u32) -> bool {
+    const TIF_32BIT: u32 = 1 << 22;
+    status & TIF_32BIT != 0
+}
+
+#[inline(always)]
+pub(super) fn go_argument(ctx: &ProbeContext, index: usize) -> u64 {
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    unsafe { (*ctx.regs).regs[if index == 0 { 0 } else { 1 }] }
+}

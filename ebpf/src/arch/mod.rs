@@ -1,0 +1,70 @@
+//! What differs between machines: the registers of a system call, the calls' numbers, and how a 32-bit call is told.
+//!
+//! `bpf_target_arch` is the machine the programs are for; `agent/build.rs` gives it. It is not the target they are compiled
+//! for, which is the same on all.
+#[cfg(bpf_target_arch = "aarch64")]
+mod aarch64;
+#[cfg(not(bpf_target_arch = "aarch64"))]
+mod x86_64;
+
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+use aya_ebpf::programs::ProbeContext;
+
+#[cfg(bpf_target_arch = "aarch64")]
+use self::aarch64 as machine;
+#[cfg(not(bpf_target_arch = "aarch64"))]
+use self::x86_64 as machine;
+
+/// Numbers of the calls that carry bytes.
+pub use self::machine::call;
+
+/// Argument `index` of a Go function at its first instruction (`src/cmd/compile/abi-internal.md` of Go); only the first two.
+#[inline(always)]
+pub fn go_argument(ctx: &ProbeContext, index: usize) -> u64 {
+    machine::go_argument(ctx, index)
+}
+
+/// The registers with which the current task entered the kernel, `struct pt_regs`.
+#[derive(Clone, Copy)]
+pub struct Registers(*const u8);
+
+impl Registers {
+    /// Those of the current task.
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: the helper takes the pointer `bpf_get_current_task_btf` gives.
+        Self(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf() as *mut _) as *const u8 })
+    }
+
+    /// The number of the system call.
+    #[inline(always)]
+    pub fn number(self) -> u64 {
+        machine::number(self)
+    }
+
+    /// The kernel is still inside the call: the result has not been written.
+    #[inline(always)]
+    pub fn inside_call(self) -> bool {
+        machine::inside_call(self)
+    }
+
+    /// The call's arguments.
+    #[inline(always)]
+    pub fn arguments(self) -> [u64; 6] {
+        machine::arguments(self)
+    }
+
+    /// The call follows the conventions of 32-bit programs, where pointers and structures look otherwise. `status` is the
+    /// field of the task that the agent names (`agent/src/attach/offsets.rs`).
+    #[inline(always)]
+    pub fn compat(self, status: u32) -> bool {
+        machine::compat(self, status)
+    }
+
+    /// The word of `T`s size at `offset` bytes.
+    #[inline(always)]
+    fn at<T: Copy>(self, offset: usize) -> T {
+        // SAFETY: the verifier knows the pointer as a `struct pt_regs`, and refuses what lies outside.
+        unsafe { core::ptr::read_volatile(self.0.add(offset).cast()) }
+    }
+}

@@ -1,0 +1,216 @@
+//! Hosts that cannot trace, or not in every way: what is wrong, why it matters and what mends it is said, with exit code 3,
+//! and the command is never started. `cargo xtask vm` runs these tests on other kernels too.
+use clew_tests::{Clew, Host, Kind, Lab, Plan, free_port, has_tracepoint};
+
+/// Since Linux 6.3.
+const SOCKET: &str = "sock_send_length";
+const SYSCALL_EVENTS: &str = "/sys/kernel/tracing/events/syscalls";
+
+#[test]
+fn no_type_information() {
+    let Some(lab) = Lab::new("no_type_information") else {
+        return;
+    };
+    Host::new(&lab).hiding("/sys/kernel/btf").refuses(
+        &[],
+        &[
+            "/sys/kernel/btf/vmlinux",
+            "to mend it: boot a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        ],
+    );
+}
+
+#[test]
+fn an_old_kernel() {
+    let Some(lab) = Lab::new("an_old_kernel") else { return };
+    let host = Host::new(&lab).telling("/proc/sys/kernel/osrelease", "4.19.0-27-cloud-amd64\n");
+    host.refuses(
+        &[],
+        &["4.19.0-27", "need Linux 5.10", "to mend it: boot Linux 5.10 or later"],
+    );
+}
+
+#[test]
+fn a_kernel_before_the_socket_tracepoints() {
+    let Some(lab) = Lab::new("a_kernel_before_the_socket_tracepoints") else {
+        return;
+    };
+    if has_tracepoint(SOCKET) {
+        lab.skip("this kernel has them; `cargo xtask vm` boots one that does not");
+        return;
+    }
+    without_socket_tracepoint(&Host::new(&lab));
+}
+
+#[test]
+fn no_socket_tracepoint() {
+    let Some(lab) = Lab::new("no_socket_tracepoint") else {
+        return;
+    };
+    without_socket_tracepoint(&Host::new(&lab).without_tracepoint(SOCKET));
+}
+
+/// `--capture socket` is refused; without it Clew captures at system calls.
+fn without_socket_tracepoint(host: &Host<'_>) {
+    host.refuses(&["--capture", "socket"], &[SOCKET, "Linux 6.3"]);
+    let json = host.clew(&["doctor", "--json"]);
+    assert_eq!(json.status.code(), Some(0), "{json:?}");
+    let report: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(report["capture"], serde_json::json!(["syscall"]), "{report}");
+    let run = host.clew(&["run", "--", "/bin/sh", "-c", "exit 7"]);
+    assert_eq!(run.status.code(), Some(7), "{run:?}");
+}
+
+#[test]
+fn no_process_tracepoint() {
+    let Some(lab) = Lab::new("no_process_tracepoint") else {
+        return;
+    };
+    Host::new(&lab)
+        .without_tracepoint("sched_process_fork")
+        .refuses(&[], &["sched_process_fork is absent", "to mend it: boot a kernel"]);
+}
+
+#[test]
+fn no_system_call_tracepoints() {
+    let Some(lab) = Lab::new("no_system_call_tracepoints") else {
+        return;
+    };
+    mount_tracefs();
+    let host = Host::new(&lab).hiding(SYSCALL_EVENTS);
+    let words = [
+        "tracepoints of system calls are absent",
+        "to mend it: boot a kernel built with CONFIG_FTRACE_SYSCALLS=y",
+    ];
+    host.refuses(&["--capture", "syscall"], &words);
+    if has_tracepoint(SOCKET) {
+        let run = host.clew(&["run", "--", "/bin/sh", "-c", "exit 7"]);
+        assert_eq!(run.status.code(), Some(7), "{run:?}");
+    }
+    let neither = host.without_tracepoint(SOCKET);
+    neither.refuses(&[], &words);
+}
+
+#[test]
+fn one_system_call_tracepoint_absent() {
+    let Some(lab) = Lab::new("one_system_call_tracepoint_absent") else {
+        return;
+    };
+    mount_tracefs();
+    let host = Host::new(&lab).hiding(&format!("{SYSCALL_EVENTS}/sys_exit_recvmmsg"));
+    host.refuses(
+        &["--capture", "syscall"],
+        &["sys_exit_recvmmsg", "to mend it: boot a kernel"],
+    );
+}
+
+#[test]
+fn lockdown() {
+    const FILE: &str = "/sys/kernel/security/lockdown";
+    let Some(lab) = Lab::new("lockdown") else { return };
+    let words = ["confidentiality", "to mend it: boot without lockdown=confidentiality"];
+    let modes = std::fs::read_to_string(FILE).unwrap_or_default();
+    if modes.contains("[confidentiality]") {
+        Host::new(&lab).refuses(&[], &words);
+    } else if modes.is_empty() {
+        lab.skip("this kernel has no lockdown");
+    } else {
+        // The kernel only says so here; `cargo xtask vm` boots one that does so.
+        Host::new(&lab)
+            .telling(FILE, "none integrity [confidentiality]\n")
+            .refuses(&[], &words);
+    }
+}
+
+#[test]
+fn root_without_capabilities() {
+    let Some(lab) = Lab::new("root_without_capabilities") else {
+        return;
+    };
+    Host::new(&lab)
+        .setpriv(&["--bounding-set=-sys_admin,-bpf,-perfmon"])
+        .refuses(
+            &[],
+            &[
+                "root without CAP_BPF and CAP_PERFMON",
+                "to mend it: start the container with --cap-add BPF",
+            ],
+        );
+    Host::new(&lab)
+        .setpriv(&["--bounding-set=-sys_admin,-perfmon"])
+        .refuses(&[], &["without CAP_PERFMON", "--cap-add PERFMON"]);
+}
+
+#[test]
+fn another_user() {
+    let Some(lab) = Lab::new("another_user") else { return };
+    Host::new(&lab)
+        .setpriv(&[
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+        ])
+        .refuses(&[], &["not root", "to mend it: sudo clew"]);
+}
+
+#[test]
+fn a_container_with_process_numbers_of_its_own() {
+    let Some(lab) = Lab::new("a_container_with_process_numbers_of_its_own") else {
+        return;
+    };
+    // busybox's unshare and util-linux's have these options in common.
+    let inside = "exec unshare --pid --fork /bin/sh -c 'mount -t proc none /proc && \"$@\"' sh \"$@\"";
+    Host::new(&lab).shell(inside).refuses(
+        &[],
+        &[
+            "process numbers",
+            "to mend it: start Clew on the host, or its container with --pid=host",
+        ],
+    );
+}
+
+#[test]
+fn two_programs() {
+    let Some(lab) = Lab::new("two_programs") else { return };
+    let port = free_port();
+    lab.file("answer", "an answer\n");
+    let (home, at) = (lab.dir().display().to_string(), format!("127.0.0.1:{port}"));
+    let url = format!("http://{at}/answer?id=1");
+    let plan = Plan::default()
+        .service(port, &["busybox", "httpd", "-f", "-p", &at, "-h", &home])
+        .command(&["busybox", "wget", "-q", "-O", "/dev/null", &url]);
+    let argv = plan.argv(&lab, env!("CARGO_BIN_EXE_clew-drive"));
+    for capture in ["auto", "syscall"] {
+        let out = Clew::run(&lab).args(&["--capture", capture]).traced(&argv);
+        let (client, server) = (out.only(Kind::Client, "/answer"), out.only(Kind::Server, "/answer"));
+        for span in [client, server] {
+            out.check_span(
+                span,
+                &[
+                    ("http.request.method", "GET"),
+                    ("http.response.status_code", "200"),
+                    ("http.response.body.size", "10"),
+                    ("error.type", ""),
+                ],
+            );
+            out.check_eq(span.service().as_str(), "busybox", "the service");
+        }
+        out.check_eq(
+            server.parent.as_deref(),
+            Some(client.id.as_str()),
+            "the server span's parent",
+        );
+        out.check_eq(&server.trace, &client.trace, "the trace");
+    }
+}
+
+/// As Clew does when it traces; here it shall find it hidden.
+fn mount_tracefs() {
+    if !std::path::Path::new(SYSCALL_EVENTS).exists() {
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tracefs", "none", "/sys/kernel/tracing"])
+            .status();
+        assert!(mount.is_ok_and(|status| status.success()), "tracefs cannot be mounted");
+    }
+}

@@ -1,0 +1,174 @@
+//! `cargo xtask vm`: the end-to-end tests that need no more than Clew and a C program, on other kernels.
+//!
+//! Each kernel boots in qemu, without hardware virtualization, with a file system in memory: busybox, Clew, the tests'
+//! binaries and the programs they trace, each where it lies on this machine.
+mod image;
+mod kernel;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use self::image::Image;
+use self::kernel::{KERNELS, Kernel};
+use crate::test::Tally;
+use crate::{build, setup, shell, workspace};
+
+/// What to boot and to run.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// Only this kernel, such as 6.1
+    #[arg(long)]
+    kernel: Option<String>,
+    /// Only tests whose name holds this
+    filter: Option<String>,
+    /// Further words on the kernel's command line
+    #[arg(long)]
+    append: Option<String>,
+    /// Run this line of shell instead of the tests; $CLEW_BIN is Clew
+    #[arg(long)]
+    shell: Option<String>,
+}
+
+/// Tests that run on every kernel, by the name of their file.
+const TESTS: &[&str] = &["hosts", "syscalls"];
+/// What the tests call by name; busybox has the rest.
+const PROGRAMS: &[&str] = &["setpriv"];
+/// A boot takes seconds; the tests decide.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// `cargo xtask vm`.
+///
+/// # Errors
+/// When a kernel cannot be had or a test fails on it.
+pub(crate) fn report(options: &Options) -> Result<()> {
+    setup::quiet()?;
+    let mut tally = Tally::default();
+    let result = run(options, &mut tally);
+    println!("{tally}");
+    result
+}
+
+/// Boots each kernel and counts its tests. One that cannot be had is skipped.
+///
+/// # Errors
+/// When the file system cannot be made or a test fails.
+pub(crate) fn run(options: &Options, tally: &mut Tally) -> Result<()> {
+    if workspace::program("qemu-system-x86_64").is_none() {
+        tally.skip("virtual machines: no qemu-system-x86_64");
+        return Ok(());
+    }
+    let initrd = tempfile::NamedTempFile::new()?;
+    std::fs::write(initrd.path(), image(options)?)?;
+    let chosen = |kernel: &&Kernel| options.kernel.as_deref().is_none_or(|wanted| wanted == kernel.version);
+    let mut failed = Vec::new();
+    for kernel in KERNELS.iter().filter(chosen) {
+        let image = match kernel.image() {
+            Ok(image) => image,
+            Err(error) => {
+                let error = format!("{error:#}");
+                tally.skip(&format!("Linux {}: {}", kernel.version, shell::first_line(&error)));
+                continue;
+            }
+        };
+        let before = tally.failed;
+        let result = boot(&image, initrd.path(), options.append.as_deref(), tally);
+        if let Err(error) = &result {
+            println!("   Linux {}: {error:#}", kernel.version);
+        }
+        if result.is_err() || tally.failed > before {
+            failed.push(kernel.version);
+        }
+    }
+    ensure!(failed.is_empty(), "failed on Linux {}", failed.join(", "));
+    Ok(())
+}
+
+/// Runs a virtual machine to its end.
+fn boot(kernel: &Path, initrd: &Path, append: Option<&str>, tally: &mut Tally) -> Result<()> {
+    let begun = Instant::now();
+    let line = format!("console=ttyS0 quiet panic=-1 {}", append.unwrap_or_default());
+    let mut qemu = shell::command(
+        "qemu-system-x86_64",
+        &[
+            "-accel",
+            "tcg",
+            "-smp",
+            "2",
+            "-m",
+            "1536",
+            "-no-reboot",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-serial",
+            "stdio",
+            "-net",
+            "none",
+        ],
+    );
+    qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
+    qemu.arg("-append").arg(line.trim());
+    let mut over = false;
+    let status = shell::loud(qemu, LIMIT, |line| {
+        let line = line.trim_end();
+        over |= line.starts_with("vm: over");
+        tally.read(line);
+    })?;
+    ensure!(status.success() && over, "the virtual machine died: {status}");
+    println!("   {} s", begun.elapsed().as_secs());
+    Ok(())
+}
+
+/// The file system of the machines.
+fn image(options: &Options) -> Result<Vec<u8>> {
+    // As the tests do on this machine.
+    let clew = match std::env::var_os("CLEW_BIN") {
+        Some(clew) => PathBuf::from(clew).canonicalize()?,
+        None => build::release()?,
+    };
+    let tests = build::tests(TESTS)?;
+    let mut image = Image::default();
+    for folder in ["/proc", "/sys", "/dev", "/tmp", "/root", "/bin"] {
+        image.folder(Path::new(folder));
+    }
+    image.device("/dev/console", 5, 1);
+    image.text("/init", include_str!("init.sh"), 0o755);
+    image.text("/etc/passwd", "root:x:0:0::/root:/bin/sh\n", 0o644);
+    let busybox = program("busybox")?;
+    image.program(&busybox)?;
+    for name in ["/bin/busybox", "/bin/sh"] {
+        image.link(name, &busybox.display().to_string());
+    }
+    for name in PROGRAMS {
+        image.program(&program(name)?)?;
+    }
+    for path in tests.iter().chain([&clew, &build::drive()?]) {
+        image.program(path)?;
+    }
+    // The tests compile it where it is older than its source.
+    let source = clew_tests::Lab::workload("c/sock.c");
+    image.program(Path::new(&clew_tests::Lab::c("sock")))?;
+    image.file(Path::new(&source))?;
+    let mut script = format!("export CLEW_BIN={}\n", clew.display());
+    match &options.shell {
+        Some(line) => script.push_str(line),
+        None => {
+            let filter = options.filter.as_deref().unwrap_or_default();
+            for test in &tests {
+                script.push_str(&format!(
+                    "{} {filter} --test-threads=1 --format=pretty\n",
+                    test.display()
+                ));
+            }
+        }
+    }
+    image.text("/run.sh", &script, 0o755);
+    Ok(image.finish())
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    workspace::program(name).with_context(|| format!("no {name}: run `cargo xtask setup`"))
+}

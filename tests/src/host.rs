@@ -1,4 +1,5 @@
 //! Hosts that lack something: `clew` started where files of the kernel look different, or without privileges.
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -11,6 +12,7 @@ pub struct Host<'a> {
     mounts: Vec<(PathBuf, PathBuf)>,
     script: String,
     before: Vec<String>,
+    bpf: Option<i32>,
 }
 
 impl<'a> Host<'a> {
@@ -21,6 +23,7 @@ impl<'a> Host<'a> {
             mounts: Vec::new(),
             script: String::new(),
             before: Vec::new(),
+            bpf: None,
         }
     }
 
@@ -71,6 +74,13 @@ impl<'a> Host<'a> {
         self
     }
 
+    /// bpf(2) fails with this error, as where a seccomp profile or the kernel's configuration forbids it.
+    #[must_use]
+    pub fn refusing_bpf(mut self, errno: i32) -> Self {
+        self.bpf = Some(errno);
+        self
+    }
+
     /// `clew` on that host.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut script = self.script.clone();
@@ -93,6 +103,10 @@ impl<'a> Host<'a> {
             }
         }
         command.current_dir("/");
+        if let Some(errno) = self.bpf {
+            // SAFETY: the closure makes one system call and allocates nothing.
+            unsafe { command.pre_exec(move || refuse_bpf(errno)) };
+        }
         command
     }
 
@@ -128,6 +142,34 @@ impl<'a> Host<'a> {
 }
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Installs a seccomp filter that fails bpf(2) and lets all else pass (seccomp_data begins with the call's number).
+fn refuse_bpf(errno: i32) -> std::io::Result<()> {
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut program = [
+        step((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, 0),
+        step(
+            (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+            0,
+            1,
+            libc::SYS_bpf as u32,
+        ),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the filter outlives the call.
+    let done = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter, 0, 0) };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}
 
 fn told(output: &Output, words: &[&str]) {
     let stderr = String::from_utf8_lossy(&output.stderr);

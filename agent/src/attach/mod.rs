@@ -9,12 +9,13 @@ mod offsets;
 use std::path::Path;
 
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, TracePoint};
+use aya::programs::{BtfTracePoint, ProgramError, ProgramType, TracePoint};
+use aya::sys::{BpfHelper, is_helper_supported, is_program_supported};
 use aya::{Ebpf, EbpfLoader};
 use clew_common::context::with_plan;
 use clew_common::settings::{TARGET_CHILDREN, TARGET_TRACED, WATCH_ALL};
 use clew_common::{budget, counter};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 pub use btf::BtfError;
 
@@ -171,7 +172,12 @@ impl Probes {
         let kernel = btf::Btf::parse(&bytes).map_err(AttachError::Fields)?;
         let capture = choose(setup.capture, &kernel)?;
         let offsets = offsets::resolve(&kernel).map_err(AttachError::Fields)?;
-        mount_tracefs().map_err(AttachError::NoTracefs)?;
+        // Event loops can be left unfollowed; without system calls there is nothing to see.
+        if let Err(error) = mount_tracefs()
+            && capture == Capture::Syscall
+        {
+            return Err(AttachError::NoTracefs(error));
+        }
         raise_memlock();
         let typed_task = kernel.has_helper("get_current_task_btf");
         let mut ebpf = load(setup, capture, &offsets, typed_task)?;
@@ -357,8 +363,35 @@ fn choose(wanted: Option<Capture>, kernel: &btf::Btf) -> Result<Capture, AttachE
     }
 }
 
+/// The events of tracefs that `--capture syscall` needs, folders under `events/syscalls`.
+pub fn system_call_events() -> impl Iterator<Item = String> {
+    let calls = || CALLS.iter().flat_map(|(_, calls)| *calls);
+    ["exit", "enter"]
+        .into_iter()
+        .flat_map(move |side| calls().map(move |call| format!("sys_{side}_{call}")))
+}
+
+/// Why the kernel loads not even the smallest program, if it does not.
+pub fn refusal_of_programs() -> Option<std::io::Error> {
+    match is_program_supported(ProgramType::TracePoint) {
+        Ok(true) => None,
+        // What aya says of an error that means "not supported".
+        Ok(false) => Some(std::io::Error::from(std::io::ErrorKind::Unsupported)),
+        Err(ProgramError::SyscallError(error)) => Some(error.io_error),
+        Err(error) => Some(std::io::Error::other(error)),
+    }
+}
+
+/// Whether the kernel lets programs read its memory, as lockdown does not; none if it does not say.
+pub fn may_read_kernel() -> Option<bool> {
+    is_helper_supported(ProgramType::TracePoint, BpfHelper::BPF_FUNC_probe_read_kernel).ok()
+}
+
 /// Mounts tracefs where it is usual, unless it is there or under debugfs. Fresh machines often lack it.
-fn mount_tracefs() -> std::io::Result<()> {
+///
+/// # Errors
+/// What mount(2) says.
+pub fn mount_tracefs() -> std::io::Result<()> {
     let there = |folder: &str| Path::new(folder).join("events/syscalls").exists();
     if there(TRACEFS) || there("/sys/kernel/debug/tracing") {
         return Ok(());
@@ -376,7 +409,12 @@ fn mount_tracefs() -> std::io::Result<()> {
 /// Before Linux 5.11 maps count as locked memory, of which a process may have 64 KiB as a rule. Where the limit cannot be
 /// raised the kernel refuses the maps and says so.
 fn raise_memlock() {
-    let _kept = setrlimit(Resource::RLIMIT_MEMLOCK, libc::RLIM_INFINITY, libc::RLIM_INFINITY);
+    let limit = Resource::RLIMIT_MEMLOCK;
+    if setrlimit(limit, libc::RLIM_INFINITY, libc::RLIM_INFINITY).is_err()
+        && let Ok((_, hard)) = getrlimit(limit)
+    {
+        let _kept = setrlimit(limit, hard, hard);
+    }
 }
 
 fn load(

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use crate::attach;
 use crate::capture::Pid;
 use crate::config::{Settings, Verbosity};
 use crate::discover::{Proc, Rules};
@@ -147,6 +148,8 @@ fn trace(settings: Settings, start: Start, owner: Option<(u32, u32)>) -> Result<
 
 /// Refuses before anything is started on a host that cannot trace.
 fn check_host(settings: &Settings) -> Result<(), Failure> {
+    // Where it can be mounted it tells what the host has; where it cannot the report says so.
+    let _told = attach::mount_tracefs();
     let report = Report::of(&Host::read());
     if let Some(why) = report.refusal(settings.capture) {
         return Err(Failure::new(HOST, anyhow::Error::msg(why)));

@@ -11,6 +11,8 @@ pub(super) mod cap {
     pub(in super::super) const DAC_READ_SEARCH: u64 = 1 << 2;
     /// Everything the newer ones were split from.
     pub(in super::super) const SYS_ADMIN: u64 = 1 << 21;
+    /// Exceed limits on resources.
+    pub(in super::super) const SYS_RESOURCE: u64 = 1 << 24;
     /// Attach to tracepoints.
     pub(in super::super) const PERFMON: u64 = 1 << 38;
     /// Load programs and maps.
@@ -40,14 +42,16 @@ pub struct Host {
     pub initial_pid_namespace: bool,
     /// Where the unified cgroup hierarchy is mounted.
     pub cgroup2: Option<PathBuf>,
-    /// Bytes of memory Clew may lock; none is unlimited. It bounds maps before Linux 5.11.
+    /// Bytes of memory Clew may lock, as far as it can raise the limit; none is unlimited. It bounds maps before Linux 5.11.
     pub memlock_bytes: Option<u64>,
+    /// Whether the kernel loads a program that does nothing.
+    pub programs: Programs,
 }
 
 /// What the kernel keeps even from root (kernel_lockdown(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lockdown {
-    /// Nothing.
+    /// Nothing, or what cannot be told.
     Off,
     /// Changing the kernel.
     Integrity,
@@ -55,13 +59,24 @@ pub enum Lockdown {
     Confidentiality,
 }
 
+/// What bpf(2) answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Programs {
+    /// It loads them.
+    Loaded,
+    /// There is no such call.
+    Absent,
+    /// It refuses, with this error.
+    Refused(String),
+}
+
 /// Whether tracefs names the tracepoints of system calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SyscallEvents {
     /// It does.
     Present,
-    /// tracefs is mounted and has none.
-    Absent,
+    /// tracefs is mounted and lacks this one.
+    Absent(String),
     /// tracefs is not mounted, or cannot be read.
     Unknown,
 }
@@ -72,9 +87,19 @@ impl Host {
         let mut host = Self::at(Path::new("/"));
         host.root = nix::unistd::geteuid().is_root();
         host.memlock_bytes = match nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_MEMLOCK) {
-            Ok((libc::RLIM_INFINITY, _)) | Err(_) => None,
-            Ok((soft, _)) => Some(soft),
+            Ok((_, libc::RLIM_INFINITY)) | Err(_) => None,
+            Ok(_) if host.capabilities & cap::SYS_RESOURCE != 0 => None,
+            Ok((_, hard)) => Some(hard),
         };
+        host.programs = match attach::refusal_of_programs() {
+            None => Programs::Loaded,
+            Some(error) if error.raw_os_error() == Some(libc::ENOSYS) => Programs::Absent,
+            Some(error) => Programs::Refused(error.to_string()),
+        };
+        // Its file may not be mounted; the kernel refuses all the same.
+        if host.programs == Programs::Loaded && attach::may_read_kernel() == Some(false) {
+            host.lockdown = Lockdown::Confidentiality;
+        }
         host
     }
 
@@ -115,6 +140,7 @@ impl Host {
                 })
             }),
             memlock_bytes: None,
+            programs: Programs::Loaded,
         }
     }
 
@@ -136,10 +162,13 @@ fn tracepoints(btf: &[u8]) -> BTreeSet<&'static str> {
 
 fn syscall_events(root: &Path) -> SyscallEvents {
     let folders = ["sys/kernel/tracing/events", "sys/kernel/debug/tracing/events"].map(|path| root.join(path));
-    match folders.iter().find(|folder| folder.is_dir()) {
-        None => SyscallEvents::Unknown,
-        Some(folder) if folder.join("syscalls/sys_enter_read").is_dir() => SyscallEvents::Present,
-        Some(_) => SyscallEvents::Absent,
+    let Some(folder) = folders.iter().find(|folder| folder.is_dir()) else {
+        return SyscallEvents::Unknown;
+    };
+    let there = |event: &String| folder.join("syscalls").join(event).join("id").exists();
+    match attach::system_call_events().find(|event| !there(event)) {
+        None => SyscallEvents::Present,
+        Some(event) => SyscallEvents::Absent(event),
     }
 }
 
@@ -157,7 +186,7 @@ mod tests {
         };
         let bare = Host::at(root.path());
         assert_eq!(
-            (bare.tracepoints.clone(), bare.syscall_events),
+            (bare.tracepoints.clone(), bare.syscall_events.clone()),
             (None, SyscallEvents::Unknown)
         );
         assert_eq!((bare.jit, bare.cgroup2.clone(), bare.version()), (None, None, None));
@@ -173,7 +202,9 @@ mod tests {
             "sys/kernel/btf/vmlinux",
             "\0btf_trace_sched_process_exec\0btf_trace_sock_send_length_more\0",
         );
-        write("sys/kernel/tracing/events/syscalls/sys_enter_read/id", "1\n");
+        for event in attach::system_call_events() {
+            write(&format!("sys/kernel/tracing/events/syscalls/{event}/id"), "1\n");
+        }
         std::fs::create_dir_all(root.path().join("proc/self/ns")).expect("a folder");
         std::os::unix::fs::symlink("pid:[4026532000]", root.path().join("proc/self/ns/pid")).expect("a link");
         let want = Host {
@@ -188,9 +219,13 @@ mod tests {
             initial_pid_namespace: false,
             cgroup2: Some("/sys/fs/cgroup".into()),
             memlock_bytes: None,
+            programs: Programs::Loaded,
         };
         let host = Host::at(root.path());
         assert_eq!(host, want);
         assert_eq!(host.version(), Some((5, 15)));
+        fs::remove_dir_all(root.path().join("sys/kernel/tracing/events/syscalls/sys_enter_write")).expect("a folder");
+        let lacking = SyscallEvents::Absent("sys_enter_write".to_owned());
+        assert_eq!(Host::at(root.path()).syscall_events, lacking);
     }
 }

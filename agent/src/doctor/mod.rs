@@ -4,5 +4,5 @@
 mod host;
 mod report;
 
-pub use host::{Host, Lockdown, SyscallEvents};
+pub use host::{Host, Lockdown, Programs, SyscallEvents};
 pub use report::{Check, Report, State};

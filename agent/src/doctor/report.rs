@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::host::{Host, Lockdown, SyscallEvents, cap};
+use super::host::{Host, Lockdown, Programs, SyscallEvents, cap};
 use crate::attach::{self, Capture};
 
 /// The oldest kernel Clew's programs load on.
@@ -67,9 +67,10 @@ impl Report {
             namespace(host),
         ];
         checks.extend(memlock(host));
+        checks.extend(programs(host, &checks));
         let basis = checks.iter().all(|check| check.state != State::Missing);
         let socket = lacks(host, Capture::Socket).is_none();
-        let syscall = lacks(host, Capture::Syscall).is_none() && host.syscall_events != SyscallEvents::Absent;
+        let syscall = lacks(host, Capture::Syscall).is_none() && can_see_calls(host);
         checks.push(capture_socket(host, syscall));
         checks.push(capture_syscall(host, socket));
         checks.push(tracefs(host));
@@ -205,14 +206,43 @@ fn privileges(host: &Host) -> Check {
         return check;
     }
     if host.root {
-        let mut check = check.missing(
-            "the kernel loads no programs for it",
-            "start the container with --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE, or with --privileged",
-        );
-        check.found.push_str(" without CAP_BPF and CAP_PERFMON");
+        let wanted = [("BPF", cap::BPF), ("PERFMON", cap::PERFMON)].map(|(name, bit)| (name, has(bit)));
+        let lacking = || wanted.iter().filter(|(_, has)| !has).map(|(name, _)| *name);
+        let add: String = lacking().map(|name| format!("--cap-add {name} ")).collect();
+        let mend = format!("start the container with {add}--cap-add SYS_PTRACE, or with --privileged");
+        let mut check = check.missing("the kernel loads no programs for it", mend);
+        let names: Vec<String> = lacking().map(|name| format!("CAP_{name}")).collect();
+        let _infallible = write!(check.found, " without {}", names.join(" and "));
         return check;
     }
     check.missing("the kernel loads programs for root only", "sudo clew ...")
+}
+
+/// Told only where nothing else explains it.
+fn programs(host: &Host, checks: &[Check]) -> Option<Check> {
+    if checks.iter().any(|check| check.state == State::Missing) {
+        return None;
+    }
+    let check = ok("kernel programs", "the kernel loads them");
+    Some(match &host.programs {
+        Programs::Loaded => check,
+        Programs::Absent => {
+            let mut check = check.missing(
+                "Clew sees through programs in the kernel",
+                "boot a kernel built with CONFIG_BPF_SYSCALL=y",
+            );
+            check.found = "this kernel has no bpf(2)".to_owned();
+            check
+        }
+        Programs::Refused(error) => {
+            let mut check = check.missing(
+                "Clew sees through programs in the kernel",
+                "let the container's seccomp profile allow bpf(2), or start it with --privileged",
+            );
+            check.found = format!("something refuses to load programs: {error}");
+            check
+        }
+    })
 }
 
 fn btf(host: &Host) -> Check {
@@ -314,11 +344,15 @@ fn capture_socket(host: &Host, syscall: bool) -> Check {
 
 fn capture_syscall(host: &Host, socket: bool) -> Check {
     let check = ok("capture at system calls", "works");
-    let mend = "boot a kernel built with CONFIG_FTRACE_SYSCALLS=y";
-    let found = match (lacks(host, Capture::Syscall), host.syscall_events) {
+    let mut mend = "boot a kernel built with CONFIG_FTRACE_SYSCALLS=y";
+    let found = match (lacks(host, Capture::Syscall), &host.syscall_events) {
         _ if host.tracepoints.is_none() => NOT_KNOWN.to_owned(),
         (Some(name), _) => format!("the tracepoint {name} is absent"),
-        (None, SyscallEvents::Absent) => "the tracepoints of system calls are absent".to_owned(),
+        (None, SyscallEvents::Absent(name)) => format!("the tracepoint {name} is absent"),
+        (None, SyscallEvents::Unknown) if !can_mount(host) => {
+            mend = MOUNT;
+            "tracefs, which names their tracepoints, is not mounted".to_owned()
+        }
         (None, _) => return check,
     };
     let mut check = if socket {
@@ -330,17 +364,33 @@ fn capture_syscall(host: &Host, socket: bool) -> Check {
     check
 }
 
+const MOUNT: &str = "mount -t tracefs none /sys/kernel/tracing";
+
+const fn can_mount(host: &Host) -> bool {
+    host.capabilities & cap::SYS_ADMIN != 0
+}
+
+fn can_see_calls(host: &Host) -> bool {
+    match host.syscall_events {
+        SyscallEvents::Present => true,
+        SyscallEvents::Absent(_) => false,
+        SyscallEvents::Unknown => can_mount(host),
+    }
+}
+
 fn tracefs(host: &Host) -> Check {
     let check = ok("tracefs", "mounted");
     if host.syscall_events != SyscallEvents::Unknown {
         return check;
     }
     let found = "not mounted, or not to be read";
-    let mend = "mount -t tracefs none /sys/kernel/tracing";
-    let mut check = if host.capabilities & cap::SYS_ADMIN == 0 {
-        check.limited("event loops such as nginx are traced without the calls they make", mend)
+    let mut check = if can_mount(host) {
+        check.limited("Clew mounts it when it begins to trace", MOUNT)
     } else {
-        check.limited("Clew mounts it when it begins to trace", mend)
+        check.limited(
+            "event loops such as nginx are traced without the calls they make",
+            MOUNT,
+        )
     };
     check.found = found.to_owned();
     check
@@ -397,6 +447,7 @@ mod tests {
             initial_pid_namespace: true,
             cgroup2: Some("/sys/fs/cgroup".into()),
             memlock_bytes: Some(65_536),
+            programs: Programs::Loaded,
         }
     }
 
@@ -429,6 +480,7 @@ mod tests {
     #[test]
     fn hosts() {
         let both = ["socket", "syscall"];
+        let absent = || SyscallEvents::Absent("sys_enter_read".to_owned());
         check(|_| (), &both, &[]);
         check(
             |host| host.release = "5.4.0".to_owned(),
@@ -441,7 +493,25 @@ mod tests {
             (host.root, host.capabilities) = (false, cap::BPF | cap::PERFMON | cap::DAC_READ_SEARCH);
         };
         check(capable, &both, &[]);
-        check(|host| host.capabilities = 0, &[], &["without CAP_BPF", "--cap-add BPF"]);
+        let both_caps = ["without CAP_BPF and CAP_PERFMON", "--cap-add BPF --cap-add PERFMON"];
+        check(|host| host.capabilities = 0, &[], &both_caps);
+        check(
+            |host| host.capabilities = cap::BPF,
+            &[],
+            &["root without CAP_PERFMON", "with --cap-add PERFMON"],
+        );
+        let unmounted = |host: &mut Host| {
+            host.syscall_events = SyscallEvents::Unknown;
+            host.capabilities &= !cap::SYS_ADMIN;
+        };
+        check(unmounted, &["socket"], &[]);
+        let refused = Programs::Refused("Operation not permitted".to_owned());
+        check(|host| host.programs = refused, &[], &["not permitted", "seccomp"]);
+        check(
+            |host| host.programs = Programs::Absent,
+            &[],
+            &["no bpf(2)", "CONFIG_BPF_SYSCALL"],
+        );
         check(
             |host| host.tracepoints = None,
             &[],
@@ -454,7 +524,7 @@ mod tests {
         );
         check(|host| host.initial_pid_namespace = false, &[], &["--pid=host"]);
         check(without_socket, &["syscall"], &[]);
-        check(|host| host.syscall_events = SyscallEvents::Absent, &["socket"], &[]);
+        check(|host| host.syscall_events = absent(), &["socket"], &[]);
         check(|host| host.syscall_events = SyscallEvents::Unknown, &both, &[]);
         check(|host| host.jit = Some(false), &both, &[]);
         check(|host| host.cgroup2 = None, &both, &[]);
@@ -465,7 +535,7 @@ mod tests {
         );
         let neither = |host: &mut Host| {
             without_socket(host);
-            host.syscall_events = SyscallEvents::Absent;
+            host.syscall_events = absent();
         };
         check(neither, &[], &["boot Linux 6.3", "CONFIG_FTRACE_SYSCALLS"]);
         let nothing = |host: &mut Host| host.tracepoints = Some([].into());

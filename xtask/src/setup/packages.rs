@@ -31,6 +31,13 @@ const PACKAGES: &[Package] = &[
     package("curl", "curl", "client under test"),
     package("iproute2", "ip", "network namespaces"),
     package("util-linux", "setpriv", "running Clew as another user"),
+    package("qemu-system-x86", "qemu-system-x86_64", "other kernels"),
+    package(
+        "busybox-static",
+        "busybox",
+        "a client and a server under test, and all of a system in virtual machines",
+    ),
+    package("binutils", "strip", "smaller programs in virtual machines"),
     package("python3", "/usr/bin/python3", "servers and clients under test"),
     package(
         "python3-venv",

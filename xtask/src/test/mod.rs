@@ -34,6 +34,7 @@ const STAGES: &[Stage] = &[
     stage("tidy", |_, tally| tally.one(tidy::check()), true, false),
     stage("host tests", host, true, true),
     stage("end-to-end tests", end_to_end, true, true),
+    stage("other kernels", other_kernels, false, false),
     stage("fuzz", |_, tally| fuzz::run(FUZZ_SECONDS, None, tally), false, false),
     stage("accuracy", accuracy, false, false),
     stage("bench", bench, false, false),
@@ -151,6 +152,10 @@ fn end_to_end(options: &Options, tally: &mut Tally) -> Result<()> {
     let tests = ["--package", "clew-tests", "--test", "*"];
     let env = [("CLEW_BIN", clew), ("CLEW_TEST_VENV", workspace::venv())];
     cargo_test(&tests, options, &env, Duration::from_secs(1500), tally)
+}
+
+fn other_kernels(_: &Options, tally: &mut Tally) -> Result<()> {
+    crate::vm::run(&crate::vm::Options::default(), tally)
 }
 
 fn accuracy(_: &Options, tally: &mut Tally) -> Result<()> {

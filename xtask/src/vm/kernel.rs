@@ -12,21 +12,53 @@ pub(super) struct Kernel {
     pub(super) version: &'static str,
     /// The suite whose kernel it is.
     suite: &'static str,
+    /// What to boot it for.
+    pub(super) boots: &'static [Boot],
 }
+
+/// One start of a kernel.
+pub(super) struct Boot {
+    /// Further words on its command line.
+    pub(super) append: &'static str,
+    /// The tests to run: the name of a file, and arguments for its runner.
+    pub(super) tests: &'static [(&'static str, &'static str)],
+}
+
+/// What needs a run of Clew of its own is left to one kernel: a start takes seconds here.
+const EXACT: &str = "--skip msg_oob --skip sendfile_whole --skip linux_aio --skip io_uring --skip compat_calls \
+    --skip not_resident --skip unix_seqpacket --skip mptcp";
 
 /// The oldest Clew is for, the last of Debian's before the tracepoints at the socket, and one after.
 pub(super) const KERNELS: &[Kernel] = &[
     Kernel {
         version: "5.10",
         suite: "bullseye",
+        boots: &[Boot {
+            append: "",
+            tests: &[("hosts", ""), ("syscalls", EXACT)],
+        }],
     },
     Kernel {
         version: "6.1",
         suite: "bookworm",
+        boots: &[
+            Boot {
+                append: "",
+                tests: &[("hosts", ""), ("syscalls", "")],
+            },
+            Boot {
+                append: "lockdown=confidentiality",
+                tests: &[("hosts", "lockdown")],
+            },
+        ],
     },
     Kernel {
         version: "6.12",
         suite: "trixie",
+        boots: &[Boot {
+            append: "",
+            tests: &[("hosts", ""), ("syscalls", EXACT)],
+        }],
     },
 ];
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use self::image::Image;
-use self::kernel::{KERNELS, Kernel};
+use self::kernel::{Boot, KERNELS, Kernel};
 use crate::test::Tally;
 use crate::{build, setup, shell, workspace};
 
@@ -32,7 +32,7 @@ pub(crate) struct Options {
     shell: Option<String>,
 }
 
-/// Tests that run on every kernel, by the name of their file.
+/// Tests that run on other kernels, by the name of their file.
 const TESTS: &[&str] = &["hosts", "syscalls"];
 /// What the tests call by name; busybox has the rest.
 const PROGRAMS: &[&str] = &["setpriv"];
@@ -60,8 +60,8 @@ pub(crate) fn run(options: &Options, tally: &mut Tally) -> Result<()> {
         tally.skip("virtual machines: no qemu-system-x86_64");
         return Ok(());
     }
-    let initrd = tempfile::NamedTempFile::new()?;
-    std::fs::write(initrd.path(), image(options)?)?;
+    let programs = Programs::build()?;
+    let files = programs.image()?;
     let chosen = |kernel: &&Kernel| options.kernel.as_deref().is_none_or(|wanted| wanted == kernel.version);
     let mut failed = Vec::new();
     for kernel in KERNELS.iter().filter(chosen) {
@@ -73,13 +73,19 @@ pub(crate) fn run(options: &Options, tally: &mut Tally) -> Result<()> {
                 continue;
             }
         };
-        let before = tally.failed;
-        let result = boot(&image, initrd.path(), options.append.as_deref(), tally);
-        if let Err(error) = &result {
-            println!("   Linux {}: {error:#}", kernel.version);
-        }
-        if result.is_err() || tally.failed > before {
-            failed.push(kernel.version);
+        for boot in kernel.boots {
+            let before = tally.failed;
+            let append = options.append.as_deref().unwrap_or(boot.append);
+            let result = run_on(&image, &files, &programs.script(boot, options), append, tally);
+            if let Err(error) = &result {
+                println!("   Linux {}: {error:#}", kernel.version);
+            }
+            if result.is_err() || tally.failed > before {
+                failed.push(kernel.version);
+            }
+            if options.shell.is_some() {
+                break;
+            }
         }
     }
     ensure!(failed.is_empty(), "failed on Linux {}", failed.join(", "));
@@ -87,9 +93,14 @@ pub(crate) fn run(options: &Options, tally: &mut Tally) -> Result<()> {
 }
 
 /// Runs a virtual machine to its end.
-fn boot(kernel: &Path, initrd: &Path, append: Option<&str>, tally: &mut Tally) -> Result<()> {
+fn run_on(kernel: &Path, files: &[u8], script: &str, append: &str, tally: &mut Tally) -> Result<()> {
     let begun = Instant::now();
-    let line = format!("console=ttyS0 quiet panic=-1 {}", append.unwrap_or_default());
+    // The kernel unpacks archives one after the other.
+    let mut own = Image::default();
+    own.text("/run.sh", script, 0o755);
+    let initrd = tempfile::NamedTempFile::new()?;
+    std::fs::write(initrd.path(), [files, &own.finish()].concat())?;
+    let line = format!("console=ttyS0 quiet panic=-1 {append}");
     let mut qemu = shell::command(
         "qemu-system-x86_64",
         &[
@@ -103,13 +114,10 @@ fn boot(kernel: &Path, initrd: &Path, append: Option<&str>, tally: &mut Tally) -
             "-nodefaults",
             "-display",
             "none",
-            "-serial",
-            "stdio",
-            "-net",
-            "none",
         ],
     );
-    qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
+    qemu.args(["-serial", "stdio", "-net", "none"]);
+    qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd.path());
     qemu.arg("-append").arg(line.trim());
     let mut over = false;
     let status = shell::loud(qemu, LIMIT, |line| {
@@ -122,51 +130,71 @@ fn boot(kernel: &Path, initrd: &Path, append: Option<&str>, tally: &mut Tally) -
     Ok(())
 }
 
-/// The file system of the machines.
-fn image(options: &Options) -> Result<Vec<u8>> {
-    // As the tests do on this machine.
-    let clew = match std::env::var_os("CLEW_BIN") {
-        Some(clew) => PathBuf::from(clew).canonicalize()?,
-        None => build::release()?,
-    };
-    let tests = build::tests(TESTS)?;
-    let mut image = Image::default();
-    for folder in ["/proc", "/sys", "/dev", "/tmp", "/root", "/bin"] {
-        image.folder(Path::new(folder));
+/// What runs in the machines.
+struct Programs {
+    clew: PathBuf,
+    drive: PathBuf,
+    tests: Vec<PathBuf>,
+}
+
+impl Programs {
+    fn build() -> Result<Self> {
+        // As the tests do on this machine.
+        let clew = match std::env::var_os("CLEW_BIN") {
+            Some(clew) => PathBuf::from(clew).canonicalize()?,
+            None => build::release()?,
+        };
+        Ok(Self {
+            clew,
+            drive: build::drive()?,
+            tests: build::tests(TESTS)?,
+        })
     }
-    image.device("/dev/console", 5, 1);
-    image.text("/init", include_str!("init.sh"), 0o755);
-    image.text("/etc/passwd", "root:x:0:0::/root:/bin/sh\n", 0o644);
-    let busybox = program("busybox")?;
-    image.program(&busybox)?;
-    for name in ["/bin/busybox", "/bin/sh"] {
-        image.link(name, &busybox.display().to_string());
-    }
-    for name in PROGRAMS {
-        image.program(&program(name)?)?;
-    }
-    for path in tests.iter().chain([&clew, &build::drive()?]) {
-        image.program(path)?;
-    }
-    // The tests compile it where it is older than its source.
-    let source = clew_tests::Lab::workload("c/sock.c");
-    image.program(Path::new(&clew_tests::Lab::c("sock")))?;
-    image.file(Path::new(&source))?;
-    let mut script = format!("export CLEW_BIN={}\n", clew.display());
-    match &options.shell {
-        Some(line) => script.push_str(line),
-        None => {
-            let filter = options.filter.as_deref().unwrap_or_default();
-            for test in &tests {
-                script.push_str(&format!(
-                    "{} {filter} --test-threads=1 --format=pretty\n",
-                    test.display()
-                ));
+
+    /// What the first process runs.
+    fn script(&self, boot: &Boot, options: &Options) -> String {
+        let mut script = format!("export CLEW_BIN={}\n", self.clew.display());
+        if let Some(line) = &options.shell {
+            script.push_str(line);
+            return script;
+        }
+        let filter = options.filter.as_deref().unwrap_or_default();
+        for (name, args) in boot.tests {
+            let place = TESTS.iter().position(|test| test == name);
+            if let Some(test) = place.and_then(|place| self.tests.get(place)) {
+                let test = test.display();
+                script.push_str(&format!("{test} {args} {filter} --test-threads=1 --format=pretty\n"));
             }
         }
+        script
     }
-    image.text("/run.sh", &script, 0o755);
-    Ok(image.finish())
+
+    /// The file system of a machine, but for the script.
+    fn image(&self) -> Result<Vec<u8>> {
+        let mut image = Image::default();
+        for folder in ["/proc", "/sys", "/dev", "/tmp", "/root", "/bin"] {
+            image.folder(Path::new(folder));
+        }
+        image.device("/dev/console", 5, 1);
+        image.text("/init", include_str!("init.sh"), 0o755);
+        image.text("/etc/passwd", "root:x:0:0::/root:/bin/sh\n", 0o644);
+        let busybox = program("busybox")?;
+        image.program(&busybox)?;
+        for name in ["/bin/busybox", "/bin/sh"] {
+            image.link(name, &busybox.display().to_string());
+        }
+        for name in PROGRAMS {
+            image.program(&program(name)?)?;
+        }
+        for path in self.tests.iter().chain([&self.clew, &self.drive]) {
+            image.program(path)?;
+        }
+        // The tests compile it where it is older than its source.
+        let source = clew_tests::Lab::workload("c/sock.c");
+        image.program(Path::new(&clew_tests::Lab::c("sock")))?;
+        image.file(Path::new(&source))?;
+        Ok(image.finish())
+    }
 }
 
 fn program(name: &str) -> Result<PathBuf> {

@@ -8,6 +8,13 @@ const COMPAT: &str = if cfg!(target_arch = "aarch64") {
     "status"
 };
 
+/// The register by which a thread finds its own storage.
+const THREAD_POINTER: &[&str] = if cfg!(target_arch = "aarch64") {
+    &["thread", "uw", "tp_value"]
+} else {
+    &["thread", "fsbase"]
+};
+
 /// A global, the structure and the chain of members.
 const FIELDS: &[(&str, &str, &[&str])] = &[
     ("OFF_TASK_FLAGS", "task_struct", &["flags"]),
@@ -20,7 +27,7 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("OFF_TASK_SUM_EXEC", "task_struct", &["se", "sum_exec_runtime"]),
     ("OFF_TASK_RUN_DELAY", "task_struct", &["sched_info", "run_delay"]),
     ("OFF_TASK_IO_URING", "task_struct", &["io_uring"]),
-    ("OFF_TASK_FSBASE", "task_struct", &["thread", "fsbase"]),
+    ("OFF_TASK_FSBASE", "task_struct", THREAD_POINTER),
     ("OFF_SIGNAL_LIVE", "signal_struct", &["live"]),
     ("OFF_FILES_FDT", "files_struct", &["fdt"]),
     ("OFF_FDT_FD", "fdtable", &["fd"]),

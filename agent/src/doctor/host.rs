@@ -51,8 +51,10 @@ pub struct Host {
 /// What the kernel keeps even from root (kernel_lockdown(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lockdown {
-    /// Nothing, or what cannot be told.
+    /// Nothing.
     Off,
+    /// Its file is not there to tell.
+    Unknown,
     /// Changing the kernel.
     Integrity,
     /// Reading it too.
@@ -117,7 +119,8 @@ impl Host {
         let lockdown = match line("sys/kernel/security/lockdown").as_deref() {
             Some(modes) if modes.contains("[confidentiality]") => Lockdown::Confidentiality,
             Some(modes) if modes.contains("[integrity]") => Lockdown::Integrity,
-            _ => Lockdown::Off,
+            Some(_) => Lockdown::Off,
+            None => Lockdown::Unknown,
         };
         Self {
             release: line("proc/sys/kernel/osrelease").unwrap_or_default(),

@@ -261,6 +261,7 @@ fn btf(host: &Host) -> Check {
 fn lockdown(host: &Host) -> Check {
     match host.lockdown {
         Lockdown::Off => ok("kernel lockdown", "off"),
+        Lockdown::Unknown => ok("kernel lockdown", "not known, and not in the way"),
         Lockdown::Integrity => ok("kernel lockdown", "integrity, which Clew does not need to break"),
         Lockdown::Confidentiality => ok("kernel lockdown", "confidentiality").missing(
             "the kernel lets no program read its memory",
@@ -522,6 +523,7 @@ mod tests {
             &[],
             &["confidentiality", "boot without"],
         );
+        check(|host| host.lockdown = Lockdown::Unknown, &both, &[]);
         check(|host| host.initial_pid_namespace = false, &[], &["--pid=host"]);
         check(without_socket, &["syscall"], &[]);
         check(|host| host.syscall_events = absent(), &["socket"], &[]);

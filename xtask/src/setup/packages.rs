@@ -38,6 +38,16 @@ const PACKAGES: &[Package] = &[
         "a client and a server under test, and all of a system in virtual machines",
     ),
     package("binutils", "strip", "smaller programs in virtual machines"),
+    package(
+        "gcc-aarch64-linux-gnu",
+        "aarch64-linux-gnu-gcc",
+        "checking Clew for AArch64",
+    ),
+    package(
+        "libc6-dev-arm64-cross",
+        "/usr/aarch64-linux-gnu/include/stdio.h",
+        "checking Clew for AArch64",
+    ),
     package("python3", "/usr/bin/python3", "servers and clients under test"),
     package(
         "python3-venv",

@@ -31,6 +31,7 @@ struct Stage {
 const STAGES: &[Stage] = &[
     stage("format", format, true, false),
     stage("clippy", clippy, true, false),
+    stage("AArch64", other_machine, false, false),
     stage("tidy", |_, tally| tally.one(tidy::check()), true, false),
     stage("host tests", host, true, true),
     stage("end-to-end tests", end_to_end, true, true),
@@ -130,6 +131,33 @@ fn clippy(_: &Options, tally: &mut Tally) -> Result<()> {
         ensure!(status.success(), "clippy of the kernel programs: {status}");
         Ok(())
     }))
+}
+
+/// Clew and its kernel programs compile for another machine. They do not run here.
+fn other_machine(_: &Options, tally: &mut Tally) -> Result<()> {
+    const TARGET: &str = "aarch64-unknown-linux-gnu";
+    let add = shell::command("rustup", &["target", "add", TARGET]);
+    if let Err(error) = shell::quiet(add, Duration::from_secs(120)) {
+        let error = format!("{error:#}");
+        tally.skip(&format!("AArch64: no library for it: {}", shell::first_line(&error)));
+        return Ok(());
+    }
+    if workspace::program("aarch64-linux-gnu-gcc").is_none() {
+        tally.skip("AArch64: no aarch64-linux-gnu-gcc for the parts that are C");
+        return Ok(());
+    }
+    let check = [
+        "check",
+        "--quiet",
+        "--locked",
+        "--target",
+        TARGET,
+        "--package",
+        "clew",
+        "--package",
+        "clew-common",
+    ];
+    tally.one(build::cargo(&check, Duration::from_secs(1200)))
 }
 
 fn host(options: &Options, tally: &mut Tally) -> Result<()> {

@@ -69,7 +69,8 @@ impl<'a> Host<'a> {
     /// Root without these capabilities, as setpriv(1) names them, or as another user with options of its own.
     #[must_use]
     pub fn setpriv(mut self, options: &[&str]) -> Self {
-        self.before.push("setpriv".to_owned());
+        // By its path: busybox's shell would take its own, which can do less.
+        self.before.push("/usr/bin/setpriv".to_owned());
         self.before.extend(options.iter().map(|&option| option.to_owned()));
         self
     }

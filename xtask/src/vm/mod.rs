@@ -146,8 +146,9 @@ impl Programs {
         };
         Ok(Self {
             clew,
-            drive: build::drive()?,
             tests: build::tests(TESTS)?,
+            // Cargo builds the programs of a package with its tests.
+            drive: workspace::target().join("debug/clew-drive"),
         })
     }
 

@@ -163,7 +163,7 @@ impl Programs {
         for (name, args) in boot.tests {
             let place = TESTS.iter().position(|test| test == name);
             if let Some(test) = place.and_then(|place| self.tests.get(place)) {
-                let test = test.display();
+                let (test, args) = (test.display(), args.join(" "));
                 script.push_str(&format!("{test} {args} {filter} --test-threads=1 --format=pretty\n"));
             }
         }

@@ -26,8 +26,8 @@ pub(super) struct Boot {
 
 /// Before 6.3 there is one way to capture.
 const CALLS: &str = "--skip socket::";
-/// Without what needs a run of Clew of its own, which is left to one kernel: a start takes seconds here.
-const EXACT: &str = "--skip msg_oob --skip sendfile_whole --skip linux_aio --skip io_uring --skip compat_calls \
+/// Without what needs a run of Clew of its own: a start takes seconds here.
+pub(super) const EXACT: &str = "--skip msg_oob --skip sendfile_whole --skip linux_aio --skip io_uring --skip compat_calls \
     --skip not_resident --skip unix_seqpacket --skip mptcp --skip vsock --skip sctp --skip smc --skip kernel_tls";
 
 /// The oldest Clew is for, the last of Debian's before the tracepoints at the socket, and one after.
@@ -46,7 +46,7 @@ pub(super) const KERNELS: &[Kernel] = &[
         boots: &[
             Boot {
                 append: "",
-                tests: &[("hosts", &[]), ("syscalls", &[CALLS])],
+                tests: &[("hosts", &[]), ("syscalls", &[CALLS, EXACT])],
             },
             Boot {
                 append: "lockdown=confidentiality",

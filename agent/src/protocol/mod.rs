@@ -120,6 +120,24 @@ pub struct Mark {
     pub moment: Moment,
 }
 
+impl Mark {
+    /// Where a piece begins.
+    const fn of(piece: &Piece) -> Self {
+        Self {
+            offset: piece.offset,
+            moment: piece.moment,
+        }
+    }
+
+    /// So many bytes further, of the same operation.
+    const fn behind(self, bytes: u64) -> Self {
+        Self {
+            offset: self.offset.saturating_add(bytes),
+            moment: self.moment,
+        }
+    }
+}
+
 /// The number of an exchange on its connection, counted from 0 as requests are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Exchange(pub u64);

@@ -3,7 +3,7 @@ use bytes::Bytes;
 
 use super::body::{Framing, Hole};
 use super::head;
-use super::pair::{Http1, Turn};
+use super::pair::{Http1, Turn, rest};
 use super::reader::{Head, Read, State};
 use crate::capture::Moment;
 use crate::protocol::{Broken, Flow, Mark, Response, ResponseHead as AnyResponse, Step};
@@ -21,17 +21,11 @@ impl Http1 {
             self.hold(piece, out);
             return Flow::Continue;
         }
-        let at = Mark {
-            offset: piece.offset,
-            moment: piece.moment,
-        };
+        let at = Mark::of(&piece);
         match piece.content {
-            Content::Bytes(bytes) => return self.response_bytes(&bytes, piece.offset, piece.moment, turn, out),
+            Content::Bytes(bytes) => return self.response_bytes(&bytes, at, turn, out),
             Content::Unseen(length) => {
-                let end = Mark {
-                    offset: piece.offset.saturating_add(length),
-                    moment: piece.moment,
-                };
+                let end = at.behind(length);
                 match self.responses.hole(length) {
                     Hole::Within => {}
                     Hole::Done => self.response_ended(end, out),
@@ -46,75 +40,55 @@ impl Http1 {
                 } else if matches!(self.responses.state, State::Blind) {
                     self.blind_response_ended(out);
                 }
-                self.break_all(at, Broken::Closed, Broken::Closed, out);
-                self.responses.state = State::Lost;
-                self.doubt();
+                self.give_up(at, Broken::Closed, out);
             }
-            Content::Failed(errno) => {
-                self.break_all(at, Broken::Failed(errno), Broken::Failed(errno), out);
-                self.responses.state = State::Lost;
-                self.doubt();
-            }
+            Content::Failed(errno) => self.give_up(at, Broken::Failed(errno), out),
         }
         Flow::Continue
     }
 
-    fn response_bytes(&mut self, bytes: &Bytes, offset: u64, moment: Moment, turn: Turn, out: &mut Vec<Step>) -> Flow {
+    /// Takes the bytes of an operation, which begin at `begin`.
+    fn response_bytes(&mut self, bytes: &Bytes, begin: Mark, turn: Turn, out: &mut Vec<Step>) -> Flow {
+        let direction = self.asks.flip();
         if matches!(self.responses.state, State::Lost) && turn.turned && !self.pending.is_empty() {
             self.responses.seek();
         }
-        let mut at = 0_usize;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let offset = offset.saturating_add(at as u64);
+        let mut taken = 0_usize;
+        while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty()) {
+            let at = begin.behind(taken as u64);
             if self.responses.between_messages() && self.pending.is_empty() {
-                if at > 0 {
-                    self.responses.last = Some(Mark { offset, moment });
+                if taken > 0 {
+                    self.responses.last = Some(at);
                 }
-                self.hold(self.rest(bytes, rest, offset, moment), out);
+                if let Some(rest) = rest(direction, bytes, begin, taken) {
+                    self.hold(rest, out);
+                }
                 return Flow::Continue;
             }
-            let (read, taken) = self.responses.read(rest, offset, moment);
-            at = at.saturating_add(taken);
-            let passed = Mark {
-                offset: offset.saturating_add(taken as u64),
-                moment,
-            };
+            let (read, more) = self.responses.read(left, at.offset, at.moment);
+            taken = taken.saturating_add(more);
+            let passed = at.behind(more as u64);
             match read {
                 Read::More => break,
                 Read::Head(head) => {
                     if self.response_head(&head, passed, false, out) {
-                        let rest = bytes.get(at..).filter(|rest| !rest.is_empty());
-                        let rest = rest.map(|rest| self.rest(bytes, rest, passed.offset, moment));
+                        let rest = rest(direction, bytes, begin, taken);
                         return Flow::Switched(self.late.take().chain(rest).collect());
                     }
                 }
                 Read::Done => self.response_ended(passed, out),
                 Read::Invalid => {
-                    self.responses_unreadable(moment, out);
+                    self.responses_unreadable(begin.moment, out);
                     break;
                 }
             }
             let flow = self.read_late(out);
             if flow != Flow::Continue {
-                let rest = bytes.get(at..).filter(|rest| !rest.is_empty());
-                return flow.followed_by(rest.map(|rest| self.rest(bytes, rest, passed.offset, moment)));
+                return flow.followed_by(rest(direction, bytes, begin, taken));
             }
         }
-        self.responses.last = Some(Mark {
-            offset: offset.saturating_add(bytes.len() as u64),
-            moment,
-        });
+        self.responses.last = Some(begin.behind(bytes.len() as u64));
         Flow::Continue
-    }
-
-    /// What is left of the bytes of an operation, as a piece of its own.
-    fn rest(&self, bytes: &Bytes, rest: &[u8], offset: u64, moment: Moment) -> Piece {
-        Piece {
-            direction: self.asks.flip(),
-            offset,
-            content: Content::Bytes(bytes.slice_ref(rest)),
-            moment,
-        }
     }
 
     /// A response came before its request: two threads reported out of order, or the request was not seen.

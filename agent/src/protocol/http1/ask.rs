@@ -3,10 +3,9 @@ use bytes::Bytes;
 
 use super::body::{Framing, Hole};
 use super::head;
-use super::pair::{Http1, Pending, Probe, Turn};
+use super::pair::{Http1, Pending, Probe, Turn, rest};
 use super::reader::{Head, Read, State};
 use super::{RequestHead, field};
-use crate::capture::Moment;
 use crate::protocol::{
     Body, Broken, DETECT_BYTES, Exchange, Flow, Mark, Recognized, Request, RequestHead as AnyRequest, Step,
 };
@@ -59,17 +58,11 @@ impl Http1 {
     }
 
     fn read_request(&mut self, piece: Piece, turn: Turn, out: &mut Vec<Step>) -> Flow {
-        let at = Mark {
-            offset: piece.offset,
-            moment: piece.moment,
-        };
+        let at = Mark::of(&piece);
         match piece.content {
-            Content::Bytes(bytes) => return self.request_bytes(&bytes, piece.offset, piece.moment, turn, out),
+            Content::Bytes(bytes) => return self.request_bytes(&bytes, at, turn, out),
             Content::Unseen(length) => {
-                let end = Mark {
-                    offset: piece.offset.saturating_add(length),
-                    moment: piece.moment,
-                };
+                let end = at.behind(length);
                 match self.requests.hole(length) {
                     Hole::Within => {}
                     Hole::Done => self.request_ended(end, out),
@@ -79,49 +72,39 @@ impl Http1 {
             }
             // The client may close its side and still wait for the answer.
             Content::End if self.pending.iter().all(|pending| pending.request_ended) => {}
-            Content::End => {
-                self.break_all(at, Broken::Closed, Broken::Closed, out);
-                self.responses.state = State::Lost;
-                self.doubt();
-            }
-            Content::Failed(errno) => {
-                self.break_all(at, Broken::Failed(errno), Broken::Failed(errno), out);
-                self.responses.state = State::Lost;
-                self.doubt();
-            }
+            Content::End => self.give_up(at, Broken::Closed, out),
+            Content::Failed(errno) => self.give_up(at, Broken::Failed(errno), out),
         }
         Flow::Continue
     }
 
-    fn request_bytes(&mut self, bytes: &Bytes, offset: u64, moment: Moment, turn: Turn, out: &mut Vec<Step>) -> Flow {
+    /// Takes the bytes of an operation, which begin at `begin`.
+    fn request_bytes(&mut self, bytes: &Bytes, begin: Mark, turn: Turn, out: &mut Vec<Step>) -> Flow {
         if matches!(self.requests.state, State::Lost) && turn.turned && (turn.quiet || !self.pipelined) {
             self.requests.seek();
         }
-        let mut at = 0_usize;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let offset = offset.saturating_add(at as u64);
+        let mut taken = 0_usize;
+        while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty()) {
+            let at = begin.behind(taken as u64);
             if self.waits_for_switch() {
-                self.wait_for_switch(self.rest_of_request(bytes, rest, offset, moment));
+                if let Some(rest) = rest(self.asks, bytes, begin, taken) {
+                    self.wait_for_switch(rest);
+                }
                 break;
             }
             if self.requests.between_messages() {
-                self.head_turn = if at == 0 { turn } else { Turn::default() };
+                self.head_turn = if taken == 0 { turn } else { Turn::default() };
             }
-            let (read, taken) = self.requests.read(rest, offset, moment);
-            at = at.saturating_add(taken);
-            let passed = Mark {
-                offset: offset.saturating_add(taken as u64),
-                moment,
-            };
+            let (read, more) = self.requests.read(left, at.offset, at.moment);
+            taken = taken.saturating_add(more);
+            let passed = at.behind(more as u64);
             match read {
                 Read::More => break,
                 Read::Head(head) => {
                     self.request_head(&head, passed, false, out);
                     let flow = self.read_early(out);
                     if flow != Flow::Continue {
-                        let rest = bytes.get(at..).filter(|rest| !rest.is_empty());
-                        let rest = rest.map(|rest| self.rest_of_request(bytes, rest, passed.offset, moment));
-                        return flow.followed_by(rest);
+                        return flow.followed_by(rest(self.asks, bytes, begin, taken));
                     }
                 }
                 Read::Done => self.request_ended(passed, out),
@@ -131,21 +114,8 @@ impl Http1 {
                 }
             }
         }
-        self.requests.last = Some(Mark {
-            offset: offset.saturating_add(bytes.len() as u64),
-            moment,
-        });
+        self.requests.last = Some(begin.behind(bytes.len() as u64));
         Flow::Continue
-    }
-
-    /// What is left of the bytes of an operation, as a piece of its own.
-    fn rest_of_request(&self, bytes: &Bytes, rest: &[u8], offset: u64, moment: Moment) -> Piece {
-        Piece {
-            direction: self.asks,
-            offset,
-            content: Content::Bytes(bytes.slice_ref(rest)),
-            moment,
-        }
     }
 
     fn request_head(&mut self, head: &Head, end: Mark, cut: bool, out: &mut Vec<Step>) {

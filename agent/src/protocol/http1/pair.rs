@@ -13,6 +13,8 @@
 //! bytes are cut into pieces.
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::answer::EARLY_NS;
 use super::held::Held;
 use super::reader::{Reader, State};
@@ -180,6 +182,13 @@ impl Http1 {
         }
     }
 
+    /// Nothing more comes in one direction: every exchange that is open ends for `reason`.
+    pub(super) fn give_up(&mut self, at: Mark, reason: Broken, out: &mut Vec<Step>) {
+        self.break_all(at, reason, reason, out);
+        self.responses.state = State::Lost;
+        self.doubt();
+    }
+
     /// Responses that were held answer the next request only as long as no request may have been lost.
     fn drop_doubtful(&mut self, out: &mut Vec<Step>) {
         if !self.certain && !self.early.is_empty() {
@@ -203,6 +212,19 @@ impl Http1 {
             flow
         }
     }
+}
+
+/// What is left of the bytes of an operation, which begin at `begin`, behind the first `taken`: a piece of its own, if
+/// there is any.
+pub(super) fn rest(direction: Direction, bytes: &Bytes, begin: Mark, taken: usize) -> Option<Piece> {
+    let rest = bytes.get(taken..).filter(|rest| !rest.is_empty())?;
+    let at = begin.behind(taken as u64);
+    Some(Piece {
+        direction,
+        offset: at.offset,
+        content: Content::Bytes(bytes.slice_ref(rest)),
+        moment: at.moment,
+    })
 }
 
 impl Parser for Http1 {

@@ -1,4 +1,5 @@
 //! Clew beside a running service, and what it costs.
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -94,23 +95,15 @@ fn counter(line: &str) -> Option<(&str, u64)> {
     Some((name, value.parse().ok()?))
 }
 
-/// The kernel's own statistics of BPF programs, which cost about 30 ns a run: on while this lives.
-pub(super) struct Statistics(String);
-
-const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+/// The kernel's own statistics of BPF programs, which cost about 30 ns a run: on while this lives. The kernel switches them
+/// off when the descriptor is closed, however this ends.
+pub(super) struct Statistics(#[expect(dead_code, reason = "held for what closing it does")] OwnedFd);
 
 impl Statistics {
     pub(super) fn on() -> Result<Self> {
-        let before = std::fs::read_to_string(SWITCH).with_context(|| format!("failed to read {SWITCH}"))?;
-        std::fs::write(SWITCH, "1").with_context(|| format!("failed to write {SWITCH}"))?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::write(SWITCH, &self.0) {
-            println!("{SWITCH} stays on: {error}");
-        }
+        let descriptor = aya::sys::enable_stats(aya::sys::Stats::RunTime);
+        descriptor
+            .map(Self)
+            .context("failed to switch on the kernel's statistics of BPF programs")
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the same servers under the same load without and with Clew, in turn within one run, and Clew's own
 //! cost.
 mod agent;
+mod copy;
 mod load;
 mod process;
 mod row;
@@ -39,6 +40,9 @@ struct Workload {
     /// With `--quick` too.
     quick: bool,
 }
+
+/// Not a load on a server: see [`copy`].
+const COPY: &str = "copy";
 
 const FULL: Pace = Pace::Full { connections: 16 };
 
@@ -182,6 +186,11 @@ fn measure(options: &Options) -> Result<Vec<Row>> {
             time.as_secs()
         );
         rows.extend(one(workload, &clew, rounds, time).with_context(|| workload.name.to_owned())?);
+    }
+    let asked = options.workload.as_ref();
+    if !options.quick && asked.is_none_or(|only| COPY.contains(only.as_str())) {
+        println!("bench: {COPY}, {rounds} rounds with Clew, copying and not");
+        rows.extend(copy::measure(&clew, rounds, time / 2).context(COPY)?);
     }
     ensure!(!rows.is_empty(), "no workload has that name");
     Ok(rows)

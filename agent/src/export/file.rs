@@ -19,10 +19,10 @@ use super::otlp::write_request;
 use super::{Clock, Finished, Host, Warn};
 use crate::telemetry::Counters;
 
-/// What waits to be written at most.
+/// What waits to be written at most: half a second of a busy host, for a machine on which the writer has to wait for a CPU.
 const QUEUE: Bounds = Bounds {
-    spans: 16_384,
-    bytes: 8 << 20,
+    spans: 32_768,
+    bytes: 20 << 20,
 };
 /// What a line holds at most.
 const LINE: Bounds = Bounds {

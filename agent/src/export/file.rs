@@ -22,7 +22,7 @@ use crate::telemetry::Counters;
 /// What waits to be written at most: half a second of a busy host, for a machine on which the writer has to wait for a CPU.
 const QUEUE: Bounds = Bounds {
     spans: 32_768,
-    bytes: 20 << 20,
+    bytes: 12 << 20,
 };
 /// What a line holds at most.
 const LINE: Bounds = Bounds {

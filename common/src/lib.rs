@@ -6,6 +6,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod assist;
 pub mod budget;
 pub mod context;
 pub mod counter;

@@ -236,6 +236,31 @@ impl Socket {
         }
     }
 
+    /// Ports of the other end and of this one, and the words of the other end's address; none for a Unix socket.
+    ///
+    /// # Safety
+    /// The socket was made in mode `M`.
+    #[inline(always)]
+    pub unsafe fn remote<M: Mode>(self) -> Option<(u16, u16, [u32; 4])> {
+        if self.local != 0 {
+            return None;
+        }
+        // SAFETY: the caller vouches for the mode.
+        unsafe {
+            let family: u16 = M::read(self.sk, offset::sk_family());
+            let local: u16 = M::read(self.sk, offset::sk_num());
+            let remote = u16::from_be(M::read(self.sk, offset::sk_dport()));
+            let address = if family == AF_INET6 {
+                let first: u64 = M::read(self.sk, offset::sk_v6_daddr());
+                let second: u64 = M::read(self.sk, offset::sk_v6_daddr() + 8);
+                [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32]
+            } else {
+                [M::read(self.sk, offset::sk_daddr()), 0, 0, 0]
+            };
+            Some((remote, local, address))
+        }
+    }
+
     /// Bytes the process has taken out of a TCP socket, whatever way it took them.
     ///
     /// # Safety

@@ -7,6 +7,7 @@
 #![feature(asm_experimental_arch)]
 
 mod arch;
+mod assist;
 mod connection;
 mod context;
 mod golang;

@@ -43,6 +43,11 @@ pub static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(1, 0);
 #[map]
 pub static TURNS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(8192, 0);
 
+/// Where the words of a thread lie that tells its contexts (`assist`): user addresses by thread. Written and read by the
+/// probes, removed when the thread ends. An entry that falls out costs the thread's contexts, and so its links.
+#[map]
+pub static WORDS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(8192, 0);
+
 /// Where a thread is within a sendmmsg or recvmmsg, by thread. An entry that falls out restarts at the first message,
 /// whose size then does not fit.
 #[map]

@@ -13,7 +13,7 @@ use crate::connection::{Mode, Socket};
 use crate::kernel;
 use crate::maps::{BATCH_WALK, BatchWalk, CONNECTIONS_BY_INODE, Conn, SCRATCH, VERDICTS, WALK, Walk};
 use crate::verifier::opaque;
-use crate::{context, ring, settings};
+use crate::{assist, context, ring, settings};
 
 pub const MSG_OOB: u32 = 0x1;
 pub const MSG_PEEK: u32 = 0x2;
@@ -195,7 +195,8 @@ pub unsafe fn tell<M: Mode>(
         } else {
             memory()
         };
-        copy(conn, direction, end.wrapping_sub(moved), moved, error, memory);
+        let context = assist::told::<M>(socket, direction, end);
+        copy(conn, direction, end.wrapping_sub(moved), moved, error, memory, context);
     }
 }
 
@@ -233,14 +234,22 @@ unsafe fn refill(conn: *mut Conn, direction: u8) {
 
 /// Writes the operation's records: what the budget allows with payload, the rest as a length.
 #[inline(always)]
-unsafe fn copy(conn: *mut Conn, direction: u8, offset: u64, moved: u64, error: u32, memory: Memory) {
+unsafe fn copy(
+    conn: *mut Conn,
+    direction: u8,
+    offset: u64,
+    moved: u64,
+    error: u32,
+    memory: Memory,
+    context: assist::Context,
+) {
     let (Some(scratch), Some(walk)) = (SCRATCH.get_ptr_mut(0), WALK.get_ptr_mut(0)) else {
         return;
     };
     // SAFETY: the maps gave the pointers, and nothing interrupts a program on its CPU that uses them.
     unsafe {
         (*scratch).head = Data {
-            header: context::header_in_context(KIND_DATA),
+            header: assist::header(context),
             conn: (*conn).id,
             offset,
             length: 0,
@@ -441,7 +450,7 @@ pub unsafe fn tell_batch<M: Mode>(socket: Socket, direction: u8, flags: u32, vec
         let end = socket.advance::<M>(conn, direction, total);
         if total == 0 {
             if direction == INGRESS && socket.at_end::<M>() {
-                copy(conn, direction, end, 0, 0, Memory::none(NO_PAYLOAD_NONE));
+                copy(conn, direction, end, 0, 0, Memory::none(NO_PAYLOAD_NONE), assist::NONE);
             }
             return;
         }
@@ -491,7 +500,7 @@ pub extern "C" fn message() -> i64 {
             Memory::none(reason)
         };
         if length > 0 {
-            copy(conn, (*batch).direction as u8, (*batch).offset, length, 0, memory);
+            copy(conn, (*batch).direction as u8, (*batch).offset, length, 0, memory, assist::NONE);
         }
         (*batch).offset = (*batch).offset.wrapping_add(length);
         (*batch).vector += MMSGHDR_BYTES;

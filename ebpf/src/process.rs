@@ -10,7 +10,7 @@ use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL};
 
 use crate::kernel::{self, Direct, Probe, Reader};
 use crate::maps::TARGETS;
-use crate::{context, ring, settings as offset};
+use crate::{assist, context, ring, settings as offset};
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -56,6 +56,9 @@ pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
         unsafe { *target = without_plan(*target) };
     }
     let target = target.is_some();
+    if target {
+        assist::forget();
+    }
     if target || offset::watch() & WATCH_ALL != 0 {
         let flags = LIFE_PROCESS | if target { LIFE_TARGET } else { 0 };
         let _lost = ring::send(&Life {
@@ -74,6 +77,7 @@ pub fn process_exit(_ctx: BtfTracePointContext) -> i32 {
     if !context::traced() {
         return 0;
     }
+    assist::forget();
     let signal = kernel::of_task::<u64>(offset::task_signal()) as *const c_void;
     // SAFETY: the helper checks the address itself.
     let live: u32 = unsafe { Probe::read(signal, offset::signal_live()) };

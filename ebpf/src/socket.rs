@@ -13,7 +13,7 @@ use crate::arch::{Registers, call};
 use crate::kernel::{self, Direct, Probe, Reader};
 use crate::maps::{BATCHES, Batch};
 use crate::operation::{self, Memory};
-use crate::{connection, context, settings as offset};
+use crate::{assist, connection, context, settings as offset};
 
 /// `sock_send_length(struct sock *sk, int ret, int flags)`, since 6.3; the flags it passes are always 0.
 #[btf_tracepoint(function = "sock_send_length")]
@@ -44,6 +44,9 @@ fn operation(ctx: &BtfTracePointContext, direction: u8) -> i32 {
     }
     // SAFETY: the tracepoint gives a socket.
     let Some(socket) = (unsafe { connection::stream::<Direct>(sk) }) else {
+        if direction == EGRESS {
+            assist::listen(|| memory(sk, direction, result));
+        }
         return 0;
     };
     let flagged = operation::flagged(direction, flags as u32);

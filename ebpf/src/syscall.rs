@@ -12,7 +12,7 @@ use crate::connection::{self, Socket};
 use crate::kernel::{self, Probe, Reader};
 use crate::maps::{CALLS, Call};
 use crate::operation::{self, Memory};
-use crate::{context, ring, settings as offset};
+use crate::{assist, context, ring, settings as offset};
 
 /// Offset of the call's number in a `syscalls` tracepoint's record, and of what follows it.
 const NUMBER: usize = 8;
@@ -143,7 +143,12 @@ fn finished(ctx: &TracePointContext) -> Option<(u64, [u64; 6], i64)> {
 
 #[inline(always)]
 fn one(fd: u64, direction: u8, result: i64, flags: u32, memory: Memory) {
-    let Some(socket) = resolve(fd) else { return };
+    let Some(socket) = resolve(fd) else {
+        if direction == EGRESS {
+            assist::listen(|| memory);
+        }
+        return;
+    };
     let flagged = operation::flagged(direction, flags);
     // SAFETY: the socket is of this mode.
     unsafe { operation::tell::<Probe>(socket, direction, result, flagged, || memory) };

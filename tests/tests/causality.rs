@@ -137,16 +137,6 @@ fn asyncio_is_never_wrong() {
 }
 
 #[test]
-fn node_is_never_wrong() {
-    let Some(lab) = Lab::new("node_is_never_wrong") else {
-        return;
-    };
-    let port = free_port();
-    let argv = ["node", &Lab::workload("node/server.js"), &port.to_string()];
-    check_never_wrong(&through(&lab, port, &argv, &[]));
-}
-
-#[test]
 fn go_is_never_wrong() {
     let Some(lab) = Lab::new("go_is_never_wrong") else {
         return;

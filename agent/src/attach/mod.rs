@@ -13,7 +13,7 @@ use aya::programs::{BtfTracePoint, ProgramError, ProgramType, TracePoint};
 use aya::sys::{BpfHelper, is_helper_supported, is_program_supported};
 use aya::{Ebpf, EbpfLoader};
 use clew_common::context::with_plan;
-use clew_common::settings::{TARGET_CHILDREN, TARGET_TRACED, WATCH_ALL};
+use clew_common::settings::{TARGET_ASSISTED, TARGET_CHILDREN, TARGET_TRACED, WATCH_ALL};
 use clew_common::{budget, counter};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -49,6 +49,8 @@ pub struct Setup {
     pub body_bytes: u32,
     /// Programs that begin in any process are reported, not only in targets.
     pub watch_all: bool,
+    /// Runtimes in the targets were handed hooks that tell of their contexts.
+    pub assist: bool,
     /// Size of the ring buffer in bytes; a power of two and at least a page.
     pub ring_bytes: u32,
 }
@@ -106,6 +108,8 @@ pub struct Probes {
     _links: Links,
     ebpf: Ebpf,
     capture: Capture,
+    /// Value of every target.
+    target: u32,
     targets: HashMap<MapData, u32, u32>,
     contexts: Contexts,
     verdicts: HashMap<MapData, u64, u8>,
@@ -215,6 +219,7 @@ impl Probes {
             _links: links,
             ebpf,
             capture,
+            target: TARGET_TRACED | TARGET_CHILDREN | if setup.assist { TARGET_ASSISTED } else { 0 },
             targets,
             contexts,
             verdicts,
@@ -240,9 +245,7 @@ impl Probes {
     /// # Errors
     /// [`AttachError::Map`] if there are too many targets.
     pub fn target(&mut self, pid: Pid) -> Result<(), AttachError> {
-        self.targets
-            .insert(pid.0, TARGET_TRACED | TARGET_CHILDREN, 0)
-            .map_err(map_error("TARGETS"))
+        self.targets.insert(pid.0, self.target, 0).map_err(map_error("TARGETS"))
     }
 
     /// Stops tracing a process. One that is not traced is left alone.

@@ -15,7 +15,7 @@ use crate::capture::Pid;
 use crate::config::{Settings, Verbosity};
 use crate::discover::{Proc, Rules};
 use crate::doctor::{Host, Report};
-use crate::run::{Child, Identity, Signals};
+use crate::run::{Assist, Child, Identity, Signals};
 use crate::session::{self, Session, SessionError, Start};
 use parse::{Asked, Refused};
 
@@ -104,7 +104,17 @@ fn run(settings: Settings, command: &[OsString]) -> Result<u8, Failure> {
     } else {
         Identity::of_caller().map_err(|error| Failure::new(USAGE, error))?
     };
-    let child = Child::spawn(command, &identity).map_err(|error| Failure::new(FAILED, error))?;
+    let assist = settings
+        .assist
+        .then(Assist::install)
+        .transpose()
+        .unwrap_or_else(|error| {
+            say(&format!(
+                "no hook for Node.js could be written, so its calls have no parents: {error}"
+            ));
+            None
+        });
+    let child = Child::spawn(command, &identity, assist.as_ref()).map_err(|error| Failure::new(FAILED, error))?;
     if settings.verbosity == Verbosity::Verbose {
         let who = match identity.owner() {
             Some((uid, gid)) => format!("as user {uid}, group {gid}, who called sudo"),
@@ -112,6 +122,10 @@ fn run(settings: Settings, command: &[OsString]) -> Result<u8, Failure> {
         };
         say(&format!("the command is process {} and runs {who}", child.pid().0));
     }
+    let settings = Settings {
+        assist: assist.is_some(),
+        ..settings
+    };
     trace(settings, Start::Command(child), identity.owner())
 }
 

@@ -43,6 +43,8 @@ pub struct Settings {
     pub format: Format,
     /// `run`: the command keeps root under sudo.
     pub as_root: bool,
+    /// `run`: runtimes are handed hooks that tell of their contexts.
+    pub assist: bool,
     /// What Clew says of itself on its standard error.
     pub verbosity: Verbosity,
 }
@@ -89,6 +91,7 @@ impl Settings {
             duration: None,
             format: Format::Tree,
             as_root: false,
+            assist: true,
             verbosity: Verbosity::Normal,
         }
     }

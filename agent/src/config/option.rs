@@ -205,6 +205,15 @@ pub const OPTIONS: &[Opt] = &[
         set: |settings, text| put(&mut settings.capture, capture(text)),
     },
     Opt {
+        name: "assist",
+        short: None,
+        value: Some("MODE"),
+        many: false,
+        verbs: RUN,
+        help: "Have Node.js tell which request it works for, by a hook in NODE_OPTIONS: auto or off [default: auto]",
+        set: |settings, text| put(&mut settings.assist, assist(text)),
+    },
+    Opt {
         name: "as-root",
         short: None,
         value: None,
@@ -266,6 +275,14 @@ fn capture(text: &str) -> Result<Option<Capture>, String> {
         "socket" => Ok(Some(Capture::Socket)),
         "syscall" => Ok(Some(Capture::Syscall)),
         _ => Err("auto, socket or syscall is wanted".to_owned()),
+    }
+}
+
+fn assist(text: &str) -> Result<bool, String> {
+    match text {
+        "auto" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("auto or off is wanted".to_owned()),
     }
 }
 

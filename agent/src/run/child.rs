@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid as NixPid, fork, pipe2};
 
-use super::Identity;
+use super::{Assist, Identity};
 use crate::capture::Pid;
 
 /// What the parent writes to let the child begin its program. So does the parent's death: the pipe's end.
@@ -116,9 +116,9 @@ impl Child {
     ///
     /// # Errors
     /// [`SpawnError`] if there is no process.
-    pub fn spawn(command: &[OsString], identity: &Identity) -> Result<Self, SpawnError> {
+    pub fn spawn(command: &[OsString], identity: &Identity, assist: Option<&Assist>) -> Result<Self, SpawnError> {
         let program = command.first().ok_or(SpawnError::Empty)?.clone();
-        let plan = Plan::new(command, identity)?;
+        let plan = Plan::new(command, identity, assist)?;
         let refused = |errno: Errno| SpawnError::Refused(errno.into());
         let (release_read, release_write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(refused)?;
         let (outcome_read, outcome_write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(refused)?;
@@ -336,9 +336,13 @@ impl Pointers {
 const SHELL: &[u8] = b"/bin/sh\0";
 
 impl Plan {
-    fn new(command: &[OsString], identity: &Identity) -> Result<Self, SpawnError> {
+    fn new(command: &[OsString], identity: &Identity, assist: Option<&Assist>) -> Result<Self, SpawnError> {
         let c_string = |text: &OsStr| CString::new(text.as_bytes()).map_err(|_| SpawnError::ZeroByte);
         let environ = identity.environ(std::env::vars_os());
+        let environ = match assist {
+            Some(assist) => assist.environ(environ),
+            None => environ,
+        };
         let path = environ
             .iter()
             .find(|(name, _)| name == "PATH")
@@ -496,7 +500,7 @@ mod tests {
     }
 
     fn spawn(command: &[&str]) -> Child {
-        Child::spawn(&words(command), &Identity::unchanged()).expect("a process")
+        Child::spawn(&words(command), &Identity::unchanged(), None).expect("a process")
     }
 
     #[test]
@@ -532,9 +536,9 @@ mod tests {
             assert_eq!(error.code(), code, "{program}: {error:?}");
             assert!(error.to_string().contains(program));
         }
-        let none = Child::spawn(&[], &Identity::unchanged());
+        let none = Child::spawn(&[], &Identity::unchanged(), None);
         assert!(matches!(none, Err(SpawnError::Empty)));
-        let zero = Child::spawn(&words(&["a\0b"]), &Identity::unchanged());
+        let zero = Child::spawn(&words(&["a\0b"]), &Identity::unchanged(), None);
         assert!(matches!(zero, Err(SpawnError::ZeroByte)));
     }
 

@@ -104,6 +104,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
         capture: session.settings.capture,
         head_bytes: session.settings.head_bytes,
         body_bytes: session.settings.body_bytes,
+        assist: rules.is_none() && session.settings.assist,
         watch_all: rules.is_some_and(Rules::watch_all),
         ring_bytes: RING_BYTES,
     };
@@ -139,6 +140,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
             events: Vec::with_capacity(BATCH),
             out: Output::default(),
             told_ns: 0,
+            assist: setup.assist,
         };
         agent.trace(session, existing).await
     });
@@ -176,6 +178,8 @@ struct Agent {
     out: Output,
     /// The time the pipeline was told last.
     told_ns: u64,
+    /// The command was handed hooks.
+    assist: bool,
 }
 
 impl Agent {
@@ -262,6 +266,9 @@ impl Agent {
             Capture::Syscall => "system calls",
         };
         match targets {
+            None if self.assist => {
+                format!("tracing the command at {how}; its Node.js processes load a hook of Clew's (--assist off)")
+            }
             None => format!("tracing the command at {how}"),
             Some(1) => format!("tracing 1 process at {how}; Ctrl-C ends it"),
             Some(n) => format!("tracing {n} processes at {how}; Ctrl-C ends it"),

@@ -268,7 +268,11 @@ impl Causality {
     /// The head of an inbound request was read, that began at `start_ns`.
     pub(super) fn inbound(&mut self, span: SpanKey, conn: ConnId, actor: &Actor, start_ns: u64) {
         let tid = (actor.pid, actor.tid);
-        let context = contexts::key(actor.pid, actor.context);
+        // Node's contexts are named after how far their connection was read. Where a request waits behind another, Node may
+        // look at it later, when more was read.
+        let waits = self.serving.get(&conn).is_some_and(|queue| !queue.is_empty());
+        let named_late = waits && matches!(actor.context, Context::Node(_));
+        let context = contexts::key(actor.pid, actor.context).filter(|_| !named_late);
         let this = Served { span, conn };
         if let Some(context) = context {
             self.contexts.inbound(context, this);

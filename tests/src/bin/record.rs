@@ -25,12 +25,13 @@ fn main() -> Result<()> {
     };
     let command: Vec<OsString> = arguments.collect();
     let mut out = BufWriter::new(File::create(&path).context("failed to create the recording")?);
-    let mut child = Child::spawn(&command, &Identity::of_caller()?)?;
+    let mut child = Child::spawn(&command, &Identity::of_caller()?, None)?;
     let setup = Setup {
         capture: None,
         head_bytes: 4096,
         body_bytes: 1024,
         watch_all: false,
+        assist: false,
         ring_bytes: 16 * 1024 * 1024,
     };
     let mut probes = Probes::attach(&setup)?;

@@ -3,6 +3,7 @@
 //! Each request carries a number in its query, which every call made for it repeats; so the truth is known without help of
 //! the tracer.
 mod judge;
+mod node;
 mod python;
 mod tree;
 mod workload;
@@ -113,7 +114,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Every workload that this machine can run.
 fn workloads() -> impl Iterator<Item = &'static Workload> {
     let newest = clew_tests::Lab::newest_python("python").map_or(&[][..], |_| python::NEWEST);
-    WORKLOADS.iter().chain(python::OLDEST).chain(newest)
+    WORKLOADS
+        .iter()
+        .chain(node::WORKLOADS)
+        .chain(python::OLDEST)
+        .chain(newest)
 }
 
 /// The short form as a test.
@@ -141,7 +146,11 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
         &clew.display().to_string(),
         &["run", "--format", "none", "--as-root", "--otlp-file"],
     );
-    run.arg(&spans).arg("--").arg(drive).arg(&plan);
+    run.arg(&spans);
+    if !workload.name.ends_with(node::ASSISTED) {
+        run.args(["--assist", "off"]);
+    }
+    run.arg("--").arg(drive).arg(&plan);
     // What the machine's own environment says about exporters is no part of the workload.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();

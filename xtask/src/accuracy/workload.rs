@@ -111,12 +111,6 @@ pub(super) const WORKLOADS: &[Workload] = &[
         expect: Expect::NeverWrong,
         make: |lab| front(lab, &[&Lab::go("server")], &[], chain!("go-server")),
     },
-    Workload {
-        name: "node-http",
-        runtime: "Node.js, an event loop",
-        expect: Expect::NeverWrong,
-        make: |lab| front(lab, &["node", &Lab::workload("node/server.js")], &[], chain!("server")),
-    },
 ];
 
 /// The program under test, and a leaf in Go that answers out of order.

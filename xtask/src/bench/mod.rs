@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the same servers under the same load without and with Clew, in turn within one run, and Clew's own
 //! cost.
 mod agent;
+mod assist;
 mod copy;
 mod load;
 mod process;
@@ -191,6 +192,10 @@ fn measure(options: &Options) -> Result<Vec<Row>> {
     if !options.quick && asked.is_none_or(|only| COPY.contains(only.as_str())) {
         println!("bench: {COPY}, {rounds} rounds with Clew, copying and not");
         rows.extend(copy::measure(&clew, rounds, time / 2).context(COPY)?);
+    }
+    if !options.quick && asked.is_none_or(|only| assist::NAME.contains(only.as_str())) {
+        println!("bench: {}, {rounds} rounds without and with the hook", assist::NAME);
+        rows.extend(assist::measure(&clew, rounds, time)?);
     }
     ensure!(!rows.is_empty(), "no workload has that name");
     Ok(rows)

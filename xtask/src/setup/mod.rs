@@ -4,6 +4,7 @@ mod go;
 mod kernel;
 mod library;
 mod linker;
+mod node;
 mod packages;
 mod python;
 
@@ -58,6 +59,12 @@ const NEEDS: &[Need] = &[
         name: "Python environment",
         why: "Flask, gunicorn and a collector for the tests",
         provide: python::provide,
+        compiler: false,
+    },
+    Need {
+        name: "Node.js packages",
+        why: "what the Node.js workloads use, and the newest Node.js",
+        provide: node::provide,
         compiler: false,
     },
     Need {

@@ -1,0 +1,253 @@
+// What `clew run` hands to Node.js through NODE_OPTIONS, so that Clew knows for which inbound request a request is sent.
+//
+// Each inbound HTTP/1 request has an id that Clew's kernel side knows as well: the connection's ports and address, and the
+// offset in it up to which was read when the request's head was complete. Node carries the id along by itself
+// (AsyncLocalStorage). While the head of an outbound request is written to its socket the id stands in `words`, where the
+// kernel side reads it; at any other time there is none. `words` is told once a thread, in a datagram to oneself.
+//
+// It changes no behavior, throws nothing at the program, and in a Node that lacks what it needs it does nothing. Its syntax
+// is as old as the oldest Node that may be started.
+'use strict';
+
+(function () {
+  /** The first 16 bytes of `words`; `MAGIC` in `common/src/assist.rs`. */
+  const MAGIC = [0x77656c63, 0x65646f6e, 0x9d3ac15e, 0x51c7e08b];
+  const LOW = 4;
+  const HIGH = 5;
+  const BYTES = 32;
+
+  /** On an inbound request and its response: its id. */
+  const kInbound = Symbol('clew.inbound');
+  /** On an outbound request: the id of the inbound request it is sent for. */
+  const kCause = Symbol('clew.cause');
+  /** On a socket of undici: the request whose head was written last. */
+  const kRequest = Symbol('clew.request');
+  /** On an inbound socket: what its ids begin with. */
+  const kOrigin = Symbol('clew.origin');
+
+  /** The symbol under which undici's requests have their handler. */
+  let handlerKey = Symbol('none');
+  let AsyncResource;
+  let words;
+  let context;
+  let hold;
+
+  try {
+    begin();
+  } catch (error) {
+    // A Node without one of the parts: its requests have no parent.
+  }
+
+  function begin() {
+    const channels = require('diagnostics_channel');
+    const hooks = require('async_hooks');
+    const AsyncLocalStorage = hooks.AsyncLocalStorage;
+    AsyncResource = hooks.AsyncResource;
+    if (typeof AsyncLocalStorage !== 'function' || typeof AsyncLocalStorage.prototype.enterWith !== 'function') {
+      return;
+    }
+    const net = require('net');
+    const http = require('http');
+    if (typeof net.Socket.prototype._writeGeneric !== 'function') {
+      return;
+    }
+    context = new AsyncLocalStorage();
+    // Memory of its own, which does not move: the bytes of a small typed array may lie within a heap that is compacted.
+    words = new Uint32Array(new ArrayBuffer(BYTES));
+    words.set(MAGIC);
+    tell();
+
+    // A channel lives as long as someone holds it.
+    hold = [
+      listen(channels, 'http.server.request.start', inbound),
+      listen(channels, 'http.client.request.created', (event) => cause(event.request)),
+      listen(channels, 'http.client.request.start', (event) => cause(event.request)),
+      listen(channels, 'undici:request:create', (event) => undici(event.request)),
+      listen(channels, 'undici:client:sendHeaders', (event) => {
+        event.socket[kRequest] = event.request;
+      }),
+    ];
+
+    // Whoever makes a request gives it to the agent there and then; a pool writes it later, in another request's callback.
+    wrap(http.Agent.prototype, 'addRequest', (inner) =>
+      function addRequest(request) {
+        cause(request);
+        return inner.apply(this, arguments);
+      });
+    wrap(http.ClientRequest.prototype, 'onSocket', (inner) =>
+      function onSocket() {
+        cause(this);
+        return inner.apply(this, arguments);
+      });
+    // What happens to an inbound request happens in its context, whichever one the parser or the socket has.
+    [http.IncomingMessage, http.ServerResponse].forEach((message) => wrap(message.prototype, 'emit', within));
+    // A connection may be used by many: it is nobody's.
+    wrap(net.Socket.prototype, 'connect', (inner) =>
+      function connect() {
+        return context.getStore() === undefined
+          ? inner.apply(this, arguments)
+          : context.run(undefined, () => inner.apply(this, arguments));
+      });
+    wrap(net.Socket.prototype, '_writeGeneric', (inner) =>
+      function _writeGeneric(writev, data, encoding, done) {
+        const message = this._httpMessage || this[kRequest];
+        const id = message ? message[kCause] : undefined;
+        // Another connection of the same ports may have taken its place.
+        if (id === undefined || id.socket.destroyed) {
+          return inner.call(this, writev, data, encoding, done);
+        }
+        words[LOW] = id.low;
+        words[HIGH] = id.high;
+        try {
+          return inner.call(this, writev, data, encoding, done);
+        } finally {
+          words[LOW] = 0;
+          words[HIGH] = 0;
+        }
+      });
+  }
+
+  function listen(channels, name, listener) {
+    const channel = channels.channel(name);
+    channel.subscribe(listener);
+    return channel;
+  }
+
+  function wrap(object, name, around) {
+    const inner = object[name];
+    if (typeof inner !== 'function') {
+      return;
+    }
+    Object.defineProperty(object, name, {
+      value: around(inner),
+      configurable: true,
+      enumerable: Object.prototype.propertyIsEnumerable.call(object, name),
+      writable: true,
+    });
+  }
+
+  function within(inner) {
+    return function emit() {
+      const id = this[kInbound];
+      return id === undefined || context.getStore() === id
+        ? inner.apply(this, arguments)
+        : context.run(id, () => inner.apply(this, arguments));
+    };
+  }
+
+  function inbound(event) {
+    const id = identify(event.socket);
+    event.request[kInbound] = id;
+    event.response[kInbound] = id;
+    context.enterWith(id);
+  }
+
+  function cause(request) {
+    if (request[kCause] === undefined) {
+      request[kCause] = context.getStore();
+    }
+  }
+
+  /**
+   * A request of undici, made for `fetch` too, is made when a connection is free for it: at once, or out of a pool's queue
+   * in the context of whoever frees one. What waits in a queue is a handler, which as a rule remembers its context.
+   */
+  function undici(request) {
+    let handler = request[handlerKey];
+    if (handler === undefined) {
+      handlerKey = Object.getOwnPropertySymbols(request).find((key) => key.description === 'handler');
+      handler = request[handlerKey];
+    }
+    if (handler instanceof AsyncResource) {
+      request[kCause] = handler.runInAsyncScope(() => context.getStore());
+    } else if (context.getStore() !== undefined && !isOutOfQueue()) {
+      cause(request);
+    }
+  }
+
+  /**
+   * Whether the code that runs was called by the event with which a client of undici tells its pool that it is free. `fetch`
+   * makes its request at once or leaves it to that event, so nobody above it matters.
+   */
+  function isOutOfQueue() {
+    const limit = Error.stackTraceLimit;
+    const prepare = Error.prepareStackTrace;
+    Error.stackTraceLimit = 30;
+    Error.prepareStackTrace = (_, sites) => {
+      for (const site of sites) {
+        const name = site.getFunctionName() || '';
+        if (name === 'httpNetworkFetch') {
+          return false;
+        }
+        if (name === 'emit' || /drain/i.test(name)) {
+          return true;
+        }
+      }
+      // Who called it is not known to the end.
+      return sites.length === 30;
+    };
+    const found = new Error().stack;
+    Error.prepareStackTrace = prepare;
+    Error.stackTraceLimit = limit;
+    return found !== false;
+  }
+
+  /** The id of the request whose head was read last; as `common/src/assist.rs` makes it. */
+  function identify(socket) {
+    let origin = socket[kOrigin];
+    if (origin === undefined) {
+      origin = socket[kOrigin] = originOf(socket);
+    }
+    return origin ? { high: origin.ports, low: (origin.address + socket.bytesRead) >>> 0, socket } : undefined;
+  }
+
+  function originOf(socket) {
+    const address = socket.remoteAddress;
+    // A Unix socket has none.
+    if (!address) {
+      return null;
+    }
+    return { ports: ((socket.remotePort << 16) | socket.localPort) >>> 0, address: fold(address) };
+  }
+
+  /** The 32-bit words of an address in memory order, exclusively or'ed: 4 bytes of IPv4 or 16 of IPv6. */
+  function fold(text) {
+    const bytes = text.indexOf(':') < 0 ? text.split('.').map(Number) : bytesOf(text);
+    let sum = 0;
+    for (let at = 0; at < bytes.length; at += 4) {
+      sum ^= bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
+    }
+    return sum >>> 0;
+  }
+
+  /** The 16 bytes of an IPv6 address as RFC 5952 writes it. */
+  function bytesOf(text) {
+    const halves = text.split('%')[0].split('::').map((half) => {
+      const bytes = [];
+      half.split(':').filter(Boolean).forEach((group) => {
+        if (group.indexOf('.') >= 0) {
+          group.split('.').forEach((byte) => bytes.push(Number(byte)));
+        } else {
+          const word = parseInt(group, 16);
+          bytes.push(word >> 8, word & 255);
+        }
+      });
+      return bytes;
+    });
+    const tail = halves.length > 1 ? halves[1] : [];
+    const gap = new Array(16 - halves[0].length - tail.length).fill(0);
+    return halves[0].concat(gap, tail);
+  }
+
+  /** Sends `words` from where they lie. All of it happens before this returns: the address needs no looking up. */
+  function tell() {
+    const socket = require('dgram').createSocket({
+      type: 'udp4',
+      lookup: (host, options, done) => done(null, '127.0.0.1', 4),
+    });
+    socket.on('error', () => {});
+    socket.bind({ port: 0, address: '127.0.0.1', exclusive: true });
+    socket.send(Buffer.from(words.buffer), 0, BYTES, socket.address().port, '127.0.0.1');
+    socket.close();
+  }
+})();

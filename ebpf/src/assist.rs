@@ -1,0 +1,97 @@
+//! Contexts that a runtime tells itself, through the hook that `clew run` handed to it: see `clew_common::assist`.
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+use clew_common::assist::{BYTES, MAGIC, fold, id};
+use clew_common::event::{CONTEXT_NODE, CONTEXT_THREAD, CONTEXT_UNKNOWN, EGRESS, Header, KIND_DATA};
+use clew_common::settings::TARGET_ASSISTED;
+
+use crate::connection::{Mode, Socket};
+use crate::maps::WORDS;
+use crate::operation::Memory;
+use crate::{context, kernel};
+
+/// A context: what kind of number it is, a `CONTEXT_` constant, and the number.
+pub type Context = (u16, u64);
+
+/// The thread tells nothing.
+pub const NONE: Context = (CONTEXT_THREAD, 0);
+
+/// The thread sent `memory` on a socket that is no stream: remembers where its words lie, if that is what it holds.
+#[inline(always)]
+pub fn listen(memory: impl FnOnce() -> Memory) {
+    if !assisted() {
+        return;
+    }
+    let memory = memory();
+    let (mut address, mut room) = (memory.base, memory.room);
+    if memory.vector != 0 {
+        address = kernel::user(memory.vector).unwrap_or(0);
+        room = kernel::user(memory.vector + 8).unwrap_or(0);
+    }
+    if room == BYTES && address != 0 && words(address).is_some() {
+        let _full = WORDS.insert(&thread(), &address, 0);
+    }
+}
+
+/// The context of an operation on `socket` that took its direction to offset `end`, where the thread tells it.
+///
+/// A read is of the context that begins if it completes the head of a request; a write is of the context that stands in the
+/// words, and else of one that is not known.
+///
+/// # Safety
+/// The socket was made in mode `M`.
+#[inline(always)]
+pub unsafe fn told<M: Mode>(socket: Socket, direction: u8, end: u64) -> Context {
+    if !assisted() {
+        return NONE;
+    }
+    let Some(address) = WORDS.get_ptr(&thread()) else {
+        return NONE;
+    };
+    if direction == EGRESS {
+        // SAFETY: the map gave the pointer.
+        return match words(unsafe { *address }) {
+            Some(0) | None => (CONTEXT_UNKNOWN, 0),
+            Some(context) => (CONTEXT_NODE, context),
+        };
+    }
+    // SAFETY: the caller vouches for the mode.
+    match unsafe { socket.remote::<M>() } {
+        Some((remote, local, address)) => (CONTEXT_NODE, id(remote, local, fold(address), end)),
+        None => (CONTEXT_UNKNOWN, 0),
+    }
+}
+
+/// The header of an operation's record: with the context that the thread tells, else with the one that can be read.
+#[inline(always)]
+pub fn header(told: Context) -> Header {
+    let mut header = context::header_in_context(KIND_DATA);
+    if told.0 != CONTEXT_THREAD {
+        (header.context_kind, header.context) = told;
+    }
+    header
+}
+
+/// The current thread is over, or its memory.
+#[inline(always)]
+pub fn forget() {
+    let _absent = WORDS.remove(&thread());
+}
+
+/// The id in the words at `address`; none if they are no words.
+#[inline(always)]
+fn words(address: u64) -> Option<u64> {
+    let [first, second, context] = kernel::user::<[u64; 3]>(address)?;
+    (first == MAGIC[0] && second == MAGIC[1]).then_some(context)
+}
+
+#[inline(always)]
+fn assisted() -> bool {
+    // SAFETY: the map gave the pointer.
+    context::target().is_some_and(|target| unsafe { *target & TARGET_ASSISTED != 0 })
+}
+
+#[inline(always)]
+fn thread() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { bpf_get_current_pid_tgid() as u32 }
+}

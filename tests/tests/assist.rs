@@ -232,3 +232,17 @@ fn what_outlives_the_command_finds_it() {
     out.check(folder.display().to_string().contains("/clew-assist-"), hook);
     std::fs::remove_dir_all(folder).expect("the folder is there");
 }
+
+#[test]
+fn doctor_says_what_a_process_has() {
+    let Some(lab) = Lab::new("doctor_says_what_a_process_has") else {
+        return;
+    };
+    let clew = Lab::clew().display().to_string();
+    let script = format!("node -e 'setTimeout(() => {{}}, 60000)' & {clew} doctor --pid $!; kill $!");
+    for (options, want) in [(&[][..], "told by the hook"), (&["--assist", "off"], "none: Node.js")] {
+        let out = node(&lab, options, &[], &["/bin/sh", "-c", &script]);
+        let line = out.stdout.lines().find(|line| line.trim_start().starts_with("parents"));
+        out.check(line.is_some_and(|line| line.contains(want)), &out.stdout);
+    }
+}

@@ -5,7 +5,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::capture::Pid;
-use crate::discover::{Discovery, Found, NoProcess};
+use crate::discover::{Discovery, Found, NoProcess, Runtime};
+use crate::run::has_node_hook;
 
 /// A value as JSON, with a line end.
 pub(super) fn json(value: &impl Serialize) -> String {
@@ -16,19 +17,26 @@ pub(super) fn json(value: &impl Serialize) -> String {
 }
 
 /// What is known of a process.
-pub(super) struct Known(Found);
+pub(super) struct Known {
+    found: Found,
+    /// It was started with the hook that tells of Node's contexts.
+    hook: bool,
+}
 
 /// Reads a process.
 pub(super) fn process(pid: Pid) -> Result<Known, NoProcess> {
-    let found = Discovery::default()
-        .examine(pid)
-        .map_err(|gone| NoProcess::Gone(gone.0))?;
-    Ok(Known(found))
+    let mut discovery = Discovery::default();
+    let found = discovery.examine(pid).map_err(|gone| NoProcess::Gone(gone.0))?;
+    let environ = discovery.proc().strings(pid, "environ").unwrap_or_default();
+    Ok(Known {
+        hook: environ.iter().any(|variable| has_node_hook(variable.as_bytes())),
+        found,
+    })
 }
 
 impl Known {
     pub(super) fn json(&self) -> String {
-        let process = &self.0.process;
+        let process = &self.found.process;
         let attributes: serde_json::Map<_, _> = process
             .resource
             .iter()
@@ -39,21 +47,32 @@ impl Known {
             "executable": process.exe,
             "arguments": process.args,
             "service": process.service,
-            "service_source": self.0.service_source.words(),
+            "service_source": self.found.service_source.words(),
             "service_namespace": process.service_namespace,
             "runtime": process.runtime.word(),
+            "parents": self.parents(),
             "container": process.container,
             "resource": attributes,
         }))
     }
 
+    /// How the parent of a call is known, where that hangs on how the process was started.
+    fn parents(&self) -> Option<&'static str> {
+        match (self.found.process.runtime, self.hook) {
+            (Runtime::Node, true) => Some("told by the hook that clew run handed over (NODE_OPTIONS)"),
+            (Runtime::Node, false) => Some("none: Node.js tells them where clew run starts it, without --assist off"),
+            _ => None,
+        }
+    }
+
     pub(super) fn text(&self) -> String {
-        let process = &self.0.process;
-        let service = format!("{} (from {})", process.service, self.0.service_source.words());
+        let process = &self.found.process;
+        let service = format!("{} (from {})", process.service, self.found.service_source.words());
         let rows = [
             ("service", Some(service)),
             ("namespace", process.service_namespace.clone()),
             ("runtime", Some(process.runtime.word().to_owned())),
+            ("parents", self.parents().map(str::to_owned)),
             ("executable", Some(process.exe.clone())),
             ("command", Some(process.args.join(" "))),
             (

@@ -52,7 +52,7 @@ impl Proc {
     }
 
     /// A file of a process whose strings end with a zero byte, such as `cmdline` and `environ`.
-    pub(super) fn strings(&self, pid: Pid, name: &str) -> io::Result<Vec<String>> {
+    pub(crate) fn strings(&self, pid: Pid, name: &str) -> io::Result<Vec<String>> {
         let bytes = self.bytes(pid, name)?;
         let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
         if bytes.is_empty() {

@@ -76,6 +76,10 @@ impl Report {
         checks.push(tracefs(host));
         checks.push(jit(host));
         checks.push(cgroup2(host));
+        checks.push(ok(
+            "hooks of runtimes",
+            "clew run hands Node.js one in NODE_OPTIONS; with --assist off none",
+        ));
         let capture = [("socket", socket), ("syscall", syscall)];
         Self {
             possible: basis && (socket || syscall),

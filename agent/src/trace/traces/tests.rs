@@ -8,6 +8,7 @@ use crate::span::Status;
 /// shop.21@5 reads 1 ctx=7/9/0      process shop, thread 21, round 5 of its loop, as server of connection 1,
 ///                                  a request that names span 9 of trace 7, not sampled
 /// shop.21g4 asks 2                 goroutine 4, as client of connection 2
+/// shop.21n7 asks 2                 context 7 that Node.js tells
 /// ```
 #[derive(Clone, Debug)]
 struct Line {
@@ -44,14 +45,16 @@ fn parse(script: &str, runtimes: &[(&str, Runtime)]) -> Vec<Line> {
             let words: Vec<&str> = line.split_whitespace().collect();
             let (service, thread) = words[0].split_once('.').unwrap();
             let (thread, turn) = thread.split_once('@').unwrap_or((thread, "0"));
-            let (tid, goroutine) = thread
-                .split_once('g')
-                .map_or((thread, None), |(tid, id)| (tid, Some(id)));
+            let (tid, context) = match (thread.split_once('g'), thread.split_once('n')) {
+                (Some((tid, id)), _) => (tid, Context::Goroutine(id.parse().unwrap())),
+                (_, Some((tid, id))) => (tid, Context::Node(id.parse().unwrap())),
+                (None, None) => (thread, Context::Thread),
+            };
             let process = process(service, runtimes);
             let actor = Actor {
                 pid: process.pid,
                 tid: tid.parse().unwrap(),
-                context: goroutine.map_or(Context::Thread, |id| Context::Goroutine(id.parse().unwrap())),
+                context,
                 turn: turn.parse().unwrap(),
             };
             let n = words[2].parse().unwrap();
@@ -622,6 +625,57 @@ fn contexts() {
         shop.21g7 answers 1",
         &["shop asks 3", "shop reads 1", "shop reads 2"],
         &["causality.unknown.ambiguous"],
+    );
+}
+
+#[test]
+fn contexts_that_node_tells() {
+    let node: &[(&str, Runtime)] = &[("shop", Runtime::Node)];
+    // One thread, several requests: the second call leaves when its request is over, the third in a context that is not known.
+    check(
+        node,
+        "
+        shop.21n100@1 reads 1
+        shop.21n200@1 reads 2
+        shop.21n200@2 asks 3
+        shop.21n100@2 asks 4
+        shop.21n901@3 gets 3
+        shop.21n902@3 gets 4
+        shop.21@3 answers 1
+        shop.21n100@4 asks 5
+        shop.21n903@5 gets 5
+        shop.21n300@5 asks 6
+        shop.21n904@6 gets 6
+        shop.21@7 answers 2",
+        &[
+            "shop asks 3 < shop reads 2 by async",
+            "shop asks 4 < shop reads 1 by async",
+            "shop asks 5 < shop reads 1 by async",
+            "shop asks 6",
+            "shop reads 1",
+            "shop reads 2",
+        ],
+        &["causality.unknown.context"],
+    );
+    // A request that waits behind another may be looked at when more was read, and then has the name of a later one.
+    check(
+        node,
+        "
+        shop.21n100@1 reads 1
+        shop.21n200@1 reads 1
+        shop.21n100@2 asks 2
+        shop.21n901@3 gets 2
+        shop.21n200@4 asks 3
+        shop.21n902@5 gets 3
+        shop.21@6 answers 1
+        shop.21@6 answers 1",
+        &[
+            "shop asks 2 < shop reads 1 by async",
+            "shop asks 3",
+            "shop reads 1",
+            "shop reads 1'",
+        ],
+        &["causality.unknown.context"],
     );
 }
 

@@ -10,8 +10,27 @@ pub struct Plan {
     /// One of the `PLAN_` constants.
     pub kind: u64,
     /// Offsets and addresses, as the kind says.
-    pub words: [u64; 7],
+    pub words: [u64; PLAN_WORDS],
 }
+
+impl Plan {
+    /// A plan of `kind` with these words, each with its place.
+    pub const fn of(kind: u64, words: &[(usize, u64)]) -> Self {
+        let mut plan = Self {
+            kind,
+            words: [0; PLAN_WORDS],
+        };
+        let mut at = 0;
+        while at < words.len() {
+            plan.words[words[at].0] = words[at].1;
+            at += 1;
+        }
+        plan
+    }
+}
+
+/// Words of a plan.
+pub const PLAN_WORDS: usize = 15;
 
 /// The context is the thread.
 pub const PLAN_THREAD: u64 = 0;
@@ -28,6 +47,13 @@ pub const GO_PARENT: usize = 2;
 pub const GO_M: usize = 3;
 /// Offset of `m.curg`.
 pub const GO_CURG: usize = 4;
+
+/// Offset of `sudog.isSelect`; `sudog.g` is the first field.
+pub const GO_IS_SELECT: usize = 5;
+/// Offset of the frame pointer `g` was parked with (`g.sched.bp`).
+pub const GO_PARKED: usize = 6;
+/// Offset of `hchan.recvx`.
+pub const GO_RECVX: usize = 7;
 
 /// Plans the array holds. Place 0 is [`PLAN_THREAD`].
 pub const PLANS: u32 = 4096;
@@ -51,7 +77,7 @@ pub const fn without_plan(target: u32) -> u32 {
 }
 
 const _: () = {
-    assert!(size_of::<Plan>() == 64);
+    assert!(size_of::<Plan>() == 128);
     assert!(PLANS <= 1 << (32 - PLAN_SHIFT));
 };
 

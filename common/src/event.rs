@@ -230,6 +230,10 @@ pub struct Link {
     pub header: Header,
     /// The context that works, of the header's kind.
     pub other: u64,
+    /// [`LINK_HANDED`] and [`LINK_TAKEN`]: where in its program `other` takes what is handed to it. Else 0.
+    pub site: u64,
+    /// [`LINK_LEFT`] and [`LINK_TAKEN`]: the address of what lies between them. Else 0.
+    pub place: u64,
     /// One of the `LINK_` constants.
     pub link: u32,
     /// Zero.
@@ -240,6 +244,12 @@ pub struct Link {
 pub const LINK_CREATED: u32 = 1;
 /// `other` works for whoever asks it, and never for its creator.
 pub const LINK_SERVANT: u32 = 2;
+/// `other` got something from the header's context.
+pub const LINK_HANDED: u32 = 3;
+/// The header's context left something at `place`; `other` is 0.
+pub const LINK_LEFT: u32 = 4;
+/// `other` took what the header's context had left at `place`; context 0 is one that is not known.
+pub const LINK_TAKEN: u32 = 5;
 
 /// The whole process ended, not only a thread.
 pub const LIFE_PROCESS: u32 = 1;
@@ -256,5 +266,5 @@ const _: () = {
     assert!(size_of::<State>() == 48 + 16);
     assert!(size_of::<Fork>() == 56);
     assert!(size_of::<Life>() == 56);
-    assert!(size_of::<Link>() == 64);
+    assert!(size_of::<Link>() == 80);
 };

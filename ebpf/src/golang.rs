@@ -4,12 +4,16 @@
 //! are in the registers of Go's internal calling convention (since Go 1.17), which `ebpf/src/arch/mod.rs` knows.
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
-use clew_common::context::{GO_CURG, GO_GOID, GO_M, GO_PARENT, GO_TLS, Plan};
-use clew_common::event::{CONTEXT_GOROUTINE, KIND_LINK, LINK_CREATED, LINK_SERVANT, Link};
+use clew_common::context::{
+    GO_CURG, GO_GOID, GO_IS_SELECT, GO_M, GO_PARENT, GO_PARKED, GO_RECVX, GO_TLS, PLAN_GO, Plan,
+};
+use clew_common::event::{
+    CONTEXT_GOROUTINE, KIND_LINK, LINK_CREATED, LINK_HANDED, LINK_LEFT, LINK_SERVANT, LINK_TAKEN, Link,
+};
 
-use crate::arch::go_argument;
+use crate::arch::{frame_pointer, go_argument, go_running};
 use crate::kernel;
-use crate::maps::{GO_ASKERS, GO_WRITERS, Scoped};
+use crate::maps::{GO_ASKERS, GO_SENDERS, GO_WRITERS, Scoped};
 use crate::{context, ring, settings as offset};
 
 #[inline(always)]
@@ -65,12 +69,12 @@ fn goroutine(plan: *const Plan) -> Option<u64> {
 /// creator's are in it.
 #[uprobe]
 pub fn go_created(ctx: ProbeContext) -> u32 {
-    let Some(plan) = context::plan() else { return 0 };
+    let Some(plan) = plan() else { return 0 };
     let g = go_argument(&ctx, 1);
     let id = kernel::user::<u64>(g.wrapping_add(word(plan, GO_GOID)));
     let parent = kernel::user::<u64>(g.wrapping_add(word(plan, GO_PARENT)));
     if let (Some(id), Some(parent)) = (id, parent) {
-        link(parent, id, LINK_CREATED);
+        link(parent, id, (0, 0), LINK_CREATED);
     }
     0
 }
@@ -78,7 +82,7 @@ pub fn go_created(ctx: ProbeContext) -> u32 {
 /// At the start of `net/http.(*persistConn).roundTrip(pc, req)`: the running goroutine's request is the next to be written.
 #[uprobe]
 pub fn go_asks(ctx: ProbeContext) -> u32 {
-    let Some(plan) = context::plan() else { return 0 };
+    let Some(plan) = plan() else { return 0 };
     let conn = go_argument(&ctx, 0);
     if let Some(id) = goroutine(plan) {
         let _full = GO_ASKERS.insert(scoped(conn), id, 0);
@@ -86,26 +90,198 @@ pub fn go_asks(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// At the start of `net/http.(*persistConn).writeLoop(pc)`: the running goroutine writes what is asked of the connection.
+/// At the start of `net/http.(*persistConn).writeLoop(pc)` and `readLoop(pc)`: the running goroutine does what is asked of the
+/// connection. Also of `(*Transport).dialConnFor(t, w)`, which opens a connection that may go to another than who wanted it.
 #[uprobe]
 pub fn go_writes(ctx: ProbeContext) -> u32 {
-    let Some(plan) = context::plan() else { return 0 };
+    let Some(plan) = plan() else { return 0 };
     let conn = go_argument(&ctx, 0);
     if let Some(id) = goroutine(plan) {
         let _full = GO_WRITERS.insert(scoped(id), conn, 0);
-        link(id, id, LINK_SERVANT);
+        link(id, id, (0, 0), LINK_SERVANT);
     }
     0
 }
 
+/// `struct hchan`: what is in the buffer, its capacity, its memory, the size of an element.
+const CHAN_CAPACITY: u64 = 8;
+const CHAN_BUFFER: u64 = 16;
+const CHAN_ELEMENT: u64 = 24;
+
+/// In `runtime.chansend` and `runtime.selectgo`, before `runtime.send(c, sg, ...)` gives an element to the goroutine that waits
+/// for one.
+#[uprobe]
+pub fn go_sends(ctx: ProbeContext) -> u32 {
+    let Some(plan) = plan() else { return 0 };
+    let (chan, waiter) = (go_argument(&ctx, 0), go_argument(&ctx, 1));
+    // An element without size carries nothing: a signal.
+    if kernel::user::<u16>(chan + CHAN_ELEMENT).unwrap_or(0) == 0 {
+        return 0;
+    }
+    let Some(other) = kernel::user::<u64>(waiter) else {
+        return 0;
+    };
+    let parked: u64 = kernel::user(other.wrapping_add(word(plan, GO_PARKED))).unwrap_or(0);
+    // The frames below the one that parked: of selectgo, or of chanrecv and the function the program called it by.
+    let frame: u64 = kernel::user(parked).unwrap_or(0);
+    let select: u8 = kernel::user(waiter.wrapping_add(word(plan, GO_IS_SELECT))).unwrap_or(0);
+    let (from, to) = (id_of(plan, go_running(&ctx)), id_of(plan, other));
+    if told(from, to) {
+        link(from, to, (site(frame, select != 0), 0), LINK_HANDED);
+    }
+    0
+}
+
+/// In `runtime.chanrecv`, before `runtime.recv(c, sg, ...)` takes an element while a goroutine waits to send one.
+#[uprobe]
+pub fn go_takes(ctx: ProbeContext) -> u32 {
+    takes(&ctx, false)
+}
+
+/// As [`go_takes`], in `runtime.selectgo`.
+#[uprobe]
+pub fn go_takes_select(ctx: ProbeContext) -> u32 {
+    takes(&ctx, true)
+}
+
 #[inline(always)]
-fn link(context: u64, other: u64, link: u32) {
+fn takes(ctx: &ProbeContext, select: bool) -> u32 {
+    let Some(plan) = plan() else { return 0 };
+    let (chan, waiter) = (go_argument(ctx, 0), go_argument(ctx, 1));
+    let size: u16 = kernel::user(chan + CHAN_ELEMENT).unwrap_or(0);
+    if size == 0 {
+        return 0;
+    }
+    let Some(sender) = kernel::user::<u64>(waiter) else {
+        return 0;
+    };
+    let (sender, taker) = (id_of(plan, sender), id_of(plan, go_running(ctx)));
+    if kernel::user::<u64>(chan + CHAN_CAPACITY).unwrap_or(0) == 0 {
+        if told(sender, taker) {
+            link(sender, taker, (site(frame_pointer(ctx), select), 0), LINK_HANDED);
+        }
+        return 0;
+    }
+    // The buffer is full: its oldest element is taken, and the waiting one comes into its slot.
+    let next: u64 = kernel::user(chan.wrapping_add(word(plan, GO_RECVX))).unwrap_or(0);
+    let buffer: u64 = kernel::user(chan + CHAN_BUFFER).unwrap_or(0);
+    let slot = buffer.wrapping_add(next.wrapping_mul(u64::from(size)));
+    empty(slot, taker, site(frame_pointer(ctx), select));
+    fill(slot, sender);
+    0
+}
+
+/// In `runtime.chansend` and `runtime.selectgo`, before `runtime.typedmemmove(type, slot, element)` puts an element into a
+/// buffer.
+#[uprobe]
+pub fn go_buffers(ctx: ProbeContext) -> u32 {
+    let Some(plan) = plan() else { return 0 };
+    let (kind, slot) = (go_argument(&ctx, 0), go_argument(&ctx, 1));
+    // The size of a type is its first field.
+    if kernel::user::<u64>(kind).unwrap_or(0) != 0 {
+        fill(slot, id_of(plan, go_running(&ctx)));
+    }
+    0
+}
+
+/// In `runtime.chanrecv`, before `runtime.typedmemclr(type, slot)` empties the slot an element was taken from.
+#[uprobe]
+pub fn go_unbuffers(ctx: ProbeContext) -> u32 {
+    unbuffers(&ctx, false)
+}
+
+/// As [`go_unbuffers`], in `runtime.selectgo`.
+#[uprobe]
+pub fn go_unbuffers_select(ctx: ProbeContext) -> u32 {
+    unbuffers(&ctx, true)
+}
+
+#[inline(always)]
+fn unbuffers(ctx: &ProbeContext, select: bool) -> u32 {
+    let Some(plan) = plan() else { return 0 };
+    if kernel::user::<u64>(go_argument(ctx, 0)).unwrap_or(0) == 0 {
+        return 0;
+    }
+    empty(
+        go_argument(ctx, 1),
+        id_of(plan, go_running(ctx)),
+        site(frame_pointer(ctx), select),
+    );
+    0
+}
+
+/// An element comes into a slot.
+#[inline(always)]
+fn fill(slot: u64, giver: u64) {
+    let _full = GO_SENDERS.insert(scoped(slot), giver, 0);
+    if giver != 0 && !is_servant(giver) {
+        link(giver, 0, (0, slot), LINK_LEFT);
+    }
+}
+
+/// An element is taken out of a slot.
+#[inline(always)]
+fn empty(slot: u64, taker: u64, site: u64) {
+    let key = scoped(slot);
+    let giver = match GO_SENDERS.get_ptr(&key) {
+        // SAFETY: the map gave the pointer.
+        Some(giver) => unsafe { *giver },
+        None => 0,
+    };
+    let _absent = GO_SENDERS.remove(&key);
+    if told(giver, taker) {
+        link(giver, taker, (site, slot), LINK_TAKEN);
+    }
+}
+
+/// The number of the goroutine `g`; 0 for one that cannot be read, and for the runtime's own.
+#[inline(always)]
+fn id_of(plan: *const Plan, g: u64) -> u64 {
+    kernel::user(g.wrapping_add(word(plan, GO_GOID))).unwrap_or(0)
+}
+
+/// Where the program receives, from the frame pointer of selectgo or chanrecv: the return address of what it called, which
+/// for chanrecv lies one function further. 0 where it cannot be read.
+#[inline(always)]
+fn site(frame: u64, select: bool) -> u64 {
+    let frame = if select {
+        frame
+    } else {
+        kernel::user(frame).unwrap_or(0)
+    };
+    kernel::user(frame.wrapping_add(8)).unwrap_or(0)
+}
+
+/// Whether the agent has to hear that something went from one goroutine to another. What servants are handed is known
+/// otherwise.
+#[inline(always)]
+fn told(from: u64, to: u64) -> bool {
+    to != 0 && from != to && !is_servant(to) && !is_servant(from)
+}
+
+#[inline(always)]
+fn is_servant(id: u64) -> bool {
+    GO_WRITERS.get_ptr(&scoped(id)).is_some()
+}
+
+/// The current process's plan, if it is Go's.
+#[inline(always)]
+fn plan() -> Option<*const Plan> {
+    let plan = context::plan()?;
+    // SAFETY: the map gave the pointer.
+    (unsafe { (*plan).kind } == PLAN_GO).then_some(plan)
+}
+
+#[inline(always)]
+fn link(context: u64, other: u64, (site, place): (u64, u64), link: u32) {
     let mut header = context::header(KIND_LINK);
     header.context = context;
     header.context_kind = CONTEXT_GOROUTINE;
     let _lost = ring::send(&Link {
         header,
         other,
+        site,
+        place,
         link,
         reserved: 0,
     });

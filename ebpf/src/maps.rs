@@ -70,6 +70,11 @@ pub static GO_WRITERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(81
 #[map]
 pub static GO_ASKERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(8192, 0);
 
+/// Go: the goroutine that put an element into a slot of a channel's buffer. An entry that falls out makes the element
+/// nobody's.
+#[map]
+pub static GO_SENDERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(16384, 0);
+
 /// Counters of `clew_common::counter`. Written by the probes, read by the agent.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);

@@ -74,6 +74,12 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
             let kind = match link.link {
                 abi::LINK_CREATED => LinkKind::Created,
                 abi::LINK_SERVANT => LinkKind::Servant,
+                abi::LINK_HANDED => LinkKind::Handed { site: link.site },
+                abi::LINK_LEFT => LinkKind::Left { place: link.place },
+                abi::LINK_TAKEN => LinkKind::Taken {
+                    site: link.site,
+                    place: link.place,
+                },
                 _ => return Err(Malformed::Field("link")),
             };
             Ok(Event::Link {

@@ -183,6 +183,23 @@ pub enum LinkKind {
     Created,
     /// It works for whoever asks it.
     Servant,
+    /// It got something from the other, at this site of its program.
+    Handed {
+        /// Where.
+        site: u64,
+    },
+    /// The other left something at this place for whoever takes it.
+    Left {
+        /// An address.
+        place: u64,
+    },
+    /// It took what the other had left.
+    Taken {
+        /// Where in its program.
+        site: u64,
+        /// Where it lay.
+        place: u64,
+    },
 }
 
 /// Something the kernel saw.

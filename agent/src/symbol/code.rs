@@ -32,10 +32,10 @@ pub(super) fn frame_push(code: &[u8], address: u64) -> Option<u64> {
         .map(|instruction| instruction.ip())
 }
 
-/// The first call in `code`, which lies at `address`, that goes to `target`.
-pub(super) fn call_to(code: &[u8], address: u64, target: u64) -> Option<u64> {
+/// The calls in `code`, which lies at `address`, that go to `target`.
+pub(super) fn calls_to(code: &[u8], address: u64, target: u64) -> impl Iterator<Item = u64> + '_ {
     instructions(code, address)
-        .find(|instruction| instruction.code() == Code::Call_rel32_64 && instruction.near_branch64() == target)
+        .filter(move |instruction| instruction.code() == Code::Call_rel32_64 && instruction.near_branch64() == target)
         .map(|instruction| instruction.ip())
 }
 
@@ -79,9 +79,12 @@ mod tests {
     fn calls() {
         // nop; call 0x1106; call 0x1206
         let code = [0x90, 0xe8, 0, 1, 0, 0, 0xe8, 0xfb, 1, 0, 0];
-        assert_eq!(call_to(&code, 0x1000, 0x1206), Some(0x1006));
-        assert_eq!(call_to(&code, 0x1000, 0x1207), None);
-        assert_eq!(call_to(&code[..8], 0x1000, 0x1206), None);
+        let check = |code: &[u8], target, want: &[u64]| {
+            assert_eq!(calls_to(code, 0x1000, target).collect::<Vec<_>>(), want, "{target:x}");
+        };
+        check(&code, 0x1206, &[0x1006]);
+        check(&code, 0x1207, &[]);
+        check(&code[..8], 0x1206, &[]);
     }
 
     #[test]

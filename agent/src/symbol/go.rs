@@ -2,42 +2,88 @@
 //!
 //! Offsets are those of each release line, compared with the DWARF of programs built by it; a line that is not in the table is
 //! not followed. Functions are found in the pclntab, which every program has.
-use clew_common::context::{GO_CURG, GO_GOID, GO_M, GO_PARENT, GO_TLS, PLAN_GO, Plan};
+use clew_common::context::{
+    GO_CURG, GO_GOID, GO_IS_SELECT, GO_M, GO_PARENT, GO_PARKED, GO_RECVX, GO_TLS, PLAN_GO, Plan,
+};
 
 use super::image::{Image, Span};
 use super::pclntab::{self, Functions};
 use super::{Hooks, NoHooks, Point, code};
 
-/// The release lines Clew knows, 1.N, with the offsets in `runtime.g` of goid and parentGoid and in `runtime.m` of curg.
-const LINES: &[(u32, u64, u64, u64)] = &[
-    (21, 152, 272, 192),
-    (22, 152, 272, 192),
-    (23, 160, 280, 192),
-    (24, 160, 280, 192),
-    (25, 152, 272, 184),
-    (26, 152, 280, 184),
-    (27, 152, 280, 184),
+/// A release line, 1.`number`, and the offsets in its structures that are not the same in all.
+struct Line {
+    number: u32,
+    /// `g.goid`.
+    goid: u64,
+    /// `g.parentGoid`.
+    parent: u64,
+    /// `m.curg`.
+    curg: u64,
+    /// `sudog.isSelect`.
+    is_select: u64,
+    /// `gobuf.bp`.
+    frame: u64,
+    /// `hchan.recvx`.
+    recvx: u64,
+}
+
+const fn release(number: u32, goid: u64, parent: u64, curg: u64, is_select: u64, frame: u64, recvx: u64) -> Line {
+    Line {
+        number,
+        goid,
+        parent,
+        curg,
+        is_select,
+        frame,
+        recvx,
+    }
+}
+
+/// The release lines Clew knows.
+const LINES: &[Line] = &[
+    release(21, 152, 272, 192, 52, 48, 48),
+    release(22, 152, 272, 192, 52, 48, 48),
+    release(23, 160, 280, 192, 52, 48, 56),
+    release(24, 160, 280, 192, 52, 48, 56),
+    release(25, 152, 272, 184, 52, 40, 56),
+    release(26, 152, 280, 184, 60, 40, 56),
+    release(27, 152, 280, 184, 60, 40, 56),
 ];
-/// Offset of `g.m` in all of them.
+/// Offsets of `g.m` and `g.sched` in all of them.
 const M: u64 = 48;
+const SCHED: u64 = 56;
 
 const NEWPROC: &str = "runtime.newproc.func1";
 const RUNQPUT: &str = "runtime.runqput";
 const GOGO: &str = "gogo";
 const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
 const WRITE_LOOP: &str = "net/http.(*persistConn).writeLoop";
-const NAMES: &[&str] = &[NEWPROC, RUNQPUT, GOGO, ROUND_TRIP, WRITE_LOOP];
+const READ_LOOP: &str = "net/http.(*persistConn).readLoop";
+const DIAL: &str = "net/http.(*Transport).dialConnFor";
+const CHANSEND: &str = "runtime.chansend";
+const CHANRECV: &str = "runtime.chanrecv";
+const SELECTGO: &str = "runtime.selectgo";
+const SEND: &str = "runtime.send";
+const RECV: &str = "runtime.recv";
+const MOVE: &str = "runtime.typedmemmove";
+const CLEAR: &str = "runtime.typedmemclr";
+const NAMES: &[&str] = &[
+    NEWPROC, RUNQPUT, GOGO, ROUND_TRIP, WRITE_LOOP, READ_LOOP, DIAL, CHANSEND, CHANRECV, SELECTGO, SEND, RECV, MOVE,
+    CLEAR,
+];
 
-/// Most of a function that is looked at, bytes.
+/// Most of a function's beginning that is looked at, bytes.
 const FUNCTION_BYTES: usize = 512;
+/// Most of a whole function that is looked at, bytes.
+const WHOLE_BYTES: u64 = 16 << 10;
 
 /// How goroutines of the program `image` are followed.
 pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
     let unknown = |what: &str| NoHooks::Unknown(what.to_owned());
     let line = line(&image).ok_or_else(|| unknown("the version of Go in .go.buildinfo cannot be read"))?;
-    let (_, goid, parent, curg) = *LINES
+    let line = LINES
         .iter()
-        .find(|(number, ..)| *number == line)
+        .find(|known| known.number == line)
         .ok_or_else(|| NoHooks::Unknown(format!("Go 1.{line} is not a version Clew knows")))?;
     let table = image
         .section(&[".gopclntab", ".data.rel.ro.gopclntab"])
@@ -50,33 +96,35 @@ pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
         .thread_store(GOGO)
         .or((image.tls_bytes == 8).then_some(-8))
         .ok_or_else(|| unknown("where a thread keeps its goroutine cannot be told"))?;
-    let mut plan = Plan {
-        kind: PLAN_GO,
-        words: [0; 7],
-    };
-    for (place, value) in [
-        (GO_TLS, tls.cast_unsigned()),
-        (GO_GOID, goid),
-        (GO_PARENT, parent),
-        (GO_M, M),
-        (GO_CURG, curg),
-    ] {
-        plan.words[place] = value;
-    }
+    let plan = Plan::of(
+        PLAN_GO,
+        &[
+            (GO_TLS, tls.cast_unsigned()),
+            (GO_GOID, line.goid),
+            (GO_PARENT, line.parent),
+            (GO_M, M),
+            (GO_CURG, line.curg),
+            (GO_IS_SELECT, line.is_select),
+            (GO_PARKED, SCHED + line.frame),
+            (GO_RECVX, line.recvx),
+        ],
+    );
     let mut limits = Vec::new();
     let mut points = Vec::new();
-    // The writers come first: one whose creation is seen and whose trade is not would be taken for its creator's.
-    let asks = text.frame_push(ROUND_TRIP);
-    let writes = text.frame_push(WRITE_LOOP);
-    let has_client = functions.starts.contains_key(WRITE_LOOP);
-    match (asks, writes) {
-        (Some(asks), Some(writes)) => {
-            points.push(("go_writes", writes));
-            points.push(("go_asks", asks));
+    // Who is created comes last: a goroutine whose creation is seen, but not whom it works for later, would be taken for its
+    // creator's.
+    match (servants(&text), handing(&text)) {
+        (Some(servants), Some(handing)) => {
+            points.extend(servants);
+            points.extend(handing);
             points.push(("go_created", text.created));
         }
-        _ if !has_client => points.push(("go_created", text.created)),
-        _ => limits.push("net/http has another shape: requests are linked within one goroutine only".to_owned()),
+        (None, _) => {
+            limits.push("net/http has another shape: requests are linked within one goroutine only".to_owned())
+        }
+        (_, None) => {
+            limits.push("channels have another shape: requests are linked within one goroutine only".to_owned())
+        }
     }
     let file = image.key();
     let points = points
@@ -90,6 +138,41 @@ pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
         })
         .collect();
     Ok(Hooks { plan, points, limits })
+}
+
+/// Where net/http's client hands requests to the goroutines that write them; nothing in a program without it.
+fn servants(text: &Text<'_>) -> Option<Vec<(&'static str, u64)>> {
+    if !text.functions.starts.contains_key(WRITE_LOOP) {
+        return Some(Vec::new());
+    }
+    Some(vec![
+        ("go_writes", text.frame_push(WRITE_LOOP)?),
+        ("go_writes", text.frame_push(READ_LOOP)?),
+        ("go_writes", text.frame_push(DIAL)?),
+        ("go_asks", text.frame_push(ROUND_TRIP)?),
+    ])
+}
+
+/// Where elements pass through channels.
+fn handing(text: &Text<'_>) -> Option<Vec<(&'static str, u64)>> {
+    let mut points = Vec::new();
+    for (caller, callee, program) in [
+        (CHANSEND, SEND, "go_sends"),
+        (SELECTGO, SEND, "go_sends"),
+        (CHANRECV, RECV, "go_takes"),
+        (SELECTGO, RECV, "go_takes_select"),
+        (CHANSEND, MOVE, "go_buffers"),
+        (SELECTGO, MOVE, "go_buffers"),
+        (CHANRECV, CLEAR, "go_unbuffers"),
+        (SELECTGO, CLEAR, "go_unbuffers_select"),
+    ] {
+        let calls = text.calls(caller, callee)?;
+        if calls.is_empty() {
+            return None;
+        }
+        points.extend(calls.into_iter().map(|call| (program, call)));
+    }
+    Some(points)
 }
 
 /// The N of the Go 1.N that built the program.
@@ -136,10 +219,10 @@ impl<'a> Text<'a> {
         const ALIGN: usize = 16;
         let section = image.section(&[".text"])?;
         let try_at = |start: u64| {
-            let at = start.checked_add(*functions.starts.get(NEWPROC)?)?;
+            let at = start.checked_add(functions.starts.get(NEWPROC)?.start)?;
             let code = image.code(at, FUNCTION_BYTES)?;
-            let runqput = start.checked_add(*functions.starts.get(RUNQPUT)?)?;
-            let created = code::call_to(&code, at, runqput)?;
+            let runqput = start.checked_add(functions.starts.get(RUNQPUT)?.start)?;
+            let created = code::calls_to(&code, at, runqput).next()?;
             Some(Self {
                 image,
                 functions,
@@ -156,13 +239,23 @@ impl<'a> Text<'a> {
     }
 
     fn code_of(&self, name: &str) -> Option<(u64, Vec<u8>)> {
-        let address = self.start.checked_add(*self.functions.starts.get(name)?)?;
+        let address = self.start.checked_add(self.functions.starts.get(name)?.start)?;
         Some((address, self.image.code(address, FUNCTION_BYTES)?))
     }
 
     fn frame_push(&self, name: &str) -> Option<u64> {
         let (address, code) = self.code_of(name)?;
         code::frame_push(&code, address)
+    }
+
+    /// The calls of `callee` in `caller`.
+    fn calls(&self, caller: &str, callee: &str) -> Option<Vec<u64>> {
+        let function = self.functions.starts.get(caller)?;
+        let size = function.end.checked_sub(function.start)?.min(WHOLE_BYTES);
+        let address = self.start.checked_add(function.start)?;
+        let target = self.start.checked_add(self.functions.starts.get(callee)?.start)?;
+        let code = self.image.code(address, usize::try_from(size).ok()?)?;
+        Some(code::calls_to(&code, address, target).collect())
     }
 
     fn thread_store(&self, name: &str) -> Option<i64> {
@@ -174,9 +267,12 @@ impl<'a> Text<'a> {
 /// The start of the text behind C code: where `runtime.newproc.func1` calls `runtime.runqput` at the right distance.
 fn before(image: &Image, functions: &Functions, section: Span, first: u64, most: usize) -> Option<u64> {
     const ALIGN: usize = 16;
-    let (newproc, runqput) = (functions.starts.get(NEWPROC)?, functions.starts.get(RUNQPUT)?);
+    let (newproc, runqput) = (
+        functions.starts.get(NEWPROC)?.start,
+        functions.starts.get(RUNQPUT)?.start,
+    );
     let base = first.checked_sub(section.address)?.checked_add(section.offset)?;
-    let code = image.bytes(base.checked_add(*newproc)?, most)?;
+    let code = image.bytes(base.checked_add(newproc)?, most)?;
     for (place, window) in code.windows(FUNCTION_BYTES).enumerate().step_by(ALIGN) {
         // Addresses relative to the text; only the distance counts.
         let body = window.get(..160).unwrap_or(window);
@@ -185,7 +281,7 @@ fn before(image: &Image, functions: &Functions, section: Span, first: u64, most:
                 return false;
             };
             let next = newproc.wrapping_add(at as u64 + 5);
-            next.wrapping_add_signed(i64::from(i32::from_le_bytes(distance))) == *runqput
+            next.wrapping_add_signed(i64::from(i32::from_le_bytes(distance))) == runqput
         });
         if calls {
             return first.checked_add(place as u64);

@@ -23,11 +23,19 @@ const MOST_NAMES: u64 = 256 << 20;
 const WINDOW: usize = 256 << 10;
 const LONGEST_NAME: usize = 256;
 
-/// Starts of functions relative to the text, by name; the text's start where the table gives it.
+/// Functions by name; the text's start where the table gives it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Functions {
-    pub(super) starts: HashMap<&'static str, u64>,
+    pub(super) starts: HashMap<&'static str, Function>,
     pub(super) text: Option<u64>,
+}
+
+/// Where a function lies, relative to the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Function {
+    pub(super) start: u64,
+    /// Where the next one begins.
+    pub(super) end: u64,
 }
 
 /// Looks `names` up in the table at `table`. None if it is no such table.
@@ -59,7 +67,12 @@ pub(super) fn find(image: &Image, table: Span, names: &[&'static str]) -> Option
         if own_start == start
             && let Some(name) = wanted.get(&name)
         {
-            starts.entry(*name).or_insert(u64::from(start));
+            // The last pair is the end of the last function.
+            let end = pairs.peek()?;
+            starts.entry(*name).or_insert(Function {
+                start: u64::from(start),
+                end: u64::from(end),
+            });
         }
     }
     Some(Functions {
@@ -114,6 +127,12 @@ impl<'a> Reader<'a> {
 
     const fn seek(&mut self, at: u64) {
         self.at = at;
+    }
+
+    fn peek(&mut self) -> Option<u32> {
+        let value = self.u32();
+        self.at = self.at.saturating_sub(4);
+        value
     }
 
     fn u32(&mut self) -> Option<u32> {

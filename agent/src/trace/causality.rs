@@ -180,6 +180,9 @@ impl Causality {
         let tid = (actor.pid, actor.tid);
         let serving = self.serving.get(&conn).and_then(VecDeque::front).copied();
         let asking = self.asking.get(&conn).copied();
+        if let Some(context) = contexts::key(actor.pid, actor.context) {
+            self.contexts.acted(context);
+        }
         let owner = serving.or_else(|| asking.and_then(|asking| asking.parent));
         if actor.turn != 0 {
             self.processes.entry(actor.pid).or_default().has_loop = true;
@@ -544,6 +547,16 @@ impl Causality {
         match link {
             LinkKind::Created => self.contexts.created(context, other),
             LinkKind::Servant => self.contexts.servant(other),
+            LinkKind::Left { place } => self.contexts.left(context, place),
+            LinkKind::Handed { site } | LinkKind::Taken { site, .. } => {
+                let inbound = &self.inbound;
+                let is_open = |span| inbound.get(&span).is_some_and(Inbound::is_open);
+                let offered = match link {
+                    LinkKind::Taken { place, .. } => self.contexts.taken(context, place),
+                    _ => self.contexts.offers(context),
+                };
+                self.contexts.handed(offered, other, site, is_open);
+            }
         }
     }
 

@@ -2,6 +2,15 @@
 //!
 //! A context works for the inbound request it read last; before it has read one, for the request its creator worked for when
 //! it was created. One that writes for whoever asks works for nobody by itself.
+//!
+//! A context may also be handed something by another, which may be work, as a pool's worker gets, or not: an answer it
+//! waited for, a token, a connection of a pool. So what is handed counts as follows:
+//!
+//! * A context that works for no request takes it for work, and where it took it for the place at which it takes work.
+//! * At that place it takes work again. If it did nothing since the last time and the request it had then is still open, it may
+//!   be collecting, and what it does next is unknown.
+//! * Elsewhere, what comes from the same request changes nothing, nor what comes from a context that serves none while its own
+//!   request is open. Anything else contradicts: it is unknown from there on, and the place may be where it takes work.
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
@@ -11,6 +20,9 @@ use crate::span::SpanKey;
 
 /// Contexts that are remembered; the oldest that serve nothing are forgotten.
 const MAX_CONTEXTS: usize = 131_072;
+
+/// Things left for another context that are remembered.
+const MAX_LEFT: usize = 65_536;
 
 /// A context of a process.
 pub(super) type Key = (Pid, u16, u64);
@@ -76,8 +88,19 @@ struct Entry {
     open: Vec<Served>,
     /// The last that ended.
     last: Option<SpanKey>,
-    /// What it got from its creator: [`Works::After`], [`Works::Unknown`] or nothing.
+    /// What it got from its creator or was handed: [`Works::After`], [`Works::Unknown`] or nothing.
     inherited: Works,
+    /// Where in its program it takes work.
+    intake: Option<u64>,
+    /// It has done something since it took work.
+    acted: bool,
+}
+
+/// Something that was left.
+#[derive(Debug)]
+struct Left {
+    giver: Key,
+    offered: Works,
 }
 
 /// Every context that has read a request or was created for one.
@@ -85,6 +108,8 @@ struct Entry {
 pub(super) struct Contexts {
     entries: HashMap<Key, Entry, RandomState>,
     order: VecDeque<Key>,
+    /// What lies between a context that left it and the one that will take it: by process and address.
+    left: HashMap<(Pid, u64), Left>,
 }
 
 impl Contexts {
@@ -133,6 +158,74 @@ impl Contexts {
         }
     }
 
+    /// A context has passed bytes, or given something away.
+    pub(super) fn acted(&mut self, key: Key) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.acted = true;
+        }
+    }
+
+    /// What `giver` gives away is for.
+    pub(super) fn offers(&mut self, giver: Key) -> Works {
+        self.acted(giver);
+        match self.works(giver) {
+            Ok(Works::For(span) | Works::After(span)) => Works::After(span),
+            Ok(other) => other,
+            Err(Ambiguous) => Works::Unknown,
+        }
+    }
+
+    /// `giver` left something at `place`.
+    pub(super) fn left(&mut self, giver: Key, place: u64) {
+        let offered = self.offers(giver);
+        if self.left.len() >= MAX_LEFT {
+            // What was left is then of unknown origin.
+            self.left.clear();
+        }
+        self.left.insert((giver.0, place), Left { giver, offered });
+    }
+
+    /// What was left at `place` is for, if it was `giver` who left it.
+    pub(super) fn taken(&mut self, giver: Key, place: u64) -> Works {
+        match self.left.remove(&(giver.0, place)) {
+            Some(left) if left.giver == giver => left.offered,
+            _ => Works::Unknown,
+        }
+    }
+
+    /// `key` got something that is for `offered`, at `site` of its program. `is_open` tells whether a request has no end yet.
+    pub(super) fn handed(&mut self, offered: Works, key: Key, site: u64, is_open: impl Fn(SpanKey) -> bool) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            if offered != Works::Itself {
+                let entry = self.entry(key);
+                entry.inherited = offered;
+                entry.intake = Some(site);
+            }
+            return;
+        };
+        // What it reads itself is beyond doubt.
+        if !entry.open.is_empty() || entry.last.is_some() || entry.inherited == offered {
+            return;
+        }
+        let busy = matches!(entry.inherited, Works::After(span) if is_open(span));
+        let taken = match entry.inherited {
+            Works::Itself => offered,
+            _ if entry.intake == Some(site) => {
+                if busy && !entry.acted {
+                    Works::Unknown
+                } else {
+                    offered
+                }
+            }
+            // The answer of one that serves no request.
+            _ if busy && !matches!(offered, Works::After(_)) => return,
+            _ => Works::Unknown,
+        };
+        entry.inherited = taken;
+        entry.intake = Some(site);
+        entry.acted = false;
+    }
+
     /// A context works for whoever asks it.
     pub(super) fn servant(&mut self, key: Key) {
         self.entry(key).inherited = Works::Unknown;
@@ -142,6 +235,7 @@ impl Contexts {
     pub(super) fn exited(&mut self, pid: Pid) {
         self.entries.retain(|(process, ..), _| *process != pid);
         self.order.retain(|(process, ..)| *process != pid);
+        self.left.retain(|(process, _), _| *process != pid);
     }
 
     fn entry(&mut self, key: Key) -> &mut Entry {

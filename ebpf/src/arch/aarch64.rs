@@ -62,3 +62,15 @@ pub(super) fn go_argument(ctx: &ProbeContext, index: usize) -> u64 {
     // SAFETY: the kernel gives the registers of the probed instruction.
     unsafe { (*ctx.regs).regs[if index == 0 { 0 } else { 1 }] }
 }
+
+#[inline(always)]
+pub(super) fn go_running(ctx: &ProbeContext) -> u64 {
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    unsafe { (*ctx.regs).regs[28] }
+}
+
+#[inline(always)]
+pub(super) fn frame_pointer(ctx: &ProbeContext) -> u64 {
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    unsafe { (*ctx.regs).regs[29] }
+}

@@ -24,6 +24,18 @@ pub fn go_argument(ctx: &ProbeContext, index: usize) -> u64 {
     machine::go_argument(ctx, index)
 }
 
+/// The running `g` of Go, anywhere in a Go function.
+#[inline(always)]
+pub fn go_running(ctx: &ProbeContext) -> u64 {
+    machine::go_running(ctx)
+}
+
+/// The frame pointer at a probed instruction.
+#[inline(always)]
+pub fn frame_pointer(ctx: &ProbeContext) -> u64 {
+    machine::frame_pointer(ctx)
+}
+
 /// The registers with which the current task entered the kernel, `struct pt_regs`.
 #[derive(Clone, Copy)]
 pub struct Registers(*const u8);

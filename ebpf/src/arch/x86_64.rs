@@ -65,3 +65,15 @@ pub(super) fn go_argument(ctx: &ProbeContext, index: usize) -> u64 {
     // SAFETY: the kernel gives the registers of the probed instruction.
     unsafe { if index == 0 { (*ctx.regs).rax } else { (*ctx.regs).rbx } }
 }
+
+#[inline(always)]
+pub(super) fn go_running(ctx: &ProbeContext) -> u64 {
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    unsafe { (*ctx.regs).r14 }
+}
+
+#[inline(always)]
+pub(super) fn frame_pointer(ctx: &ProbeContext) -> u64 {
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    unsafe { (*ctx.regs).rbp }
+}

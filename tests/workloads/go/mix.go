@@ -1,0 +1,159 @@
+// Command mix PORT serves on 127.0.0.1 and asks NEXT (a port) with the same number, in the manner of the request's path:
+//
+//	/front   one call after the other, some side by side under a limit all requests share, one given up, one refused, and
+//	         one that leaves after the answer
+//	/eager   through workers that were there before any request
+//	/lazy    through workers that requests start when there are too few, and that stay
+//	/relay   through a goroutine that passes requests on to workers
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+)
+
+type job struct {
+	number int
+	path   string
+	done   chan error
+}
+
+var (
+	client  = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
+	limit   = make(chan bool, 24)
+	eager   = make(chan *job)
+	relayed = make(chan *job, 64)
+	inbox   = make(chan *job, 16)
+	lazy    = make(chan *job)
+)
+
+func pause(number, salt int) {
+	time.Sleep(time.Duration((number*7+salt*3)%5) * time.Millisecond)
+}
+
+func ask(ctx context.Context, path string, number int) error {
+	url := fmt.Sprintf("http://127.0.0.1:%s%s?id=%d", os.Getenv("NEXT"), path, number)
+	request, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err
+}
+
+func work(jobs chan *job) {
+	for one := range jobs {
+		pause(one.number, 1)
+		one.done <- ask(context.Background(), one.path, one.number)
+	}
+}
+
+func relay() {
+	for {
+		select {
+		case one := <-inbox:
+			relayed <- one
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func mixed(number int) error {
+	background := context.Background()
+	if err := ask(background, "/a", number); err != nil {
+		return err
+	}
+	var group sync.WaitGroup
+	problems := make(chan error, 2)
+	for at, path := range []string{"/b", "/c"} {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			limit <- true
+			defer func() { <-limit }()
+			pause(number, at)
+			problems <- ask(background, path, number)
+		}()
+	}
+	short, cancel := context.WithTimeout(background, time.Duration(number%3)*time.Millisecond+200*time.Microsecond)
+	ask(short, "/cancelled", number)
+	cancel()
+	if refused, err := client.Get("http://127.0.0.1:1/"); err == nil {
+		refused.Body.Close()
+	}
+	group.Wait()
+	for range 2 {
+		if err := <-problems; err != nil {
+			return err
+		}
+	}
+	if err := ask(background, "/last", number); err != nil {
+		return err
+	}
+	go func() {
+		pause(number, 4)
+		time.Sleep(5 * time.Millisecond)
+		ask(background, "/later", number)
+	}()
+	return nil
+}
+
+func main() {
+	for range 8 {
+		go work(eager)
+		go work(relayed)
+	}
+	go relay()
+	handle := func(path string, serve func(number int) error) {
+		http.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			number, _ := strconv.Atoi(r.URL.Query().Get("id"))
+			pause(number, 0)
+			if err := serve(number); err != nil {
+				http.Error(w, err.Error(), 502)
+				return
+			}
+			fmt.Fprintln(w, number)
+		})
+	}
+	through := func(jobs chan *job) func(int) error {
+		return func(number int) error {
+			one := &job{number, "/job", make(chan error, 1)}
+			jobs <- one
+			return <-one.done
+		}
+	}
+	handle("/front", mixed)
+	handle("/eager", through(eager))
+	handle("/relay", through(inbox))
+	handle("/lazy", func(number int) error {
+		one := &job{number, "/job", make(chan error, 1)}
+		select {
+		case lazy <- one:
+		default:
+			select {
+			case workers <- struct{}{}:
+				go work(lazy)
+			default:
+			}
+			lazy <- one
+		}
+		return <-one.done
+	})
+	if err := http.ListenAndServe("127.0.0.1:"+os.Args[1], nil); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+var workers = make(chan struct{}, 12)

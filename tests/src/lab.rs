@@ -136,13 +136,39 @@ impl Lab {
         let folder = if name.contains('/') { "" } else { "go/" };
         let source = Self::workload(&format!("{folder}{name}.go"));
         built(&source, &format!("go-{}", name.replace('/', "-")), |out| {
-            let go = ["/usr/local/go/bin/go", "/usr/lib/go/bin/go"];
-            let found = go.iter().find(|path| Path::new(path).exists());
-            let mut go = Command::new(found.unwrap_or(&"go"));
-            go.args(["build", "-o"]).arg(out).arg(&source).env("GO111MODULE", "off");
+            let mut go = go();
+            go.args(["build", "-o"]).arg(out).arg(&source);
             go
         })
     }
+
+    /// The same, built by a toolchain such as `go1.21.13`, or the installed one for `local`, and stripped.
+    pub fn go_stripped(name: &str, toolchain: &str) -> String {
+        let source = Self::workload(&format!("go/{name}.go"));
+        built(&source, &format!("go-{name}-{toolchain}"), |out| {
+            let mut go = go();
+            go.args(["build", "-trimpath", "-ldflags", "-s -w", "-o"])
+                .arg(out)
+                .arg(&source)
+                .env("GOTOOLCHAIN", toolchain);
+            go
+        })
+    }
+
+    /// Whether a toolchain of Go is here or can be had.
+    pub fn has_go(toolchain: &str) -> bool {
+        let mut go = go();
+        go.arg("version").env("GOTOOLCHAIN", toolchain);
+        go.output().is_ok_and(|output| output.status.success())
+    }
+}
+
+fn go() -> Command {
+    let go = ["/usr/local/go/bin/go", "/usr/lib/go/bin/go"];
+    let found = go.iter().find(|path| Path::new(path).exists());
+    let mut go = Command::new(found.unwrap_or(&"go"));
+    go.env("GO111MODULE", "off");
+    go
 }
 
 fn skip(name: &str, reason: &str) {

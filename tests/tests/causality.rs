@@ -137,11 +137,49 @@ fn asyncio_is_never_wrong() {
 }
 
 #[test]
-fn go_is_never_wrong() {
-    let Some(lab) = Lab::new("go_is_never_wrong") else {
+fn goroutines() {
+    let Some(lab) = Lab::new("goroutines") else {
         return;
     };
     let port = free_port();
     let argv: [&str; 2] = [&Lab::go("server"), &port.to_string()];
-    check_never_wrong(&through(&lab, port, &argv, &[]));
+    check_exact(&through(&lab, port, &argv, &[]), "go-server");
+}
+
+/// Load -> a service in Go that works through channels -> a leaf.
+fn through_channels(lab: &Lab, program: &str, path: &str, capture: &str) {
+    let (leaf, front) = (free_port(), free_port());
+    let plan = Plan::default()
+        .service(leaf, &[&Lab::go("server"), &leaf.to_string()])
+        .service(front, &[program, &front.to_string()])
+        .env("NEXT", &format!("{leaf}/"))
+        .env("OTEL_SERVICE_NAME", "mix");
+    let plan = plan.load(front, path, REQUESTS, CONCURRENCY).argv(lab, DRIVE);
+    let out = Clew::run(lab).args(&["--capture", capture]).traced(&plan);
+    let (root, server) = (format!("client clew-drive {path}"), format!("server mix {path}"));
+    out.check_chains(REQUESTS, &[&root, &server, "client mix /job", "server go-server /job"]);
+}
+
+#[test]
+fn go_pool() {
+    let Some(lab) = Lab::new("go_pool") else {
+        return;
+    };
+    through_channels(&lab, &Lab::go("mix"), "/eager", "socket");
+}
+
+#[test]
+fn go_pool_at_system_calls() {
+    let Some(lab) = Lab::new("go_pool_at_system_calls") else {
+        return;
+    };
+    through_channels(&lab, &Lab::go("mix"), "/eager", "syscall");
+}
+
+#[test]
+fn go_relay_stripped() {
+    let Some(lab) = Lab::new("go_relay_stripped") else {
+        return;
+    };
+    through_channels(&lab, &Lab::go_stripped("mix", "local"), "/relay", "socket");
 }

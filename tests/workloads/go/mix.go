@@ -1,4 +1,4 @@
-// Command mix PORT serves on 127.0.0.1 and asks NEXT (a port) with the same number, in the manner of the request's path:
+// Command mix PORT serves on 127.0.0.1 and asks NEXT (PORT/anything) with the same number, in the manner of the request's path:
 //
 //	/front   one call after the other, some side by side under a limit all requests share, one given up, one refused, and
 //	         one that leaves after the answer
@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -25,12 +26,13 @@ type job struct {
 }
 
 var (
-	client  = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
-	limit   = make(chan bool, 24)
-	eager   = make(chan *job)
-	relayed = make(chan *job, 64)
-	inbox   = make(chan *job, 16)
-	lazy    = make(chan *job)
+	client     = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
+	next, _, _ = strings.Cut(os.Getenv("NEXT"), "/")
+	limit      = make(chan bool, 24)
+	eager      = make(chan *job)
+	relayed    = make(chan *job, 64)
+	inbox      = make(chan *job, 16)
+	lazy       = make(chan *job)
 )
 
 func pause(number, salt int) {
@@ -38,7 +40,7 @@ func pause(number, salt int) {
 }
 
 func ask(ctx context.Context, path string, number int) error {
-	url := fmt.Sprintf("http://127.0.0.1:%s%s?id=%d", os.Getenv("NEXT"), path, number)
+	url := fmt.Sprintf("http://127.0.0.1:%s%s?id=%d", next, path, number)
 	request, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
 		return err
@@ -78,13 +80,13 @@ func mixed(number int) error {
 	problems := make(chan error, 2)
 	for at, path := range []string{"/b", "/c"} {
 		group.Add(1)
-		go func() {
+		go func(at int, path string) {
 			defer group.Done()
 			limit <- true
 			defer func() { <-limit }()
 			pause(number, at)
 			problems <- ask(background, path, number)
-		}()
+		}(at, path)
 	}
 	short, cancel := context.WithTimeout(background, time.Duration(number%3)*time.Millisecond+200*time.Microsecond)
 	ask(short, "/cancelled", number)
@@ -93,7 +95,7 @@ func mixed(number int) error {
 		refused.Body.Close()
 	}
 	group.Wait()
-	for range 2 {
+	for at := 0; at < 2; at++ {
 		if err := <-problems; err != nil {
 			return err
 		}
@@ -110,7 +112,7 @@ func mixed(number int) error {
 }
 
 func main() {
-	for range 8 {
+	for at := 0; at < 8; at++ {
 		go work(eager)
 		go work(relayed)
 	}

@@ -2,6 +2,7 @@
 //!
 //! Each request carries a number in its query, which every call made for it repeats; so the truth is known without help of
 //! the tracer.
+mod go;
 mod judge;
 mod node;
 mod python;
@@ -80,7 +81,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "workload", "concurrency", "requests", "exact"
     );
     let (mut rows, mut findings) = (Vec::new(), Vec::new());
-    for workload in workloads().filter(chosen) {
+    let lines = go::LINES.iter().filter(|(toolchain, workload)| {
+        let wanted = !options.quick && chosen(&workload);
+        wanted && (clew_tests::Lab::has_go(toolchain) || skipped(workload.name, toolchain))
+    });
+    let lines = lines.map(|(_, workload)| workload);
+    for workload in workloads().filter(chosen).chain(lines) {
         for &concurrency in &levels {
             let row = one(workload, requests, concurrency, &clew, &drive)
                 .with_context(|| format!("{} at concurrency {concurrency}", workload.name))?;
@@ -111,11 +117,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Says that a workload is not run.
+fn skipped(name: &str, toolchain: &str) -> bool {
+    println!("{name:<24} skipped: {toolchain} cannot be had");
+    false
+}
+
 /// Every workload that this machine can run.
 fn workloads() -> impl Iterator<Item = &'static Workload> {
     let newest = clew_tests::Lab::newest_python("python").map_or(&[][..], |_| python::NEWEST);
     WORKLOADS
         .iter()
+        .chain(go::ROWS)
         .chain(node::WORKLOADS)
         .chain(python::OLDEST)
         .chain(newest)

@@ -108,7 +108,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
     Workload {
         name: "go-net-http",
         runtime: "Go, a goroutine a connection",
-        expect: Expect::NeverWrong,
+        expect: Expect::Exact,
         make: |lab| front(lab, &[&Lab::go("server")], &[], chain!("go-server")),
     },
 ];

@@ -61,7 +61,8 @@ pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
     }
     if target || offset::watch() & WATCH_ALL != 0 {
         let flags = LIFE_PROCESS | if target { LIFE_TARGET } else { 0 };
-        let _lost = ring::send(&Life {
+        // What it runs has to be looked at before it does much.
+        let _lost = ring::send_now(&Life {
             header: context::header(KIND_EXEC),
             code: 0,
             flags,

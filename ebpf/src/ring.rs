@@ -26,13 +26,20 @@ pub fn count(index: u32, by: u64) {
 /// `size` bytes at `event` are readable.
 #[inline(always)]
 pub unsafe fn write<T>(event: *const T, size: u64) -> bool {
+    // SAFETY: the caller vouches for the bytes.
+    unsafe { write_waking(event, size, false) }
+}
+
+/// As [`write`]; `now` wakes the reader whatever the buffer holds.
+#[inline(always)]
+unsafe fn write_waking<T>(event: *const T, size: u64, now: bool) -> bool {
     let ring = (&raw const EVENTS).cast_mut().cast();
     // Waking the reader for every record costs several times the record, so the record that crosses the mark wakes it; it
     // also looks by itself every few milliseconds.
     // SAFETY: the map is a ring buffer.
     let filled = unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) };
     let mark = settings::wake_bytes();
-    let crosses = filled < mark && filled + size + RECORD_HEADER_BYTES >= mark;
+    let crosses = now || (filled < mark && filled + size + RECORD_HEADER_BYTES >= mark);
     let flags = if crosses { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     // SAFETY: the caller vouches for the bytes.
     let failed = unsafe { bpf_ringbuf_output(ring, event.cast_mut().cast(), size, flags) };
@@ -49,4 +56,11 @@ pub unsafe fn write<T>(event: *const T, size: u64) -> bool {
 pub fn send<T>(event: &T) -> bool {
     // SAFETY: a reference is readable for its size.
     unsafe { write(event, size_of::<T>() as u64) }
+}
+
+/// As [`send`], for an event that the agent should act upon at once.
+#[inline(always)]
+pub fn send_now<T>(event: &T) -> bool {
+    // SAFETY: a reference is readable for its size.
+    unsafe { write_waking(event, size_of::<T>() as u64, true) }
 }

@@ -11,6 +11,9 @@ pub struct Plan {
     pub services: Vec<Service>,
     /// What is done then, one after the other.
     pub loads: Vec<Load>,
+    /// Milliseconds between the start of the services and the loads, and between the loads and the services' end.
+    #[serde(default)]
+    pub rest_ms: u64,
 }
 
 /// A program that listens on a port.
@@ -58,6 +61,14 @@ impl Plan {
             port,
             env: Vec::new(),
         });
+        self
+    }
+
+    /// Lets Clew look at the programs before they are loaded, since what a program asks before that has no parent; and lets
+    /// what they do behind their answers happen.
+    #[must_use]
+    pub fn rested(mut self) -> Self {
+        self.rest_ms = 400;
         self
     }
 

@@ -11,7 +11,8 @@ fn through(lab: &Lab, front: u16, argv: &[&str], env: &[(&str, &str)]) -> Outcom
     let mut plan = Plan::default()
         .service(leaf, &[&Lab::go("server"), &leaf.to_string()])
         .service(front, argv)
-        .env("NEXT", &format!("{leaf}/leaf"));
+        .env("NEXT", &format!("{leaf}/leaf"))
+        .rested();
     for (name, value) in env {
         plan = plan.env(name, value);
     }
@@ -154,7 +155,7 @@ fn through_channels(lab: &Lab, program: &str, path: &str, capture: &str) {
         .service(front, &[program, &front.to_string()])
         .env("NEXT", &format!("{leaf}/"))
         .env("OTEL_SERVICE_NAME", "mix");
-    let plan = plan.load(front, path, REQUESTS, CONCURRENCY).argv(lab, DRIVE);
+    let plan = plan.rested().load(front, path, REQUESTS, CONCURRENCY).argv(lab, DRIVE);
     let out = Clew::run(lab).args(&["--capture", capture]).traced(&plan);
     let (root, server) = (format!("client clew-drive {path}"), format!("server mix {path}"));
     out.check_chains(REQUESTS, &[&root, &server, "client mix /job", "server go-server /job"]);

@@ -2,6 +2,7 @@
 //!
 //! This is where the clock, `/proc`, the kernel and the terminal are; the pipeline itself does no I/O. One loop waits for
 //! everything that can wake it.
+mod looker;
 mod outputs;
 mod wake;
 
@@ -10,6 +11,7 @@ use std::io;
 use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::attach::{AttachError, Capture, Probes, Setup};
 use crate::capture::{Actor, Event, Moment, Pid, decode};
@@ -20,8 +22,8 @@ use crate::pipeline::{Input, Output, Pipeline};
 use crate::protocol::Limits;
 use crate::run::{Caught, Child, NotStarted, Signals};
 use crate::span::Policy;
-use crate::symbol::Symbols;
 use crate::telemetry::Counters;
+use looker::{Look, Looker};
 use outputs::Outputs;
 use wake::{Wake, Waker};
 
@@ -126,12 +128,14 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
         let limits = Limits {
             body_bytes: session.settings.body_bytes as usize,
         };
+        let (looker, looks) =
+            Looker::start(discovery.proc().clone()).map_err(|error| SessionError::Agent("start a thread", error))?;
         let agent = Agent {
             pipeline: Pipeline::new(policy, limits, rand::random()),
             probes,
             ring,
             discovery,
-            symbols: Symbols::default(),
+            looker,
             outputs,
             counters,
             told: HashSet::new(),
@@ -142,7 +146,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
             told_ns: 0,
             assist: setup.assist,
         };
-        agent.trace(session, existing).await
+        agent.trace(session, looks, existing).await
     });
     // What may still run is a collector that does not answer.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -165,7 +169,7 @@ struct Agent {
     probes: Probes,
     ring: RingBuf<MapData>,
     discovery: Discovery,
-    symbols: Symbols,
+    looker: Looker,
     outputs: Outputs,
     counters: Counters,
     /// Connections the kernel has a verdict on.
@@ -183,7 +187,12 @@ struct Agent {
 }
 
 impl Agent {
-    async fn trace(mut self, session: Session, existing: Vec<Pid>) -> Result<u8, SessionError> {
+    async fn trace(
+        mut self,
+        session: Session,
+        looks: UnboundedReceiver<Look>,
+        existing: Vec<Pid>,
+    ) -> Result<u8, SessionError> {
         let Session {
             settings,
             mut start,
@@ -197,7 +206,7 @@ impl Agent {
         for pid in existing {
             self.look_at(pid);
         }
-        let mut waker = Waker::new(&self.ring, signals, settings.duration)
+        let mut waker = Waker::new(&self.ring, signals, looks, settings.duration)
             .map_err(|error| SessionError::Agent("wait for events", error))?;
         match &mut start {
             Start::Command(child) => {
@@ -216,6 +225,7 @@ impl Agent {
                 Wake::Events => self.drain(&start),
                 Wake::Time => self.drain(&start),
                 Wake::Rescan => self.rescan(&start),
+                Wake::Looked(look) => self.looked(look),
                 Wake::Signal(caught) => match &start {
                     Start::Command(child) => {
                         if let Some(signal) = caught.pass_on() {
@@ -303,13 +313,19 @@ impl Agent {
     /// Follows the execution contexts of a process, if it has any below the thread.
     fn follow(&mut self, process: &Process) {
         self.probes.unfollow(process.pid);
-        let followed = match self.symbols.hooks(self.discovery.proc(), process) {
-            None => true,
-            Some(Err(_)) => false,
-            Some(Ok(found)) => self.probes.follow(process.pid, &found).is_ok(),
-        };
-        if !followed {
+        if !self.looker.ask(process) {
             self.counters.raise("context.unfollowed");
+        }
+    }
+
+    /// The looker has found how to follow a process, or has not.
+    fn looked(&mut self, look: Look) {
+        let (pids, found) = self.looker.answer(look);
+        for pid in pids {
+            let followed = found.as_ref().is_ok_and(|found| self.probes.follow(pid, found).is_ok());
+            if !followed {
+                self.counters.raise("context.unfollowed");
+            }
         }
     }
 
@@ -354,9 +370,13 @@ impl Agent {
                 moment, process: true, ..
             } => {
                 self.targets.remove(&moment.actor.pid);
+                self.looker.forget(moment.actor.pid);
                 self.probes.unfollow(moment.actor.pid);
             }
-            Event::Fork { moment, child } => self.probes.forked(moment.actor.pid, *child),
+            Event::Fork { moment, child } => {
+                self.looker.forked(moment.actor.pid, *child);
+                self.probes.forked(moment.actor.pid, *child);
+            }
             _ => {}
         }
         if let Some(pid) = self.pipeline.wants(&event) {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use aya::maps::{MapData, RingBuf};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
+use super::looker::Look;
 use crate::run::{Caught, Child, Exit, Signals};
 
 /// How often the ring buffer is looked at without having been filled, and the pipeline told the time.
@@ -24,6 +26,8 @@ pub(super) enum Wake {
     Time,
     /// Rules are to be tried again.
     Rescan,
+    /// A process was looked at.
+    Looked(Look),
     /// A signal came.
     Signal(Caught),
     /// The time the user gave is over.
@@ -39,12 +43,18 @@ pub(super) struct Waker {
     command: Option<AsyncFd<OwnedFd>>,
     tick: Interval,
     rescan: Interval,
+    looks: UnboundedReceiver<Look>,
     over: Option<Instant>,
 }
 
 impl Waker {
-    /// Wakes for events of the ring buffer, signals, and the end of `duration`.
-    pub(super) fn new(ring: &RingBuf<MapData>, signals: Signals, duration: Option<Duration>) -> io::Result<Self> {
+    /// Wakes for events of the ring buffer, signals, looks at processes, and the end of `duration`.
+    pub(super) fn new(
+        ring: &RingBuf<MapData>,
+        signals: Signals,
+        looks: UnboundedReceiver<Look>,
+        duration: Option<Duration>,
+    ) -> io::Result<Self> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut rescan = interval(RESCAN);
@@ -56,6 +66,7 @@ impl Waker {
             command: None,
             tick,
             rescan,
+            looks,
             over: duration.map(|duration| Instant::now() + duration),
         })
     }
@@ -85,6 +96,7 @@ impl Waker {
                     }
                     return Wake::Ended;
                 }
+                Some(look) = self.looks.recv() => return Wake::Looked(look),
                 ready = self.ring.readable() => {
                     if let Ok(mut ready) = ready {
                         ready.clear_ready();

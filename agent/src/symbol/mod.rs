@@ -70,9 +70,14 @@ pub struct Symbols {
 }
 
 impl Symbols {
+    /// Whether contexts below the thread are known of the process's runtime.
+    pub const fn wants(process: &Process) -> bool {
+        matches!(process.runtime, Runtime::Go)
+    }
+
     /// How the contexts of `process` are followed; none where the thread is the context, or nothing is known of the runtime.
     pub fn hooks(&mut self, proc: &Proc, process: &Process) -> Option<Result<Found, NoHooks>> {
-        if process.runtime != Runtime::Go {
+        if !Self::wants(process) {
             return None;
         }
         let path = proc.of(process.pid, "exe");

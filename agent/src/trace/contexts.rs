@@ -262,3 +262,119 @@ impl Contexts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn goroutine(id: u64) -> Key {
+        (Pid(1), 1, id)
+    }
+
+    /// Contexts of which each of `requests` reads the request of its own number.
+    fn serving(requests: &[u64]) -> Contexts {
+        let mut contexts = Contexts::default();
+        for id in requests {
+            let request = Served {
+                span: SpanKey(*id),
+                conn: ConnId(*id),
+            };
+            contexts.inbound(goroutine(*id), request);
+        }
+        contexts
+    }
+
+    #[track_caller]
+    fn check(contexts: &Contexts, id: u64, want: Works) {
+        assert_eq!(contexts.works(goroutine(id)), Ok(want), "goroutine {id}");
+    }
+
+    fn hand(contexts: &mut Contexts, from: u64, to: u64, site: u64, open: &[u64]) {
+        let offered = contexts.offers(goroutine(from));
+        contexts.handed(offered, goroutine(to), site, |span| open.contains(&span.0));
+    }
+
+    #[test]
+    fn children_work_for_their_creators_request() {
+        let mut contexts = serving(&[1]);
+        contexts.created(goroutine(1), goroutine(5));
+        contexts.created(goroutine(5), goroutine(6));
+        check(&contexts, 6, Works::After(SpanKey(1)));
+        contexts.ended(goroutine(1), SpanKey(1));
+        check(&contexts, 1, Works::After(SpanKey(1)));
+        contexts.created(goroutine(7), goroutine(6));
+        check(&contexts, 6, Works::Itself);
+        contexts.servant(goroutine(5));
+        check(&contexts, 5, Works::Unknown);
+        contexts.exited(Pid(1));
+        check(&contexts, 5, Works::Itself);
+    }
+
+    #[test]
+    fn two_connections_at_once_are_ambiguous() {
+        let mut contexts = serving(&[1]);
+        let second = Served {
+            span: SpanKey(2),
+            conn: ConnId(2),
+        };
+        contexts.inbound(goroutine(1), second);
+        assert_eq!(contexts.works(goroutine(1)), Err(Ambiguous));
+        contexts.created(goroutine(1), goroutine(5));
+        check(&contexts, 5, Works::Unknown);
+    }
+
+    #[test]
+    fn workers_take_work_at_one_place() {
+        let mut contexts = serving(&[1, 2, 3]);
+        hand(&mut contexts, 1, 9, 77, &[1, 2]);
+        check(&contexts, 9, Works::After(SpanKey(1)));
+        // A token, or an answer: not where work is taken.
+        contexts.acted(goroutine(9));
+        hand(&mut contexts, 2, 9, 77, &[1, 2]);
+        check(&contexts, 9, Works::After(SpanKey(2)));
+        // It did nothing in between, and what it had is not over.
+        hand(&mut contexts, 3, 9, 77, &[1, 2, 3]);
+        check(&contexts, 9, Works::Unknown);
+        hand(&mut contexts, 3, 9, 77, &[]);
+        check(&contexts, 9, Works::After(SpanKey(3)));
+    }
+
+    #[test]
+    fn what_is_handed_elsewhere_contradicts() {
+        let mut contexts = serving(&[1, 2]);
+        contexts.created(goroutine(1), goroutine(5));
+        hand(&mut contexts, 1, 5, 70, &[1, 2]);
+        check(&contexts, 5, Works::After(SpanKey(1)));
+        // An answer of one that serves nothing.
+        hand(&mut contexts, 8, 5, 71, &[1, 2]);
+        check(&contexts, 5, Works::After(SpanKey(1)));
+        hand(&mut contexts, 2, 5, 72, &[1, 2]);
+        check(&contexts, 5, Works::Unknown);
+        // What a context reads itself is beyond doubt.
+        hand(&mut contexts, 2, 1, 72, &[1, 2]);
+        check(&contexts, 1, Works::For(SpanKey(1)));
+    }
+
+    #[test]
+    fn what_was_left_is_taken_once() {
+        let mut contexts = serving(&[1]);
+        contexts.left(goroutine(1), 0xc000);
+        contexts.ended(goroutine(1), SpanKey(1));
+        assert_eq!(contexts.taken(goroutine(2), 0xc000), Works::Unknown);
+        contexts.left(goroutine(1), 0xc000);
+        assert_eq!(contexts.taken(goroutine(1), 0xc000), Works::After(SpanKey(1)));
+        assert_eq!(contexts.taken(goroutine(1), 0xc000), Works::Unknown);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut contexts = serving(&[1]);
+        for id in 2..(MAX_CONTEXTS as u64 + 100) {
+            contexts.created(goroutine(1), goroutine(id));
+            contexts.left(goroutine(id), id);
+        }
+        assert!(contexts.entries.len() <= MAX_CONTEXTS);
+        assert!(contexts.left.len() <= MAX_LEFT);
+        check(&contexts, 1, Works::For(SpanKey(1)));
+    }
+}

@@ -1,6 +1,7 @@
 //! Carries out a plan of the end-to-end tests. Runs under `clew run`, so that all it starts is traced from the start.
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clew_tests::{Plan, Proc};
@@ -30,7 +31,10 @@ fn drive() -> Result<()> {
         proc.until_listening(service.port);
         running.push(proc);
     }
+    let rest = Duration::from_millis(plan.rest_ms);
+    std::thread::sleep(rest);
     let result = plan.loads.iter().try_for_each(|load| load.carry_out());
+    std::thread::sleep(rest);
     for (n, proc) in running.iter_mut().enumerate().rev() {
         proc.stop(Signal::SIGTERM);
         if result.is_err() {

@@ -124,7 +124,7 @@ pub(super) fn front(_: &Lab, argv: &[&str], env: &[(&str, &str)], chain: &'stati
 }
 
 pub(super) fn made(plan: Plan, leaf: u16, port: u16, env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
-    let mut plan = plan.env("NEXT", &format!("{leaf}/leaf"));
+    let mut plan = plan.env("NEXT", &format!("{leaf}/leaf")).rested();
     for (name, value) in env {
         plan = plan.env(name, value);
     }

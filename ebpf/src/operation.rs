@@ -20,9 +20,8 @@ pub const MSG_PEEK: u32 = 0x2;
 pub const MSG_TRUNC: u32 = 0x20;
 pub const MSG_ERRQUEUE: u32 = 0x2000;
 
-/// `struct user_msghdr`: `msg_iov` and `msg_iovlen` within it, and the size of `struct mmsghdr` around it.
+/// `struct user_msghdr`: `msg_iov` within it, with `msg_iovlen` behind it, and the size of `struct mmsghdr` around it.
 const MSG_IOV: u64 = 16;
-const MSG_IOVLEN: u64 = 24;
 pub const MMSGHDR_BYTES: u64 = 64;
 pub const MMSGHDR_LEN: u64 = 56;
 const IOVEC_BYTES: u64 = 16;
@@ -82,12 +81,9 @@ impl Memory {
     /// The vector of a `struct msghdr`.
     #[inline(always)]
     pub fn message(header: u64) -> Self {
-        match (
-            kernel::user::<u64>(header + MSG_IOV),
-            kernel::user::<u64>(header + MSG_IOVLEN),
-        ) {
-            (Some(vector), Some(vectors)) => Self::vector(vector, vectors),
-            _ => Self::none(NO_PAYLOAD_USER_FAULT),
+        match kernel::user::<[u64; 2]>(header + MSG_IOV) {
+            Some([vector, vectors]) => Self::vector(vector, vectors),
+            None => Self::none(NO_PAYLOAD_USER_FAULT),
         }
     }
 
@@ -397,17 +393,14 @@ unsafe fn take_buffer(walk: *mut Walk) -> i64 {
             (*walk).stopped = u64::from(NO_PAYLOAD_FD_MISMATCH);
             return 0;
         }
-        match (
-            kernel::user::<u64>((*walk).vector),
-            kernel::user::<u64>((*walk).vector + 8),
-        ) {
-            (Some(base), Some(room)) => {
+        match kernel::user::<[u64; 2]>((*walk).vector) {
+            Some([base, room]) => {
                 (*walk).base = base;
                 (*walk).room = room;
                 (*walk).vector += IOVEC_BYTES;
                 (*walk).vectors -= 1;
             }
-            _ => {
+            None => {
                 ring::count(counter::USER_FAULT, 1);
                 (*walk).stopped = u64::from(NO_PAYLOAD_USER_FAULT);
             }

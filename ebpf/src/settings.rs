@@ -23,7 +23,7 @@ globals! {
     /// `WATCH_` bits.
     WATCH watch: u32 = 0;
     /// The ring buffer wakes its reader when it fills past this many bytes.
-    WAKE_BYTES wake_bytes: u64 = 65536;
+    WAKE_BYTES wake_bytes: u64 = 1_048_576;
     /// 1 where the kernel has `bpf_get_current_task_btf`, since 5.11.
     TYPED_TASK typed_task: u32 = 1;
 

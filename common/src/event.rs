@@ -37,8 +37,8 @@ pub struct Header {
     pub tgid: u32,
     /// Thread, as the initial PID namespace numbers it.
     pub tid: u32,
-    /// How often this thread has asked for readiness (`epoll_wait` and its kin) since it is traced, with [`TURN_MANY`]; 0
-    /// where it never has.
+    /// How often this thread has asked for readiness (`epoll_wait` and its kin, or poll and select for several descriptors)
+    /// since it is traced, with [`TURN_MANY`] and [`TURN_POLLED`]; 0 where it never has.
     pub turn: u32,
     /// One of the `KIND_` constants.
     pub kind: u16,
@@ -49,6 +49,9 @@ pub struct Header {
 /// Bit of [`Header::turn`]: the thread has asked for more than one event at a time. Some runtimes ask for as many as they
 /// watch descriptors, and one that watches a single descriptor merely waits.
 pub const TURN_MANY: u32 = 1 << 31;
+/// Bit of [`Header::turn`]: the thread has never waited with epoll. It waited with poll or select for several descriptors, of
+/// which a client may have been one.
+pub const TURN_POLLED: u32 = 1 << 30;
 
 /// There is no context below the thread, or it could not be read.
 pub const CONTEXT_THREAD: u16 = 0;
@@ -174,7 +177,7 @@ pub const NO_PAYLOAD_TRUNC: u8 = 10;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
 pub struct State {
-    /// When; the context is only meaningful for [`STATE_CONNECTING`], the rest may run anywhere.
+    /// When; the context is only meaningful for [`STATE_CONNECTING`] and [`STATE_INSPECTED`], the rest may run anywhere.
     pub header: Header,
     /// The connection.
     pub conn: u64,
@@ -194,6 +197,8 @@ pub const STATE_CLOSED: u32 = 3;
 pub const STATE_RESET_RECEIVED: u32 = 4;
 /// This host reset the connection.
 pub const STATE_RESET_SENT: u32 = 5;
+/// The thread asked for the connection's TCP_INFO. The context is meaningful, as for [`STATE_CONNECTING`].
+pub const STATE_INSPECTED: u32 = 6;
 
 /// A process was created by the process in the header.
 #[repr(C)]

@@ -306,6 +306,19 @@ impl Socket {
         }
     }
 
+    /// This end of a TCP connection opened it, as its counts tell.
+    ///
+    /// # Safety
+    /// The socket is TCP and was made in mode [`Probe`].
+    #[inline(always)]
+    pub unsafe fn opened_here(self) -> bool {
+        // SAFETY: the caller vouches for the mode.
+        unsafe {
+            let (acked, unacked) = self.outstanding::<Probe>();
+            self.syn::<Probe>(acked.wrapping_add(u64::from(unacked))) == 1
+        }
+    }
+
     /// 1 where `end` counts the SYN. A socket older than the agent was not seen opening; then the bytes given to the
     /// network tell: they never count the SYN.
     #[inline(always)]
@@ -315,6 +328,14 @@ impl Socket {
             if (*conn).flags & u32::from(CONN_OPENED_HERE) != 0 {
                 return 1;
             }
+            self.syn::<M>(end)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn syn<M: Mode>(self, end: u64) -> u64 {
+        // SAFETY: the caller vouches for the mode.
+        unsafe {
             let sent: u64 = M::read(self.tcp, offset::tcp_bytes_sent());
             let again: u64 = M::read(self.tcp, offset::tcp_bytes_retrans());
             let written: u32 = M::read(self.tcp, offset::tcp_write_seq());

@@ -10,6 +10,7 @@ mod arch;
 mod assist;
 mod connection;
 mod context;
+mod descriptor;
 mod golang;
 mod kernel;
 mod lifecycle;

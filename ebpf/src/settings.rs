@@ -49,6 +49,8 @@ globals! {
     OFF_SOCKET_SK socket_sk: u32 = 0;
     OFF_SOCKET_FILE socket_file: u32 = 0;
     OFF_SK_FAMILY sk_family: u32 = 0;
+    OFF_SK_STATE sk_state: u32 = 0;
+    OFF_SK_COOKIE sk_cookie: u32 = 0;
     OFF_SK_NUM sk_num: u32 = 0;
     OFF_SK_DPORT sk_dport: u32 = 0;
     OFF_SK_DADDR sk_daddr: u32 = 0;
@@ -64,6 +66,7 @@ globals! {
     OFF_SK_SOCKET sk_socket: u32 = 0;
     OFF_NET_INUM net_inum: u32 = 0;
     OFF_UNIX_PEER unix_peer: u32 = 0;
+    OFF_UNIX_ADDR unix_addr: u32 = 0;
     OFF_TCP_BYTES_ACKED tcp_bytes_acked: u32 = 0;
     OFF_TCP_BYTES_RECEIVED tcp_bytes_received: u32 = 0;
     OFF_TCP_BYTES_SENT tcp_bytes_sent: u32 = 0;

@@ -1,6 +1,4 @@
 //! `--capture syscall`, for kernels before 6.3: a pair of probes at each call that carries bytes.
-use core::ffi::c_void;
-
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
@@ -9,10 +7,10 @@ use clew_common::event::{EGRESS, INGRESS, NO_PAYLOAD_SPLICE};
 
 use crate::arch::call;
 use crate::connection::{self, Socket};
-use crate::kernel::{self, Probe, Reader};
+use crate::kernel::Probe;
 use crate::maps::{CALLS, Call};
 use crate::operation::{self, Memory};
-use crate::{assist, context, ring, settings as offset};
+use crate::{assist, context, descriptor, ring};
 
 /// Offset of the call's number in a `syscalls` tracepoint's record, and of what follows it.
 const NUMBER: usize = 8;
@@ -157,32 +155,11 @@ fn one(fd: u64, direction: u8, result: i64, flags: u32, memory: Memory) {
 /// The stream socket behind a descriptor of the current task.
 #[inline(always)]
 fn resolve(fd: u64) -> Option<Socket> {
-    const S_IFMT: u16 = 0o170_000;
-    const S_IFSOCK: u16 = 0o140_000;
-    // SAFETY: the helper checks every address.
-    unsafe {
-        let files = kernel::of_task::<u64>(offset::task_files()) as *const c_void;
-        let table = Probe::pointer(files, offset::files_fdt());
-        let fd = fd & 0xffff_ffff;
-        if fd >= u64::from(Probe::read::<u32>(table, offset::fdt_max())) {
-            return None;
-        }
-        let array = Probe::pointer(table, offset::fdt_fd());
-        let file = Probe::pointer((array as u64 + fd * 8) as *const c_void, 0);
-        if file.is_null() {
-            ring::count(counter::FD_UNRESOLVED, 1);
-            return None;
-        }
-        let inode = Probe::pointer(file, offset::file_inode());
-        if Probe::read::<u16>(inode, offset::inode_mode()) & S_IFMT != S_IFSOCK {
-            return None;
-        }
-        let socket = Probe::pointer(file, offset::file_private());
-        let sk = Probe::pointer(socket, offset::socket_sk());
-        if sk.is_null() {
-            ring::count(counter::FD_UNRESOLVED, 1);
-            return None;
-        }
-        connection::stream::<Probe>(sk)
+    let sk = descriptor::socket(fd)?;
+    if sk.is_null() {
+        ring::count(counter::FD_UNRESOLVED, 1);
+        return None;
     }
+    // SAFETY: the helper checks every address.
+    unsafe { connection::stream::<Probe>(sk) }
 }

@@ -10,6 +10,8 @@ pub struct Answer {
     pub code: u16,
     /// The body.
     pub body: Vec<u8>,
+    /// The server will close the connection.
+    pub closes: bool,
 }
 
 /// One GET over a connection of its own.
@@ -47,6 +49,7 @@ pub fn ask<S: Read + Write>(stream: &mut S, target: &str, headers: &str) -> std:
             .find_map(|line| line.strip_prefix(name))
             .map(|value| value.trim().to_owned())
     };
+    let closes = field("connection:").is_some_and(|value| value == "close");
     let mut body = have.split_off(head);
     if let Some(length) = field("content-length:").and_then(|value| value.parse::<usize>().ok()) {
         while body.len() < length {
@@ -65,7 +68,7 @@ pub fn ask<S: Read + Write>(stream: &mut S, target: &str, headers: &str) -> std:
     } else {
         stream.read_to_end(&mut body)?;
     }
-    Ok(Answer { code, body })
+    Ok(Answer { code, body, closes })
 }
 
 /// A connection that gives up after a while instead of hanging the test.

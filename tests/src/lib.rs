@@ -6,6 +6,7 @@
 //! The tests want root and run one at a time (`--test-threads=1`). `CLEW_BIN` names the binary (else the one built next to
 //! the tests), `CLEW_TEST_VENV` the Python environment of `tests/requirements.txt` (else `target/venv`).
 mod clew;
+mod envoy;
 mod host;
 mod http;
 mod lab;
@@ -17,6 +18,7 @@ mod span;
 mod wait;
 
 pub use clew::{Clew, ClewRun};
+pub use envoy::envoy;
 pub use host::{Host, has_tracepoint};
 pub use http::{Answer, ask, get};
 pub use lab::Lab;

@@ -170,7 +170,7 @@ fn load(port: u16, path: &str, numbers: impl Iterator<Item = u64>, keep_alive: b
             let body = String::from_utf8_lossy(&answer.body).into_owned();
             return Err(std::io::Error::other(format!("{target}: {}: {body}", answer.code)));
         }
-        if keep_alive {
+        if keep_alive && !answer.closes {
             kept = Some(stream);
         }
     }

@@ -139,9 +139,12 @@ const CALLS: &[(&str, &[&str])] = &[
 ];
 /// The system calls that move bytes of sockets past the others.
 const UNSEEN: &[&str] = &["io_uring_enter", "io_submit"];
-/// The system calls by which an event loop waits for readiness. poll(2) and select(2) are not among them: blocking
-/// clients use those to wait for one socket.
-const WAITS: &[&str] = &["epoll_wait", "epoll_pwait", "epoll_pwait2"];
+/// The system calls by which an event loop waits for readiness, by the program that counts them.
+const WAITS: &[(&str, &[&str])] = &[
+    ("readiness", &["epoll_wait", "epoll_pwait", "epoll_pwait2"]),
+    ("polls", &["poll", "ppoll"]),
+    ("selects", &["select", "pselect6"]),
+];
 const PROCESS_PROGRAMS: &[(&str, &str)] = &[
     ("process_fork", "sched_process_fork"),
     ("process_exec", "sched_process_exec"),
@@ -192,7 +195,21 @@ impl Probes {
         for (program, tracepoint) in PROCESS_PROGRAMS {
             attach_btf(&mut ebpf, &mut links, program, tracepoint, &btf)?;
         }
-        attach_calls(&mut ebpf, &mut links, "readiness", "enter", WAITS, Missing::Skipped)?;
+        for (program, calls) in WAITS {
+            attach_calls(&mut ebpf, &mut links, program, "enter", calls, Missing::Skipped)?;
+        }
+        let inspected = match capture {
+            Capture::Socket => "inspected",
+            Capture::Syscall => "call_inspected",
+        };
+        attach_calls(
+            &mut ebpf,
+            &mut links,
+            inspected,
+            "enter",
+            &["getsockopt"],
+            Missing::Skipped,
+        )?;
         match capture {
             Capture::Socket => {
                 for (program, tracepoint) in SOCKET_PROGRAMS {

@@ -187,6 +187,7 @@ fn conn_state(state: u32) -> Result<ConnState, Malformed> {
         abi::STATE_CLOSED => Ok(ConnState::Closed),
         abi::STATE_RESET_RECEIVED => Ok(ConnState::ResetReceived),
         abi::STATE_RESET_SENT => Ok(ConnState::ResetSent),
+        abi::STATE_INSPECTED => Ok(ConnState::Inspected),
         _ => Err(Malformed::Field("connection state")),
     }
 }

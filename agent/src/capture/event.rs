@@ -174,6 +174,8 @@ pub enum ConnState {
     ResetReceived,
     /// This host reset it.
     ResetSent,
+    /// A thread asked for its TCP_INFO; the moment's actor did.
+    Inspected,
 }
 
 /// How an execution context came to work for another.

@@ -111,7 +111,7 @@ pub(super) fn script(runtime: Runtime, args: &[String]) -> Option<String> {
             &["-e", "-p", "--eval", "--print"],
         ),
         Runtime::Java | Runtime::JavaVirtual => java(rest),
-        Runtime::Ruby => ruby(rest),
+        Runtime::Ruby => titled(args).or_else(|| ruby(rest)),
         Runtime::Php => file(rest, &["-c", "-d", "-S", "-t", "-z"], &["-r"]),
         _ => None,
     }
@@ -239,6 +239,14 @@ fn java(args: &[String]) -> Option<String> {
         })
 }
 
+/// Servers in Ruby write over their command line: `puma: cluster worker 0: 17 [shop]`.
+fn titled(args: &[String]) -> Option<String> {
+    let title = args.first()?;
+    let name = title.split([' ', ':']).next()?;
+    let is_program = name.contains('/') || name.starts_with("ruby") || name.len() == title.trim_end().len();
+    (!is_program && !name.is_empty()).then(|| name.to_owned())
+}
+
 fn ruby(args: &[String]) -> Option<String> {
     let (path, rest) = operand(args, &["-r", "-I", "-C", "-E"], &["-e"])?;
     let name = stem(path)?;
@@ -320,6 +328,15 @@ mod tests {
             (Runtime::Go, "shop serve", "-"),
         ] {
             check(runtime, line, want);
+        }
+        for (title, want) in [
+            ("puma 5.6.5 (tcp://127.0.0.1:80) [shop]   ", Some("puma")),
+            ("puma: cluster worker 0: 17 [shop]", Some("puma")),
+            ("ruby   ", None),
+            ("/opt/my ruby/bin/ruby", None),
+            ("", None),
+        ] {
+            assert_eq!(script(Runtime::Ruby, &[title.to_owned()]).as_deref(), want, "{title}");
         }
         assert_eq!(executable("/usr/bin/shop"), "shop");
         assert_eq!(executable(""), "unknown");

@@ -224,6 +224,11 @@ impl Pipeline {
                 self.traces.connecting(conn, &moment, runtime);
                 out.counts.extend(self.openings.begin(conn, moment.time_ns));
             }
+            ConnState::Inspected => {
+                let runtime = self.processes.get(moment.actor.pid).runtime;
+                let turn = round(moment.actor.turn, runtime);
+                self.traces.inspected(conn, &Actor { turn, ..moment.actor }, runtime);
+            }
             ConnState::Established => {
                 self.openings.complete(conn, moment.time_ns);
                 // With TCP Fast Open the first bytes are sent before.
@@ -378,7 +383,8 @@ impl Pipeline {
     }
 }
 
-/// The round of an event loop that a thread's count of waits stands for; 0 where the thread runs none. Python's selectors ask
+/// The round of an event loop that a thread's count of waits stands for, still with `TURN_POLLED`; 0 where the thread runs
+/// none. Python's selectors ask
 /// for as many events as they watch descriptors, so a thread that never asked for more than one only waits for its own.
 const fn round(turn: u32, runtime: Runtime) -> u32 {
     let waits_for_one = turn & TURN_MANY == 0;

@@ -7,24 +7,34 @@
 //!   read none works for the request its creator worked for, also after that one is over.
 //! * **Thread**: a request sent by a thread that has exactly one inbound request open belongs to it, if the thread serves one
 //!   request at a time. A thread that waits for readiness with epoll may serve many and is never trusted, from the inbound
-//!   request's head to its end; nor is one that touches another client's connection in between or reads the answer to a
+//!   request's head to its end; nor is one that waits with poll or select for a client beside other descriptors in between, nor
+//!   one that touches another client's connection in between or reads the answer to a
 //!   request it sent before, nor one whose inbound request is ended by another thread, nor, in compiled programs, any thread of a process that has such a loop at all: its
 //!   pools hand requests from thread to thread. Runtimes whose scheduler moves requests between threads (Go, Rust's, Node)
 //!   are never trusted by thread.
+//! * **Taken over** (puma): a reactor reads requests and hands them to threads. Before a thread serves a request it asks whether
+//!   the client is still there (TCP_INFO), whoever read the request: from then on it serves that request, as if it had read it
+//!   itself.
 //! * **Upstream** (nginx, Envoy): an event loop that forwards. What it does directly behind an operation for an inbound
 //!   request, within the same round of its loop, it does for that request. A request to an upstream server is taken for the
 //!   inbound request for which the thread read last, in the same round and with nothing in between, if that one has no other
 //!   upstream request open; for a new connection the moment of connect(2) counts. A request that failed upstream may be sent
 //!   again at any time, also by a timer that no operation shows: while one may be, nothing is linked to another
 //!   (`retries`).
+//! * **Alone** (Envoy): what is written for a request is sent in a later round, and a request that waits for a connection is
+//!   sent when another's is free, so neither rounds nor connections tell. But a worker thread forwards only what it read: a
+//!   request it sends belongs to the inbound one that has been sent nowhere yet, if there is just one, and if no more requests
+//!   were sent while that was open than there were inbound ones to send them for.
 //!
 //! Requests that wait behind each other on one connection are served in their order (RFC 9112 section 9.3.2): the first
 //! without an answer is the one being served. And whatever the evidence, a request is only sent for one that was open then.
 //!
-//! What can still deceive it: a program that waits with poll or select, which are not seen, serves several connections on one
-//! thread, never two requests at once, and sends a request for a purpose of its own while it serves one.
+//! What can still deceive it: a program that serves several connections on one thread, never two requests at once, waits for
+//! none of it in the kernel (it asks each socket again and again), and sends a request for a purpose of its own while it
+//! serves one; and an Envoy that answers a request itself after it had been held back, while it sends one of its own.
 use std::collections::{HashMap, VecDeque};
 
+use clew_common::event::TURN_POLLED;
 use foldhash::fast::RandomState;
 
 use super::contexts::{self, Ambiguous, Contexts, Served, Works, served};
@@ -48,6 +58,8 @@ pub(super) enum Source {
     Thread,
     /// An event loop that forwards.
     Upstream,
+    /// The only inbound request of a forwarding thread that has been sent nowhere.
+    Alone,
     /// The runtime's own notion of what runs.
     Context(&'static str),
 }
@@ -56,7 +68,7 @@ impl Source {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Thread => "thread",
-            Self::Upstream => "upstream",
+            Self::Upstream | Self::Alone => "upstream",
             Self::Context(name) => name,
         }
     }
@@ -134,6 +146,8 @@ struct Process {
     open: usize,
     /// One of its threads waits for readiness.
     has_loop: bool,
+    /// Its threads tell which request they take over.
+    takes_over: bool,
 }
 
 #[derive(Debug)]
@@ -145,6 +159,14 @@ struct Inbound {
     upstream: usize,
     /// Something was seen that a thread serving this request alone would not do.
     tainted: bool,
+    /// A thread took it over from the one that read it, or from itself.
+    taken: bool,
+    /// The round of its thread when that began to serve it.
+    turn: u32,
+    /// A request was sent upstream for it alone.
+    forwarded: bool,
+    /// More requests were sent upstream than there were inbound ones to send them for.
+    doubted: bool,
     start_ns: u64,
     /// When it ended, if it has.
     end_ns: Option<u64>,
@@ -184,11 +206,11 @@ impl Causality {
             self.contexts.acted(context);
         }
         let owner = serving.or_else(|| asking.and_then(|asking| asking.parent));
-        if actor.turn != 0 {
+        if runs_loop(actor.turn) {
             self.processes.entry(actor.pid).or_default().has_loop = true;
         }
         let Some(thread) = self.thread(tid) else { return };
-        thread.waits |= actor.turn != 0;
+        thread.waits |= runs_loop(actor.turn);
         match (direction, owner) {
             (Direction::Ingress, _) => thread.last = owner.map(|owner| (owner, actor.turn)),
             // What was read has had its consequence.
@@ -224,7 +246,9 @@ impl Causality {
 
     /// connect(2) was called for `conn`.
     pub(super) fn connecting(&mut self, conn: ConnId, moment: &Moment, runtime: Runtime) {
-        if !forwards(runtime) || self.reserved.len() >= MAX_RESERVED {
+        // Whoever waits longest is sent on the connection that is open first, not on the one that was opened for it.
+        let pools = matches!(runtime, Runtime::Envoy);
+        if !forwards(runtime) || pools || self.reserved.len() >= MAX_RESERVED {
             return;
         }
         let tid = (moment.actor.pid, moment.actor.tid);
@@ -284,14 +308,14 @@ impl Causality {
         let queue = self.serving.entry(conn).or_default();
         queue.push_back(span);
         let first = queue.front().copied().unwrap_or(span);
-        let mut others = Vec::new();
+        let mut others = self.served_by(tid);
+        others.retain(|other| other.conn != conn);
         if let Some(thread) = self.thread(tid) {
-            others.extend(thread.open.iter().copied().filter(|other| other.conn != conn));
             thread.open.push(this);
             thread.last = Some((first, actor.turn));
         }
         // Two at once on one thread: it is an event loop, whatever it looks like.
-        let tainted = !others.is_empty() || actor.turn != 0;
+        let tainted = !others.is_empty() || runs_loop(actor.turn);
         for other in others {
             self.taint(other.span);
         }
@@ -303,6 +327,10 @@ impl Causality {
                 context,
                 upstream: 0,
                 tainted,
+                taken: false,
+                turn: actor.turn,
+                forwarded: false,
+                doubted: false,
                 start_ns,
                 end_ns: None,
                 users: 0,
@@ -310,11 +338,55 @@ impl Causality {
         );
     }
 
+    /// A thread asked whether the client at the other end of `conn` is still there.
+    pub(super) fn inspected(&mut self, conn: ConnId, actor: &Actor, runtime: Runtime) {
+        if !matches!(runtime, Runtime::Ruby) {
+            return;
+        }
+        let tid = (actor.pid, actor.tid);
+        let Some(span) = self.serving.get(&conn).and_then(VecDeque::front).copied() else {
+            return;
+        };
+        let Some(inbound) = self.inbound.get_mut(&span).filter(|inbound| inbound.tid.0 == actor.pid) else {
+            return;
+        };
+        let reader = std::mem::replace(&mut inbound.tid, tid);
+        inbound.taken = true;
+        inbound.turn = actor.turn;
+        self.processes.entry(actor.pid).or_default().takes_over = true;
+        if let Some(reader) = self.threads.get_mut(&reader) {
+            reader.open.retain(|open| open.span != span);
+        }
+        let mut others = self.served_by(tid);
+        others.retain(|other| other.conn != conn);
+        let known = self.thread(tid).map(|thread| thread.open.push(Served { span, conn }));
+        if let Some(inbound) = self.inbound.get_mut(&span) {
+            // What the thread that read it did meanwhile was not done for it.
+            inbound.tainted = known.is_none() || !others.is_empty() || runs_loop(actor.turn);
+        }
+        for other in others {
+            self.taint(other.span);
+        }
+    }
+
+    /// The inbound requests a thread may be serving: those it read or, where threads tell what they take over, took over.
+    fn served_by(&self, tid: Tid) -> Vec<Served> {
+        let Some(thread) = self.threads.get(&tid) else {
+            return Vec::new();
+        };
+        let takes_over = self.processes.get(&tid.0).is_some_and(|process| process.takes_over);
+        let serves = |open: &&Served| !takes_over || self.inbound.get(&open.span).is_some_and(|inbound| inbound.taken);
+        thread.open.iter().filter(serves).copied().collect()
+    }
+
     /// The head of a request was sent: whom it is for.
     pub(super) fn outbound(&mut self, span: SpanKey, conn: ConnId, sent: &Sent, runtime: Runtime) -> Found {
         let actor = &sent.actor;
         let found = self.find(conn, sent, runtime);
         let parent = found.parent();
+        if matches!(runtime, Runtime::Envoy) {
+            self.doubt((actor.pid, actor.tid), &found);
+        }
         let forwarder = forwards(runtime).then_some((actor.pid, actor.tid));
         if let (Some(tid), Some(parent)) = (forwarder, parent) {
             self.tried(tid, parent);
@@ -322,6 +394,7 @@ impl Causality {
         if let Some(inbound) = parent.and_then(|parent| self.inbound.get_mut(&parent)) {
             inbound.users += 1;
             inbound.upstream += 1;
+            inbound.forwarded = true;
         }
         let asking = Asking {
             span,
@@ -368,6 +441,9 @@ impl Causality {
                 Ok(Works::Itself | Works::Unknown) => Found::Unknown("causality.unknown.context"),
             };
         }
+        if matches!(runtime, Runtime::Envoy) {
+            return self.alone(actor, *time_ns);
+        }
         if forwards(runtime) {
             if let Some(reserved) = self.unreserve(conn) {
                 return match reserved.found {
@@ -393,7 +469,7 @@ impl Causality {
         if !serves_by_thread(runtime) || actor.context == Context::Unknown {
             return Found::Unknown("causality.unknown.runtime");
         }
-        match self.threads.get(&tid).and_then(|thread| served(&thread.open)) {
+        match served(&self.served_by(tid)) {
             Some(Ok(parent)) => candidate(parent, Source::Thread),
             Some(Err(Ambiguous)) => Found::Unknown("causality.unknown.ambiguous"),
             None => Found::Unknown("causality.unknown.thread"),
@@ -424,13 +500,69 @@ impl Causality {
         }
     }
 
+    fn alone(&self, actor: &Actor, sent_ns: u64) -> Found {
+        let tid = (actor.pid, actor.tid);
+        if self.processes.get(&actor.pid).is_none_or(|process| process.open == 0) {
+            return Found::Root;
+        }
+        let unknown = Found::Unknown("causality.unknown.upstream");
+        let Some(thread) = self.threads.get(&tid) else {
+            return unknown;
+        };
+        let mut unsent = thread.open.iter().filter(|open| self.is_unsent(open.span));
+        match (unsent.next(), unsent.next()) {
+            (Some(open), None) if thread.retries.none_but(open.span) => Found::Candidate(Candidate {
+                parent: open.span,
+                source: Source::Alone,
+                tid,
+                late: false,
+                decided_ns: sent_ns,
+                sent_ns,
+            }),
+            _ => unknown,
+        }
+    }
+
+    fn is_unsent(&self, span: SpanKey) -> bool {
+        self.inbound
+            .get(&span)
+            .is_some_and(|inbound| inbound.is_open() && inbound.upstream == 0)
+    }
+
+    /// A forwarding thread sends a request, of which `found` was found, that no inbound request needs to be sent for: one it
+    /// sent before, or this one, is for another purpose.
+    fn doubt(&mut self, tid: Tid, found: &Found) {
+        let Some(thread) = self.threads.get(&tid) else { return };
+        let doubtful: Vec<SpanKey> = match found {
+            Found::Candidate(candidate) => {
+                let parent = candidate.parent;
+                let twice = self.inbound.get(&parent).is_some_and(|inbound| inbound.forwarded);
+                (twice && !thread.retries.is_due(parent))
+                    .then_some(parent)
+                    .into_iter()
+                    .collect()
+            }
+            Found::Unknown(_) if !thread.open.iter().any(|open| self.is_unsent(open.span)) => {
+                thread.open.iter().map(|open| open.span).collect()
+            }
+            Found::Root | Found::Unknown(_) => Vec::new(),
+        };
+        for span in doubtful {
+            if let Some(inbound) = self.inbound.get_mut(&span) {
+                inbound.doubted = true;
+            }
+        }
+    }
+
     /// The inbound request has ended at `end_ns`; `actor` passed its last byte.
     pub(super) fn inbound_ended(&mut self, span: SpanKey, actor: &Actor, end_ns: u64) {
         let Some(inbound) = self.inbound.get_mut(&span) else {
             return;
         };
         inbound.end_ns = Some(end_ns);
-        inbound.tainted |= inbound.tid != (actor.pid, actor.tid) || actor.turn != 0;
+        // Who has waited for several things since it began to serve may have served another.
+        let waited = runs_loop(actor.turn) || actor.turn != inbound.turn;
+        inbound.tainted |= inbound.tid != (actor.pid, actor.tid) || waited;
         let (tid, conn, context) = (inbound.tid, inbound.conn, inbound.context);
         if let Some(thread) = self.threads.get_mut(&tid) {
             thread.open.retain(|open| open.span != span);
@@ -470,7 +602,7 @@ impl Causality {
 
     /// Whether the inbound request of a candidate is over, so that it can be judged.
     pub(super) fn is_ripe(&self, candidate: &Candidate) -> bool {
-        candidate.source != Source::Thread
+        !matches!(candidate.source, Source::Thread | Source::Alone)
             || self
                 .inbound
                 .get(&candidate.parent)
@@ -493,7 +625,7 @@ impl Causality {
         if !open {
             return Err(match candidate.source {
                 Source::Thread => "causality.unknown.thread",
-                Source::Upstream => "causality.unknown.upstream",
+                Source::Upstream | Source::Alone => "causality.unknown.upstream",
                 Source::Context(_) => "causality.unknown.context",
             });
         }
@@ -501,9 +633,9 @@ impl Causality {
         match candidate.source {
             Source::Thread => {}
             Source::Context(_) => return Ok(()),
-            Source::Upstream => {
-                let retried =
-                    thread.is_some_and(|thread| thread.retries.others_near(candidate.parent, candidate.decided_ns));
+            Source::Upstream | Source::Alone => {
+                let retried = inbound.doubted
+                    || thread.is_some_and(|thread| thread.retries.others_near(candidate.parent, candidate.decided_ns));
                 return if retried {
                     Err("causality.unknown.upstream")
                 } else {
@@ -594,6 +726,12 @@ impl Causality {
         }
         Some(self.threads.entry(tid).or_default())
     }
+}
+
+/// Whether a thread whose count of waits is this runs an event loop at all times: one that only polled may poll between
+/// requests.
+const fn runs_loop(turn: u32) -> bool {
+    turn != 0 && turn & TURN_POLLED == 0
 }
 
 /// Event loops that forward what they read.

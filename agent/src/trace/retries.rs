@@ -46,6 +46,11 @@ impl Retries {
         self.due.remove(&parent);
     }
 
+    /// Whether `parent` may be tried again now.
+    pub(super) fn is_due(&self, parent: SpanKey) -> bool {
+        self.due.contains(&parent)
+    }
+
     /// Whether nothing but `parent` may be tried again now.
     pub(super) fn none_but(&self, parent: SpanKey) -> bool {
         self.due.iter().all(|due| *due == parent)

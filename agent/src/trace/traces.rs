@@ -136,6 +136,11 @@ impl Traces {
         self.causality.connecting(conn, moment, runtime);
     }
 
+    /// A thread asked whether the client of a connection is still there.
+    pub fn inspected(&mut self, conn: ConnId, actor: &Actor, runtime: Runtime) {
+        self.causality.inspected(conn, actor, runtime);
+    }
+
     /// A connection came to its end; it may never have been open.
     pub fn unconnected(&mut self, conn: ConnId, now_ns: u64) {
         self.ends.over(conn);

@@ -4,6 +4,7 @@
 //! the tracer.
 mod go;
 mod judge;
+mod loops;
 mod node;
 mod python;
 mod tree;
@@ -130,6 +131,7 @@ fn workloads() -> impl Iterator<Item = &'static Workload> {
         .iter()
         .chain(go::ROWS)
         .chain(node::WORKLOADS)
+        .chain(loops::WORKLOADS)
         .chain(python::OLDEST)
         .chain(newest)
 }

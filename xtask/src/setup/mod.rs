@@ -57,7 +57,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         name: "Python environment",
-        why: "Flask, gunicorn and a collector for the tests",
+        why: "Flask, gunicorn, Envoy and a collector for the tests",
         provide: python::provide,
         compiler: false,
     },

@@ -55,6 +55,8 @@ const PACKAGES: &[Package] = &[
         "the Python environment",
     ),
     package("nodejs", "node", "servers under test"),
+    package("ruby", "ruby", "servers under test"),
+    package("puma", "puma", "server under test"),
     package("golang-go", "go", "servers under test, and the collector"),
     package("default-jdk-headless", "javac", "servers under test"),
 ];

@@ -54,6 +54,23 @@ pub const GO_IS_SELECT: usize = 5;
 pub const GO_PARKED: usize = 6;
 /// Offset of `hchan.recvx`.
 pub const GO_RECVX: usize = 7;
+/// Python. Words: `PY_` constants. Addresses are the interpreter's own, before it is moved to where it is loaded.
+pub const PLAN_PYTHON: u64 = 2;
+
+/// Address of the key under which a thread keeps its `PyThreadState`.
+pub const PY_KEY: usize = 0;
+/// Address of `PyContext_Type`.
+pub const PY_TYPE: usize = 1;
+/// Offset from the thread pointer of the table of thread-specific data.
+pub const PY_SPECIFIC: usize = 2;
+/// Offset of `PyThreadState.context`.
+pub const PY_CONTEXT: usize = 3;
+/// uvloop: offset of `UVHandle._handle`.
+pub const PY_UVLOOP_HANDLE: usize = 4;
+/// uvloop: offset of `UVHandle.context`.
+pub const PY_UVLOOP_CONTEXT: usize = 5;
+/// uvloop: offset of `uv_stream_t.io_watcher.fd`; 0 where there is no uvloop.
+pub const PY_UVLOOP_FD: usize = 6;
 
 /// Plans the array holds. Place 0 is [`PLAN_THREAD`].
 pub const PLANS: u32 = 4096;

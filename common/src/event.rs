@@ -237,7 +237,8 @@ pub struct Link {
     pub other: u64,
     /// [`LINK_HANDED`] and [`LINK_TAKEN`]: where in its program `other` takes what is handed to it. Else 0.
     pub site: u64,
-    /// [`LINK_LEFT`] and [`LINK_TAKEN`]: the address of what lies between them. Else 0.
+    /// [`LINK_LEFT`] and [`LINK_TAKEN`]: the address of what lies between them. [`LINK_ACCEPTED`] and [`LINK_READ`]: the inode
+    /// number of the socket. Else 0.
     pub place: u64,
     /// One of the `LINK_` constants.
     pub link: u32,
@@ -255,6 +256,10 @@ pub const LINK_HANDED: u32 = 3;
 pub const LINK_LEFT: u32 = 4;
 /// `other` took what the header's context had left at `place`; context 0 is one that is not known.
 pub const LINK_TAKEN: u32 = 5;
+/// `other` was created to serve the connection `place`, an inode number,, which was just accepted.
+pub const LINK_ACCEPTED: u32 = 6;
+/// `other` was created for what was just read of `place`, an inode number,.
+pub const LINK_READ: u32 = 7;
 
 /// The whole process ended, not only a thread.
 pub const LIFE_PROCESS: u32 = 1;

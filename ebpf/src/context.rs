@@ -1,12 +1,13 @@
 //! What every event says of the moment: time, thread, execution context.
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
-use clew_common::context::{PLAN_GO, PLAN_THREAD, PLANS as MOST_PLANS, Plan, plan_of};
+use clew_common::context::{PLAN_GO, PLAN_PYTHON, PLAN_THREAD, PLANS as MOST_PLANS, Plan, plan_of};
 use clew_common::counter;
-use clew_common::event::{CONTEXT_GOROUTINE, CONTEXT_THREAD, CONTEXT_UNKNOWN, Header};
+use clew_common::event::{CONTEXT_GOROUTINE, CONTEXT_PYTHON, CONTEXT_THREAD, CONTEXT_UNKNOWN, Header};
 
 use crate::kernel;
 use crate::maps::{CONTEXT, PLANS, TARGETS, TURNS};
-use crate::{golang, ring, settings as offset};
+use crate::python::Current;
+use crate::{golang, python, ring, settings as offset};
 
 /// The current process's entry in the map of targets.
 #[inline(always)]
@@ -91,6 +92,11 @@ pub extern "C" fn current() -> u64 {
     let (kind, found) = match unsafe { (*plan).kind } {
         PLAN_THREAD => return CONTEXT_THREAD as u64,
         PLAN_GO => (CONTEXT_GOROUTINE, golang::current(plan)),
+        PLAN_PYTHON => match python::current(plan) {
+            Current::Thread => return CONTEXT_THREAD as u64,
+            Current::Context(id) => (CONTEXT_PYTHON, Some(id)),
+            Current::Unknown => (CONTEXT_PYTHON, None),
+        },
         _ => (CONTEXT_UNKNOWN, None),
     };
     let Some(id) = found else {

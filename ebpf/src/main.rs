@@ -17,6 +17,7 @@ mod lifecycle;
 mod maps;
 mod operation;
 mod process;
+mod python;
 mod ring;
 mod settings;
 mod socket;

@@ -75,6 +75,25 @@ pub static GO_ASKERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(819
 #[map]
 pub static GO_SENDERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(16384, 0);
 
+/// Python: by how much the interpreter of a process is moved from its own addresses. Written when the first context is made, or
+/// by the agent; removed at exec. Without an entry a process's contexts are not read.
+#[map]
+pub static PYTHON_BASES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(8192, 0);
+
+/// Python: the numbers of contexts, by address. Written when one is made or first seen, removed when it is freed. One that falls
+/// out gets another number, which is nobody's.
+#[map]
+pub static PYTHON_CONTEXTS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(131_072, 0);
+
+/// Python: for what a thread makes contexts right now. An entry that falls out only loses links.
+#[map]
+pub static PYTHON_STEPS: LruHashMap<u32, Step> = LruHashMap::with_max_entries(8192, 0);
+
+/// Python: what uvloop will write, by descriptor. Written when it is asked to, removed when it does. An entry that falls out
+/// only loses links.
+#[map]
+pub static PYTHON_WRITES: LruHashMap<Scoped, PythonWrite> = LruHashMap::with_max_entries(16_384, 0);
+
 /// Counters of `clew_common::counter`. Written by the probes, read by the agent.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);
@@ -97,6 +116,30 @@ pub static BATCH_WALK: PerCpuArray<BatchWalk> = PerCpuArray::with_max_entries(1,
 pub struct Scoped {
     pub id: u64,
     pub tgid: u64,
+}
+
+/// For what a thread makes contexts.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Step {
+    /// Inode number of the socket.
+    pub socket: u64,
+    /// Address of the context that makes them.
+    pub context: u64,
+    /// A `LINK_` constant.
+    pub link: u32,
+    /// Only the next one counts.
+    pub once: u32,
+}
+
+/// Bytes that wait to be written.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PythonWrite {
+    /// Address of the `uv_stream_t`.
+    pub stream: u64,
+    /// The context that asked; 0 where it is not known.
+    pub context: u64,
 }
 
 /// A record and its payload.

@@ -9,7 +9,7 @@ use clew_common::event::{Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, LIFE_PROCESS, LI
 use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL};
 
 use crate::kernel::{self, Direct, Probe, Reader};
-use crate::maps::TARGETS;
+use crate::maps::{PYTHON_BASES, TARGETS};
 use crate::{assist, context, ring, settings as offset};
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
@@ -54,6 +54,7 @@ pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
         // What was known of the old program does not hold for the new one.
         // SAFETY: the map gave the pointer.
         unsafe { *target = without_plan(*target) };
+        let _absent = PYTHON_BASES.remove(context::tgid());
     }
     let target = target.is_some();
     if target {

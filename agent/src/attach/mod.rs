@@ -112,6 +112,7 @@ pub struct Probes {
     target: u32,
     targets: HashMap<MapData, u32, u32>,
     contexts: Contexts,
+    python_bases: HashMap<MapData, u32, u64>,
     verdicts: HashMap<MapData, u64, u8>,
     counters: PerCpuArray<MapData, u64>,
 }
@@ -145,6 +146,8 @@ const WAITS: &[(&str, &[&str])] = &[
     ("polls", &["poll", "ppoll"]),
     ("selects", &["select", "pselect6"]),
 ];
+/// The system calls that accept a connection.
+const ACCEPTS: &[&str] = &["accept", "accept4"];
 const PROCESS_PROGRAMS: &[(&str, &str)] = &[
     ("process_fork", "sched_process_fork"),
     ("process_exec", "sched_process_exec"),
@@ -210,6 +213,14 @@ impl Probes {
             &["getsockopt"],
             Missing::Skipped,
         )?;
+        attach_calls(
+            &mut ebpf,
+            &mut links,
+            "python_accepted",
+            "exit",
+            ACCEPTS,
+            Missing::Skipped,
+        )?;
         match capture {
             Capture::Socket => {
                 for (program, tracepoint) in SOCKET_PROGRAMS {
@@ -231,6 +242,7 @@ impl Probes {
         let targets = HashMap::try_from(take(&mut ebpf, "TARGETS")?).map_err(map_error("TARGETS"))?;
         let verdicts = HashMap::try_from(take(&mut ebpf, "VERDICTS")?).map_err(map_error("VERDICTS"))?;
         let contexts = Contexts::new(&mut ebpf)?;
+        let python_bases = HashMap::try_from(take(&mut ebpf, "PYTHON_BASES")?).map_err(map_error("PYTHON_BASES"))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(map_error("COUNTERS"))?;
         Ok(Self {
             _links: links,
@@ -239,6 +251,7 @@ impl Probes {
             target: TARGET_TRACED | TARGET_CHILDREN | if setup.assist { TARGET_ASSISTED } else { 0 },
             targets,
             contexts,
+            python_bases,
             verdicts,
             counters,
         })
@@ -282,8 +295,14 @@ impl Probes {
                 .hooks
                 .points
                 .iter()
-                .try_for_each(|point| self.contexts.attach(&mut self.ebpf, pid, point, &found.path))
+                .try_for_each(|point| match found.path(point.file) {
+                    Some(path) => self.contexts.attach(&mut self.ebpf, pid, point, path),
+                    None => Ok(()),
+                })
         });
+        if let (Some(base), Ok(())) = (found.base, &followed) {
+            let _full = self.python_bases.insert(pid.0, base, 0);
+        }
         if followed.is_err() {
             // Half of it would be worse than nothing.
             let _gone = self.set_plan(pid, 0);

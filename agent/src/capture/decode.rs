@@ -80,6 +80,8 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
                     site: link.site,
                     place: link.place,
                 },
+                abi::LINK_ACCEPTED => LinkKind::Accepted(link.place),
+                abi::LINK_READ => LinkKind::Read(link.place),
                 _ => return Err(Malformed::Field("link")),
             };
             Ok(Event::Link {

@@ -202,6 +202,10 @@ pub enum LinkKind {
         /// Where it lay.
         place: u64,
     },
+    /// The other created it to serve the connection with this socket, by its inode number, which was just accepted.
+    Accepted(u64),
+    /// The other created it for what was just read of this socket.
+    Read(u64),
 }
 
 /// Something the kernel saw.

@@ -42,6 +42,11 @@ impl Proc {
     }
 
     /// A file of a process, cut at a bound.
+    pub(crate) fn maps(&self, pid: Pid) -> String {
+        let maps = self.bytes(pid, "maps").unwrap_or_default();
+        String::from_utf8_lossy(&maps).into_owned()
+    }
+
     pub(super) fn bytes(&self, pid: Pid, name: &str) -> io::Result<Vec<u8>> {
         read(&self.of(pid, name), FILE_BYTES)
     }

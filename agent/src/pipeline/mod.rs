@@ -175,6 +175,7 @@ impl Pipeline {
         let connect_ns = self.openings.take(connection.conn);
         let live = Live::new(&connection, connect_ns, self.limits);
         self.traces.connection(live.facts());
+        self.traces.socket(connection.conn, connection.inode);
         self.connections.insert(connection.conn, Box::new(live));
     }
 

@@ -32,6 +32,17 @@ pub(super) fn frame_push(code: &[u8], address: u64) -> Option<u64> {
         .map(|instruction| instruction.ip())
 }
 
+/// Whether the kernel emulates the first instruction of `code`.
+pub(super) fn starts_cheaply(code: &[u8], address: u64) -> bool {
+    instructions(code, address).next().is_some_and(|first| {
+        matches!(first.mnemonic(), Mnemonic::Push | Mnemonic::Nop)
+            || matches!(
+                first.code(),
+                Code::Jmp_rel32_64 | Code::Jmp_rel8_64 | Code::Call_rel32_64
+            )
+    })
+}
+
 /// The calls in `code`, which lies at `address`, that go to `target`.
 pub(super) fn calls_to(code: &[u8], address: u64, target: u64) -> impl Iterator<Item = u64> + '_ {
     instructions(code, address)

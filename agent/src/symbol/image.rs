@@ -132,6 +132,26 @@ impl Image {
         self.bytes(self.code_offset(address)?, most)
     }
 
+    /// Up to `most` bytes of the file that are loaded at `address`.
+    pub(super) fn data(&self, address: u64, most: usize) -> Option<Vec<u8>> {
+        let offset = self.segments.iter().find_map(|segment| {
+            let within = address.checked_sub(segment.span.address)?;
+            (within < segment.span.size).then(|| segment.span.offset.checked_add(within))?
+        })?;
+        self.bytes(offset, most).filter(|bytes| bytes.len() == most)
+    }
+
+    /// The address at which the file's byte at `offset` is loaded.
+    pub(super) fn address_of(&self, offset: u64) -> Option<u64> {
+        self.segments.iter().find_map(|segment| {
+            // Segments begin within a page that is loaded whole.
+            let start = segment.span.offset & !0xfff;
+            let within = offset.checked_sub(start)?;
+            let size = segment.span.size.checked_add(segment.span.offset - start)?;
+            (within < size).then(|| (segment.span.address & !0xfff).checked_add(within))?
+        })
+    }
+
     /// Where the instruction at `address` lies in the file.
     pub(super) fn code_offset(&self, address: u64) -> Option<u64> {
         self.segments.iter().filter(|segment| segment.code).find_map(|segment| {

@@ -4,9 +4,11 @@
 //! gives less, and says why; nothing is guessed.
 #![forbid(unsafe_code)]
 mod code;
+mod dynamic;
 mod go;
 mod image;
 mod pclntab;
+mod python;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -43,13 +45,23 @@ pub struct Point {
     pub offset: u64,
 }
 
-/// Hooks, and the file their points are in as the process sees it.
+/// Hooks, and the files their points are in.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The hooks.
     pub hooks: Arc<Hooks>,
-    /// A path by which the file can be opened while the process lives.
-    pub path: PathBuf,
+    /// Paths by which the files can be opened while the process lives.
+    pub paths: Vec<(FileKey, PathBuf)>,
+    /// By how much an interpreter that is loaded already is moved from its own addresses.
+    pub base: Option<u64>,
+}
+
+impl Found {
+    /// The path of a point's file.
+    pub fn path(&self, file: FileKey) -> Option<&Path> {
+        let found = self.paths.iter().find(|(key, _)| *key == file);
+        found.map(|(_, path)| path.as_path())
+    }
 }
 
 /// Why a runtime's contexts are not followed.
@@ -72,17 +84,27 @@ pub struct Symbols {
 impl Symbols {
     /// Whether contexts below the thread are known of the process's runtime.
     pub const fn wants(process: &Process) -> bool {
-        matches!(process.runtime, Runtime::Go)
+        matches!(process.runtime, Runtime::Go | Runtime::Python)
     }
 
     /// How the contexts of `process` are followed; none where the thread is the context, or nothing is known of the runtime.
     pub fn hooks(&mut self, proc: &Proc, process: &Process) -> Option<Result<Found, NoHooks>> {
-        if !Self::wants(process) {
-            return None;
+        let exe = proc.of(process.pid, "exe");
+        match process.runtime {
+            Runtime::Go => Some(self.program(&exe).map(|hooks| Found {
+                hooks,
+                paths: Image::open(&exe).map(|image| (image.key(), exe)).into_iter().collect(),
+                base: None,
+            })),
+            Runtime::Python => Some(python::hooks(&python::Place {
+                exe,
+                exe_path: &process.exe,
+                argv0: process.args.first().map_or("", String::as_str),
+                root: proc.of(process.pid, "root"),
+                maps: proc.maps(process.pid),
+            })),
+            _ => None,
         }
-        let path = proc.of(process.pid, "exe");
-        let hooks = self.program(&path);
-        Some(hooks.map(|hooks| Found { hooks, path }))
     }
 
     /// How goroutines of the program at `path` are followed.

@@ -38,6 +38,7 @@ use clew_common::event::TURN_POLLED;
 use foldhash::fast::RandomState;
 
 use super::contexts::{self, Ambiguous, Contexts, Served, Works, served};
+use super::families::{self, Families};
 use super::retries::Retries;
 use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
 use crate::discover::Runtime;
@@ -47,6 +48,9 @@ use crate::span::SpanKey;
 const MAX_THREADS: usize = 65_536;
 /// Connections being opened that are remembered.
 const MAX_RESERVED: usize = 16_384;
+
+/// Overlapping requests that are remembered.
+const MAX_OVERLAPPED: usize = 1024;
 
 /// A thread of a process.
 type Tid = (Pid, u32);
@@ -114,6 +118,9 @@ pub(super) struct Causality {
     threads: HashMap<Tid, Thread, RandomState>,
     processes: HashMap<Pid, Process, RandomState>,
     contexts: Contexts,
+    families: Families,
+    /// Inbound requests that were read while another of their connection was open, the newest last.
+    overlapped: VecDeque<SpanKey>,
     inbound: HashMap<SpanKey, Inbound, RandomState>,
     /// Inbound requests of a connection without an end; the first is being served.
     serving: HashMap<ConnId, VecDeque<SpanKey>, RandomState>,
@@ -305,8 +312,14 @@ impl Causality {
             self.contexts.inbound(context, this);
         }
         self.processes.entry(actor.pid).or_default().open += 1;
+        self.families.request(conn, span);
         let queue = self.serving.entry(conn).or_default();
         queue.push_back(span);
+        if queue.len() > 1 {
+            self.overlapped.extend(queue.iter());
+            let excess = self.overlapped.len().saturating_sub(MAX_OVERLAPPED);
+            self.overlapped.drain(..excess);
+        }
         let first = queue.front().copied().unwrap_or(span);
         let mut others = self.served_by(tid);
         others.retain(|other| other.conn != conn);
@@ -426,7 +439,7 @@ impl Causality {
         let busy = self.processes.get(&actor.pid).is_some_and(|process| process.open > 0);
         if let Some(context) = contexts::key(actor.pid, actor.context) {
             let source = Source::Context(contexts::kind_name(context));
-            return match self.contexts.works(context) {
+            return match self.works(context) {
                 Ok(Works::For(parent)) => candidate(parent, source),
                 Ok(Works::After(parent)) => Found::Candidate(Candidate {
                     parent,
@@ -667,6 +680,7 @@ impl Causality {
     /// A connection is over.
     pub(super) fn closed(&mut self, conn: ConnId) {
         self.unreserve(conn);
+        self.families.closed(conn);
         self.asking.remove(&conn);
         self.serving.remove(&conn);
     }
@@ -677,7 +691,7 @@ impl Causality {
             return;
         };
         match link {
-            LinkKind::Created => self.contexts.created(context, other),
+            LinkKind::Created => self.created(context, other),
             LinkKind::Servant => self.contexts.servant(other),
             LinkKind::Left { place } => self.contexts.left(context, place),
             LinkKind::Handed { site } | LinkKind::Taken { site, .. } => {
@@ -689,12 +703,84 @@ impl Causality {
                 };
                 self.contexts.handed(offered, other, site, is_open);
             }
+            LinkKind::Accepted(socket) => {
+                self.contexts.inherit(other, Works::Itself);
+                self.families.join(other, socket);
+            }
+            LinkKind::Read(socket) => {
+                let conn = self
+                    .families
+                    .conn(socket)
+                    .filter(|conn| self.serving.contains_key(conn));
+                match conn {
+                    Some(conn) => {
+                        let works = self.works_on(conn);
+                        self.contexts.inherit(other, works);
+                    }
+                    None => self.created(context, other),
+                }
+            }
         }
+    }
+
+    /// `creator` created `context`.
+    fn created(&mut self, creator: contexts::Key, context: contexts::Key) {
+        if let Some(socket) = self.families.of(creator) {
+            match self.families.served(socket) {
+                families::Served::Nothing => self.families.join(context, socket),
+                families::Served::One(_) | families::Served::Many(_) => {
+                    let works = match self.families.conn(socket) {
+                        Some(conn) => self.works_on(conn),
+                        None => Works::Unknown,
+                    };
+                    self.contexts.inherit(context, works);
+                }
+            }
+            return;
+        }
+        let span = match self.contexts.works(creator) {
+            Ok(Works::For(span) | Works::After(span)) => Some(span),
+            _ => None,
+        };
+        // What serves a request may be what goes on with the next that waits on the connection.
+        if span.is_some_and(|span| contexts::is_python(creator) && self.overlapped.contains(&span)) {
+            self.contexts.inherit(context, Works::Unknown);
+        } else {
+            self.contexts.created(creator, context);
+        }
+    }
+
+    /// For what a context works that was made for a connection while it was served.
+    fn works_on(&self, conn: ConnId) -> Works {
+        match self.serving.get(&conn).map(|open| (open.len(), open.front())) {
+            Some((1, Some(span))) => Works::After(*span),
+            _ => Works::Unknown,
+        }
+    }
+
+    /// For what a context works now.
+    fn works(&self, context: contexts::Key) -> Result<Works, Ambiguous> {
+        let works = self.contexts.works(context)?;
+        let (Works::Itself, Some(socket)) = (works, self.families.of(context)) else {
+            return Ok(works);
+        };
+        Ok(match self.families.served(socket) {
+            families::Served::Nothing => Works::Itself,
+            families::Served::One(span) => Works::For(span),
+            // It may still work for the one before.
+            families::Served::Many(_) => Works::Unknown,
+        })
+    }
+
+    /// The socket of a connection, by its inode number.
+    pub(super) fn socket(&mut self, conn: ConnId, inode: u64) {
+        self.families.connection(conn, inode);
     }
 
     /// A process is over.
     pub(super) fn exited(&mut self, pid: Pid) {
         self.contexts.exited(pid);
+        self.families.exited(pid);
         self.threads
             .retain(|(process, _), thread| *process != pid || !thread.open.is_empty());
         self.processes.remove(&pid);

@@ -39,6 +39,11 @@ pub(super) const fn key(pid: Pid, context: Context) -> Option<Key> {
     }
 }
 
+/// Whether it is Python's.
+pub(super) const fn is_python(key: Key) -> bool {
+    key.1 == 2
+}
+
 /// What a context is called in `clew.parent.source`.
 pub(super) const fn kind_name(key: Key) -> &'static str {
     match key.1 {
@@ -147,6 +152,11 @@ impl Contexts {
             Ok(Works::Itself) => Works::Itself,
             Ok(Works::Unknown) | Err(Ambiguous) => Works::Unknown,
         };
+        self.inherit(key, inherited);
+    }
+
+    /// A new context works for what its creator worked for: [`Works::After`], [`Works::Unknown`] or nothing.
+    pub(super) fn inherit(&mut self, key: Key, inherited: Works) {
         // Numbers may be used again.
         if inherited == Works::Itself {
             self.entries.remove(&key);

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 mod causality;
 mod contexts;
+mod families;
 mod join;
 mod retries;
 mod traces;

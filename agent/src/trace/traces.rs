@@ -152,6 +152,11 @@ impl Traces {
         self.causality.operation(conn, actor, direction);
     }
 
+    /// The socket of a connection, by its inode number.
+    pub fn socket(&mut self, conn: ConnId, inode: u64) {
+        self.causality.socket(conn, inode);
+    }
+
     /// An execution context of a process, `other`, came to work for `context`.
     pub fn link(&mut self, pid: Pid, context: Context, other: Context, link: LinkKind) {
         self.causality.link(pid, context, other, link);

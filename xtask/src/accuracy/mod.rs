@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// 300 requests, concurrency 64
     #[arg(long)]
     quick: bool,
+    /// This program instead of one that is built now
+    #[arg(long)]
+    clew: Option<PathBuf>,
     /// Write the results here as well, as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -65,7 +68,10 @@ struct Row {
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(workspace::is_root(), "tracing needs root");
     setup::quiet()?;
-    let clew = build::release()?;
+    let clew = match &options.clew {
+        Some(clew) => clew.clone(),
+        None => build::release()?,
+    };
     let drive = build::drive()?;
     let requests = if options.quick { 300 } else { options.requests };
     let levels = match (options.concurrency, options.quick) {

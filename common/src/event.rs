@@ -256,9 +256,9 @@ pub const LINK_HANDED: u32 = 3;
 pub const LINK_LEFT: u32 = 4;
 /// `other` took what the header's context had left at `place`; context 0 is one that is not known.
 pub const LINK_TAKEN: u32 = 5;
-/// `other` was created to serve the connection `place`, an inode number,, which was just accepted.
+/// `other` was created to serve the connection with the socket `place`, which was just accepted.
 pub const LINK_ACCEPTED: u32 = 6;
-/// `other` was created for what was just read of `place`, an inode number,.
+/// `other` was created for what was just read of the socket `place`.
 pub const LINK_READ: u32 = 7;
 
 /// The whole process ended, not only a thread.

@@ -114,30 +114,6 @@ fn gunicorn_threads() {
 }
 
 #[test]
-fn asyncio_is_never_wrong() {
-    let Some(lab) = Lab::new("asyncio_is_never_wrong") else {
-        return;
-    };
-    let port = free_port();
-    let dir = Lab::workload("python/asyncio_app.py").replace("/asyncio_app.py", "");
-    let argv = [
-        &Lab::python("uvicorn"),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        &port.to_string(),
-        "--app-dir",
-        &dir,
-        "--log-level",
-        "warning",
-        "--loop",
-        "asyncio",
-        "asyncio_app:app",
-    ];
-    check_never_wrong(&through(&lab, port, &argv, &[]));
-}
-
-#[test]
 fn goroutines() {
     let Some(lab) = Lab::new("goroutines") else {
         return;

@@ -242,8 +242,11 @@ fn base(place: &Place<'_>, path: &Path) -> Option<u64> {
     start.checked_sub(image.address_of(offset)?)
 }
 
+/// A file and the points in it.
+type Points = ((FileKey, PathBuf), Vec<Point>);
+
 /// The probes in uvloop; why there are none; nothing where it is not installed.
-fn uvloop(place: &Place<'_>, version: (u8, u8)) -> Option<Result<((FileKey, PathBuf), Vec<Point>), String>> {
+fn uvloop(place: &Place<'_>, version: (u8, u8)) -> Option<Result<Points, String>> {
     let path = uvloop_path(place, version)?;
     let text = std::fs::read_to_string(path.with_file_name("_version.py")).unwrap_or_default();
     let release = text.split('\'').nth(1).unwrap_or_default();

@@ -5,6 +5,7 @@ import asyncio
 import os
 import random
 import socket
+from contextlib import asynccontextmanager
 
 import aiohttp
 import requests
@@ -29,8 +30,12 @@ def refusing_port():
 REFUSED = f"http://127.0.0.1:{refusing_port()}/"
 
 
-def session():
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=512))
+@asynccontextmanager
+async def session():
+    """A client, which is closed when the last call that outlives its request is over."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=512)) as client:
+        yield client
+        await asyncio.gather(*background)
 
 
 async def get(client, path, number):

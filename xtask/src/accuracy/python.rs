@@ -18,7 +18,7 @@ macro_rules! mixed {
             $(concat!("  client ", $service, " ", $more), concat!("   server go-server ", $more),)*
             concat!("  client ", $service, " /last"),
             "   server go-server /last",
-            concat!("  ~client ", $service, " /later"),
+            concat!("  client ", $service, " /later"),
             "   server go-server /later",
         ]
     };
@@ -52,15 +52,15 @@ macro_rules! rows {
 }
 
 rows! {
-    "fastapi-asyncio", "Python, uvicorn on asyncio", NeverWrong,
+    "fastapi-asyncio", "Python, uvicorn on asyncio", Exact,
         |lab, python| uvicorn(lab, python, "asyncio", "/front", mixed!("fastapi_app", "/thread"));
-    "fastapi-uvloop", "Python, uvicorn on uvloop", NeverWrong,
+    "fastapi-uvloop", "Python, uvicorn on uvloop", Exact,
         |lab, python| uvicorn(lab, python, "uvloop", "/front", mixed!("fastapi_app", "/thread"));
-    "fastapi-threads", "Python, uvicorn, handlers on a pool of threads", NeverWrong,
+    "fastapi-threads", "Python, uvicorn, handlers on a pool of threads", Exact,
         |lab, python| uvicorn(lab, python, "asyncio", "/plain", PLAIN);
-    "aiohttp-asyncio", "Python, aiohttp on asyncio", NeverWrong,
+    "aiohttp-asyncio", "Python, aiohttp on asyncio", Exact,
         |lab, python| aiohttp(lab, python, "asyncio");
-    "aiohttp-uvloop", "Python, aiohttp on uvloop", NeverWrong,
+    "aiohttp-uvloop", "Python, aiohttp on uvloop", Exact,
         |lab, python| aiohttp(lab, python, "uvloop");
     "flask-gunicorn-sync", "Python, a process a request", Exact,
         |lab, python| gunicorn(lab, python, &["-k", "sync", "-w", "4"], "flask_app:app", chain!("flask_app")).closing();

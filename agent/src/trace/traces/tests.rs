@@ -11,6 +11,9 @@ mod handover;
 ///                                  a request that names span 9 of trace 7, not sampled
 /// shop.21g4 asks 2                 goroutine 4, as client of connection 2
 /// shop.21n7 asks 2                 context 7 that Node.js tells
+/// shop.21c4 makes 5                Python's context 4 makes context 5
+/// shop.21c4 accepts 5 conn=2       it does so because it accepted connection 2
+/// shop.21c4 takes 5 conn=2         it does so for what was read of connection 2
 /// ```
 #[derive(Clone, Debug)]
 struct Line {
@@ -21,6 +24,8 @@ struct Line {
     /// Which request of its end of the connection it is.
     nth: u64,
     remote: Option<RemoteContext>,
+    /// The connection a context was made for.
+    socket: u64,
 }
 
 fn process(service: &str, runtimes: &[(&str, Runtime)]) -> Arc<Process> {
@@ -47,10 +52,12 @@ fn parse(script: &str, runtimes: &[(&str, Runtime)]) -> Vec<Line> {
             let words: Vec<&str> = line.split_whitespace().collect();
             let (service, thread) = words[0].split_once('.').unwrap();
             let (thread, turn) = thread.split_once('@').unwrap_or((thread, "0"));
-            let (tid, context) = match (thread.split_once('g'), thread.split_once('n')) {
-                (Some((tid, id)), _) => (tid, Context::Goroutine(id.parse().unwrap())),
-                (_, Some((tid, id))) => (tid, Context::Node(id.parse().unwrap())),
-                (None, None) => (thread, Context::Thread),
+            let at = |letter| thread.split_once(letter);
+            let (tid, context) = match (at('g'), at('n'), at('c')) {
+                (Some((tid, id)), ..) => (tid, Context::Goroutine(id.parse().unwrap())),
+                (_, Some((tid, id)), _) => (tid, Context::Node(id.parse().unwrap())),
+                (.., Some((tid, id))) => (tid, Context::Python(id.parse().unwrap())),
+                _ => (thread, Context::Thread),
             };
             let process = process(service, runtimes);
             let actor = Actor {
@@ -68,7 +75,14 @@ fn parse(script: &str, runtimes: &[(&str, Runtime)]) -> Vec<Line> {
                 verb: words[1].to_owned(),
                 n,
                 nth: *count,
-                remote: words.get(3).map(|text| remote(text)),
+                remote: words
+                    .get(3)
+                    .filter(|text| text.starts_with("ctx"))
+                    .map(|text| remote(text)),
+                socket: words
+                    .get(3)
+                    .and_then(|text| text.strip_prefix("conn="))
+                    .map_or(0, |n| inode(n.parse().unwrap())),
             }
         })
         .collect()
@@ -105,7 +119,22 @@ fn facts(n: u64, serves: bool) -> ConnFacts {
     }
 }
 
+/// The inode number of the server's socket of connection `n`.
+const fn inode(n: u64) -> u64 {
+    5000 + n
+}
+
 fn tell(traces: &mut Traces, line: &Line) {
+    let link = match line.verb.as_str() {
+        "makes" => Some(LinkKind::Created),
+        "accepts" => Some(LinkKind::Accepted(line.socket)),
+        "takes" => Some(LinkKind::Read(line.socket)),
+        _ => None,
+    };
+    if let Some(link) = link {
+        let Actor { pid, context, .. } = line.moment.actor;
+        return traces.link(pid, context, Context::Python(line.n), link);
+    }
     let serves = matches!(line.verb.as_str(), "reads" | "answers");
     let facts = facts(line.n, serves);
     let conn = facts.conn;
@@ -128,6 +157,9 @@ fn tell(traces: &mut Traces, line: &Line) {
     if matches!(line.verb.as_str(), "asks" | "reads") {
         if line.nth == 1 {
             traces.connection(&facts);
+            if serves {
+                traces.socket(conn, inode(line.n));
+            }
         }
         traces.event(SpanEvent::Opened(Opened {
             key: key(serves),
@@ -583,6 +615,126 @@ fn contexts() {
         shop.21g7 answers 1",
         &["shop asks 3", "shop reads 1", "shop reads 2"],
         &["causality.unknown.ambiguous"],
+    );
+}
+
+const PYTHON: &[(&str, Runtime)] = &[("shop", Runtime::Python)];
+
+/// Two connections, each with a context that reads (11, 21); tasks are copies of it. Rounds are those of one event loop.
+#[test]
+fn tasks_of_an_event_loop() {
+    check(
+        PYTHON,
+        "
+        shop.21c11@1 reads 1
+        shop.21c11@1 makes 12
+        shop.21c21@1 reads 2
+        shop.21c21@1 makes 22
+        shop.21c22@2 asks 4
+        shop.21c12@2 makes 13
+        shop.21c13@3 asks 3
+        shop.21c9@3 asks 5
+        shop.21c31@4 gets 3
+        shop.21c31@4 gets 4
+        shop.21c31@4 gets 5
+        shop.21c12@5 answers 1
+        shop.21c22@5 answers 2",
+        &[
+            "shop asks 3 < shop reads 1 by context",
+            "shop asks 4 < shop reads 2 by context",
+            "shop asks 5",
+            "shop reads 1",
+            "shop reads 2",
+        ],
+        &["causality.unknown.context"],
+    );
+}
+
+/// A server with one task a connection, which is made before anything is read and makes a task for each request.
+#[test]
+fn tasks_of_a_connection() {
+    check(
+        PYTHON,
+        "
+        shop.21c1@1 accepts 2 conn=1
+        shop.21c2@1 makes 3
+        shop.21c2@1 makes 4
+        shop.21c3@2 reads 1
+        shop.21c4@2 makes 5
+        shop.21c5@3 asks 2
+        shop.21c5@3 gets 2
+        shop.21c4@3 answers 1
+        shop.21c4@3 makes 6
+        shop.21c3@4 reads 1
+        shop.21c4@4 asks 7
+        shop.21c6@4 asks 8
+        shop.21c4@4 makes 9
+        shop.21c9@4 asks 3
+        shop.21c5@5 asks 4
+        shop.21c3@6 gets 3
+        shop.21c3@6 gets 4
+        shop.21c3@6 gets 7
+        shop.21c3@6 gets 8
+        shop.21c4@6 answers 1",
+        &[
+            "shop asks 2 < shop reads 1 by context",
+            "shop asks 3 < shop reads 1' by context",
+            "shop asks 4 < shop reads 1 by context",
+            // The connection's task may still be at the first request, and so may what it made between the two.
+            "shop asks 7",
+            "shop asks 8",
+            "shop reads 1",
+            "shop reads 1'",
+        ],
+        &["causality.unknown.context", "causality.unknown.context"],
+    );
+}
+
+/// uvloop hands what it read to every connection in one context.
+#[test]
+fn tasks_made_for_what_was_read() {
+    check(
+        PYTHON,
+        "
+        shop.21@1 reads 1
+        shop.21c1@1 takes 2 conn=1
+        shop.21@1 reads 2
+        shop.21c1@1 takes 3 conn=2
+        shop.21c3@1 asks 4
+        shop.21c2@1 asks 3
+        shop.21@2 gets 3
+        shop.21@2 gets 4
+        shop.21@2 answers 2
+        shop.21@2 answers 1",
+        &[
+            "shop asks 3 < shop reads 1 by context",
+            "shop asks 4 < shop reads 2 by context",
+            "shop reads 1",
+            "shop reads 2",
+        ],
+        &[],
+    );
+}
+
+/// Requests that wait behind each other are taken up by what served the one before.
+#[test]
+fn pipelined_requests_of_tasks_are_told_apart_or_not_at_all() {
+    check(
+        PYTHON,
+        "
+        shop.21c1@1 reads 1
+        shop.21c1@1 makes 2
+        shop.21c1@2 reads 1
+        shop.21c1@2 makes 8
+        shop.21c2@3 answers 1
+        shop.21c2@3 makes 3
+        shop.21c3@4 asks 2
+        shop.21c8@4 asks 3
+        shop.21c1@5 gets 2
+        shop.21c1@5 gets 3
+        shop.21c2@5 answers 1",
+        &["shop asks 2", "shop asks 3", "shop reads 1", "shop reads 1'"],
+        &["causality.unknown.context", "causality.unknown.context"],
     );
 }
 

@@ -12,9 +12,9 @@ use clew_common::context::{
 };
 use clew_common::event::{CONTEXT_PYTHON, KIND_LINK, LINK_ACCEPTED, LINK_CREATED, LINK_READ, Link};
 
-use crate::kernel::{self, Direct, Probe, Reader};
+use crate::arch::{Registers, call};
+use crate::kernel::{self, Probe, Reader};
 use crate::maps::{PYTHON_BASES, PYTHON_CONTEXTS, PYTHON_STEPS, PYTHON_WRITES, PythonWrite, Scoped, Step};
-use crate::operation::call;
 use crate::{context, ring, settings as offset};
 
 /// `PyObject.ob_type`, and `ctx_entered` of `PyContext`.
@@ -85,8 +85,7 @@ fn entered(plan: *const Plan) -> Result<u64, Unreadable> {
     };
     // SAFETY: the map gave the pointer.
     let base = unsafe { *base };
-    // SAFETY: the task is valid.
-    let thread: u64 = unsafe { Direct::read(kernel::task(), offset::task_fsbase()) };
+    let thread: u64 = kernel::of_task(offset::task_fsbase());
     let read = |address: u64| kernel::user::<u64>(address).ok_or(Unreadable);
     let key = kernel::user::<u32>(base.wrapping_add(word(plan, PY_KEY))).ok_or(Unreadable)?;
     let key = u64::from(key);
@@ -128,6 +127,12 @@ fn give_number(key: &Scoped) -> Option<u64> {
     let id = unsafe { bpf_ktime_get_ns() };
     PYTHON_CONTEXTS.insert(key, id, 0).ok()?;
     Some(id)
+}
+
+/// The first argument of a function of C.
+#[inline(always)]
+fn argument(ctx: &ProbeContext) -> u64 {
+    ctx.arg(0).unwrap_or(0)
 }
 
 /// The plan, if the process is Python.
@@ -192,8 +197,7 @@ fn learn_base(plan: *const Plan, address: u64) {
 #[uprobe]
 pub fn python_freed(ctx: ProbeContext) -> u32 {
     if python().is_some() {
-        // SAFETY: the kernel gives the registers of the probed instruction.
-        let _absent = PYTHON_CONTEXTS.remove(scoped(unsafe { (*ctx.regs).rdi }));
+        let _absent = PYTHON_CONTEXTS.remove(scoped(argument(&ctx)));
     }
     0
 }
@@ -258,15 +262,15 @@ fn begin(link: u32, fd: u64, context: u64, once: u32) {
 /// The inode number of a descriptor of the current process.
 #[inline(always)]
 fn inode(fd: u64) -> Option<u64> {
-    // SAFETY: each pointer is of the type the field before it has; the last are read by helper.
+    let files: u64 = kernel::of_task(offset::task_files());
+    // SAFETY: the helper checks every address.
     unsafe {
-        let files = Direct::pointer(kernel::task(), offset::task_files());
-        let table = Direct::pointer(files, offset::files_fdt());
-        let size: u32 = Direct::read(table, offset::fdt_max());
+        let table = Probe::pointer(files as *const _, offset::files_fdt());
+        let size: u32 = Probe::read(table, offset::fdt_max());
         if fd >= u64::from(size) {
             return None;
         }
-        let array: u64 = Direct::read(table, offset::fdt_fd());
+        let array: u64 = Probe::read(table, offset::fdt_fd());
         let file = Probe::read::<u64>((array + fd * 8) as *const _, 0);
         let inode = Probe::pointer(file as *const _, offset::file_inode());
         let number = Probe::read::<u64>(inode, offset::inode_ino());
@@ -286,8 +290,7 @@ fn descriptor(plan: *const Plan, handle: u64) -> Option<(u64, u64)> {
 #[uprobe]
 pub fn uvloop_write(ctx: ProbeContext) -> u32 {
     let Some(plan) = python() else { return 0 };
-    // SAFETY: the kernel gives the registers of the probed instruction.
-    let handle = unsafe { (*ctx.regs).rdi };
+    let handle = argument(&ctx);
     let Some((stream, fd)) = descriptor(plan, handle) else {
         return 0;
     };
@@ -314,7 +317,7 @@ pub fn uvloop_write(ctx: ProbeContext) -> u32 {
 /// The context that asked for the write the current thread is in, once for each; 0 where it is not known.
 #[inline(always)]
 fn asked(plan: *const Plan) -> Option<u64> {
-    let registers = kernel::registers();
+    let registers = Registers::current();
     let number = registers.number();
     if !matches!(number, call::WRITE | call::WRITEV | call::SENDTO | call::SENDMSG) || !registers.inside_call() {
         return None;
@@ -335,8 +338,7 @@ fn asked(plan: *const Plan) -> Option<u64> {
 #[uprobe]
 pub fn uvloop_read(ctx: ProbeContext) -> u32 {
     let Some(plan) = python() else { return 0 };
-    // SAFETY: the kernel gives the registers of the probed instruction.
-    let stream = unsafe { (*ctx.regs).rdi };
+    let stream = argument(&ctx);
     // `uv_handle_t` begins with the owner's pointer.
     if let Some(handle) = kernel::user::<u64>(stream) {
         transport(plan, handle, LINK_READ);
@@ -348,8 +350,7 @@ pub fn uvloop_read(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn uvloop_connected(ctx: ProbeContext) -> u32 {
     if let Some(plan) = python() {
-        // SAFETY: the kernel gives the registers of the probed instruction.
-        transport(plan, unsafe { (*ctx.regs).rdi }, LINK_ACCEPTED);
+        transport(plan, argument(&ctx), LINK_ACCEPTED);
     }
     0
 }

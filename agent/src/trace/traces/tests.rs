@@ -3,6 +3,7 @@ use crate::capture::{Context, Endpoints};
 use crate::span::Status;
 
 mod handover;
+mod node;
 mod python;
 
 /// One line of a scenario: who did what on which connection, and when.
@@ -616,57 +617,6 @@ fn contexts() {
         shop.21g7 answers 1",
         &["shop asks 3", "shop reads 1", "shop reads 2"],
         &["causality.unknown.ambiguous"],
-    );
-}
-
-#[test]
-fn contexts_that_node_tells() {
-    let node: &[(&str, Runtime)] = &[("shop", Runtime::Node)];
-    // One thread, several requests: the second call leaves when its request is over, the third in a context that is not known.
-    check(
-        node,
-        "
-        shop.21n100@1 reads 1
-        shop.21n200@1 reads 2
-        shop.21n200@2 asks 3
-        shop.21n100@2 asks 4
-        shop.21n901@3 gets 3
-        shop.21n902@3 gets 4
-        shop.21@3 answers 1
-        shop.21n100@4 asks 5
-        shop.21n903@5 gets 5
-        shop.21n300@5 asks 6
-        shop.21n904@6 gets 6
-        shop.21@7 answers 2",
-        &[
-            "shop asks 3 < shop reads 2 by async",
-            "shop asks 4 < shop reads 1 by async",
-            "shop asks 5 < shop reads 1 by async",
-            "shop asks 6",
-            "shop reads 1",
-            "shop reads 2",
-        ],
-        &["causality.unknown.context"],
-    );
-    // A request that waits behind another may be looked at when more was read, and then has the name of a later one.
-    check(
-        node,
-        "
-        shop.21n100@1 reads 1
-        shop.21n200@1 reads 1
-        shop.21n100@2 asks 2
-        shop.21n901@3 gets 2
-        shop.21n200@4 asks 3
-        shop.21n902@5 gets 3
-        shop.21@6 answers 1
-        shop.21@6 answers 1",
-        &[
-            "shop asks 2 < shop reads 1 by async",
-            "shop asks 3",
-            "shop reads 1",
-            "shop reads 1'",
-        ],
-        &["causality.unknown.context"],
     );
 }
 

@@ -32,13 +32,15 @@
 //! What can still deceive it: a program that serves several connections on one thread, never two requests at once, waits for
 //! none of it in the kernel (it asks each socket again and again), and sends a request for a purpose of its own while it
 //! serves one; and an Envoy that answers a request itself after it had been held back, while it sends one of its own.
+mod tasks;
+
 use std::collections::{HashMap, VecDeque};
 
 use clew_common::event::TURN_POLLED;
 use foldhash::fast::RandomState;
 
 use super::contexts::{self, Ambiguous, Contexts, Served, Works, served};
-use super::families::{self, Families};
+use super::families::Families;
 use super::retries::Retries;
 use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
 use crate::discover::Runtime;
@@ -721,60 +723,6 @@ impl Causality {
                 }
             }
         }
-    }
-
-    /// `creator` created `context`.
-    fn created(&mut self, creator: contexts::Key, context: contexts::Key) {
-        if let Some(socket) = self.families.of(creator) {
-            match self.families.served(socket) {
-                families::Served::Nothing => self.families.join(context, socket),
-                families::Served::One(_) | families::Served::Many(_) => {
-                    let works = match self.families.conn(socket) {
-                        Some(conn) => self.works_on(conn),
-                        None => Works::Unknown,
-                    };
-                    self.contexts.inherit(context, works);
-                }
-            }
-            return;
-        }
-        let span = match self.contexts.works(creator) {
-            Ok(Works::For(span) | Works::After(span)) => Some(span),
-            _ => None,
-        };
-        // What serves a request may be what goes on with the next that waits on the connection.
-        if span.is_some_and(|span| contexts::is_python(creator) && self.overlapped.contains(&span)) {
-            self.contexts.inherit(context, Works::Unknown);
-        } else {
-            self.contexts.created(creator, context);
-        }
-    }
-
-    /// For what a context works that was made for a connection while it was served.
-    fn works_on(&self, conn: ConnId) -> Works {
-        match self.serving.get(&conn).map(|open| (open.len(), open.front())) {
-            Some((1, Some(span))) => Works::After(*span),
-            _ => Works::Unknown,
-        }
-    }
-
-    /// For what a context works now.
-    fn works(&self, context: contexts::Key) -> Result<Works, Ambiguous> {
-        let works = self.contexts.works(context)?;
-        let (Works::Itself, Some(socket)) = (works, self.families.of(context)) else {
-            return Ok(works);
-        };
-        Ok(match self.families.served(socket) {
-            families::Served::Nothing => Works::Itself,
-            families::Served::One(span) => Works::For(span),
-            // It may still work for the one before.
-            families::Served::Many(_) => Works::Unknown,
-        })
-    }
-
-    /// The socket of a connection, by its inode number.
-    pub(super) fn socket(&mut self, conn: ConnId, inode: u64) {
-        self.families.connection(conn, inode);
     }
 
     /// A process is over.

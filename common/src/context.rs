@@ -36,6 +36,8 @@ pub const PLAN_WORDS: usize = 15;
 pub const PLAN_THREAD: u64 = 0;
 /// Go. Words: `GO_` constants.
 pub const PLAN_GO: u64 = 1;
+/// Tokio. Words: `TOKIO_` constants.
+pub const PLAN_TOKIO: u64 = 3;
 
 /// Offset of the running `g` from the thread pointer, as a signed number.
 pub const GO_TLS: usize = 0;
@@ -71,6 +73,16 @@ pub const PY_UVLOOP_HANDLE: usize = 4;
 pub const PY_UVLOOP_CONTEXT: usize = 5;
 /// uvloop: offset of `uv_stream_t.io_watcher.fd`; 0 where there is no uvloop.
 pub const PY_UVLOOP_FD: usize = 6;
+
+/// Offset of the running task's number from the thread pointer, as a signed number.
+pub const TOKIO_TASK: usize = 0;
+/// Where a task's number lies: offset of the table of functions in its header, below; offset in that table of the number's
+/// offset in the task, above.
+pub const TOKIO_HEADER: usize = 1;
+/// Where hyper's clients wake the task that writes their requests: return addresses, relative to the probe, two a word.
+pub const TOKIO_SENDS: core::ops::Range<usize> = 2..4;
+/// Where those tasks wait for requests; as [`TOKIO_SENDS`].
+pub const TOKIO_WAITS: core::ops::Range<usize> = 4..7;
 
 /// Plans the array holds. Place 0 is [`PLAN_THREAD`].
 pub const PLANS: u32 = 4096;

@@ -22,6 +22,7 @@ mod ring;
 mod settings;
 mod socket;
 mod syscall;
+mod tokio;
 mod turn;
 mod verifier;
 

@@ -94,6 +94,20 @@ pub static PYTHON_STEPS: LruHashMap<u32, Step> = LruHashMap::with_max_entries(81
 #[map]
 pub static PYTHON_WRITES: LruHashMap<Scoped, PythonWrite> = LruHashMap::with_max_entries(16_384, 0);
 
+/// Tokio: where the task that drives a client's connection waits for requests, by task. Written when it waits. An entry that
+/// falls out makes the requests the task writes nobody's.
+#[map]
+pub static TOKIO_WRITERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(16384, 0);
+
+/// Tokio: the task whose request was given to the one that waits there, by that place; 0 if it was no task. Written when a
+/// request is given, removed when the writer waits for the next. As [`TOKIO_WRITERS`].
+#[map]
+pub static TOKIO_ASKERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(16384, 0);
+
+/// Tokio: tasks that receive from a channel, which were told of. One that falls out is told of again.
+#[map]
+pub static TOKIO_RECEIVERS: LruHashMap<Scoped, u8> = LruHashMap::with_max_entries(16384, 0);
+
 /// Counters of `clew_common::counter`. Written by the probes, read by the agent.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);

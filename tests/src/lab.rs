@@ -161,6 +161,46 @@ impl Lab {
         go.arg("version").env("GOTOOLCHAIN", toolchain);
         go.output().is_ok_and(|output| output.status.success())
     }
+
+    /// A Rust program of the workspace under `workloads/rust/`, compiled as for release, with its symbols.
+    pub fn rust(name: &str) -> String {
+        let manifest = Self::workload("rust/Cargo.toml");
+        let dir = target().join("workloads/rust");
+        let output = Command::new("cargo")
+            .args([
+                "build",
+                "--release",
+                "--locked",
+                "--quiet",
+                "--manifest-path",
+                &manifest,
+                "--target-dir",
+            ])
+            .arg(&dir)
+            .output()
+            .expect("start cargo");
+        assert!(
+            output.status.success(),
+            "failed to compile {manifest}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let path = dir
+            .join("release")
+            .join(name)
+            .canonicalize()
+            .expect("the program exists");
+        path.display().to_string()
+    }
+
+    /// The same without its symbols.
+    pub fn stripped_rust(name: &str) -> String {
+        let source = Self::rust(name);
+        built(&source, &format!("{name}-stripped"), |out| {
+            let mut strip = Command::new("strip");
+            strip.arg("-o").arg(out).arg(&source);
+            strip
+        })
+    }
 }
 
 fn go() -> Command {

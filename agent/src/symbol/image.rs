@@ -127,6 +127,25 @@ impl Image {
         Some(bytes)
     }
 
+    /// The text stands somewhere in `span`.
+    pub(super) fn holds(&self, span: Span, text: &[u8]) -> bool {
+        const WINDOW: usize = 1 << 20;
+        let mut start = 0;
+        while start < span.size {
+            let window = span.offset.checked_add(start).and_then(|at| self.bytes(at, WINDOW));
+            let Some(bytes) = window else { return false };
+            if memchr::memmem::find(&bytes, text).is_some() {
+                return true;
+            }
+            if bytes.len() < WINDOW {
+                return false;
+            }
+            // Windows overlap, so that the text is not cut.
+            start += (WINDOW - text.len().min(WINDOW / 2)) as u64;
+        }
+        false
+    }
+
     /// Up to `most` bytes of code at `address`.
     pub(super) fn code(&self, address: u64, most: usize) -> Option<Vec<u8>> {
         self.bytes(self.code_offset(address)?, most)

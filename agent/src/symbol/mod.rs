@@ -5,10 +5,13 @@
 #![forbid(unsafe_code)]
 mod code;
 mod dynamic;
+mod flow;
+mod functions;
 mod go;
 mod image;
 mod pclntab;
 mod python;
+mod tokio;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -78,20 +81,20 @@ pub enum NoHooks {
 /// Looks into executables and remembers what it found.
 #[derive(Debug, Default)]
 pub struct Symbols {
-    found: HashMap<FileKey, Result<Arc<Hooks>, NoHooks>>,
+    found: HashMap<FileKey, Option<Result<Arc<Hooks>, NoHooks>>>,
 }
 
 impl Symbols {
     /// Whether contexts below the thread are known of the process's runtime.
     pub const fn wants(process: &Process) -> bool {
-        matches!(process.runtime, Runtime::Go | Runtime::Python)
+        matches!(process.runtime, Runtime::Go | Runtime::Python | Runtime::Rust)
     }
 
     /// How the contexts of `process` are followed; none where the thread is the context, or nothing is known of the runtime.
     pub fn hooks(&mut self, proc: &Proc, process: &Process) -> Option<Result<Found, NoHooks>> {
         let exe = proc.of(process.pid, "exe");
         match process.runtime {
-            Runtime::Go => Some(self.program(&exe).map(|hooks| Found {
+            Runtime::Go | Runtime::Rust => Some(self.program(&exe, process.runtime)?.map(|hooks| Found {
                 hooks,
                 paths: Image::open(&exe).map(|image| (image.key(), exe)).into_iter().collect(),
                 base: None,
@@ -107,16 +110,20 @@ impl Symbols {
         }
     }
 
-    /// How goroutines of the program at `path` are followed.
-    pub fn program(&mut self, path: &Path) -> Result<Arc<Hooks>, NoHooks> {
-        let image = Image::open(path).ok_or(NoHooks::Unreadable)?;
+    /// How contexts of the program at `path` are followed; none where nothing is known of its runtime.
+    pub fn program(&mut self, path: &Path, runtime: Runtime) -> Option<Result<Arc<Hooks>, NoHooks>> {
+        let Some(image) = Image::open(path) else {
+            return Some(Err(NoHooks::Unreadable));
+        };
         let key = image.key();
         if self.found.len() >= MOST_REMEMBERED {
             self.found.clear();
         }
-        self.found
-            .entry(key)
-            .or_insert_with(|| go::hooks(image).map(Arc::new))
-            .clone()
+        let hooks = self.found.entry(key).or_insert_with(|| match runtime {
+            Runtime::Go => Some(go::hooks(image).map(Arc::new)),
+            Runtime::Rust => tokio::hooks(&image).map(|hooks| hooks.map(Arc::new)),
+            _ => None,
+        });
+        hooks.clone()
     }
 }

@@ -7,6 +7,7 @@ mod judge;
 mod loops;
 mod node;
 mod python;
+mod rust;
 mod tree;
 mod workload;
 
@@ -140,6 +141,7 @@ fn workloads() -> impl Iterator<Item = &'static Workload> {
         .chain(loops::WORKLOADS)
         .chain(python::OLDEST)
         .chain(newest)
+        .chain(rust::WORKLOADS)
 }
 
 /// The short form as a test.

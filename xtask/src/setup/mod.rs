@@ -7,6 +7,7 @@ mod linker;
 mod node;
 mod packages;
 mod python;
+mod rust;
 
 use std::time::Instant;
 
@@ -71,6 +72,12 @@ const NEEDS: &[Need] = &[
         name: "collector",
         why: "the upstream OpenTelemetry Collector for the tests",
         provide: go::collector,
+        compiler: false,
+    },
+    Need {
+        name: "Rust workloads",
+        why: "axum, hyper and reqwest programs that the tests trace",
+        provide: rust::workloads,
         compiler: false,
     },
 ];

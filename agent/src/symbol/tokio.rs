@@ -1,0 +1,357 @@
+//! Tokio: tasks, and hyper's client connections.
+//!
+//! Everything is found in the symbol table and in what the instructions of Tokio's functions do, so no version is known by
+//! name: one whose functions are of another shape is not followed. A stripped program has no names, and is not followed.
+use std::collections::{HashMap, HashSet};
+
+use clew_common::context::{PLAN_TOKIO, Plan, TOKIO_HEADER, TOKIO_SENDS, TOKIO_TASK, TOKIO_WAITS};
+
+use super::functions::{Function, Functions, Site, calls};
+use super::image::Image;
+use super::{Hooks, NoHooks, Point, flow};
+
+const SET_TASK: &str = "tokio::runtime::context::set_current_task_id";
+const ENTER: &str = "tokio::runtime::task::core::TaskIdGuard::enter";
+const BIND: &str = "tokio::runtime::task::list::OwnedTasks::bind_inner";
+const BLOCKING: &str = "tokio::runtime::blocking::pool::Spawner::spawn_task";
+const WAKE: &str = "tokio::sync::task::atomic_waker::AtomicWaker::wake";
+const REGISTER: &str = "tokio::sync::task::atomic_waker::AtomicWaker::register_by_ref";
+const RECEIVE: &str = "tokio::sync::mpsc::chan::Rx::recv";
+const POP: &str = "tokio::sync::mpsc::list::Rx::pop";
+const NAMES: &[&str] = &[SET_TASK, ENTER, BIND, BLOCKING, WAKE, REGISTER, RECEIVE, POP];
+
+/// Functions in which an HTTP/1 client gives its connection a request. The connection takes the next when it is done.
+const GIVERS: &[&str] = &[
+    "hyper::client::dispatch::Sender::",
+    "hyper::client::conn::http1::SendRequest::",
+];
+/// Functions in which the connection's task waits for one.
+const TAKERS: &[&str] = &[
+    "hyper::client::dispatch::Receiver::",
+    "hyper::proto::h1::dispatch::",
+    "hyper::client::conn::http1::",
+    "hyper::common::task::now_or_never",
+];
+const CHANNELS: &str = "tokio::sync::mpsc::";
+/// They wait for the time, not for messages.
+const TIMERS: &[&str] = &["tokio::runtime::time::", "tokio::time::"];
+
+/// Most of a function that is looked at, bytes.
+const FUNCTION_BYTES: usize = 1024;
+/// Most probes in one program.
+const MOST_POINTS: usize = 64;
+
+/// How tasks of the program `image` are followed; none if it has no Tokio.
+pub(super) fn hooks(image: &Image) -> Option<Result<Hooks, NoHooks>> {
+    let Some(functions) = Functions::read(image) else {
+        // Paths of its sources stand in its messages.
+        let rodata = image.section(&[".rodata"])?;
+        return image
+            .holds(rodata, b"/tokio-1.")
+            .then(|| Err(NoHooks::Unknown("the program is stripped of its symbols".to_owned())));
+    };
+    let named = functions.named("tokio", NAMES, CHANNELS);
+    (!named.is_empty()).then(|| {
+        let called = [WAKE, REGISTER, CHANNELS];
+        let called = called.iter().filter_map(|name| named.get(name)).flatten();
+        let sites = calls(image, &called.map(|function| function.address).collect());
+        followed(&Program {
+            image,
+            functions: &functions,
+            named: &named,
+            sites: &sites.unwrap_or_default(),
+        })
+    })
+}
+
+fn followed(program: &Program<'_>) -> Result<Hooks, NoHooks> {
+    let unknown = |what: &str| NoHooks::Unknown(what.to_owned());
+    let image = program.image;
+    let task = program
+        .task()
+        .ok_or_else(|| unknown("Tokio keeps its running task elsewhere than Clew knows"))?;
+    let mut plan = Plan {
+        kind: PLAN_TOKIO,
+        ..Plan::default()
+    };
+    plan.words[TOKIO_TASK] = task.cast_unsigned();
+    let mut limits = Vec::new();
+    let mut points = Vec::new();
+    match program.client() {
+        Ok(client) => {
+            pack(&mut plan.words[TOKIO_SENDS], &client.sends);
+            pack(&mut plan.words[TOKIO_WAITS], &client.waits);
+            points.extend(client.points);
+        }
+        Err(why) => limits.push(format!("requests of hyper's clients are linked to nothing: {why}")),
+    }
+    // A task that takes messages from others must be known before it could pass for one that works for its creator.
+    match program
+        .receivers()
+        .and_then(|receivers| Ok((receivers, program.creations()?)))
+    {
+        Ok((receivers, creations)) => {
+            plan.words[TOKIO_HEADER] = creations.offsets;
+            points.extend(receivers);
+            points.extend(creations.points);
+            limits.extend(creations.limits);
+        }
+        Err(why) => limits.push(format!("requests are linked within one task only: {why}")),
+    }
+    if points.len() > MOST_POINTS {
+        points.clear();
+        limits.push("requests are linked within one task only: there are too many functions to watch".to_owned());
+    }
+    let file = image.key();
+    let points = points
+        .into_iter()
+        .filter_map(|(program, address)| {
+            Some(Point {
+                program,
+                file,
+                offset: image.code_offset(address)?,
+            })
+        })
+        .collect();
+    Ok(Hooks { plan, points, limits })
+}
+
+/// Two distances a word.
+fn pack(words: &mut [u64], distances: &[i32]) {
+    for (word, two) in words.iter_mut().zip(distances.chunks(2)) {
+        for (half, distance) in two.iter().enumerate() {
+            *word |= u64::from(distance.cast_unsigned()) << (32 * half);
+        }
+    }
+}
+
+/// A kernel program and the address it watches.
+type Watch = (&'static str, u64);
+
+/// How requests given to client connections are seen.
+struct Client {
+    sends: Vec<i32>,
+    waits: Vec<i32>,
+    points: Vec<Watch>,
+}
+
+/// How new tasks are seen.
+struct Creations {
+    offsets: u64,
+    points: Vec<Watch>,
+    limits: Vec<String>,
+}
+
+struct Program<'a> {
+    image: &'a Image,
+    functions: &'a Functions,
+    named: &'a HashMap<&'static str, Vec<Function>>,
+    /// Where wakers and channels are called.
+    sites: &'a HashMap<u64, Vec<Site>>,
+}
+
+impl Program<'_> {
+    fn all(&self, name: &str) -> &[Function] {
+        self.named.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The only function of that name: two would be two versions of Tokio in one program.
+    fn only(&self, name: &str) -> Option<&Function> {
+        match self.all(name) {
+            [one] => Some(one),
+            _ => None,
+        }
+    }
+
+    fn code(&self, function: &Function) -> Option<Vec<u8>> {
+        let most = usize::try_from(function.size).ok()?.min(FUNCTION_BYTES);
+        self.image.code(function.address, most)
+    }
+
+    /// Where a thread keeps the number of the task it runs.
+    fn task(&self) -> Option<i64> {
+        let stores = |name| {
+            let found: HashSet<i64> = self
+                .all(name)
+                .iter()
+                .filter_map(|function| flow::stores_in_thread(&self.code(function)?, function.address))
+                .collect();
+            (found.len() == 1).then(|| found.into_iter().next())?
+        };
+        stores(SET_TASK).or_else(|| stores(ENTER))
+    }
+
+    fn sites(&self, function: &Function) -> &[Site] {
+        self.sites.get(&function.address).map_or(&[], Vec::as_slice)
+    }
+
+    /// A probe at the beginning of a function.
+    fn watch(&self, program: &'static str, function: &Function) -> Option<Watch> {
+        Some((program, flow::first_emulated(&self.code(function)?, function.address)?))
+    }
+
+    fn client(&self) -> Result<Client, &'static str> {
+        const TWO: &str = "Tokio's wakers are not where they should be";
+        let (wake, register) = (self.only(WAKE).ok_or(TWO)?, self.only(REGISTER).ok_or(TWO)?);
+        let wakes = self.watch("tokio_wakes", wake).ok_or(TWO)?;
+        let waits = self.watch("tokio_waits", register).ok_or(TWO)?;
+        let distances = |target: &Function, watch: Watch, roles: &[&str], most: usize| {
+            let found: Option<Vec<i32>> = self
+                .returns(self.sites(target), roles)
+                .iter()
+                .map(|back| i32::try_from(back.wrapping_sub(watch.1).cast_signed()).ok())
+                .collect();
+            found.filter(|found| !found.is_empty() && found.len() <= most)
+        };
+        let sends = distances(wake, wakes, GIVERS, 2 * TOKIO_SENDS.len()).ok_or("nothing in it gives a request")?;
+        let takes = distances(register, waits, TAKERS, 2 * TOKIO_WAITS.len()).ok_or("nothing in it takes a request")?;
+        Ok(Client {
+            sends,
+            waits: takes,
+            points: vec![waits, wakes],
+        })
+    }
+
+    /// Where a function that is called at `sites` returns to, if they are in functions of `roles` or in a channel's that only
+    /// such functions call.
+    fn returns(&self, sites: &[Site], roles: &[&str]) -> Vec<u64> {
+        /// How deep one function of channels may call another.
+        const DEPTH: usize = 3;
+        let backs = sites.iter().filter_map(|site| self.backs(*site, roles, DEPTH));
+        let mut all: Vec<u64> = backs.flatten().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// None if the site belongs to other functions as well. Empty if it is a jump, behind which it cannot be told where the
+    /// function returns to.
+    fn backs(&self, site: Site, roles: &[&str], depth: usize) -> Option<Vec<u64>> {
+        let around = self.functions.around(site.address);
+        let names: Vec<String> = around.iter().map(|function| self.functions.name(function)).collect();
+        let has_role = |name: &String| roles.iter().any(|role| name.starts_with(role)) && !name.ends_with("::drop");
+        let own: Vec<u64> = site.back.into_iter().collect();
+        if !names.is_empty() && names.iter().all(has_role) {
+            return Some(own);
+        }
+        if names.is_empty() || depth == 0 || !names.iter().all(|name| name.starts_with(CHANNELS)) {
+            return None;
+        }
+        let callers: Option<Vec<Vec<u64>>> = self
+            .sites(around.first()?)
+            .iter()
+            .map(|caller| self.backs(*caller, roles, depth - 1))
+            .collect();
+        let callers: Vec<u64> = callers.filter(|callers| !callers.is_empty())?.concat();
+        // What is jumped to returns to where the jumping function was called from.
+        Some(if site.back.is_some() { own } else { callers })
+    }
+
+    /// Where tasks receive messages of others.
+    fn receivers(&self) -> Result<Vec<Watch>, &'static str> {
+        const HIDDEN: &str = "where tasks receive messages cannot be watched";
+        let is_one_of = |names: &'static [&'static str]| {
+            let named = self.named;
+            move |function: &Function| {
+                let all = names.iter().filter_map(|name| named.get(name)).flatten();
+                all.into_iter().any(|one| one.address == function.address)
+            }
+        };
+        let receives = is_one_of(&[RECEIVE]);
+        // Messages are also taken without waiting.
+        let mut takers = HashSet::new();
+        let mut watched: Vec<&Function> = self.all(RECEIVE).iter().collect();
+        for pop in self.all(POP) {
+            let around = self
+                .sites(pop)
+                .iter()
+                .flat_map(|site| self.functions.around(site.address));
+            let mut elsewhere = false;
+            for function in around {
+                takers.insert(function.address);
+                let name = self.functions.name(function);
+                // What is left in a channel is dropped.
+                elsewhere |= !receives(function) && !name.contains("drop") && !name.contains("drain");
+            }
+            if elsewhere {
+                watched.push(pop);
+            }
+        }
+        for register in self.all(REGISTER) {
+            for site in self.sites(register) {
+                let around = self.functions.around(site.address);
+                let seen = around.iter().any(|function| {
+                    let name = self.functions.name(function);
+                    receives(function)
+                        || takers.contains(&function.address)
+                        || TIMERS.iter().any(|timer| name.starts_with(timer))
+                });
+                if !seen {
+                    return Err(HIDDEN);
+                }
+            }
+        }
+        watched
+            .into_iter()
+            .map(|function| self.watch("tokio_receives", function).ok_or(HIDDEN))
+            .collect()
+    }
+
+    fn creations(&self) -> Result<Creations, &'static str> {
+        const ELSEWHERE: &str = "new tasks are not made where they should be";
+        let mut offsets = HashSet::new();
+        let mut points = Vec::new();
+        for function in self.all(BIND) {
+            let code = self.code(function).ok_or(ELSEWHERE)?;
+            offsets.insert(flow::reads_by_table(&code, function.address).ok_or(ELSEWHERE)?);
+            points.push(self.watch("tokio_created", function).ok_or(ELSEWHERE)?);
+        }
+        let mut found = offsets.into_iter();
+        let (Some((table, place)), None) = (found.next(), found.next()) else {
+            return Err(ELSEWHERE);
+        };
+        let mut limits = Vec::new();
+        let blocking = self.only(BLOCKING).and_then(|function| {
+            let code = self.code(function)?;
+            let is_task = flow::reads_second(&code, function.address, table);
+            is_task.then(|| self.watch("tokio_created", function))?
+        });
+        match blocking {
+            Some(blocking) => points.push(blocking),
+            None => limits.push("what is spawned as blocking is linked to nothing".to_owned()),
+        }
+        Ok(Creations {
+            offsets: u64::from(table) | u64::from(place) << 32,
+            points,
+            limits,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn packs() {
+        let mut words = [0; 2];
+        pack(&mut words, &[1, -1, 2]);
+        assert_eq!(words, [0xffff_ffff_0000_0001, 2]);
+        let mut words = [0; 1];
+        pack(&mut words, &[1, 2, 3]);
+        assert_eq!(words, [0x2_0000_0001]);
+    }
+
+    #[test]
+    fn others() {
+        // A program without Tokio, and one that is no program.
+        for path in ["/bin/sh", "/proc/self/exe"] {
+            let Some(image) = Image::open(Path::new(path)) else {
+                continue;
+            };
+            let _any = hooks(&image);
+        }
+    }
+}

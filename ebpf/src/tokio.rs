@@ -1,0 +1,158 @@
+//! Tokio: which task a thread runs, which task made it, and for whom hyper's client connections write.
+//!
+//! The running task's number stands in the thread-local storage. Arguments are in the registers of the C calling convention.
+//! A client's connection is driven by a task of its own, which writes the requests of whoever gives it one: the channel
+//! between them is known by the address at which the writer waits, which both sides pass to functions of Tokio's.
+use aya_ebpf::macros::uprobe;
+use aya_ebpf::programs::ProbeContext;
+use clew_common::context::{Plan, TOKIO_HEADER, TOKIO_SENDS, TOKIO_TASK, TOKIO_WAITS};
+use clew_common::event::{CONTEXT_TOKIO, KIND_LINK, LINK_CREATED, LINK_SERVANT, Link};
+
+use crate::kernel::{self, Direct, Reader};
+use crate::maps::{Scoped, TOKIO_ASKERS, TOKIO_RECEIVERS, TOKIO_WRITERS};
+use crate::{context, ring, settings as offset};
+
+#[inline(always)]
+fn word(plan: *const Plan, index: usize) -> u64 {
+    // SAFETY: the map gave the pointer.
+    unsafe { (*plan).words[index] }
+}
+
+#[inline(always)]
+fn scoped(id: u64) -> Scoped {
+    Scoped {
+        id,
+        tgid: u64::from(context::tgid()),
+    }
+}
+
+/// The task the current thread works for.
+#[inline(always)]
+pub fn current(plan: *const Plan) -> Option<u64> {
+    let id = task(plan)?;
+    let Some(channel) = TOKIO_WRITERS.get_ptr(&scoped(id)) else {
+        return Some(id);
+    };
+    // SAFETY: the map gave the pointer.
+    let asker = TOKIO_ASKERS.get_ptr(&scoped(unsafe { *channel }))?;
+    // SAFETY: the map gave the pointer.
+    let asker = unsafe { *asker };
+    (asker != 0).then_some(asker)
+}
+
+/// The task the current thread runs; none outside of tasks.
+#[inline(always)]
+fn task(plan: *const Plan) -> Option<u64> {
+    // SAFETY: the task is valid.
+    let base: u64 = unsafe { Direct::read(kernel::task(), offset::task_fsbase()) };
+    let id: u64 = kernel::user(base.wrapping_add(word(plan, TOKIO_TASK)))?;
+    (id != 0).then_some(id)
+}
+
+/// At the start of the functions that make a new task runnable: the second argument is its header.
+#[uprobe]
+pub fn tokio_created(ctx: ProbeContext) -> u32 {
+    let Some(plan) = context::plan() else { return 0 };
+    let Some(parent) = task(plan) else { return 0 };
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    let header = unsafe { (*ctx.regs).rsi };
+    if let Some(id) = number(plan, header) {
+        link(parent, id, LINK_CREATED);
+    }
+    0
+}
+
+/// The number of the task with this header.
+#[inline(always)]
+fn number(plan: *const Plan, header: u64) -> Option<u64> {
+    let offsets = word(plan, TOKIO_HEADER);
+    let table: u64 = kernel::user(header.wrapping_add(offsets & 0xffff_ffff))?;
+    let at: u64 = kernel::user(table.wrapping_add(offsets >> 32))?;
+    let id: u64 = kernel::user(header.wrapping_add(at))?;
+    (id != 0).then_some(id)
+}
+
+/// Where a task takes a message out of a channel: it may work for whoever sent it.
+#[uprobe]
+pub fn tokio_receives(_ctx: ProbeContext) -> u32 {
+    let Some(plan) = context::plan() else { return 0 };
+    if let Some(id) = task(plan) {
+        serves(id);
+    }
+    0
+}
+
+/// In `AtomicWaker::register_by_ref(&self, waker)`: if a client's connection is being driven, it waits for requests here.
+#[uprobe]
+pub fn tokio_waits(ctx: ProbeContext) -> u32 {
+    let Some(plan) = context::plan() else { return 0 };
+    if !called_from(&ctx, plan, TOKIO_WAITS) {
+        return 0;
+    }
+    let Some(id) = task(plan) else { return 0 };
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    let channel = unsafe { (*ctx.regs).rdi };
+    // The request before is written. What is given behind the channel's back must not pass for its giver's.
+    let _absent = TOKIO_ASKERS.remove(&scoped(channel));
+    let _full = TOKIO_WRITERS.insert(scoped(id), channel, 0);
+    serves(id);
+    0
+}
+
+/// In `AtomicWaker::wake(&self)`: if a client's connection is given a request, it is the running task's.
+#[uprobe]
+pub fn tokio_wakes(ctx: ProbeContext) -> u32 {
+    let Some(plan) = context::plan() else { return 0 };
+    if called_from(&ctx, plan, TOKIO_SENDS) {
+        // SAFETY: the kernel gives the registers of the probed instruction.
+        let channel = unsafe { (*ctx.regs).rdi };
+        let _full = TOKIO_ASKERS.insert(scoped(channel), task(plan).unwrap_or(0), 0);
+    }
+    0
+}
+
+/// The function that was probed, which has pushed nothing yet, returns to one of the plan's places.
+#[inline(always)]
+fn called_from(ctx: &ProbeContext, plan: *const Plan, places: core::ops::Range<usize>) -> bool {
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    let (stack, probe) = unsafe { ((*ctx.regs).rsp, (*ctx.regs).rip) };
+    let Some(back) = kernel::user::<u64>(stack) else {
+        return false;
+    };
+    let distance = back.wrapping_sub(probe);
+    let low = distance as u32;
+    if distance as i64 != i64::from(low as i32) {
+        return false;
+    }
+    let mut found = false;
+    for place in places {
+        let two = word(plan, place);
+        found |= low != 0 && (two as u32 == low || (two >> 32) as u32 == low);
+    }
+    found
+}
+
+/// A task works for others from now on.
+#[inline(always)]
+fn serves(id: u64) {
+    let key = scoped(id);
+    if TOKIO_RECEIVERS.get_ptr(&key).is_none() {
+        let _full = TOKIO_RECEIVERS.insert(key, 1, 0);
+        link(id, id, LINK_SERVANT);
+    }
+}
+
+#[inline(always)]
+fn link(context: u64, other: u64, link: u32) {
+    let mut header = context::header(KIND_LINK);
+    header.context = context;
+    header.context_kind = CONTEXT_TOKIO;
+    let _lost = ring::send(&Link {
+        header,
+        other,
+        site: 0,
+        place: 0,
+        link,
+        reserved: 0,
+    });
+}

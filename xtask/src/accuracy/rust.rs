@@ -1,0 +1,106 @@
+//! Rust: axum, hyper and reqwest on both of Tokio's schedulers, with symbols and without.
+use clew_tests::Lab;
+
+use super::workload::{Expect, Made, Workload, front};
+
+/// What `axum.rs` does for a request.
+macro_rules! axum {
+    ($service:literal, $mark:literal $(, $more:literal)*) => {
+        &[
+            "client clew-drive /front",
+            concat!(" server ", $service, " /front"),
+            axum!(@call $mark, $service, "/a"),
+            "   server go-server /a",
+            axum!(@call $mark, $service, "/b"),
+            "   server go-server /b",
+            concat!("  ?", $mark, "client ", $service, " /cancelled"),
+            "   ?server go-server /cancelled",
+            axum!(@call $mark, $service, "/spawned"),
+            "   server go-server /spawned",
+            axum!(@call $mark, $service, "/set1"),
+            "   server go-server /set1",
+            axum!(@call $mark, $service, "/set2"),
+            "   server go-server /set2",
+            axum!(@call $mark, $service, "/blocking"),
+            "   server go-server /blocking",
+            $(axum!(@call "~", $service, $more), concat!("   server go-server ", $more),)*
+            axum!(@call $mark, $service, "/last"),
+            "   server go-server /last",
+            // The program may end before it.
+            concat!("  ?", $mark, "client ", $service, " /later"),
+            "   ?server go-server /later",
+        ]
+    };
+    (@call $mark:literal, $service:literal, $path:literal) => {
+        concat!("  ", $mark, "client ", $service, " ", $path)
+    };
+}
+
+const AXUM: &[&str] = axum!("axum-server", "");
+/// One task makes the calls of all requests, which is seen, so that they are linked to none.
+const WORKER: &[&str] = axum!("axum-server", "", "/worker");
+/// Nothing is known of tasks.
+const STRIPPED: &[&str] = axum!("axum-server-stripped", "~");
+const HYPER: &[&str] = &[
+    "client clew-drive /front",
+    " server hyper-server /front",
+    "  client hyper-server /a",
+    "   server go-server /a",
+    "  client hyper-server /b",
+    "   server go-server /b",
+    "  client hyper-server /spawned",
+    "   server go-server /spawned",
+];
+
+/// On several threads a connection may begin to wait for requests at the very moment it is given one, before its first; that
+/// one is unknown.
+pub(super) const WORKLOADS: &[Workload] = &[
+    Workload {
+        name: "rust-axum",
+        runtime: "Rust, axum and reqwest on several threads",
+        expect: Expect::NeverWrong,
+        make: |lab| rust(lab, "axum-server", &[], AXUM),
+    },
+    Workload {
+        name: "rust-axum-current",
+        runtime: "Rust, axum and reqwest on one thread",
+        expect: Expect::Exact,
+        make: |lab| rust(lab, "axum-server", &[("RUNTIME", "current")], AXUM),
+    },
+    Workload {
+        name: "rust-axum-worker",
+        runtime: "Rust, one task calls for all requests",
+        expect: Expect::NeverWrong,
+        make: |lab| rust(lab, "axum-server", &[("WORKER", "1")], WORKER),
+    },
+    Workload {
+        name: "rust-axum-stripped",
+        runtime: "Rust, stripped: tasks are unknown",
+        expect: Expect::NeverWrong,
+        make: |lab| begun(front(lab, &[&Lab::stripped_rust("axum-server")], &[], STRIPPED)),
+    },
+    Workload {
+        name: "rust-hyper",
+        runtime: "Rust, hyper on several threads",
+        expect: Expect::NeverWrong,
+        make: |lab| rust(lab, "hyper-server", &[], HYPER),
+    },
+    Workload {
+        name: "rust-hyper-current",
+        runtime: "Rust, hyper on one thread",
+        expect: Expect::Exact,
+        make: |lab| rust(lab, "hyper-server", &[("RUNTIME", "current")], HYPER),
+    },
+];
+
+fn rust(lab: &Lab, program: &str, env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
+    begun(front(lab, &[&Lab::rust(program)], env, chain))
+}
+
+/// The load begins a moment after the program: Clew reads its symbols meanwhile, and what is asked before that is unknown.
+fn begun(made: Made) -> Made {
+    Made {
+        plan: made.plan.command(&["sleep", "2"]),
+        ..made
+    }
+}

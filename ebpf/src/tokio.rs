@@ -12,6 +12,9 @@ use crate::kernel::{self, Direct, Reader};
 use crate::maps::{Scoped, TOKIO_ASKERS, TOKIO_RECEIVERS, TOKIO_WRITERS};
 use crate::{context, ring, settings as offset};
 
+/// Set in an asker's number once the writer did something on its connection since it was asked.
+const BEGUN: u64 = 1 << 63;
+
 #[inline(always)]
 fn word(plan: *const Plan, index: usize) -> u64 {
     // SAFETY: the map gave the pointer.
@@ -34,9 +37,11 @@ pub fn current(plan: *const Plan) -> Option<u64> {
         return Some(id);
     };
     // SAFETY: the map gave the pointer.
-    let asker = TOKIO_ASKERS.get_ptr(&scoped(unsafe { *channel }))?;
+    let slot = TOKIO_ASKERS.get_ptr_mut(&scoped(unsafe { *channel }))?;
     // SAFETY: the map gave the pointer.
-    let asker = unsafe { *asker };
+    let asker = unsafe { *slot } & !BEGUN;
+    // SAFETY: the map gave the pointer.
+    unsafe { *slot = asker | BEGUN };
     (asker != 0).then_some(asker)
 }
 
@@ -92,8 +97,14 @@ pub fn tokio_waits(ctx: ProbeContext) -> u32 {
     let Some(id) = task(plan) else { return 0 };
     // SAFETY: the kernel gives the registers of the probed instruction.
     let channel = unsafe { (*ctx.regs).rdi };
-    // The request before is written. What is given behind the channel's back must not pass for its giver's.
-    let _absent = TOKIO_ASKERS.remove(&scoped(channel));
+    // The request before is written. What is given behind the channel's back must not pass for its giver's. One that nothing
+    // was done for yet was given while the writer began to wait: it takes it before it does.
+    if let Some(asker) = TOKIO_ASKERS.get_ptr(&scoped(channel)) {
+        // SAFETY: the map gave the pointer.
+        if unsafe { *asker } & BEGUN != 0 {
+            let _absent = TOKIO_ASKERS.remove(&scoped(channel));
+        }
+    }
     let _full = TOKIO_WRITERS.insert(scoped(id), channel, 0);
     serves(id);
     0

@@ -52,8 +52,8 @@ const HYPER: &[&str] = &[
     "   server go-server /spawned",
 ];
 
-/// On several threads a connection may begin to wait for requests at the very moment it is given one, before its first; that
-/// one is unknown.
+/// On several threads a connection that is just looking for a request may take it, and write it, before its giver was seen to
+/// give it: about one in ten thousand is unknown.
 pub(super) const WORKLOADS: &[Workload] = &[
     Workload {
         name: "rust-axum",

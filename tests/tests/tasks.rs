@@ -20,15 +20,22 @@ fn through(lab: &Lab, program: &str, env: &[(&str, &str)]) -> Outcome {
     Clew::run(lab).traced(&plan.load(front, "/front", REQUESTS, CONCURRENCY).argv(lab, DRIVE))
 }
 
-/// Every call to `paths` is there, and the request that caused it is its parent.
-fn check_linked(out: &Outcome, service: &str, paths: &[&str]) {
+/// Every call to `paths` is there, and the request that caused it is its parent. On several threads a connection that is just
+/// looking for a request may write it before its giver was seen to give it: one call in a thousand may be without a parent,
+/// if that is counted.
+fn check_linked(out: &Outcome, service: &str, paths: &[&str], threads: Threads) {
     out.check_no_wrong_links();
+    let mut missing = 0;
     for path in paths {
         // Those that outlive their request may not be made before the program ends.
         if *path != LATER {
             out.check_numbers(Kind::Client, path, REQUESTS);
         }
         for call in out.spans.at(Kind::Client, path) {
+            if call.parent.is_none() {
+                missing += 1;
+                continue;
+            }
             let parent = out.spans.parent(call).map(clew_tests::Span::brief);
             let name = parent.clone().unwrap_or_default();
             let right = out.spans.parent(call).is_some_and(|parent| {
@@ -42,6 +49,21 @@ fn check_linked(out: &Outcome, service: &str, paths: &[&str]) {
             );
         }
     }
+    let most = match threads {
+        Threads::One => 0,
+        Threads::Several => REQUESTS * paths.len() as u64 / 1000 + 1,
+    };
+    let counted = out.counter("causality.unknown.runtime") + out.counter("causality.unknown.context");
+    out.check(
+        missing <= most && missing <= counted,
+        &format!("{missing} links are missing"),
+    );
+}
+
+#[derive(Clone, Copy)]
+enum Threads {
+    One,
+    Several,
 }
 
 /// Every call to `path` is there, no request is its parent, and that is counted.
@@ -60,7 +82,7 @@ fn axum_on_several_threads() {
         return;
     };
     let out = through(&lab, &Lab::rust("axum-server"), &[]);
-    check_linked(&out, "axum-server", AXUM);
+    check_linked(&out, "axum-server", AXUM, Threads::Several);
 }
 
 #[test]
@@ -69,7 +91,7 @@ fn axum_on_one_thread() {
         return;
     };
     let out = through(&lab, &Lab::rust("axum-server"), &[("RUNTIME", "current")]);
-    check_linked(&out, "axum-server", AXUM);
+    check_linked(&out, "axum-server", AXUM, Threads::One);
 }
 
 /// The worker is a child of the first request that needed it, and no call it makes may pass for that request's.
@@ -79,7 +101,7 @@ fn a_worker_for_all_requests_is_nobodys() {
         return;
     };
     let out = through(&lab, &Lab::rust("axum-server"), &[("WORKER", "1")]);
-    check_linked(&out, "axum-server", AXUM);
+    check_linked(&out, "axum-server", AXUM, Threads::Several);
     check_unknown(&out, "/worker", "causality.unknown.context");
 }
 
@@ -89,7 +111,7 @@ fn hyper_connections() {
         return;
     };
     let out = through(&lab, &Lab::rust("hyper-server"), &[]);
-    check_linked(&out, "hyper-server", &["/a", "/b", "/spawned"]);
+    check_linked(&out, "hyper-server", &["/a", "/b", "/spawned"], Threads::Several);
 }
 
 #[test]

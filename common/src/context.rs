@@ -84,6 +84,27 @@ pub const TOKIO_SENDS: core::ops::Range<usize> = 2..4;
 /// Where those tasks wait for requests; as [`TOKIO_SENDS`].
 pub const TOKIO_WAITS: core::ops::Range<usize> = 4..7;
 
+/// Java, since 21. Words: `JAVA_` constants.
+pub const PLAN_JAVA: u64 = 5;
+
+/// Offset of `Thread::_thr_current` in the thread-local storage of `libjvm.so`.
+pub const JAVA_TLS: usize = 0;
+/// Offset of `JavaThread::_stack_base`.
+pub const JAVA_STACK_BASE: usize = 1;
+/// Offset of `JavaThread::_stack_size`.
+pub const JAVA_STACK_SIZE: usize = 2;
+/// Offset of what tells that a virtual thread is mounted: `JavaThread::_cont_entry`, which is null where none is; or, where
+/// [`JAVA_TID`] is not 0, `JavaThread::_vthread`.
+pub const JAVA_MOUNTED: usize = 3;
+/// Offset of `JavaThread::_monitor_owner_id`, the number of the thread that is mounted; or, where [`JAVA_TID`] is not 0,
+/// `JavaThread::_threadObj`, which is what `_vthread` is where no virtual thread is mounted.
+pub const JAVA_NUMBER: usize = 4;
+/// Offset of `java.lang.Thread.tid` in an object of the class; 0 where the thread tells the number itself, [`JAVA_TID_UNKNOWN`]
+/// where virtual threads cannot be told apart.
+pub const JAVA_TID: usize = 5;
+/// See [`JAVA_TID`].
+pub const JAVA_TID_UNKNOWN: u64 = u64::MAX;
+
 /// Plans the array holds. Place 0 is [`PLAN_THREAD`].
 pub const PLANS: u32 = 4096;
 

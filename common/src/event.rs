@@ -19,6 +19,9 @@ pub const KIND_EXEC: u16 = 5;
 pub const KIND_EXIT: u16 = 6;
 /// An execution context came to work for another. A [`Link`] follows; the header's context is the one it works for.
 pub const KIND_LINK: u16 = 7;
+/// A thread runs what others asked for while it waits. A [`Life`] follows, with [`LIFE_PROCESS`] where any thread of the process
+/// may; the header names the thread.
+pub const KIND_HELPER: u16 = 16;
 
 /// What every event says: what happened when, and in which execution context.
 #[repr(C)]
@@ -63,8 +66,10 @@ pub const CONTEXT_PYTHON: u16 = 2;
 pub const CONTEXT_TOKIO: u16 = 3;
 /// `context` is an async id that Node told.
 pub const CONTEXT_NODE: u16 = 4;
-/// `context` is a Java thread's number.
+/// `context` is the number of a virtual thread of Java with [`JAVA_VIRTUAL`]; 0 for a thread of Java that is the kernel's.
 pub const CONTEXT_JAVA: u16 = 5;
+/// The bit that tells virtual threads of Java.
+pub const JAVA_VIRTUAL: u64 = 1 << 63;
 /// The thread is executing something Clew could not name: no parent may be taken from the thread.
 pub const CONTEXT_UNKNOWN: u16 = 0xffff;
 

@@ -1,13 +1,13 @@
 //! What every event says of the moment: time, thread, execution context.
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
-use clew_common::context::{PLAN_GO, PLAN_PYTHON, PLAN_THREAD, PLAN_TOKIO, PLANS as MOST_PLANS, Plan, plan_of};
+use clew_common::context::{PLAN_GO, PLAN_JAVA, PLAN_PYTHON, PLAN_THREAD, PLAN_TOKIO, PLANS as MOST_PLANS, Plan, plan_of};
 use clew_common::counter;
-use clew_common::event::{CONTEXT_GOROUTINE, CONTEXT_PYTHON, CONTEXT_THREAD, CONTEXT_TOKIO, CONTEXT_UNKNOWN, Header};
+use clew_common::event::{CONTEXT_GOROUTINE, CONTEXT_JAVA, CONTEXT_PYTHON, CONTEXT_THREAD, CONTEXT_TOKIO, CONTEXT_UNKNOWN, Header};
 
 use crate::kernel;
 use crate::maps::{CONTEXT, PLANS, TARGETS, TURNS};
 use crate::python::Current;
-use crate::{golang, python, ring, settings as offset, tokio};
+use crate::{golang, java, python, ring, settings as offset, tokio};
 
 /// The current process's entry in the map of targets.
 #[inline(always)]
@@ -98,6 +98,7 @@ pub extern "C" fn current() -> u64 {
             Current::Unknown => (CONTEXT_PYTHON, None),
         },
         PLAN_TOKIO => (CONTEXT_TOKIO, tokio::current(plan)),
+        PLAN_JAVA => (CONTEXT_JAVA, java::current(plan)),
         _ => (CONTEXT_UNKNOWN, None),
     };
     let Some(id) = found else {

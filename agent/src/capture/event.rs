@@ -43,7 +43,8 @@ pub enum Context {
     Tokio(u64),
     /// A Node async id.
     Node(u64),
-    /// A Java thread, virtual or not, by its number.
+    /// A virtual thread of Java, by its number with [`JAVA_VIRTUAL`](clew_common::event::JAVA_VIRTUAL); 0 is a thread of Java that
+    /// is the kernel's.
     Java(u64),
     /// The thread runs something that could not be named.
     Unknown,
@@ -235,6 +236,13 @@ pub enum Event {
         /// How.
         link: LinkKind,
     },
+    /// A thread runs what others asked for while it waits.
+    Helper {
+        /// Which.
+        moment: Moment,
+        /// Any thread of the process does.
+        any: bool,
+    },
     /// A process was created.
     Fork {
         /// The creator.
@@ -269,6 +277,7 @@ impl Event {
             Self::State { moment, .. }
             | Self::Fork { moment, .. }
             | Self::Link { moment, .. }
+            | Self::Helper { moment, .. }
             | Self::Exec { moment, .. }
             | Self::Exit { moment, .. } => moment.time_ns,
         }

@@ -1,12 +1,14 @@
 //! Answers about a process and the host.
 use std::fmt::Write as _;
 
+use clew_common::context::{JAVA_TID, JAVA_TID_UNKNOWN};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::capture::Pid;
-use crate::discover::{Discovery, Found, NoProcess, Runtime};
+use crate::discover::{Discovery, Found, NoProcess, Proc, Process, Runtime};
 use crate::run::has_node_hook;
+use crate::symbol::{Machines, NoPlan, Symbols};
 
 /// A value as JSON, with a line end.
 pub(super) fn json(value: &impl Serialize) -> String {
@@ -56,12 +58,14 @@ impl Known {
         }))
     }
 
-    /// How the parent of a call is known, where that hangs on how the process was started.
-    fn parents(&self) -> Option<&'static str> {
+    /// How the parent of a call is known.
+    fn parents(&self) -> String {
         match (self.found.process.runtime, self.hook) {
-            (Runtime::Node, true) => Some("told by the hook that clew run handed over (NODE_OPTIONS)"),
-            (Runtime::Node, false) => Some("none: Node.js tells them where clew run starts it, without --assist off"),
-            _ => None,
+            (Runtime::Node, true) => "told by the hook that clew run handed over (NODE_OPTIONS)".to_owned(),
+            (Runtime::Node, false) => {
+                "none: Node.js tells them where clew run starts it, without --assist off".to_owned()
+            }
+            _ => contexts(&self.found.process),
         }
     }
 
@@ -72,7 +76,7 @@ impl Known {
             ("service", Some(service)),
             ("namespace", process.service_namespace.clone()),
             ("runtime", Some(process.runtime.word().to_owned())),
-            ("parents", self.parents().map(str::to_owned)),
+            ("parents", Some(self.parents())),
             ("executable", Some(process.exe.clone())),
             ("command", Some(process.args.join(" "))),
             (
@@ -90,6 +94,33 @@ impl Known {
             let _infallible = writeln!(text, "  {:<12}{}={}", "resource", printable(name), printable(value));
         }
         text
+    }
+}
+
+/// How it is told which request each call of the process is made for.
+fn contexts(process: &Process) -> String {
+    let proc = Proc::default();
+    match process.runtime {
+        Runtime::Go => match Symbols::default().hooks(&proc, process) {
+            Some(Ok(found)) if found.hooks.limits.is_empty() => "goroutines".to_owned(),
+            Some(Ok(found)) => format!("goroutines; {}", found.hooks.limits.join("; ")),
+            Some(Err(why)) => format!("none: {why}"),
+            None => "none".to_owned(),
+        },
+        Runtime::JavaVirtual => match Machines::default().plan(&proc, process.pid) {
+            Ok(plan) if plan.words[JAVA_TID] == JAVA_TID_UNKNOWN => {
+                "threads; not virtual ones, nor through pools".to_owned()
+            }
+            Ok(_) => "threads, virtual ones too; not through pools".to_owned(),
+            Err(NoPlan::NotYet) => "none: the virtual machine is not loaded".to_owned(),
+            Err(NoPlan::Unknown(why)) => format!("none: {why}"),
+        },
+        Runtime::Java => "threads; not through pools".to_owned(),
+        Runtime::Native | Runtime::Python | Runtime::Ruby | Runtime::Php => {
+            "threads that serve one request at a time".to_owned()
+        }
+        Runtime::Nginx | Runtime::Envoy => "an event loop that forwards".to_owned(),
+        Runtime::Node | Runtime::Rust | Runtime::Unknown => "none".to_owned(),
     }
 }
 

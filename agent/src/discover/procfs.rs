@@ -41,6 +41,19 @@ impl Proc {
         self.root.join(format!("proc/{}/{name}", pid.0))
     }
 
+    /// The threads of a process with their names, which the kernel cuts to 15 bytes.
+    pub(crate) fn threads(&self, pid: Pid) -> Vec<(u32, String)> {
+        let Ok(entries) = std::fs::read_dir(self.of(pid, "task")) else {
+            return Vec::new();
+        };
+        let named = entries.take(MOST_DESCRIPTORS).filter_map(|entry| {
+            let tid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let name = self.text(pid, &format!("task/{tid}/comm")).ok()?;
+            Some((tid, name.trim_end().to_owned()))
+        });
+        named.collect()
+    }
+
     /// A file of a process, cut at a bound.
     pub(crate) fn maps(&self, pid: Pid) -> String {
         let maps = self.bytes(pid, "maps").unwrap_or_default();

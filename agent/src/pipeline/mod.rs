@@ -14,7 +14,7 @@ use clew_common::event::TURN_MANY;
 use foldhash::fast::RandomState;
 
 use crate::attach::Verdict;
-use crate::capture::{Actor, ConnId, ConnState, Connection, Data, Endpoints, Event, Moment, Pid};
+use crate::capture::{Actor, ConnId, ConnState, Connection, Context, Data, Endpoints, Event, Moment, Pid};
 use crate::discover::{Process, Runtime};
 use crate::protocol::{Broken, Limits};
 use crate::span::{Policy, SpanEvent, Spans};
@@ -44,6 +44,15 @@ pub enum Input {
     Process(Process),
     /// The sockets a process had when it became a target: bytes may have passed them before.
     Sockets(Vec<u64>),
+    /// A thread of a process that became a target while it ran helps others: see [`Event::Helper`].
+    Helper {
+        /// Which.
+        pid: Pid,
+        /// Its number.
+        tid: u32,
+        /// Any thread of the process does.
+        any: bool,
+    },
     /// The time is this, `CLOCK_MONOTONIC` nanoseconds, and every event before it has been told.
     Time(u64),
     /// Nothing more will come.
@@ -132,6 +141,15 @@ impl Pipeline {
             Input::Event(event) => self.event(event, out),
             Input::Process(process) => self.processes.know(process),
             Input::Sockets(inodes) => self.older.extend(inodes),
+            Input::Helper { pid, tid, any } => {
+                let actor = Actor {
+                    pid,
+                    tid,
+                    context: Context::Thread,
+                    turn: 0,
+                };
+                self.traces.helps(&actor, any);
+            }
             Input::Time(now_ns) => self.tick(now_ns, out),
             Input::Stop(moment) => self.stop(moment, out),
         }
@@ -151,6 +169,7 @@ impl Pipeline {
             Event::Link { moment, other, link } => {
                 self.traces.link(moment.actor.pid, moment.actor.context, other, link);
             }
+            Event::Helper { moment, any } => self.traces.helps(&moment.actor, any),
             Event::Fork { moment, child } => self.processes.forked(moment.actor.pid, child),
             // The program is read by whoever drives the pipeline: see `wants`.
             Event::Exec { .. } => {}

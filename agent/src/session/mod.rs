@@ -3,6 +3,7 @@
 //! This is where the clock, `/proc`, the kernel and the terminal are; the pipeline itself does no I/O. One loop waits for
 //! everything that can wake it.
 mod looker;
+mod machines;
 mod outputs;
 mod wake;
 
@@ -16,7 +17,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::attach::{AttachError, Capture, Probes, Setup};
 use crate::capture::{Actor, Event, Moment, Pid, decode};
 use crate::config::Settings;
-use crate::discover::{Discovery, NoProcess, Process, Rules};
+use crate::discover::{Discovery, NoProcess, Process, Rules, Runtime};
 use crate::export::otlp::SettingsError;
 use crate::pipeline::{Input, Output, Pipeline};
 use crate::protocol::Limits;
@@ -24,6 +25,7 @@ use crate::run::{Caught, Child, NotStarted, Signals};
 use crate::span::Policy;
 use crate::telemetry::Counters;
 use looker::{Look, Looker};
+use machines::{Machines, helps};
 use outputs::Outputs;
 use wake::{Wake, Waker};
 
@@ -136,6 +138,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
             ring,
             discovery,
             looker,
+            machines: Machines::default(),
             outputs,
             counters,
             told: HashSet::new(),
@@ -170,6 +173,7 @@ struct Agent {
     ring: RingBuf<MapData>,
     discovery: Discovery,
     looker: Looker,
+    machines: Machines,
     outputs: Outputs,
     counters: Counters,
     /// Connections the kernel has a verdict on.
@@ -223,7 +227,10 @@ impl Agent {
         loop {
             match waker.next().await {
                 Wake::Events => self.drain(&start),
-                Wake::Time => self.drain(&start),
+                Wake::Time => {
+                    self.follow_machines();
+                    self.drain(&start);
+                }
                 Wake::Rescan => self.rescan(&start),
                 Wake::Looked(look) => self.looked(look),
                 Wake::Signal(caught) => match &start {
@@ -297,6 +304,11 @@ impl Agent {
         let inodes = self.discovery.proc().sockets(pid);
         self.input(Input::Sockets(inodes));
         self.know(pid);
+        for (tid, name) in self.discovery.proc().threads(pid) {
+            if let Some(any) = helps(&name) {
+                self.input(Input::Helper { pid, tid, any });
+            }
+        }
     }
 
     fn know(&mut self, pid: Pid) {
@@ -313,8 +325,22 @@ impl Agent {
     /// Follows the execution contexts of a process, if it has any below the thread.
     fn follow(&mut self, process: &Process) {
         self.probes.unfollow(process.pid);
+        if process.runtime == Runtime::JavaVirtual {
+            self.machines.wait_for(process.pid);
+            self.follow_machines();
+        }
         if !self.looker.ask(process) {
             self.counters.raise("context.unfollowed");
+        }
+    }
+
+    /// Follows the threads of Java's virtual machines that have come up since.
+    fn follow_machines(&mut self) {
+        for (pid, plan) in self.machines.come_up(self.discovery.proc()) {
+            let followed = plan.is_some_and(|plan| self.probes.read_by(pid, &plan).is_ok());
+            if !followed {
+                self.counters.raise("context.unfollowed");
+            }
         }
     }
 
@@ -372,6 +398,7 @@ impl Agent {
                 self.targets.remove(&moment.actor.pid);
                 self.looker.forget(moment.actor.pid);
                 self.probes.unfollow(moment.actor.pid);
+                self.machines.forget(moment.actor.pid);
             }
             Event::Fork { moment, child } => {
                 self.looker.forked(moment.actor.pid, *child);

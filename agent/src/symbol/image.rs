@@ -1,4 +1,5 @@
 //! An ELF file: its sections, and where an address lies in the file.
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::path::Path;
 use object::elf::{PF_X, PT_LOAD, PT_TLS};
 use object::read::ReadCache;
 use object::read::elf::{ElfFile64, ProgramHeader as _};
-use object::{Object as _, ObjectSection as _};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 
 use crate::discover::Windows;
 
@@ -109,6 +110,23 @@ impl Image {
                 .find(|(other, _)| other == name)
                 .map(|(_, span)| *span)
         })
+    }
+
+    /// The values of the symbols of these names that are told to the linker or thread-local, as far as the file has them; none if it has no symbols that can be read.
+    pub(super) fn symbols(&self, names: &[&'static str]) -> Option<HashMap<&'static str, u64>> {
+        let cache = ReadCache::new(Windows::new(self.file.try_clone().ok()?, HEADER_BYTES)?);
+        let elf = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
+        let mut found = HashMap::new();
+        // The other table is large and not for the linker: of it only thread-local variables are wanted, whose names are few.
+        let thread_local = elf.symbols().filter(|symbol| symbol.kind() == SymbolKind::Tls);
+        for symbol in elf.dynamic_symbols().chain(thread_local) {
+            let name = symbol
+                .name()
+                .ok()
+                .and_then(|name| names.iter().find(|wanted| **wanted == name));
+            found.extend(name.map(|name| (*name, symbol.address())));
+        }
+        Some(found)
     }
 
     /// Up to `most` bytes at `offset` of the file.

@@ -9,6 +9,7 @@ mod flow;
 mod functions;
 mod go;
 mod image;
+mod java;
 mod pclntab;
 mod python;
 mod tokio;
@@ -22,6 +23,7 @@ use clew_common::context::Plan;
 use crate::discover::{Proc, Process, Runtime};
 pub use image::FileKey;
 use image::Image;
+pub use java::{Machines, NoPlan};
 
 /// Executables remembered.
 const MOST_REMEMBERED: usize = 1024;

@@ -19,6 +19,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Client spans without a parent: their thread runs an event loop, where order proves nothing.",
     ),
     (
+        "causality.unknown.pool",
+        "Client spans without a parent: their thread may run what another request asked for.",
+    ),
+    (
         "causality.unknown.runtime",
         "Client spans without a parent: their runtime is not known to serve a request on one thread.",
     ),

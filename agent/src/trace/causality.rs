@@ -10,8 +10,13 @@
 //!   request's head to its end; nor is one that waits with poll or select for a client beside other descriptors in between, nor
 //!   one that touches another client's connection in between or reads the answer to a
 //!   request it sent before, nor one whose inbound request is ended by another thread, nor, in compiled programs, any thread of a process that has such a loop at all: its
-//!   pools hand requests from thread to thread. Runtimes whose scheduler moves requests between threads (Go, Rust's, Node)
+//!   pools hand requests from thread to thread. Nor is a thread trusted that may run what another request asked for: a worker of
+//!   Java's `ForkJoinPool`; any thread of a process that has the common pool, whose tasks are run by whoever waits for a
+//!   `CompletableFuture`; and any of a process in which one thread both read requests and answered what others read, for then
+//!   requests and their tasks share a pool. Runtimes whose scheduler moves requests between threads (Go, Rust's, Node)
 //!   are never trusted by thread.
+//!   Java's virtual threads, of which many share a thread of the kernel, are threads here. Since Java 21 a thread is only
+//!   trusted where it was read which of them runs.
 //! * **Taken over** (puma): a reactor reads requests and hands them to threads. Before a thread serves a request it asks whether
 //!   the client is still there (TCP_INFO), whoever read the request: from then on it serves that request, as if it had read it
 //!   itself.
@@ -31,17 +36,19 @@
 //!
 //! What can still deceive it: a program that serves several connections on one thread, never two requests at once, waits for
 //! none of it in the kernel (it asks each socket again and again), and sends a request for a purpose of its own while it
-//! serves one; and an Envoy that answers a request itself after it had been held back, while it sends one of its own.
+//! serves one; and an Envoy that answers a request itself after it had been held back, while it sends one of its own; and a thread
+//! that, while it serves a request, completes a future on which another request's call waits: the call is then made on it.
+mod pools;
 mod tasks;
 
 use std::collections::{HashMap, VecDeque};
 
-use clew_common::event::TURN_POLLED;
+use clew_common::event::JAVA_VIRTUAL;
 use foldhash::fast::RandomState;
 
 use super::contexts::{self, Ambiguous, Contexts, Served, Works, served};
 use super::families::Families;
-use super::retries::Retries;
+use super::threads::{Thread, Tid, runs_loop, serves_by_thread, thread_of, turn_of};
 use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
 use crate::discover::Runtime;
 use crate::span::SpanKey;
@@ -53,9 +60,6 @@ const MAX_RESERVED: usize = 16_384;
 
 /// Overlapping requests that are remembered.
 const MAX_OVERLAPPED: usize = 1024;
-
-/// A thread of a process.
-type Tid = (Pid, u32);
 
 /// How a parent was found, as `clew.parent.source` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,17 +143,6 @@ struct Reserved {
 }
 
 #[derive(Debug, Default)]
-struct Thread {
-    /// Inbound requests whose head this thread read and that have no end yet.
-    open: Vec<Served>,
-    /// It has waited for readiness since it is traced.
-    waits: bool,
-    /// The inbound request its last operation, a read, was for, and the round of its loop.
-    last: Option<(SpanKey, u32)>,
-    retries: Retries,
-}
-
-#[derive(Debug, Default)]
 struct Process {
     /// Inbound requests without an end.
     open: usize,
@@ -157,6 +150,8 @@ struct Process {
     has_loop: bool,
     /// Its threads tell which request they take over.
     takes_over: bool,
+    /// Any of its threads may run what another request asked for.
+    pools: bool,
 }
 
 #[derive(Debug)]
@@ -176,6 +171,10 @@ struct Inbound {
     forwarded: bool,
     /// More requests were sent upstream than there were inbound ones to send them for.
     doubted: bool,
+    /// The process is over, and its thread may have run what another request asked for.
+    pooled: bool,
+    /// The process is over, and had an event loop.
+    looped: bool,
     start_ns: u64,
     /// When it ended, if it has.
     end_ns: Option<u64>,
@@ -208,20 +207,20 @@ impl Causality {
     /// An operation on a connection, told before what it carried: it moved at least one byte or, in an event loop that
     /// forwards, told of an end.
     pub(super) fn operation(&mut self, conn: ConnId, actor: &Actor, direction: Direction) {
-        let tid = (actor.pid, actor.tid);
+        let (tid, turn) = (thread_of(actor), turn_of(actor));
         let serving = self.serving.get(&conn).and_then(VecDeque::front).copied();
         let asking = self.asking.get(&conn).copied();
         if let Some(context) = contexts::key(actor.pid, actor.context) {
             self.contexts.acted(context);
         }
         let owner = serving.or_else(|| asking.and_then(|asking| asking.parent));
-        if runs_loop(actor.turn) {
+        if runs_loop(turn) {
             self.processes.entry(actor.pid).or_default().has_loop = true;
         }
         let Some(thread) = self.thread(tid) else { return };
-        thread.waits |= runs_loop(actor.turn);
+        thread.waits |= runs_loop(turn);
         match (direction, owner) {
-            (Direction::Ingress, _) => thread.last = owner.map(|owner| (owner, actor.turn)),
+            (Direction::Ingress, _) => thread.last = owner.map(|owner| (owner, turn)),
             // What was read has had its consequence.
             (Direction::Egress, Some(owner)) => {
                 thread.last = None;
@@ -260,7 +259,7 @@ impl Causality {
         if !forwards(runtime) || pools || self.reserved.len() >= MAX_RESERVED {
             return;
         }
-        let tid = (moment.actor.pid, moment.actor.tid);
+        let tid = thread_of(&moment.actor);
         let found = self.upstream(&moment.actor, moment.time_ns);
         if let Found::Candidate(candidate) = found {
             if let Some(inbound) = self.inbound.get_mut(&candidate.parent) {
@@ -303,7 +302,7 @@ impl Causality {
 
     /// The head of an inbound request was read, that began at `start_ns`.
     pub(super) fn inbound(&mut self, span: SpanKey, conn: ConnId, actor: &Actor, start_ns: u64) {
-        let tid = (actor.pid, actor.tid);
+        let tid = thread_of(actor);
         // Node's contexts are named after how far their connection was read. Where a request waits behind another, Node may
         // look at it later, when more was read.
         let waits = self.serving.get(&conn).is_some_and(|queue| !queue.is_empty());
@@ -325,12 +324,18 @@ impl Causality {
         let first = queue.front().copied().unwrap_or(span);
         let mut others = self.served_by(tid);
         others.retain(|other| other.conn != conn);
+        let mut pools = false;
         if let Some(thread) = self.thread(tid) {
             thread.open.push(this);
-            thread.last = Some((first, actor.turn));
+            thread.reads = true;
+            pools = thread.answers_others;
+            thread.last = Some((first, turn_of(actor)));
+        }
+        if pools {
+            self.processes.entry(actor.pid).or_default().pools = true;
         }
         // Two at once on one thread: it is an event loop, whatever it looks like.
-        let tainted = !others.is_empty() || runs_loop(actor.turn);
+        let tainted = !others.is_empty() || runs_loop(turn_of(actor));
         for other in others {
             self.taint(other.span);
         }
@@ -343,9 +348,11 @@ impl Causality {
                 upstream: 0,
                 tainted,
                 taken: false,
-                turn: actor.turn,
+                turn: turn_of(actor),
                 forwarded: false,
                 doubted: false,
+                pooled: false,
+                looped: false,
                 start_ns,
                 end_ns: None,
                 users: 0,
@@ -358,7 +365,7 @@ impl Causality {
         if !matches!(runtime, Runtime::Ruby) {
             return;
         }
-        let tid = (actor.pid, actor.tid);
+        let tid = thread_of(actor);
         let Some(span) = self.serving.get(&conn).and_then(VecDeque::front).copied() else {
             return;
         };
@@ -367,7 +374,7 @@ impl Causality {
         };
         let reader = std::mem::replace(&mut inbound.tid, tid);
         inbound.taken = true;
-        inbound.turn = actor.turn;
+        inbound.turn = turn_of(actor);
         self.processes.entry(actor.pid).or_default().takes_over = true;
         if let Some(reader) = self.threads.get_mut(&reader) {
             reader.open.retain(|open| open.span != span);
@@ -377,7 +384,7 @@ impl Causality {
         let known = self.thread(tid).map(|thread| thread.open.push(Served { span, conn }));
         if let Some(inbound) = self.inbound.get_mut(&span) {
             // What the thread that read it did meanwhile was not done for it.
-            inbound.tainted = known.is_none() || !others.is_empty() || runs_loop(actor.turn);
+            inbound.tainted = known.is_none() || !others.is_empty() || runs_loop(turn_of(actor));
         }
         for other in others {
             self.taint(other.span);
@@ -400,9 +407,9 @@ impl Causality {
         let found = self.find(conn, sent, runtime);
         let parent = found.parent();
         if matches!(runtime, Runtime::Envoy) {
-            self.doubt((actor.pid, actor.tid), &found);
+            self.doubt(thread_of(actor), &found);
         }
-        let forwarder = forwards(runtime).then_some((actor.pid, actor.tid));
+        let forwarder = forwards(runtime).then_some(thread_of(actor));
         if let (Some(tid), Some(parent)) = (forwarder, parent) {
             self.tried(tid, parent);
         }
@@ -418,7 +425,7 @@ impl Causality {
         };
         self.asking.insert(conn, asking);
         if parent.is_some()
-            && let Some(thread) = self.thread((actor.pid, actor.tid))
+            && let Some(thread) = self.thread(thread_of(actor))
         {
             thread.last = None;
         }
@@ -427,7 +434,7 @@ impl Causality {
 
     fn find(&mut self, conn: ConnId, sent: &Sent, runtime: Runtime) -> Found {
         let Sent { actor, time_ns } = sent;
-        let tid = (actor.pid, actor.tid);
+        let tid = thread_of(actor);
         let candidate = |parent, source| {
             Found::Candidate(Candidate {
                 parent,
@@ -481,7 +488,7 @@ impl Causality {
         if !busy {
             return Found::Root;
         }
-        if !serves_by_thread(runtime) || actor.context == Context::Unknown {
+        if !serves_by_thread(runtime, actor.context) {
             return Found::Unknown("causality.unknown.runtime");
         }
         match served(&self.served_by(tid)) {
@@ -492,13 +499,13 @@ impl Causality {
     }
 
     fn upstream(&self, actor: &Actor, sent_ns: u64) -> Found {
-        let tid = (actor.pid, actor.tid);
+        let tid = thread_of(actor);
         if self.processes.get(&actor.pid).is_none_or(|process| process.open == 0) {
             return Found::Root;
         }
         let thread = self.threads.get(&tid);
         let last = thread.and_then(|thread| thread.last);
-        let same_round = last.filter(|(_, turn)| *turn == actor.turn && actor.turn != 0);
+        let same_round = last.filter(|(_, turn)| *turn == turn_of(actor) && turn_of(actor) != 0);
         let alone = |parent| thread.is_some_and(|thread| thread.retries.none_but(parent));
         match same_round.and_then(|(parent, _)| Some((parent, self.inbound.get(&parent)?))) {
             Some((parent, inbound)) if inbound.is_open() && inbound.upstream == 0 && alone(parent) => {
@@ -516,7 +523,7 @@ impl Causality {
     }
 
     fn alone(&self, actor: &Actor, sent_ns: u64) -> Found {
-        let tid = (actor.pid, actor.tid);
+        let tid = thread_of(actor);
         if self.processes.get(&actor.pid).is_none_or(|process| process.open == 0) {
             return Found::Root;
         }
@@ -569,15 +576,16 @@ impl Causality {
         }
     }
 
-    /// The inbound request has ended at `end_ns`; `actor` passed its last byte.
-    pub(super) fn inbound_ended(&mut self, span: SpanKey, actor: &Actor, end_ns: u64) {
+    /// The inbound request has ended at `end_ns`, `answered` whole; `actor` passed its last byte.
+    pub(super) fn inbound_ended(&mut self, span: SpanKey, actor: &Actor, end_ns: u64, answered: bool) {
+        self.answered_for(span, actor, answered);
         let Some(inbound) = self.inbound.get_mut(&span) else {
             return;
         };
         inbound.end_ns = Some(end_ns);
         // Who has waited for several things since it began to serve may have served another.
-        let waited = runs_loop(actor.turn) || actor.turn != inbound.turn;
-        inbound.tainted |= inbound.tid != (actor.pid, actor.tid) || waited;
+        let waited = runs_loop(turn_of(actor)) || turn_of(actor) != inbound.turn;
+        inbound.tainted |= inbound.tid != thread_of(actor) || waited;
         let (tid, conn, context) = (inbound.tid, inbound.conn, inbound.context);
         if let Some(thread) = self.threads.get_mut(&tid) {
             thread.open.retain(|open| open.span != span);
@@ -658,12 +666,14 @@ impl Causality {
                 };
             }
         }
+        let process = self.processes.get(&candidate.tid.0);
+        let pooled = inbound.pooled || process.is_some_and(|process| process.pools);
+        if pooled || thread.is_some_and(|thread| thread.helps) {
+            return Err("causality.unknown.pool");
+        }
         let waits = thread.is_some_and(|thread| thread.waits);
-        let looped = matches!(runtime, Runtime::Native)
-            && self
-                .processes
-                .get(&candidate.tid.0)
-                .is_some_and(|process| process.has_loop);
+        let looped =
+            matches!(runtime, Runtime::Native) && (inbound.looped || process.is_some_and(|process| process.has_loop));
         if inbound.tainted || waits || looped {
             Err("causality.unknown.event_loop")
         } else {
@@ -725,13 +735,20 @@ impl Causality {
         }
     }
 
-    /// A process is over.
+    /// A process is over. What is judged later is judged by what was known of it.
     pub(super) fn exited(&mut self, pid: Pid) {
         self.contexts.exited(pid);
         self.families.exited(pid);
+        if let Some(process) = self.processes.remove(&pid) {
+            for inbound in self.inbound.values_mut().filter(|inbound| inbound.tid.0 == pid) {
+                let thread = self.threads.get(&inbound.tid);
+                inbound.tainted |= thread.is_some_and(|thread| thread.waits);
+                inbound.pooled |= process.pools || thread.is_some_and(|thread| thread.helps);
+                inbound.looped |= process.has_loop;
+            }
+        }
         self.threads
             .retain(|(process, _), thread| *process != pid || !thread.open.is_empty());
-        self.processes.remove(&pid);
     }
 
     fn drop_unused(&mut self, span: SpanKey) {
@@ -753,6 +770,11 @@ impl Causality {
     /// The thread's state; none when there are too many threads.
     fn thread(&mut self, tid: Tid) -> Option<&mut Thread> {
         if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&tid) {
+            // Virtual threads come and go, and nothing of them is to be remembered.
+            self.threads
+                .retain(|(_, number), thread| *number & JAVA_VIRTUAL == 0 || !thread.open.is_empty());
+        }
+        if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&tid) {
             self.threads.retain(|_, thread| !thread.open.is_empty());
             if self.threads.len() >= MAX_THREADS {
                 return None;
@@ -762,21 +784,7 @@ impl Causality {
     }
 }
 
-/// Whether a thread whose count of waits is this runs an event loop at all times: one that only polled may poll between
-/// requests.
-const fn runs_loop(turn: u32) -> bool {
-    turn != 0 && turn & TURN_POLLED == 0
-}
-
 /// Event loops that forward what they read.
 pub(crate) const fn forwards(runtime: Runtime) -> bool {
     matches!(runtime, Runtime::Nginx | Runtime::Envoy)
-}
-
-/// Runtimes in which a thread may stand for a request.
-const fn serves_by_thread(runtime: Runtime) -> bool {
-    matches!(
-        runtime,
-        Runtime::Native | Runtime::Python | Runtime::Java | Runtime::Ruby | Runtime::Php
-    )
 }

@@ -27,15 +27,15 @@ const MAX_LEFT: usize = 65_536;
 /// A context of a process.
 pub(super) type Key = (Pid, u16, u64);
 
-/// The context as a number; none where the thread is the context, or nothing is known.
+/// The context as a number; none where a thread is the context, or nothing is known.
 pub(super) const fn key(pid: Pid, context: Context) -> Option<Key> {
     match context {
         Context::Goroutine(id) => Some((pid, 1, id)),
         Context::Python(id) => Some((pid, 2, id)),
         Context::Tokio(id) => Some((pid, 3, id)),
         Context::Node(id) => Some((pid, 4, id)),
-        Context::Java(id) => Some((pid, 5, id)),
-        Context::Thread | Context::Unknown => None,
+        // Java's threads, virtual or not, are judged as threads are.
+        Context::Java(_) | Context::Thread | Context::Unknown => None,
     }
 }
 

@@ -11,6 +11,7 @@ mod contexts;
 mod families;
 mod join;
 mod retries;
+mod threads;
 mod traces;
 
 use std::sync::Arc;

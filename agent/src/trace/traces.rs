@@ -162,6 +162,11 @@ impl Traces {
         self.causality.link(pid, context, other, link);
     }
 
+    /// A thread runs what others asked for while it waits, or `any` of its process does.
+    pub fn helps(&mut self, actor: &Actor, any: bool) {
+        self.causality.helps(actor, any);
+    }
+
     /// A process is over.
     pub fn exited(&mut self, pid: Pid) {
         self.causality.exited(pid);
@@ -277,7 +282,7 @@ impl Traces {
         self.bytes += span.bytes();
         node.finished = Some((end_ns, span));
         if serves(node.opened.kind) {
-            self.causality.inbound_ended(key, actor, end_ns);
+            self.causality.inbound_ended(key, actor, end_ns, !is_broken);
         } else {
             let (conn, candidate) = (node.opened.conn, node.candidate);
             let failed_ns = is_broken.then_some(end_ns);

@@ -3,6 +3,7 @@
 //! Each request carries a number in its query, which every call made for it repeats; so the truth is known without help of
 //! the tracer.
 mod go;
+mod java;
 mod judge;
 mod loops;
 mod node;
@@ -142,6 +143,7 @@ fn workloads() -> impl Iterator<Item = &'static Workload> {
         .chain(python::OLDEST)
         .chain(newest)
         .chain(rust::WORKLOADS)
+        .chain(java::workloads())
 }
 
 /// The short form as a test.

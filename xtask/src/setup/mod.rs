@@ -1,6 +1,7 @@
 //! Makes a fresh Debian machine ready to build and test Clew. Every step looks first and does nothing where nothing is
 //! missing, so this runs before everything else.
 mod go;
+mod java;
 mod kernel;
 mod library;
 mod linker;
@@ -66,6 +67,12 @@ const NEEDS: &[Need] = &[
         name: "Node.js packages",
         why: "what the Node.js workloads use, and the newest Node.js",
         provide: node::provide,
+        compiler: false,
+    },
+    Need {
+        name: "Java libraries",
+        why: "Tomcat, Netty and Java 21 for the tests",
+        provide: java::provide,
         compiler: false,
     },
     Need {

@@ -59,6 +59,7 @@ const PACKAGES: &[Package] = &[
     package("puma", "puma", "server under test"),
     package("golang-go", "go", "servers under test, and the collector"),
     package("default-jdk-headless", "javac", "servers under test"),
+    package("maven", "mvn", "libraries of the Java servers"),
 ];
 
 pub(super) fn provide() -> Result<Step> {

@@ -1,3 +1,7 @@
+mod java;
+
+use clew_common::event::JAVA_VIRTUAL;
+
 use super::*;
 use crate::capture::{Context, Endpoints};
 use crate::span::Status;
@@ -16,6 +20,9 @@ mod python;
 /// shop.21c4 makes 5                Python's context 4 makes context 5
 /// shop.21c4 accepts 5 conn=2       it does so because it accepted connection 2
 /// shop.21c4 takes 5 conn=2         it does so for what was read of connection 2
+/// shop.21v4 asks 2                 virtual thread 4 of Java; 21j is a thread of Java that is the kernel's
+/// shop.21 exits 0                  the process is over
+/// shop.21 helps 0                  the thread runs what others asked for while it waits; pools: any of its process does
 /// ```
 #[derive(Clone, Debug)]
 struct Line {
@@ -54,12 +61,16 @@ fn parse(script: &str, runtimes: &[(&str, Runtime)]) -> Vec<Line> {
             let words: Vec<&str> = line.split_whitespace().collect();
             let (service, thread) = words[0].split_once('.').unwrap();
             let (thread, turn) = thread.split_once('@').unwrap_or((thread, "0"));
-            let at = |letter| thread.split_once(letter);
-            let (tid, context) = match (at('g'), at('n'), at('c')) {
-                (Some((tid, id)), ..) => (tid, Context::Goroutine(id.parse().unwrap())),
-                (_, Some((tid, id)), _) => (tid, Context::Node(id.parse().unwrap())),
-                (.., Some((tid, id))) => (tid, Context::Python(id.parse().unwrap())),
-                _ => (thread, Context::Thread),
+            let place = thread.find(|letter: char| letter.is_ascii_lowercase());
+            let (tid, id) = thread.split_at(place.unwrap_or(thread.len()));
+            let number = || id[1..].parse::<u64>().unwrap();
+            let context = match id.get(..1) {
+                Some("g") => Context::Goroutine(number()),
+                Some("n") => Context::Node(number()),
+                Some("c") => Context::Python(number()),
+                Some("v") => Context::Java(JAVA_VIRTUAL | number()),
+                Some("j") => Context::Java(0),
+                _ => Context::Thread,
             };
             let process = process(service, runtimes);
             let actor = Actor {
@@ -148,6 +159,8 @@ fn tell(traces: &mut Traces, line: &Line) {
         "inspects" => {
             return traces.inspected(ConnId(2 * line.n + 1), &actor, line.process.runtime);
         }
+        "helps" | "pools" => return traces.helps(&actor, line.verb == "pools"),
+        "exits" => return traces.exited(actor.pid),
         "loses" => return traces.unconnected(conn, line.moment.time_ns),
         "reads" | "gets" | "fails" => Direction::Ingress,
         _ => Direction::Egress,

@@ -54,12 +54,19 @@ impl Proc {
         named.collect()
     }
 
-    /// A file of a process, cut at a bound.
+    /// The process is there and has not ended.
+    pub(crate) fn is_alive(&self, pid: Pid) -> bool {
+        // The link of one that has ended leads nowhere, also before its parent has waited for it.
+        std::fs::read_link(self.of(pid, "exe")).is_ok()
+    }
+
+    /// What is mapped into a process, as text, cut at a bound.
     pub(crate) fn maps(&self, pid: Pid) -> String {
         let maps = self.bytes(pid, "maps").unwrap_or_default();
         String::from_utf8_lossy(&maps).into_owned()
     }
 
+    /// A file of a process, cut at a bound.
     pub(super) fn bytes(&self, pid: Pid, name: &str) -> io::Result<Vec<u8>> {
         read(&self.of(pid, name), FILE_BYTES)
     }

@@ -348,9 +348,19 @@ impl Agent {
     fn looked(&mut self, look: Look) {
         let (pids, found) = self.looker.answer(look);
         for pid in pids {
-            let followed = found.as_ref().is_ok_and(|found| self.probes.follow(pid, found).is_ok());
-            if !followed {
+            let why = match &found {
+                Ok(found) => self.probes.follow(pid, found).err().map(|error| chain(&error)),
+                Err(why) => Some(why.to_string()),
+            };
+            // One that has ended meanwhile is no loss.
+            if let Some(why) = why
+                && self.discovery.proc().is_alive(pid)
+            {
                 self.counters.raise("context.unfollowed");
+                self.outputs.mention(&format!(
+                    "which request process {} works for is not followed: {why}",
+                    pid.0
+                ));
             }
         }
     }
@@ -483,6 +493,17 @@ impl Agent {
         }
         self.outputs.end(self.out.spans, monotonic_ns(), hurry).await
     }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds: the clock of the kernel side's events.

@@ -113,6 +113,13 @@ impl Outputs {
         }
     }
 
+    /// Tells something that matters to those who look closely.
+    pub(super) fn mention(&self, what: &str) {
+        if self.verbosity > Verbosity::Normal {
+            say(what);
+        }
+    }
+
     pub(super) fn push(&mut self, span: Placed, now_ns: u64) {
         let span: Finished = Arc::new(span);
         self.summary.add(&span);

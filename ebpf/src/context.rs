@@ -1,8 +1,12 @@
 //! What every event says of the moment: time, thread, execution context.
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
-use clew_common::context::{PLAN_GO, PLAN_JAVA, PLAN_PYTHON, PLAN_THREAD, PLAN_TOKIO, PLANS as MOST_PLANS, Plan, plan_of};
+use clew_common::context::{
+    PLAN_GO, PLAN_JAVA, PLAN_PYTHON, PLAN_THREAD, PLAN_TOKIO, PLANS as MOST_PLANS, Plan, plan_of,
+};
 use clew_common::counter;
-use clew_common::event::{CONTEXT_GOROUTINE, CONTEXT_JAVA, CONTEXT_PYTHON, CONTEXT_THREAD, CONTEXT_TOKIO, CONTEXT_UNKNOWN, Header};
+use clew_common::event::{
+    CONTEXT_GOROUTINE, CONTEXT_JAVA, CONTEXT_PYTHON, CONTEXT_THREAD, CONTEXT_TOKIO, CONTEXT_UNKNOWN, Header,
+};
 
 use crate::kernel;
 use crate::maps::{CONTEXT, PLANS, TARGETS, TURNS};

@@ -3,7 +3,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use clew_common::event::{
-    CHUNK_BYTES, DATA_CONTINUED, DATA_END, Data, EGRESS, INGRESS, KIND_DATA, NO_PAYLOAD_BUDGET, NO_PAYLOAD_FD_MISMATCH,
+    CHUNK_BYTES, DATA_CONTINUED, DATA_END, Data, EGRESS, INGRESS, NO_PAYLOAD_BUDGET, NO_PAYLOAD_FD_MISMATCH,
     NO_PAYLOAD_NONE, NO_PAYLOAD_SPLICE, NO_PAYLOAD_TRUNC, NO_PAYLOAD_USER_FAULT,
 };
 use clew_common::{budget, counter};
@@ -13,7 +13,7 @@ use crate::connection::{Mode, Socket};
 use crate::kernel;
 use crate::maps::{BATCH_WALK, BatchWalk, CONNECTIONS_BY_INODE, Conn, SCRATCH, VERDICTS, WALK, Walk};
 use crate::verifier::opaque;
-use crate::{assist, context, ring, settings};
+use crate::{assist, ring, settings};
 
 pub const MSG_OOB: u32 = 0x1;
 pub const MSG_PEEK: u32 = 0x2;
@@ -493,7 +493,15 @@ pub extern "C" fn message() -> i64 {
             Memory::none(reason)
         };
         if length > 0 {
-            copy(conn, (*batch).direction as u8, (*batch).offset, length, 0, memory, assist::NONE);
+            copy(
+                conn,
+                (*batch).direction as u8,
+                (*batch).offset,
+                length,
+                0,
+                memory,
+                assist::NONE,
+            );
         }
         (*batch).offset = (*batch).offset.wrapping_add(length);
         (*batch).vector += MMSGHDR_BYTES;

@@ -61,7 +61,11 @@ pub fn current(plan: *const Plan) -> Current {
     if word(plan, PY_UVLOOP_FD) != 0
         && let Some(asked) = asked(plan)
     {
-        return if asked == 0 { Current::Unknown } else { Current::Context(asked) };
+        return if asked == 0 {
+            Current::Unknown
+        } else {
+            Current::Context(asked)
+        };
     }
     match entered(plan) {
         Ok(0) => Current::Thread,
@@ -89,7 +93,11 @@ fn entered(plan: *const Plan) -> Result<u64, Unreadable> {
     let read = |address: u64| kernel::user::<u64>(address).ok_or(Unreadable);
     let key = kernel::user::<u32>(base.wrapping_add(word(plan, PY_KEY))).ok_or(Unreadable)?;
     let key = u64::from(key);
-    let block = read(thread.wrapping_add(word(plan, PY_SPECIFIC)).wrapping_add(key / BLOCK_KEYS * 8))?;
+    let block = read(
+        thread
+            .wrapping_add(word(plan, PY_SPECIFIC))
+            .wrapping_add(key / BLOCK_KEYS * 8),
+    )?;
     if block == 0 {
         return Ok(0);
     }

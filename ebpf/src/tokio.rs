@@ -8,7 +8,8 @@ use aya_ebpf::programs::ProbeContext;
 use clew_common::context::{Plan, TOKIO_HEADER, TOKIO_SENDS, TOKIO_TASK, TOKIO_WAITS};
 use clew_common::event::{CONTEXT_TOKIO, KIND_LINK, LINK_CREATED, LINK_SERVANT, Link};
 
-use crate::kernel::{self, Direct, Reader};
+use crate::arch::{argument, probed_at, return_address};
+use crate::kernel;
 use crate::maps::{Scoped, TOKIO_ASKERS, TOKIO_RECEIVERS, TOKIO_WRITERS};
 use crate::{context, ring, settings as offset};
 
@@ -48,8 +49,7 @@ pub fn current(plan: *const Plan) -> Option<u64> {
 /// The task the current thread runs; none outside of tasks.
 #[inline(always)]
 fn task(plan: *const Plan) -> Option<u64> {
-    // SAFETY: the task is valid.
-    let base: u64 = unsafe { Direct::read(kernel::task(), offset::task_fsbase()) };
+    let base: u64 = kernel::of_task(offset::task_fsbase());
     let id: u64 = kernel::user(base.wrapping_add(word(plan, TOKIO_TASK)))?;
     (id != 0).then_some(id)
 }
@@ -59,8 +59,7 @@ fn task(plan: *const Plan) -> Option<u64> {
 pub fn tokio_created(ctx: ProbeContext) -> u32 {
     let Some(plan) = context::plan() else { return 0 };
     let Some(parent) = task(plan) else { return 0 };
-    // SAFETY: the kernel gives the registers of the probed instruction.
-    let header = unsafe { (*ctx.regs).rsi };
+    let header = argument(&ctx, 1);
     if let Some(id) = number(plan, header) {
         link(parent, id, LINK_CREATED);
     }
@@ -95,8 +94,7 @@ pub fn tokio_waits(ctx: ProbeContext) -> u32 {
         return 0;
     }
     let Some(id) = task(plan) else { return 0 };
-    // SAFETY: the kernel gives the registers of the probed instruction.
-    let channel = unsafe { (*ctx.regs).rdi };
+    let channel = argument(&ctx, 0);
     // The request before is written. What is given behind the channel's back must not pass for its giver's. One that nothing
     // was done for yet was given while the writer began to wait: it takes it before it does.
     if let Some(asker) = TOKIO_ASKERS.get_ptr(&scoped(channel)) {
@@ -115,8 +113,7 @@ pub fn tokio_waits(ctx: ProbeContext) -> u32 {
 pub fn tokio_wakes(ctx: ProbeContext) -> u32 {
     let Some(plan) = context::plan() else { return 0 };
     if called_from(&ctx, plan, TOKIO_SENDS) {
-        // SAFETY: the kernel gives the registers of the probed instruction.
-        let channel = unsafe { (*ctx.regs).rdi };
+        let channel = argument(&ctx, 0);
         let _full = TOKIO_ASKERS.insert(scoped(channel), task(plan).unwrap_or(0), 0);
     }
     0
@@ -125,12 +122,10 @@ pub fn tokio_wakes(ctx: ProbeContext) -> u32 {
 /// The function that was probed, which has pushed nothing yet, returns to one of the plan's places.
 #[inline(always)]
 fn called_from(ctx: &ProbeContext, plan: *const Plan, places: core::ops::Range<usize>) -> bool {
-    // SAFETY: the kernel gives the registers of the probed instruction.
-    let (stack, probe) = unsafe { ((*ctx.regs).rsp, (*ctx.regs).rip) };
-    let Some(back) = kernel::user::<u64>(stack) else {
+    let Some(back) = return_address(ctx) else {
         return false;
     };
-    let distance = back.wrapping_sub(probe);
+    let distance = back.wrapping_sub(probed_at(ctx));
     let low = distance as u32;
     if distance as i64 != i64::from(low as i32) {
         return false;

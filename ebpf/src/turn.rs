@@ -147,10 +147,7 @@ pub extern "C" fn watches_clients(fd: u64) -> i64 {
 #[inline(always)]
 fn polled() {
     // One that waits with epoll as well is a loop, however many it asks for there.
-    asked(
-        |before| TURN_MANY | (before & TURN_POLLED),
-        TURN_MANY | TURN_POLLED,
-    );
+    asked(|before| TURN_MANY | (before & TURN_POLLED), TURN_MANY | TURN_POLLED);
 }
 
 /// Counts a round: `again` makes the flags from those before, `first` are the flags of a thread that never asked.

@@ -74,3 +74,15 @@ pub(super) fn frame_pointer(ctx: &ProbeContext) -> u64 {
     // SAFETY: the kernel gives the registers of the probed instruction.
     unsafe { (*ctx.regs).regs[29] }
 }
+
+#[inline(always)]
+pub(super) fn return_address(ctx: &ProbeContext) -> Option<u64> {
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    Some(unsafe { (*ctx.regs).regs[30] })
+}
+
+#[inline(always)]
+pub(super) fn probed_at(ctx: &ProbeContext) -> u64 {
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    unsafe { (*ctx.regs).pc }
+}

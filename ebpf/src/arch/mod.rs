@@ -24,6 +24,24 @@ pub fn go_argument(ctx: &ProbeContext, index: usize) -> u64 {
     machine::go_argument(ctx, index)
 }
 
+/// Argument `index` of a C or Rust function at its first instruction; 0 where the machine passes it elsewhere.
+#[inline(always)]
+pub fn argument(ctx: &ProbeContext, index: usize) -> u64 {
+    ctx.arg(index).unwrap_or(0)
+}
+
+/// Where a function returns to, at its first instruction; none where it cannot be read.
+#[inline(always)]
+pub fn return_address(ctx: &ProbeContext) -> Option<u64> {
+    machine::return_address(ctx)
+}
+
+/// The address of the probed instruction.
+#[inline(always)]
+pub fn probed_at(ctx: &ProbeContext) -> u64 {
+    machine::probed_at(ctx)
+}
+
 /// The running `g` of Go, anywhere in a Go function.
 #[inline(always)]
 pub fn go_running(ctx: &ProbeContext) -> u64 {

@@ -8,6 +8,7 @@
 use aya_ebpf::programs::ProbeContext;
 
 use super::Registers;
+use crate::kernel;
 
 /// `arch/x86/entry/syscalls/syscall_64.tbl`.
 pub mod call {
@@ -76,4 +77,16 @@ pub(super) fn go_running(ctx: &ProbeContext) -> u64 {
 pub(super) fn frame_pointer(ctx: &ProbeContext) -> u64 {
     // SAFETY: the kernel gives the registers of the probed instruction.
     unsafe { (*ctx.regs).rbp }
+}
+
+#[inline(always)]
+pub(super) fn return_address(ctx: &ProbeContext) -> Option<u64> {
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    kernel::user(unsafe { (*ctx.regs).rsp })
+}
+
+#[inline(always)]
+pub(super) fn probed_at(ctx: &ProbeContext) -> u64 {
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    unsafe { (*ctx.regs).rip }
 }

@@ -13,7 +13,7 @@ pub const KIND_DATA: u16 = 2;
 pub const KIND_STATE: u16 = 3;
 /// A process was created. A [`Fork`] follows; the header names the parent.
 pub const KIND_FORK: u16 = 4;
-/// A process runs a new program. A [`Life`] follows.
+/// A process runs a new program. An [`Exec`] follows.
 pub const KIND_EXEC: u16 = 5;
 /// A process or one of its threads ended. A [`Life`] follows; `code` is the wait status of the leader.
 pub const KIND_EXIT: u16 = 6;
@@ -266,6 +266,18 @@ pub const LINK_ACCEPTED: u32 = 6;
 /// `other` was created for what was just read of the socket `place`.
 pub const LINK_READ: u32 = 7;
 
+/// A process began a new program.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Exec {
+    /// The process.
+    pub life: Life,
+    /// The beginning of the program's file name, ended by a zero byte (`task_struct.comm`). The process may be over before
+    /// anyone can ask it. Records that were kept from earlier versions lack it.
+    pub name: [u8; 16],
+}
+
 /// The whole process ended, not only a thread.
 pub const LIFE_PROCESS: u32 = 1;
 /// The process is a target.
@@ -281,5 +293,6 @@ const _: () = {
     assert!(size_of::<State>() == 48 + 16);
     assert!(size_of::<Fork>() == 56);
     assert!(size_of::<Life>() == 56);
+    assert!(size_of::<Exec>() == 72);
     assert!(size_of::<Link>() == 80);
 };

@@ -1,11 +1,12 @@
 //! The lives of processes: children of targets are targets, and the agent hears of programs that begin and end.
 use core::ffi::c_void;
 
+use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use clew_common::context::without_plan;
 use clew_common::counter;
-use clew_common::event::{Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, LIFE_PROCESS, LIFE_TARGET, Life};
+use clew_common::event::{Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, LIFE_PROCESS, LIFE_TARGET, Life};
 use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL};
 
 use crate::kernel::{self, Direct, Probe, Reader};
@@ -63,10 +64,13 @@ pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
     if target || offset::watch() & WATCH_ALL != 0 {
         let flags = LIFE_PROCESS | if target { LIFE_TARGET } else { 0 };
         // What it runs has to be looked at before it does much.
-        let _lost = ring::send_now(&Life {
-            header: context::header(KIND_EXEC),
-            code: 0,
-            flags,
+        let _lost = ring::send_now(&Exec {
+            life: Life {
+                header: context::header(KIND_EXEC),
+                code: 0,
+                flags,
+            },
+            name: bpf_get_current_comm().unwrap_or_default(),
         });
     }
     0

@@ -73,7 +73,9 @@ fn check_unknown(out: &Outcome, path: &str, counter: &str) {
     let linked = out.spans.at(Kind::Client, path);
     let linked = linked.iter().filter(|call| call.parent.is_some()).count();
     out.check_eq(linked, 0, &format!("calls to {path} that are linked"));
-    out.check(out.counter(counter) >= REQUESTS, &format!("{counter} counts them"));
+    // The first may be sent before the program's tasks are followed.
+    let counted = out.counter(counter) + out.counter("causality.unknown.runtime");
+    out.check(counted >= REQUESTS, &format!("{counter} counts them"));
 }
 
 #[test]

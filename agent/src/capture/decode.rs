@@ -3,6 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use clew_common::event as abi;
+use smol_str::SmolStr;
 use zerocopy::FromBytes;
 
 use super::{Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, LinkKind, Moment, Pid};
@@ -55,10 +56,12 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
             })
         }
         abi::KIND_EXEC => {
-            let (life, _) = take::<abi::Life>(record)?;
+            let (life, name) = take::<abi::Life>(record)?;
+            let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len()).min(15);
             Ok(Event::Exec {
                 moment,
                 target: life.flags & abi::LIFE_TARGET != 0,
+                name: SmolStr::from(String::from_utf8_lossy(name.get(..end).unwrap_or_default())),
             })
         }
         abi::KIND_EXIT => {

@@ -2,6 +2,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 /// A process, as the initial PID namespace numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -256,6 +257,8 @@ pub enum Event {
         moment: Moment,
         /// It is a target.
         target: bool,
+        /// The beginning of the program's file name.
+        name: SmolStr,
     },
     /// A process or thread ended.
     Exit {

@@ -41,6 +41,22 @@ pub struct Process {
     pub resource: Vec<(String, String)>,
 }
 
+impl Process {
+    /// One of which only a name is known: it was over before it could be read.
+    pub fn stranger(pid: Pid, service: &str) -> Self {
+        Self {
+            pid,
+            exe: String::new(),
+            args: Vec::new(),
+            service: service.to_owned(),
+            service_namespace: None,
+            runtime: Runtime::Unknown,
+            container: None,
+            resource: Vec::new(),
+        }
+    }
+}
+
 /// What runs a program's code, as far as it matters to causality.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Runtime {

@@ -119,7 +119,9 @@ impl Pipeline {
     /// The process `event` speaks of, if it is not known and has to be read before the event is handled.
     pub fn wants(&self, event: &Event) -> Option<Pid> {
         match event {
-            Event::Exec { moment, target: true } => Some(moment.actor.pid),
+            Event::Exec {
+                moment, target: true, ..
+            } => Some(moment.actor.pid),
             Event::Data(data) => self.processes.unknown(data.moment.actor.pid),
             Event::State {
                 moment,
@@ -429,16 +431,7 @@ fn pass(events: &mut Vec<SpanEvent>, traces: &mut Traces) {
 
 /// A process that could not be read any more: it is named after its number.
 fn stranger(pid: Pid) -> Arc<Process> {
-    Arc::new(Process {
-        pid,
-        exe: String::new(),
-        args: Vec::new(),
-        service: "unknown_service".to_owned(),
-        service_namespace: None,
-        runtime: crate::discover::Runtime::Unknown,
-        container: None,
-        resource: Vec::new(),
-    })
+    Arc::new(Process::stranger(pid, "unknown_service"))
 }
 
 #[cfg(test)]

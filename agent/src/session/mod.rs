@@ -322,6 +322,16 @@ impl Agent {
         }
     }
 
+    /// A target began a program: reads it, or takes its name if it is over by now.
+    fn began(&mut self, pid: Pid, name: &str) {
+        if self.discovery.proc().is_alive(pid) || name.is_empty() {
+            self.know(pid);
+        } else {
+            let name = self.service_name.as_deref().unwrap_or(name);
+            self.input(Input::Process(Process::stranger(pid, name)));
+        }
+    }
+
     /// Follows the execution contexts of a process, if it has any below the thread.
     fn follow(&mut self, process: &Process) {
         self.probes.unfollow(process.pid);
@@ -393,7 +403,9 @@ impl Agent {
 
     fn event(&mut self, event: Event, start: &Start) {
         match &event {
-            Event::Exec { moment, target: false } => {
+            Event::Exec {
+                moment, target: false, ..
+            } => {
                 let pid = moment.actor.pid;
                 if let Start::Attach(rules) = start
                     && rules.matches(self.discovery.proc(), pid)
@@ -417,7 +429,10 @@ impl Agent {
             _ => {}
         }
         if let Some(pid) = self.pipeline.wants(&event) {
-            self.know(pid);
+            match &event {
+                Event::Exec { name, .. } => self.began(pid, name),
+                _ => self.know(pid),
+            }
         }
         self.input(Input::Event(event));
     }

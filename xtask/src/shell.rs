@@ -17,6 +17,16 @@ pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(program: &str, args: &[S]) -> C
         .args(args)
         .current_dir(crate::workspace::root())
         .stdin(Stdio::null());
+    // What cargo says to the program it runs is not for the cargo that it starts: dependencies that look at it would be built
+    // again and again.
+    for (name, _) in std::env::vars_os() {
+        let own = name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+        if own {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

@@ -24,7 +24,7 @@ globals! {
     WATCH watch: u32 = 0;
     /// The ring buffer wakes its reader when it fills past this many bytes.
     WAKE_BYTES wake_bytes: u64 = 1_048_576;
-    /// 1 where the kernel has `bpf_get_current_task_btf`, since 5.11.
+    /// 1 where the kernel has `bpf_get_current_task_btf`, since 5.11, and `bpf_task_pt_regs`, since 5.15.
     TYPED_TASK typed_task: u32 = 1;
 
     OFF_TASK_FLAGS task_flags: u32 = 0;

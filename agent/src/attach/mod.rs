@@ -190,7 +190,7 @@ impl Probes {
             return Err(AttachError::NoTracefs(error));
         }
         raise_memlock();
-        let typed_task = kernel.has_helper("get_current_task_btf");
+        let typed_task = kernel.has_helper("get_current_task_btf") && kernel.has_helper("task_pt_regs");
         let mut ebpf = load(setup, capture, &offsets, typed_task)?;
         let btf =
             aya::Btf::from_sys_fs().map_err(|error| AttachError::NoBtf(std::io::Error::other(error.to_string())))?;

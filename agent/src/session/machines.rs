@@ -9,6 +9,9 @@ use crate::capture::Pid;
 use crate::discover::Proc;
 use crate::symbol::{self, NoPlan};
 
+/// How often they are looked at.
+const EVERY: Duration = Duration::from_millis(50);
+
 /// How long a machine may take to be loaded.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -16,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Machines {
     waiting: HashMap<Pid, Instant>,
+    looked: Option<Instant>,
     known: symbol::Machines,
 }
 
@@ -32,7 +36,11 @@ impl Machines {
 
     /// Those that have come up, with what to read of them; nothing where they cannot be followed.
     pub(super) fn come_up(&mut self, proc: &Proc) -> Vec<(Pid, Option<Plan>)> {
-        let Self { waiting, known } = self;
+        if self.waiting.is_empty() || self.looked.is_some_and(|at| at.elapsed() < EVERY) {
+            return Vec::new();
+        }
+        self.looked = Some(Instant::now());
+        let Self { waiting, known, .. } = self;
         let mut done = Vec::new();
         waiting.retain(|pid, since| {
             let plan = match known.plan(proc, *pid) {

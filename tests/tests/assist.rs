@@ -239,7 +239,9 @@ fn doctor_says_what_a_process_has() {
         return;
     };
     let clew = Lab::clew().display().to_string();
-    let script = format!("node -e 'setTimeout(() => {{}}, 60000)' & {clew} doctor --pid $!; kill $!");
+    // The shell's child is a shell until it has begun Node.js.
+    let begun = "until readlink /proc/$!/exe | grep -q node; do :; done";
+    let script = format!("node -e 'setTimeout(() => {{}}, 60000)' & {begun}; {clew} doctor --pid $!; kill $!");
     for (options, want) in [(&[][..], "told by the hook"), (&["--assist", "off"], "none: Node.js")] {
         let out = node(&lab, options, &[], &["/bin/sh", "-c", &script]);
         let line = out.stdout.lines().find(|line| line.trim_start().starts_with("parents"));

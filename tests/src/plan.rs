@@ -68,7 +68,7 @@ impl Plan {
     /// what they do behind their answers happen.
     #[must_use]
     pub fn rested(mut self) -> Self {
-        self.rest_ms = 400;
+        self.rest_ms = 800;
         self
     }
 

@@ -9,7 +9,7 @@ use clew_common::event::{
 };
 
 use crate::kernel;
-use crate::maps::{CONTEXT, PLANS, TARGETS, TURNS};
+use crate::maps::{CONTEXT, PLANS, Scoped, TARGETS, TURNS};
 use crate::python::Current;
 use crate::{golang, java, python, ring, settings as offset, tokio};
 
@@ -30,6 +30,22 @@ pub fn traced() -> bool {
 pub fn tgid() -> u32 {
     // SAFETY: no arguments.
     (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+}
+
+/// A number or address of the current process, as the key of a map.
+#[inline(always)]
+pub fn scoped(id: u64) -> Scoped {
+    Scoped {
+        id,
+        tgid: u64::from(tgid()),
+    }
+}
+
+/// A word of a plan.
+#[inline(always)]
+pub fn word(plan: *const Plan, index: usize) -> u64 {
+    // SAFETY: the map gave the pointer.
+    unsafe { (*plan).words[index] }
 }
 
 /// The plan by which the current process's contexts are read; none if it is not traced.

@@ -12,23 +12,10 @@ use clew_common::event::{
 };
 
 use crate::arch::{frame_pointer, go_argument, go_running};
+use crate::context::{scoped, word};
 use crate::kernel;
-use crate::maps::{GO_ASKERS, GO_SENDERS, GO_WRITERS, Scoped};
+use crate::maps::{GO_ASKERS, GO_SENDERS, GO_WRITERS};
 use crate::{context, ring, settings as offset};
-
-#[inline(always)]
-fn word(plan: *const Plan, index: usize) -> u64 {
-    // SAFETY: the map gave the pointer.
-    unsafe { (*plan).words[index] }
-}
-
-#[inline(always)]
-fn scoped(id: u64) -> Scoped {
-    Scoped {
-        id,
-        tgid: u64::from(context::tgid()),
-    }
-}
 
 /// The goroutine the current thread works for.
 #[inline(always)]

@@ -22,6 +22,7 @@ use clew_common::context::{
 };
 use clew_common::event::{JAVA_VIRTUAL, KIND_HELPER, LIFE_PROCESS, Life};
 
+use crate::context::word;
 use crate::kernel::{self, Direct, Probe, Reader};
 use crate::maps::TARGETS;
 use crate::{context, ring, settings as offset};
@@ -31,12 +32,6 @@ const DTV: u64 = 8;
 const ENTRY_BYTES: u64 = 16;
 /// The modules that may be libjvm's. The first is the C library's.
 const MODULES: core::ops::Range<u64> = 2..10;
-
-#[inline(always)]
-fn word(plan: *const Plan, index: usize) -> u64 {
-    // SAFETY: the map gave the pointer.
-    unsafe { (*plan).words[index] }
-}
 
 /// The virtual thread the current thread runs, as `CONTEXT_JAVA` names it; none on a thread that is not Java's.
 #[inline(always)]

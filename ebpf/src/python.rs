@@ -13,6 +13,7 @@ use clew_common::context::{
 use clew_common::event::{CONTEXT_PYTHON, KIND_LINK, LINK_ACCEPTED, LINK_CREATED, LINK_READ, Link};
 
 use crate::arch::{Registers, call};
+use crate::context::{scoped, word};
 use crate::kernel::{self, Probe, Reader};
 use crate::maps::{PYTHON_BASES, PYTHON_CONTEXTS, PYTHON_STEPS, PYTHON_WRITES, PythonWrite, Scoped, Step};
 use crate::{context, ring, settings as offset};
@@ -33,20 +34,6 @@ pub enum Current {
     Context(u64),
     /// Something that could not be read.
     Unknown,
-}
-
-#[inline(always)]
-fn word(plan: *const Plan, index: usize) -> u64 {
-    // SAFETY: the map gave the pointer.
-    unsafe { (*plan).words[index] }
-}
-
-#[inline(always)]
-fn scoped(id: u64) -> Scoped {
-    Scoped {
-        id,
-        tgid: u64::from(context::tgid()),
-    }
 }
 
 #[inline(always)]

@@ -9,26 +9,13 @@ use clew_common::context::{Plan, TOKIO_HEADER, TOKIO_SENDS, TOKIO_TASK, TOKIO_WA
 use clew_common::event::{CONTEXT_TOKIO, KIND_LINK, LINK_CREATED, LINK_SERVANT, Link};
 
 use crate::arch::{argument, probed_at, return_address};
+use crate::context::{scoped, word};
 use crate::kernel;
-use crate::maps::{Scoped, TOKIO_ASKERS, TOKIO_RECEIVERS, TOKIO_WRITERS};
+use crate::maps::{TOKIO_ASKERS, TOKIO_RECEIVERS, TOKIO_WRITERS};
 use crate::{context, ring, settings as offset};
 
 /// Set in an asker's number once the writer did something on its connection since it was asked.
 const BEGUN: u64 = 1 << 63;
-
-#[inline(always)]
-fn word(plan: *const Plan, index: usize) -> u64 {
-    // SAFETY: the map gave the pointer.
-    unsafe { (*plan).words[index] }
-}
-
-#[inline(always)]
-fn scoped(id: u64) -> Scoped {
-    Scoped {
-        id,
-        tgid: u64::from(context::tgid()),
-    }
-}
 
 /// The task the current thread works for.
 #[inline(always)]

@@ -8,7 +8,7 @@ use clew_common::context::{
 
 use super::image::{Image, Span};
 use super::pclntab::{self, Functions};
-use super::{Hooks, NoHooks, Point, code};
+use super::{Hooks, NoHooks, code};
 
 /// A release line, 1.`number`, and the offsets in its structures that are not the same in all.
 struct Line {
@@ -126,17 +126,7 @@ pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
             limits.push("channels have another shape: requests are linked within one goroutine only".to_owned())
         }
     }
-    let file = image.key();
-    let points = points
-        .into_iter()
-        .filter_map(|(program, address)| {
-            Some(Point {
-                program,
-                file,
-                offset: image.code_offset(address)?,
-            })
-        })
-        .collect();
+    let points = image.points(points);
     Ok(Hooks { plan, points, limits })
 }
 

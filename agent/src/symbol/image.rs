@@ -9,6 +9,7 @@ use object::read::ReadCache;
 use object::read::elf::{ElfFile64, ProgramHeader as _};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 
+use super::Point;
 use crate::discover::Windows;
 
 /// Most bytes read through the ELF reader: headers and names of sections.
@@ -187,6 +188,18 @@ impl Image {
             let size = segment.span.size.checked_add(segment.span.offset - start)?;
             (within < size).then(|| (segment.span.address & !0xfff).checked_add(within))?
         })
+    }
+
+    /// Programs and the addresses they watch, as points of this file; an address without code is left out.
+    pub(super) fn points(&self, watched: Vec<(&'static str, u64)>) -> Vec<Point> {
+        let points = watched.into_iter().filter_map(|(program, address)| {
+            Some(Point {
+                program,
+                file: self.key,
+                offset: self.code_offset(address)?,
+            })
+        });
+        points.collect()
     }
 
     /// Where the instruction at `address` lies in the file.

@@ -8,7 +8,7 @@ use clew_common::context::{PLAN_TOKIO, Plan, TOKIO_HEADER, TOKIO_SENDS, TOKIO_TA
 
 use super::functions::{Function, Functions, Site, calls};
 use super::image::Image;
-use super::{Hooks, NoHooks, Point, flow};
+use super::{Hooks, NoHooks, flow};
 
 const SET_TASK: &str = "tokio::runtime::context::set_current_task_id";
 const ENTER: &str = "tokio::runtime::task::core::TaskIdGuard::enter";
@@ -102,17 +102,7 @@ fn followed(program: &Program<'_>) -> Result<Hooks, NoHooks> {
         points.clear();
         limits.push("requests are linked within one task only: there are too many functions to watch".to_owned());
     }
-    let file = image.key();
-    let points = points
-        .into_iter()
-        .filter_map(|(program, address)| {
-            Some(Point {
-                program,
-                file,
-                offset: image.code_offset(address)?,
-            })
-        })
-        .collect();
+    let points = image.points(points);
     Ok(Hooks { plan, points, limits })
 }
 

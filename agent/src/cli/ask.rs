@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::capture::Pid;
 use crate::discover::{Discovery, Found, NoProcess, Proc, Process, Runtime};
 use crate::run::has_node_hook;
-use crate::symbol::{Machines, NoPlan, Symbols};
+use crate::symbol::{Machines, Symbols};
 
 /// A value as JSON, with a line end.
 pub(super) fn json(value: &impl Serialize) -> String {
@@ -112,8 +112,7 @@ fn contexts(process: &Process) -> String {
                 "threads; not virtual ones, nor through pools".to_owned()
             }
             Ok(_) => "threads, virtual ones too; not through pools".to_owned(),
-            Err(NoPlan::NotYet) => "none: the virtual machine is not loaded".to_owned(),
-            Err(NoPlan::Unknown(why)) => format!("none: {why}"),
+            Err(why) => format!("none: {why}"),
         },
         Runtime::Java => "threads; not through pools".to_owned(),
         Runtime::Native | Runtime::Python | Runtime::Ruby | Runtime::Php => {

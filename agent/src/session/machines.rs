@@ -34,8 +34,8 @@ impl Machines {
         self.waiting.remove(&pid);
     }
 
-    /// Those that have come up, with what to read of them; nothing where they cannot be followed.
-    pub(super) fn come_up(&mut self, proc: &Proc) -> Vec<(Pid, Option<Plan>)> {
+    /// Those that have come up, with what to read of them, or why they cannot be followed.
+    pub(super) fn come_up(&mut self, proc: &Proc) -> Vec<(Pid, Result<Plan, NoPlan>)> {
         if self.waiting.is_empty() || self.looked.is_some_and(|at| at.elapsed() < EVERY) {
             return Vec::new();
         }
@@ -45,7 +45,7 @@ impl Machines {
         waiting.retain(|pid, since| {
             let plan = match known.plan(proc, *pid) {
                 Err(NoPlan::NotYet) if since.elapsed() < PATIENCE => return true,
-                plan => plan.ok(),
+                plan => plan,
             };
             done.push((*pid, plan));
             false

@@ -347,10 +347,11 @@ impl Agent {
     /// Follows the threads of Java's virtual machines that have come up since.
     fn follow_machines(&mut self) {
         for (pid, plan) in self.machines.come_up(self.discovery.proc()) {
-            let followed = plan.is_some_and(|plan| self.probes.read_by(pid, &plan).is_ok());
-            if !followed {
-                self.counters.raise("context.unfollowed");
-            }
+            let why = match plan {
+                Ok(plan) => self.probes.read_by(pid, &plan).err().map(|error| chain(&error)),
+                Err(why) => Some(why.to_string()),
+            };
+            self.unfollowed(pid, why);
         }
     }
 
@@ -362,16 +363,20 @@ impl Agent {
                 Ok(found) => self.probes.follow(pid, found).err().map(|error| chain(&error)),
                 Err(why) => Some(why.to_string()),
             };
-            // One that has ended meanwhile is no loss.
-            if let Some(why) = why
-                && self.discovery.proc().is_alive(pid)
-            {
-                self.counters.raise("context.unfollowed");
-                self.outputs.mention(&format!(
-                    "which request process {} works for is not followed: {why}",
-                    pid.0
-                ));
-            }
+            self.unfollowed(pid, why);
+        }
+    }
+
+    /// Tells of a process whose contexts are not followed. One that has ended meanwhile is no loss.
+    fn unfollowed(&mut self, pid: Pid, why: Option<String>) {
+        if let Some(why) = why
+            && self.discovery.proc().is_alive(pid)
+        {
+            self.counters.raise("context.unfollowed");
+            self.outputs.mention(&format!(
+                "which request process {} works for is not followed: {why}",
+                pid.0
+            ));
         }
     }
 

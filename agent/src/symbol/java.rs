@@ -30,16 +30,22 @@ const NAMES: &[&str] = &[CURRENT, TABLE, STRIDE, TYPE_NAME, FIELD_NAME, OFFSET, 
 /// same with compressed pointers and without, and with every collector.
 const TID: &[(u32, u64)] = &[(21, 24)];
 
+/// The thread that every HotSpot starts when it has been loaded. Until it is there the library may be half mapped or half relocated, and
+/// the table half filled, which reads as a machine of another kind.
+const STARTED: &str = "VM Thread";
+
 /// Entries the table may have, and bytes of a name.
 const MOST_ENTRIES: u64 = 4096;
 const NAME_BYTES: usize = 64;
 
 /// Why there is no plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPlan {
     /// The virtual machine is not loaded yet.
+    #[error("the virtual machine is not loaded")]
     NotYet,
     /// It is not one that Clew knows.
+    #[error("{0}")]
     Unknown(String),
 }
 
@@ -61,6 +67,9 @@ impl Machines {
         }
         let maps = proc.maps(pid);
         let (base, path) = library(&maps).ok_or(NoPlan::NotYet)?;
+        if !proc.threads(pid).iter().any(|(_, name)| name == STARTED) {
+            return Err(NoPlan::NotYet);
+        }
         let path = proc.of(pid, "root").join(path.trim_start_matches('/'));
         let symbols = self.symbols(path).ok_or_else(|| unknown("libjvm.so cannot be read"))?;
         let memory = Memory {

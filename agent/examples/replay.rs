@@ -108,7 +108,14 @@ impl Agent {
         let warn = Arc::new(|line: &str| println!("{line}"));
         let file = OtlpFile::open("/dev/null", None, Host::default(), Clock::now(), counters.clone(), warn);
         Self {
-            pipeline: Pipeline::new(Policy::default(), Limits { body_bytes: 0 }, 1),
+            pipeline: Pipeline::new(
+                Policy::default(),
+                Limits {
+                    body_bytes: 0,
+                    ..Limits::default()
+                },
+                1,
+            ),
             out: Output::default(),
             summary: Summary::default(),
             file: file.unwrap(),

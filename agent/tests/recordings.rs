@@ -52,7 +52,14 @@ fn process(line: &str) -> Process {
 
 /// Plays a recording; `tick` tells the time behind each event, as the agent does between batches.
 fn play(recording: &str, tick: bool) -> Vec<Placed> {
-    let mut pipeline = Pipeline::new(Policy::default(), Limits { body_bytes: 1024 }, 1);
+    let mut pipeline = Pipeline::new(
+        Policy::default(),
+        Limits {
+            body_bytes: 1024,
+            ..Limits::default()
+        },
+        1,
+    );
     let mut out = Output::default();
     let mut last = 0;
     for line in recording.lines() {

@@ -2,7 +2,7 @@
 //!
 //! The kernel cannot know where a message begins, but a connection that turns round has begun one: the first bytes after
 //! the direction flips are a head. Each turn therefore refills the budget. The agent may lower it for a connection it
-//! has understood, never raise it.
+//! has understood, or have every operation copied where its messages would be lost otherwise.
 
 /// Copy nothing: the connection speaks nothing Clew decodes.
 pub const VERDICT_DROP: u8 = 1;
@@ -12,6 +12,12 @@ pub const VERDICT_HEADS: u8 = 2;
 pub const VERDICT_FULL: u8 = 3;
 /// As [`VERDICT_FULL`], and every operation has a budget of its own: for protocols whose messages share a direction.
 pub const VERDICT_EVERY: u8 = 4;
+/// As [`VERDICT_EVERY`], and at least [`WHOLE_BYTES`] of each: for protocols whose messages follow one another in one operation.
+pub const VERDICT_WHOLE: u8 = 5;
+
+/// What is copied of an operation under [`VERDICT_WHOLE`], whatever the settings allow of a message. The buffers of servers and
+/// clients are no larger, as a rule.
+pub const WHOLE_BYTES: u32 = 32 << 10;
 
 /// The budget of a message on a connection with this verdict, in bytes. An unknown verdict is the default.
 #[inline(always)]
@@ -19,6 +25,7 @@ pub const fn of(verdict: u8, head_bytes: u32, body_bytes: u32) -> u32 {
     match verdict {
         VERDICT_DROP => 0,
         VERDICT_HEADS => head_bytes,
+        VERDICT_WHOLE if head_bytes.saturating_add(body_bytes) < WHOLE_BYTES => WHOLE_BYTES,
         _ => head_bytes.saturating_add(body_bytes),
     }
 }
@@ -28,12 +35,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verdict_only_lowers() {
-        for verdict in 0..=u8::MAX {
+    fn all_but_one_verdict_only_lower() {
+        for verdict in (0..=u8::MAX).filter(|verdict| *verdict != VERDICT_WHOLE) {
             assert!(of(verdict, 4096, 65536) <= of(VERDICT_FULL, 4096, 65536));
         }
         assert_eq!(of(VERDICT_DROP, 4096, 65536), 0);
         assert_eq!(of(VERDICT_HEADS, 4096, 65536), 4096);
         assert_eq!(of(0, u32::MAX, 1), u32::MAX);
+        assert_eq!(of(VERDICT_WHOLE, 4096, 0), WHOLE_BYTES);
+        assert_eq!(of(VERDICT_WHOLE, 4096, 65536), 69632);
     }
 }

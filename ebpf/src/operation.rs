@@ -221,7 +221,7 @@ unsafe fn refill(conn: *mut Conn, direction: u8) {
                 (*conn).verdict = u16::from(*verdict);
             }
         }
-        if turned || (*conn).verdict == u16::from(budget::VERDICT_EVERY) {
+        if turned || (*conn).verdict >= u16::from(budget::VERDICT_EVERY) {
             (*conn).last = u16::from(direction) + 1;
             (*conn).budget = budget::of((*conn).verdict as u8, settings::head_bytes(), settings::body_bytes());
         }

@@ -342,7 +342,7 @@ impl Probes {
         self.contexts.release(pid);
     }
 
-    /// Lowers what is copied of a connection.
+    /// Changes what is copied of a connection.
     pub fn verdict(&mut self, conn: ConnId, verdict: Verdict) {
         // A verdict that does not arrive only costs bytes.
         let _full = self.verdicts.insert(conn.0, verdict.code(), 0);
@@ -383,6 +383,8 @@ pub enum Verdict {
     Heads,
     /// Each operation has a budget of its own.
     Every,
+    /// The same, and it is large.
+    Whole,
 }
 
 impl Verdict {
@@ -391,6 +393,7 @@ impl Verdict {
             Self::Drop => budget::VERDICT_DROP,
             Self::Heads => budget::VERDICT_HEADS,
             Self::Every => budget::VERDICT_EVERY,
+            Self::Whole => budget::VERDICT_WHOLE,
         }
     }
 }

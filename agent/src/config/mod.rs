@@ -31,6 +31,8 @@ pub struct Settings {
     pub body_bytes: u32,
     /// What to hide in spans beyond what is hidden by default: `header:NAME`, `query:NAME`, `body:all`.
     pub redact: Vec<String>,
+    /// Values in calls to databases are shown.
+    pub db_values: bool,
     /// Names of further message headers to record, in lower case.
     pub headers: Vec<String>,
     /// `service.name` of all targets, whatever they say.
@@ -85,6 +87,7 @@ impl Settings {
             head_bytes: option::HEAD_BYTES,
             body_bytes,
             redact: Vec::new(),
+            db_values: false,
             headers: Vec::new(),
             service_name: None,
             capture: None,

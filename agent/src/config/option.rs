@@ -178,6 +178,15 @@ pub const OPTIONS: &[Opt] = &[
         set: |settings, text| add(&mut settings.redact, value::redaction(text)),
     },
     Opt {
+        name: "db-values",
+        short: None,
+        value: None,
+        many: false,
+        verbs: BOTH,
+        help: "Show values in calls to databases: literals, parameters, arguments, messages",
+        set: |settings, text| put(&mut settings.db_values, value::switch(text)),
+    },
+    Opt {
         name: "service-name",
         short: None,
         value: Some("NAME"),

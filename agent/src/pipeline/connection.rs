@@ -167,6 +167,7 @@ impl Live {
     pub(super) fn verdict(&mut self) -> Option<Verdict> {
         let verdict = match self.conversation.recognized() {
             Recognition::Unknown => Some(Verdict::Drop),
+            Recognition::Known(_) if self.conversation.wants_whole_operations() => Some(Verdict::Whole),
             Recognition::Known(_) if self.conversation.wants_every_operation() => Some(Verdict::Every),
             Recognition::Known(_) | Recognition::Undecided => None,
         };

@@ -21,7 +21,14 @@ struct World {
 impl World {
     fn new(runtimes: &[(u32, &str, Runtime)]) -> Self {
         let mut world = Self {
-            pipeline: Pipeline::new(Policy::default(), Limits { body_bytes: 0 }, 1),
+            pipeline: Pipeline::new(
+                Policy::default(),
+                Limits {
+                    body_bytes: 0,
+                    ..Limits::default()
+                },
+                1,
+            ),
             out: Output::default(),
             now: 1_000_000_000,
             offsets: HashMap::new(),

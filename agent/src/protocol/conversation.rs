@@ -149,4 +149,9 @@ impl Conversation {
     pub fn wants_every_operation(&self) -> bool {
         matches!(&self.state, State::Speaking(_, parser) if parser.wants_every_operation())
     }
+
+    /// Whether messages lie anywhere in an operation, so that all of it should be copied.
+    pub fn wants_whole_operations(&self) -> bool {
+        matches!(&self.state, State::Speaking(_, parser) if parser.wants_whole_operations())
+    }
 }

@@ -5,9 +5,15 @@
 //!
 //! What a connection speaks is told by its bytes, never by its port, and a wrong guess corrects itself.
 #![forbid(unsafe_code)]
+pub mod call;
 mod conversation;
 mod detect;
+mod frames;
+mod held;
 pub mod http1;
+mod ordered;
+mod postgresql;
+mod turn;
 
 use bytes::Bytes;
 
@@ -17,11 +23,24 @@ use crate::capture::{Direction, Moment};
 use crate::stream::Piece;
 
 /// The protocols, in the order in which they are tried. Everything that lists protocols is derived from this table.
-pub const PROTOCOLS: &[Protocol] = &[Protocol {
-    name: "http",
-    recognize: http1::recognize,
-    parser: http1::parser,
-}];
+pub const PROTOCOLS: &[Protocol] = &[
+    Protocol {
+        name: "http",
+        title: "HTTP/1.0, HTTP/1.1",
+        tested: "curl, nginx, Go, Node.js, Python, Ruby, Java, Rust, Envoy",
+        limits: "bodies are not looked into",
+        recognize: http1::recognize,
+        parser: http1::parser,
+    },
+    Protocol {
+        name: "postgresql",
+        title: "PostgreSQL, protocol 3",
+        tested: "PostgreSQL 15; libpq, psycopg 3, asyncpg, pgbench",
+        limits: "no statement text where it was prepared before Clew came or in a stretch that was lost; replication is one call",
+        recognize: postgresql::recognize,
+        parser: postgresql::parser,
+    },
+];
 
 /// Bytes of a direction that recognition looks at, however they are cut.
 pub const DETECT_BYTES: usize = 256;
@@ -30,6 +49,12 @@ pub const DETECT_BYTES: usize = 256;
 pub struct Protocol {
     /// Its name, as `network.protocol.name` has it.
     pub name: &'static str,
+    /// It and its versions, for people.
+    pub title: &'static str,
+    /// What it was tested with.
+    pub tested: &'static str,
+    /// What of it is not followed.
+    pub limits: &'static str,
     /// Whether the first bytes of a direction, at most [`DETECT_BYTES`], are of this protocol.
     pub recognize: fn(&[u8]) -> Recognized,
     /// A parser for a connection that was recognized.
@@ -48,10 +73,12 @@ pub enum Recognized {
 }
 
 /// What the settings allow a parser.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
     /// Bytes of a body that are kept.
     pub body_bytes: usize,
+    /// Whether parameters of database calls are kept.
+    pub values: bool,
 }
 
 /// Where a parser begins.
@@ -83,6 +110,10 @@ pub trait Parser: Send {
     fn next_exchange(&self) -> Exchange;
     /// Whether the kernel should give each operation a budget of its own.
     fn wants_every_operation(&self) -> bool {
+        false
+    }
+    /// Whether messages lie anywhere in an operation, so that all of it should be copied.
+    fn wants_whole_operations(&self) -> bool {
         false
     }
 }
@@ -235,6 +266,8 @@ pub struct Response {
 pub enum RequestHead {
     /// HTTP/1.0 or 1.1.
     Http(http1::RequestHead),
+    /// A database.
+    Database(Box<call::Call>),
 }
 
 /// What a response says, by protocol.
@@ -242,6 +275,8 @@ pub enum RequestHead {
 pub enum ResponseHead {
     /// HTTP/1.0 or 1.1.
     Http(http1::ResponseHead),
+    /// A database. It is told when the answer is complete.
+    Database(Box<call::Outcome>),
 }
 
 /// What is known of a message's body.

@@ -129,6 +129,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
         let outputs = Outputs::open(&session.settings, session.owner, counters.clone())?;
         let limits = Limits {
             body_bytes: session.settings.body_bytes as usize,
+            values: session.settings.db_values,
         };
         let (looker, looks) =
             Looker::start(discovery.proc().clone()).map_err(|error| SessionError::Agent("start a thread", error))?;
@@ -158,6 +159,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
 
 fn policy(settings: &Settings) -> Result<Policy, SessionError> {
     let mut policy = Policy::default();
+    policy.values = settings.db_values;
     for header in &settings.headers {
         policy.show_header(header);
     }

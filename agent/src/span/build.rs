@@ -9,7 +9,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use super::phases::Phases;
 use super::{
     ConnFacts, OUTCOME, Opened, Policy, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status, Value, context,
-    http, phases,
+    database, http, phases,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
@@ -152,11 +152,6 @@ impl Spans {
                 (Endpoints::Unix { .. }, _) => None,
             },
         };
-        let RequestHead::Http(request) = &open.request.head;
-        let response = open.response.as_ref().map(|response| {
-            let ResponseHead::Http(head) = &response.head;
-            head
-        });
         let mut span = Span {
             kind: open.kind,
             name: SmolStr::default(),
@@ -167,7 +162,23 @@ impl Spans {
             status: Status::Unset,
             events: Vec::new(),
         };
-        http::describe(&mut span, request, response, &exchanged, &self.policy);
+        let response = open.response.as_ref().map(|response| &response.head);
+        match &open.request.head {
+            RequestHead::Http(request) => {
+                let response = match response {
+                    Some(ResponseHead::Http(head)) => Some(head),
+                    _ => None,
+                };
+                http::describe(&mut span, request, response, &exchanged, &self.policy);
+            }
+            RequestHead::Database(call) => {
+                let outcome = match response {
+                    Some(ResponseHead::Database(outcome)) => Some(outcome.as_ref()),
+                    _ => None,
+                };
+                database::describe(&mut span, call, outcome, facts.conn, &exchanged, &self.policy);
+            }
+        }
         connection(&mut span, facts, open.kind);
         if open.kind == SpanKind::Client {
             let phases = Phases {
@@ -192,8 +203,10 @@ impl Spans {
 
 /// The trace context a request carries. One that is malformed is counted.
 fn remote(head: &RequestHead, out: &mut Vec<SpanEvent>) -> Option<RemoteContext> {
-    let RequestHead::Http(head) = head;
-    context::extract(&head.fields, |name| out.push(SpanEvent::Count(name)))
+    match head {
+        RequestHead::Http(head) => context::extract(&head.fields, |name| out.push(SpanEvent::Count(name))),
+        RequestHead::Database(_) => None,
+    }
 }
 
 /// `error.type` of an exchange without a regular end, and what ended it.

@@ -7,9 +7,11 @@
 mod build;
 mod conceal;
 pub mod context;
+mod database;
 mod http;
 mod phases;
 mod policy;
+mod sql;
 
 use std::sync::Arc;
 

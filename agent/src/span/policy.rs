@@ -61,6 +61,8 @@ pub struct Policy {
     secret_keys: Vec<String>,
     /// Whether captured bodies become attributes.
     pub bodies: bool,
+    /// Whether values in calls to databases are shown: literals, parameters, arguments, and messages that may repeat them.
+    pub values: bool,
 }
 
 /// A header field that is captured, and the attributes it becomes.
@@ -109,6 +111,7 @@ impl Default for Policy {
             secret_parameters: owned(SECRET_PARAMETERS),
             secret_keys: Vec::new(),
             bodies: true,
+            values: false,
         }
     }
 }

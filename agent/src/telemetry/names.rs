@@ -158,6 +158,26 @@ pub const NAMES: &[(&str, &str)] = &[
         "Connections that became a tunnel by CONNECT.",
     ),
     ("protocol.http1.upgraded", "Connections that left HTTP/1.1 by Upgrade."),
+    (
+        "protocol.postgresql.invalid",
+        "Bytes of a PostgreSQL connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.postgresql.pipeline_too_long",
+        "Messages of a PostgreSQL client not followed because too many were not answered.",
+    ),
+    (
+        "protocol.postgresql.response_unmatched",
+        "Answers of a PostgreSQL server to something that was not seen.",
+    ),
+    (
+        "protocol.postgresql.statements_full",
+        "Prepared statements not remembered because a connection has too many.",
+    ),
+    (
+        "protocol.postgresql.text_too_long",
+        "Statements of which only the beginning is shown.",
+    ),
     ("protocol.unknown", "Connections whose protocol Clew does not know."),
     (
         "stitch.ambiguous",

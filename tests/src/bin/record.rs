@@ -39,7 +39,14 @@ fn main() -> Result<()> {
     probes.target(child.pid())?;
     child.release()?;
     // The pipeline tells which processes have to be read, and when.
-    let mut pipeline = Pipeline::new(Policy::default(), Limits { body_bytes: 1024 }, 1);
+    let mut pipeline = Pipeline::new(
+        Policy::default(),
+        Limits {
+            body_bytes: 1024,
+            ..Limits::default()
+        },
+        1,
+    );
     let mut discovery = Discovery::default();
     let mut over = false;
     while !over {

@@ -3,9 +3,10 @@ use bytes::Bytes;
 
 use super::body::{Framing, Hole};
 use super::head;
-use super::pair::{Http1, Turn, rest};
+use super::pair::{Http1, rest};
 use super::reader::{Head, Read, State};
 use crate::capture::Moment;
+use crate::protocol::turn::Turn;
 use crate::protocol::{Broken, Flow, Mark, Response, ResponseHead as AnyResponse, Step};
 use crate::stream::{Content, Piece};
 

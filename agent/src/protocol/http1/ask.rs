@@ -3,9 +3,10 @@ use bytes::Bytes;
 
 use super::body::{Framing, Hole};
 use super::head;
-use super::pair::{Http1, Pending, Probe, Turn, rest};
+use super::pair::{Http1, Pending, Probe, rest};
 use super::reader::{Head, Read, State};
 use super::{RequestHead, field};
+use crate::protocol::turn::Turn;
 use crate::protocol::{
     Body, Broken, DETECT_BYTES, Exchange, Flow, Mark, Recognized, Request, RequestHead as AnyRequest, Step,
 };

@@ -7,7 +7,6 @@ mod ask;
 mod body;
 mod fields;
 mod head;
-mod held;
 mod pair;
 mod reader;
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! delivers before its request waits for it. A hole may swallow whole messages, and a connection joined midway may have
 //! requests under way. Then only one exchange at a time is followed: a request counts if nothing is open and it comes
 //! right after the other direction has spoken, for then what was asked before has been answered, unless the client
-//! pipelines; of one that does, if both directions were silent for [`QUIET_NS`] as well. What breaks this rule is
+//! pipelines; of one that does, if both directions were silent for [`QUIET_NS`](crate::protocol::turn::QUIET_NS) as well. What breaks this rule is
 //! [`Broken::Unseen`], and a response that answers nothing known is dropped. One exchange followed from its first to its
 //! last byte makes pairing certain again.
 //!
@@ -16,14 +16,13 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::answer::EARLY_NS;
-use super::held::Held;
 use super::reader::{Reader, State};
 use crate::capture::Direction;
+use crate::protocol::held::Held;
+use crate::protocol::turn::{Turn, Turns};
 use crate::protocol::{Body, Broken, Exchange, Flow, Mark, Parser, Start, Step};
 use crate::stream::{Content, Piece};
 
-/// Silence of both directions after which nothing that was asked is taken to be under way, nanoseconds.
-const QUIET_NS: u64 = 1_000_000_000;
 /// How long a response whose end cannot be told from its bytes is silent before it is taken to be over, nanoseconds.
 const SILENCE_NS: u64 = 2_000_000_000;
 /// Messages that cannot be read, without an exchange between them, after which the connection is not taken for HTTP.
@@ -40,22 +39,6 @@ pub(super) struct Pending {
     pub(super) responding: bool,
     /// It asks to switch protocols, and what follows it is not read before that is decided.
     pub(super) switching: bool,
-}
-
-/// The last thing that passed.
-#[derive(Clone, Copy, Debug)]
-struct Passed {
-    direction: Direction,
-    time_ns: u64,
-}
-
-/// How a piece stands to what passed before it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Turn {
-    /// The other direction spoke last, or none did.
-    pub(super) turned: bool,
-    /// Nothing had passed for [`QUIET_NS`].
-    pub(super) quiet: bool,
 }
 
 /// Bytes behind a final answer to a request that had asked whether to send its body.
@@ -89,7 +72,7 @@ pub(super) struct Http1 {
     pub(super) late: Held,
     pub(super) strikes: u32,
     pub(super) every_operation: bool,
-    passed: Option<Passed>,
+    turns: Turns,
     /// The first piece of (requests, responses) has come.
     begun: (bool, bool),
     from_beginning: bool,
@@ -117,7 +100,7 @@ impl Http1 {
             late: Held::default(),
             strikes: 0,
             every_operation: false,
-            passed: None,
+            turns: Turns::default(),
             begun: (false, false),
             from_beginning: start.from_beginning,
         }
@@ -133,19 +116,7 @@ impl Http1 {
         if !std::mem::replace(begun, true) && (piece.offset != 0 || !self.from_beginning) {
             self.certain = false;
         }
-        let turn = Turn {
-            turned: self.passed.is_none_or(|passed| passed.direction != piece.direction),
-            quiet: self
-                .passed
-                .is_none_or(|passed| piece.moment.time_ns.saturating_sub(passed.time_ns) >= QUIET_NS),
-        };
-        if matches!(piece.content, Content::Bytes(_) | Content::Unseen(_)) {
-            self.passed = Some(Passed {
-                direction: piece.direction,
-                time_ns: piece.moment.time_ns,
-            });
-        }
-        turn
+        self.turns.take(piece)
     }
 
     /// Messages may have been lost: order alone no longer pairs.

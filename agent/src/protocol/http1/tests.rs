@@ -52,7 +52,11 @@ fn body(body: &Body) -> String {
 /// Plays a script with bytes cut into pieces of `cut` and gives what came of it, a line a step.
 fn play(parts: &[Part], cut: usize) -> Vec<String> {
     let midway = matches!(parts.first(), Some(Part::Midway));
-    let mut conversation = Conversation::new(Limits { body_bytes: 64 }).midway(midway);
+    let mut conversation = Conversation::new(Limits {
+        body_bytes: 64,
+        ..Limits::default()
+    })
+    .midway(midway);
     let mut steps = Vec::new();
     let mut offsets = [0_u64; 2];
     let mut now = 0;
@@ -103,7 +107,9 @@ fn play(parts: &[Part], cut: usize) -> Vec<String> {
         .iter()
         .map(|step| match step {
             Step::Request(request) => {
-                let crate::protocol::RequestHead::Http(head) = &request.head;
+                let crate::protocol::RequestHead::Http(head) = &request.head else {
+                    panic!("{request:?}")
+                };
                 format!(
                     "{} {} {} @{}",
                     request.exchange.0, head.method, head.target, request.offset
@@ -111,7 +117,9 @@ fn play(parts: &[Part], cut: usize) -> Vec<String> {
             }
             Step::RequestEnd { exchange, body: it, .. } => format!("{} asked {}", exchange.0, body(it)),
             Step::Response(response) => {
-                let crate::protocol::ResponseHead::Http(head) = &response.head;
+                let crate::protocol::ResponseHead::Http(head) = &response.head else {
+                    panic!("{response:?}")
+                };
                 format!("{} {}", response.exchange.0, head.status)
             }
             Step::ResponseEnd { exchange, body: it, .. } => format!("{} done {}", exchange.0, body(it)),

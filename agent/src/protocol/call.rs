@@ -1,0 +1,86 @@
+//! What is asked of a database, and what it answers.
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+/// A call to a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The database system, as `db.system.name` has it.
+    pub system: &'static str,
+    /// What it asks.
+    pub query: Query,
+    /// The database the connection uses, where that is known.
+    pub namespace: Option<SmolStr>,
+}
+
+/// What a call asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// A text in SQL.
+    Sql(Statement),
+    /// A command with a name: of the protocol itself, or all of what the system knows.
+    Command(Command),
+}
+
+/// A statement in SQL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statement {
+    /// Its text. None where it was prepared before the connection was followed.
+    pub text: Option<Text>,
+    /// It was prepared, and its parameters are sent apart.
+    pub prepared: bool,
+    /// Values of its parameters in their order, where they are sent as text; none for NULL and for binary ones.
+    pub parameters: Vec<Option<SmolStr>>,
+}
+
+/// A text as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// The text, lossily decoded.
+    pub text: Arc<str>,
+    /// Its end was not seen or not kept.
+    pub cut: bool,
+}
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Its name, in the case in which the system's manual has it.
+    pub name: SmolStr,
+    /// What it works on, where that has a name of low cardinality: a table, a collection.
+    pub collection: Option<SmolStr>,
+    /// Its arguments, lossily decoded, at most [`MAX_ARGUMENTS`]; they may hold secrets.
+    pub arguments: Vec<SmolStr>,
+    /// Arguments, including those that are not kept.
+    pub argument_count: usize,
+}
+
+/// Arguments of a command that are kept.
+pub const MAX_ARGUMENTS: usize = 16;
+
+/// What a database answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether the call failed, and how the system says so.
+    pub error: Option<Failure>,
+    /// Rows it returned.
+    pub returned_rows: Option<u64>,
+    /// Rows it changed.
+    pub affected_rows: Option<u64>,
+    /// What was done, as the answer calls it.
+    pub operation: Option<SmolStr>,
+    /// The transaction the call was part of, by the offset of the request that began it.
+    pub transaction: Option<u64>,
+    /// The server did not do it, since something before it failed.
+    pub skipped: bool,
+}
+
+/// How a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The system's code: SQLSTATE, a number, the first word of the message.
+    pub code: SmolStr,
+    /// What it says; it may hold values.
+    pub message: SmolStr,
+}

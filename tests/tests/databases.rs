@@ -1,0 +1,143 @@
+//! Calls to real databases, below the requests that made them.
+use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port, postgresql};
+
+const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
+const REQUESTS: u64 = 120;
+const CONCURRENCY: u64 = 24;
+
+/// Spans below a span, in the order in which they began.
+fn below<'a>(out: &'a Outcome, parent: &Span) -> Vec<&'a Span> {
+    let mut found = out
+        .spans
+        .filter(|span| span.parent.as_ref() == Some(&parent.id) && span.trace == parent.trace);
+    found.sort_by_key(|span| span.start);
+    found
+}
+
+/// The server's span of a request with this number.
+#[track_caller]
+fn request(out: &Outcome, path: &str, number: u64) -> Span {
+    let found = out
+        .spans
+        .filter(|span| span.kind == Kind::Server && span.path() == path && span.number() == Some(number));
+    match found.as_slice() {
+        [one] => (*one).clone(),
+        found => out.fail(&format!("{} server spans of request {number}", found.len())),
+    }
+}
+
+fn with_postgresql(lab: &Lab, loads: impl FnOnce(Plan, u16) -> Plan, args: &[&str]) -> Outcome {
+    let (database, front) = (free_port(), free_port());
+    let server = postgresql(lab, database);
+    let argv: Vec<&str> = server.argv.iter().map(String::as_str).collect();
+    let app = Lab::workload("python/database_app.py");
+    let plan = Plan::default()
+        .service(database, &argv)
+        .service(front, &[&Lab::python("python"), &app, &front.to_string(), &server.dsn])
+        .rested();
+    Clew::run(lab).args(args).traced(&loads(plan, front).argv(lab, DRIVE))
+}
+
+#[test]
+fn postgresql_through_a_shared_pool() {
+    let Some(lab) = Lab::new("postgresql_through_a_shared_pool") else {
+        return;
+    };
+    let load = |plan: Plan, front| plan.load(front, "/front", REQUESTS, CONCURRENCY);
+    let out = with_postgresql(&lab, load, &["--db-values"]);
+    for number in 1..=REQUESTS {
+        let front = request(&out, "/front", number);
+        let calls = below(&out, &front);
+        let names: Vec<&str> = calls
+            .iter()
+            .map(|span| span.name.as_str())
+            .filter(|name| !name.starts_with("PREPARE"))
+            .collect();
+        out.check_eq(
+            names,
+            vec!["BEGIN", "INSERT items", "SELECT items", "UPDATE items", "COMMIT"],
+            &format!("calls of request {number}"),
+        );
+        let transaction = calls.first().map(|span| span.text("clew.db.transaction.id"));
+        for call in &calls {
+            out.check_span(
+                call,
+                &[
+                    ("db.system.name", "postgresql"),
+                    ("db.namespace", "shop"),
+                    ("server.address", "127.0.0.1"),
+                    ("error.type", ""),
+                    ("clew.parent.source", "thread"),
+                    ("clew.db.transaction.id", transaction.as_deref().unwrap_or("?")),
+                ],
+            );
+            // The server sees the same call, and is joined with the client.
+            let ends = below(&out, call);
+            out.check_eq(ends.len(), 1, "server spans of a call");
+            for end in ends {
+                out.check_eq(
+                    (end.kind, end.name.as_str(), end.service().as_str()),
+                    (Kind::Server, call.name.as_str(), "postgres"),
+                    "the server's end",
+                );
+            }
+        }
+        let of = |name: &str| calls.iter().find(|span| span.name == name);
+        let name = format!("item {number}");
+        for (call, want) in [
+            (
+                "SELECT items",
+                vec![
+                    ("db.query.text", "SELECT name FROM items WHERE name = $1"),
+                    ("db.query.parameter.0", name.as_str()),
+                    ("db.response.returned_rows", "1"),
+                    ("db.operation.name", "SELECT"),
+                    ("db.collection.name", "items"),
+                ],
+            ),
+            (
+                "UPDATE items",
+                vec![
+                    ("clew.db.query.normalized", "UPDATE items SET name = ? WHERE name = ?"),
+                    ("clew.db.response.affected_rows", "1"),
+                ],
+            ),
+        ] {
+            out.check_span(of(call).expect("it is among them"), &want);
+        }
+    }
+    let pending = out.spans.filter(|span| !span.text("clew.exchange.outcome").is_empty());
+    out.check(pending.is_empty(), "calls without an answer");
+}
+
+#[test]
+fn values_are_hidden_and_errors_told() {
+    let Some(lab) = Lab::new("values_are_hidden_and_errors_told") else {
+        return;
+    };
+    let load = |plan: Plan, front| plan.load(front, "/front", 3, 1).load(front, "/fail", 3, 1);
+    let out = with_postgresql(&lab, load, &[]);
+    for number in 1..=3 {
+        let calls = request(&out, "/fail", number);
+        let calls = below(&out, &calls);
+        out.check_eq(calls.len(), 1, "calls of a request that fails");
+        for call in calls {
+            out.check_eq(call.name.as_str(), "SELECT missing", "name");
+            out.check_eq(call.status, 2, "status");
+            out.check_span(
+                call,
+                &[
+                    ("db.query.text", "SELECT * FROM missing WHERE name = ?"),
+                    ("db.response.status_code", "42P01"),
+                    ("error.type", "42P01"),
+                ],
+            );
+        }
+    }
+    let shows = |span: &&Span| {
+        span.attributes
+            .iter()
+            .any(|(key, value)| key.starts_with("db.") && value.to_string().contains("item "))
+    };
+    out.check(!out.spans.0.iter().any(|span| shows(&span)), "a value is shown");
+}

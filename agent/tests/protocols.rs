@@ -361,7 +361,7 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                 told.ends += 1;
                 let _ = write!(told.line, " -> broken {reason:?}");
             }
-            Step::Count(_) => {}
+            Step::Count(_) | Step::Hello(_) => {}
         }
     }
     for told in all.values() {

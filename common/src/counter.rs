@@ -51,6 +51,12 @@ counters! {
     TARGETS_FULL = 18, "capture.targets_full";
     /// Operations and links whose execution context could not be read: their parent is unknown.
     CONTEXT_UNREAD = 19, "context.unread";
+    /// Sessions of TLS whose calls used another connection than before; what follows is taken as a new session.
+    TLS_TIE_CONFLICT = 24, "tls.tie_conflict";
+    /// Calls of TLS libraries whose entry was not seen, or in which another one ran.
+    TLS_CALL_UNKNOWN = 25, "tls.call_unknown";
+    /// Sessions of TLS for which the kernel had no memory left.
+    TLS_SESSIONS_FULL = 26, "tls.sessions_full";
 }
 
 /// Slots of the array.

@@ -23,6 +23,13 @@ pub const KIND_LINK: u16 = 7;
 /// may; the header names the thread.
 pub const KIND_HELPER: u16 = 16;
 
+/// A session of encryption was seen first. A [`Session`] follows.
+pub const KIND_SESSION: u16 = 32;
+/// Plaintext of a session passed. A [`Plain`] follows, then `captured` bytes of payload.
+pub const KIND_PLAIN: u16 = 33;
+/// A target maps a file as code: a library, perhaps. A [`Life`] follows.
+pub const KIND_MAPPED: u16 = 34;
+
 /// What every event says: what happened when, and in which execution context.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,6 +184,75 @@ pub const NO_PAYLOAD_BUDGET: u8 = 9;
 /// The bytes were consumed without being copied (`MSG_TRUNC`).
 pub const NO_PAYLOAD_TRUNC: u8 = 10;
 
+/// A session of encryption that a library in the process keeps: one end of a TLS connection. Sent before its first [`Plain`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Session {
+    /// Who used the session when it was told.
+    pub header: Header,
+    /// Names the session for as long as it lives. [`SESSION_BIT`] is set: no connection has such a name.
+    pub session: u64,
+    /// The connection that carries it, where an operation on a socket within a call of the library has shown it; else 0.
+    pub conn: u64,
+    /// The random number of the ClientHello, which stands on the wire as well; zeros where it could not be read.
+    pub random: [u8; 32],
+    /// `SESSION_` flags.
+    pub flags: u32,
+    /// One of the `SOURCE_` constants.
+    pub source: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+/// The bit that every session's name has.
+pub const SESSION_BIT: u64 = 1 << 63;
+/// The session was seen being made: its plaintext is counted from byte 0.
+pub const SESSION_FRESH: u32 = 1;
+/// OpenSSL, and libraries with its functions.
+pub const SOURCE_OPENSSL: u16 = 1;
+/// Go's crypto/tls.
+pub const SOURCE_GO: u16 = 2;
+/// rustls.
+pub const SOURCE_RUSTLS: u16 = 3;
+
+/// Plaintext that a session gave to or took from the program in one call, or one chunk of it.
+///
+/// ```text
+/// plaintext  [offset, offset + length) passed; the first `captured` bytes of it follow this head
+/// wire       .....| record | record |          `wire` is behind the record that carried the last byte
+/// ```
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Plain {
+    /// The context that called the library; the time is the end of the call.
+    pub header: Header,
+    /// The session.
+    pub session: u64,
+    /// The connection, as in [`Session`].
+    pub conn: u64,
+    /// Position of the first byte in the direction's plaintext, counted from where the session was first seen.
+    pub offset: u64,
+    /// Position in the connection's own stream just past the last record that the call sent, or that was read for it; 0 where
+    /// it is not known.
+    pub wire: u64,
+    /// Bytes that passed.
+    pub length: u32,
+    /// Bytes of payload that follow, at most `length`.
+    pub captured: u32,
+    /// [`EGRESS`] or [`INGRESS`].
+    pub direction: u8,
+    /// One of the `NO_PAYLOAD_` constants.
+    pub no_payload: u8,
+    /// `DATA_` bits.
+    pub flags: u16,
+    /// One of the `SOURCE_` constants.
+    pub source: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
 /// A connection changed state (`inet_sock_set_state`, resets).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -290,6 +366,8 @@ const _: () = {
     assert!(size_of::<Header>() == 48);
     assert!(size_of::<Connection>() == 48 + 40 + 32 + 8 + 8);
     assert!(size_of::<Data>() == 48 + 16 + 12 + 4);
+    assert!(size_of::<Session>() == 48 + 16 + 32 + 8);
+    assert!(size_of::<Plain>() == 48 + 32 + 8 + 8);
     assert!(size_of::<State>() == 48 + 16);
     assert!(size_of::<Fork>() == 56);
     assert!(size_of::<Life>() == 56);

@@ -12,3 +12,4 @@ pub mod context;
 pub mod counter;
 pub mod event;
 pub mod settings;
+pub mod tls;

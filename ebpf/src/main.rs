@@ -23,6 +23,7 @@ mod ring;
 mod settings;
 mod socket;
 mod syscall;
+mod tls;
 mod tokio;
 mod turn;
 mod verifier;

@@ -108,6 +108,16 @@ pub static TOKIO_ASKERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(
 #[map]
 pub static TOKIO_RECEIVERS: LruHashMap<Scoped, u8> = LruHashMap::with_max_entries(16384, 0);
 
+/// TLS: calls of a library that have begun, by thread and whether they run within another. Written when a call begins and by the
+/// operations on sockets within it, removed when it ends. A call that falls out is not seen and `tls.call_unknown` counts it.
+#[map]
+pub static TLS_CALLS: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(16384, 0);
+
+/// TLS: what is remembered of a session, by the address of the library's object. Written when one is made or first used, removed
+/// when it is freed. One that falls out is told anew, and its plaintext counts from there.
+#[map]
+pub static TLS_SESSIONS: LruHashMap<Scoped, TlsSession> = LruHashMap::with_max_entries(65536, 0);
+
 /// Counters of `clew_common::counter`. Written by the probes, read by the agent.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);
@@ -224,6 +234,62 @@ pub struct Walk {
     pub budget: u64,
     /// A `NO_PAYLOAD_` reason once nothing more can be copied.
     pub stopped: u64,
+}
+
+/// A call of a TLS library that has begun.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsCall {
+    /// Address of the session object.
+    pub object: u64,
+    /// The plaintext, and its size as the program gave it.
+    pub buffer: u64,
+    pub size: u64,
+    /// Where the library writes how many bytes passed; 0 where it returns the number.
+    pub count: u64,
+    /// The stack pointer when the call began.
+    pub stack: u64,
+    /// `clew_common::tls::Cookie`.
+    pub cookie: u64,
+    /// The connection that operations within the call were on; 0 for none.
+    pub conn: u64,
+    /// Offsets in it behind what was received and sent within the call; 0 for nothing.
+    pub received: u64,
+    pub sent: u64,
+    /// Bytes of plaintext not yet told, the offset of the first, and how many may still be copied.
+    pub left: u64,
+    pub offset: u64,
+    pub budget: u64,
+    /// `EGRESS`, `INGRESS` or `tls::NO_DATA`.
+    pub direction: u32,
+    /// Operations within it were on several connections.
+    pub torn: u32,
+}
+
+/// What is remembered of a TLS session.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsSession {
+    /// Its name.
+    pub id: u64,
+    /// The connection that carries it; 0 where it is not known.
+    pub conn: u64,
+    /// Bytes of plaintext so far.
+    pub sent: u64,
+    pub received: u64,
+    /// Offsets in the connection behind what was sent and received for it last.
+    pub wire_sent: u64,
+    pub wire_received: u64,
+    /// Bytes the current message may still have copied.
+    pub budget: u32,
+    /// `SESSION_` flags.
+    pub flags: u32,
+    /// Direction of the last plaintext, plus 1; 0 before the first.
+    pub last: u16,
+    /// The verdict in force.
+    pub verdict: u16,
+    /// The session was told.
+    pub announced: u32,
 }
 
 /// The batch being told.

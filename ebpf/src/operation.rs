@@ -13,7 +13,7 @@ use crate::connection::{Mode, Socket};
 use crate::kernel;
 use crate::maps::{BATCH_WALK, BatchWalk, CONNECTIONS_BY_INODE, Conn, SCRATCH, VERDICTS, WALK, Walk};
 use crate::verifier::opaque;
-use crate::{assist, ring, settings};
+use crate::{assist, ring, settings, tls};
 
 pub const MSG_OOB: u32 = 0x1;
 pub const MSG_PEEK: u32 = 0x2;
@@ -183,6 +183,7 @@ pub unsafe fn tell<M: Mode>(
             socket.announce::<M>(conn);
         }
         let end = socket.advance::<M>(conn, direction, moved);
+        tls::carried((*conn).id, direction, moved, end);
         refill(conn, direction);
         let memory = if moved == 0 || (*conn).budget == 0 {
             Memory::none(NO_PAYLOAD_BUDGET)

@@ -2,11 +2,11 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_get_current_comm;
-use aya_ebpf::macros::btf_tracepoint;
-use aya_ebpf::programs::BtfTracePointContext;
+use aya_ebpf::macros::{btf_tracepoint, tracepoint};
+use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use clew_common::context::without_plan;
 use clew_common::counter;
-use clew_common::event::{Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, LIFE_PROCESS, LIFE_TARGET, Life};
+use clew_common::event::{Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_MAPPED, LIFE_PROCESS, LIFE_TARGET, Life};
 use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL};
 
 use crate::kernel::{self, Direct, Probe, Reader};
@@ -96,5 +96,34 @@ pub fn process_exit(_ctx: BtfTracePointContext) -> i32 {
         flags: LIFE_PROCESS | LIFE_TARGET,
     });
     let _absent = TARGETS.remove(&kernel::of_task::<u32>(offset::task_tgid()));
+    0
+}
+
+/// `syscalls/sys_enter_mmap`: a library is loaded, at any time of a process's life.
+#[tracepoint]
+pub fn process_mapped(ctx: TracePointContext) -> u32 {
+    /// Offsets of the arguments in the record of a `syscalls` tracepoint.
+    const PROTECTION: usize = 32;
+    const FD: usize = 48;
+    const PROT_EXEC: u64 = 4;
+    if !context::traced() {
+        return 0;
+    }
+    // SAFETY: the record of a `syscalls` tracepoint has these fields.
+    let (protection, fd) = unsafe {
+        (
+            ctx.read_at::<u64>(PROTECTION).unwrap_or(0),
+            ctx.read_at::<u64>(FD).unwrap_or(0),
+        )
+    };
+    if protection & PROT_EXEC == 0 || (fd as i32) < 0 {
+        return 0;
+    }
+    // It may be used soon.
+    let _lost = ring::send_now(&Life {
+        header: context::header(KIND_MAPPED),
+        code: 0,
+        flags: LIFE_TARGET,
+    });
     0
 }

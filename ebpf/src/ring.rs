@@ -1,5 +1,5 @@
 //! Writing events and counters.
-use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
+use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit};
 use clew_common::counter;
 
 use crate::maps::{COUNTERS, EVENTS};
@@ -34,13 +34,7 @@ pub unsafe fn write<T>(event: *const T, size: u64) -> bool {
 #[inline(always)]
 unsafe fn write_waking<T>(event: *const T, size: u64, now: bool) -> bool {
     let ring = (&raw const EVENTS).cast_mut().cast();
-    // Waking the reader for every record costs several times the record, so the record that crosses the mark wakes it; it
-    // also looks by itself every few milliseconds.
-    // SAFETY: the map is a ring buffer.
-    let filled = unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) };
-    let mark = settings::wake_bytes();
-    let crosses = now || (filled < mark && filled + size + RECORD_HEADER_BYTES >= mark);
-    let flags = if crosses { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    let flags = if now { BPF_RB_FORCE_WAKEUP } else { waking(size) };
     // SAFETY: the caller vouches for the bytes.
     let failed = unsafe { bpf_ringbuf_output(ring, event.cast_mut().cast(), size, flags) };
     if failed == 0 {
@@ -63,4 +57,37 @@ pub fn send<T>(event: &T) -> bool {
 pub fn send_now<T>(event: &T) -> bool {
     // SAFETY: a reference is readable for its size.
     unsafe { write_waking(event, size_of::<T>() as u64, true) }
+}
+
+/// Whether a record of `size` bytes wakes the reader. Waking it for every record costs several times the record, so the record
+/// that crosses the mark wakes it; it also looks by itself every few milliseconds.
+#[inline(always)]
+fn waking(size: u64) -> u64 {
+    let ring = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the map is a ring buffer.
+    let filled = unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) };
+    let mark = settings::wake_bytes();
+    if filled < mark && filled + size + RECORD_HEADER_BYTES >= mark {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    }
+}
+
+/// Writes a record in its place in the ring buffer, or counts the loss. `fill` writes all of it; programs that may be preempted
+/// need no other memory.
+#[inline(always)]
+pub fn fill<T>(fill: impl FnOnce(*mut T)) {
+    let ring = (&raw const EVENTS).cast_mut().cast();
+    let flags = waking(size_of::<T>() as u64);
+    // SAFETY: the map is a ring buffer.
+    let record: *mut T = unsafe { bpf_ringbuf_reserve(ring, size_of::<T>() as u64, 0) }.cast();
+    if record.is_null() {
+        count(counter::RING_FULL, 1);
+        return;
+    }
+    fill(record);
+    count(counter::EVENTS, 1);
+    // SAFETY: the record was reserved above.
+    unsafe { bpf_ringbuf_submit(record.cast(), flags) };
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use aya::maps::{Array, MapData};
 use aya::programs::UProbe;
-use aya::programs::uprobe::UProbeScope;
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
 use aya::{Ebpf, Pod};
 use clew_common::context::{PLANS, Plan};
 
@@ -71,8 +71,16 @@ impl Contexts {
         Ok(place)
     }
 
-    /// Attaches the probe `point`, unless it is, in the file that `path` leads to. `pid` uses it from now on.
-    pub(super) fn attach(&mut self, ebpf: &mut Ebpf, pid: Pid, point: &Point, path: &Path) -> Result<(), AttachError> {
+    /// Attaches the probe `point`, unless it is, in the file that `path` leads to, with the number `cookie` given to it. `pid` uses
+    /// it from now on.
+    pub(super) fn attach(
+        &mut self,
+        ebpf: &mut Ebpf,
+        pid: Pid,
+        point: &Point,
+        path: &Path,
+        cookie: Option<u64>,
+    ) -> Result<(), AttachError> {
         let attached = self.files.entry(point.file).or_default();
         attached.users.insert(pid);
         self.idle.retain(|file| *file != point.file);
@@ -91,9 +99,11 @@ impl Contexts {
             program.load().map_err(failed)?;
             self.loaded.insert(point.program);
         }
-        let id = program
-            .attach(point.offset, path, UProbeScope::AllProcesses)
-            .map_err(failed)?;
+        let at = UProbeAttachPoint {
+            location: UProbeAttachLocation::AbsoluteOffset(point.offset),
+            cookie,
+        };
+        let id = program.attach(at, path, UProbeScope::AllProcesses).map_err(failed)?;
         attached.links.0.push(Box::new(program.take_link(id).map_err(failed)?));
         attached.points.insert((point.program, point.offset));
         Ok(())

@@ -20,7 +20,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 pub use btf::BtfError;
 
 use crate::capture::{ConnId, Pid};
-use crate::symbol::Found;
+use crate::symbol::{Encryption, Found};
 use contexts::Contexts;
 
 /// Where the kernel's own type information lies.
@@ -108,6 +108,8 @@ pub struct Probes {
     _links: Links,
     ebpf: Ebpf,
     capture: Capture,
+    /// Probes can be given numbers.
+    cookies: bool,
     /// Value of every target.
     target: u32,
     targets: HashMap<MapData, u32, u32>,
@@ -146,6 +148,8 @@ const WAITS: &[(&str, &[&str])] = &[
     ("polls", &["poll", "ppoll"]),
     ("selects", &["select", "pselect6"]),
 ];
+/// The system calls by which libraries are loaded.
+const MAPS: &[&str] = &["mmap"];
 /// The system calls that accept a connection.
 const ACCEPTS: &[&str] = &["accept", "accept4"];
 const PROCESS_PROGRAMS: &[(&str, &str)] = &[
@@ -202,6 +206,7 @@ impl Probes {
         for (program, calls) in WAITS {
             attach_calls(&mut ebpf, &mut links, program, "enter", calls, Missing::Skipped)?;
         }
+        attach_calls(&mut ebpf, &mut links, "process_mapped", "enter", MAPS, Missing::Skipped)?;
         let inspected = match capture {
             Capture::Socket => "inspected",
             Capture::Syscall => "call_inspected",
@@ -249,6 +254,7 @@ impl Probes {
             _links: links,
             ebpf,
             capture,
+            cookies: typed_task,
             target: TARGET_TRACED | TARGET_CHILDREN | if setup.assist { TARGET_ASSISTED } else { 0 },
             targets,
             contexts,
@@ -297,7 +303,7 @@ impl Probes {
                 .points
                 .iter()
                 .try_for_each(|point| match found.path(point.file) {
-                    Some(path) => self.contexts.attach(&mut self.ebpf, pid, point, path),
+                    Some(path) => self.contexts.attach(&mut self.ebpf, pid, point, path, None),
                     None => Ok(()),
                 })
         });
@@ -310,6 +316,18 @@ impl Probes {
             self.contexts.release(pid);
         }
         followed
+    }
+
+    /// Sees the plaintext of what a library in the file at `path` encrypts, for `pid` and every other target.
+    ///
+    /// # Errors
+    /// [`AttachError`] if the kernel refuses a probe.
+    pub fn decipher(&mut self, pid: Pid, library: &Encryption, path: &Path) -> Result<(), AttachError> {
+        let cookies = self.cookies;
+        library.points.iter().try_for_each(|(point, cookie)| {
+            let cookie = cookies.then_some(*cookie);
+            self.contexts.attach(&mut self.ebpf, pid, point, path, cookie)
+        })
     }
 
     /// Reads the execution contexts of a target by `plan`, without any probe.

@@ -6,7 +6,10 @@ use clew_common::event as abi;
 use smol_str::SmolStr;
 use zerocopy::FromBytes;
 
-use super::{Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, LinkKind, Moment, Pid};
+use super::{
+    Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, Library, LinkKind, Moment, Pid,
+    Plain, Session, SessionId,
+};
 
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
@@ -39,6 +42,11 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
             let (data, payload) = take::<abi::Data>(record)?;
             self::data(&data, payload, moment).map(Event::Data)
         }
+        abi::KIND_SESSION => session(&take::<abi::Session>(record)?.0, moment).map(Event::Session),
+        abi::KIND_PLAIN => {
+            let (plain, payload) = take::<abi::Plain>(record)?;
+            self::plain(&plain, payload, moment).map(Event::Plain)
+        }
         abi::KIND_STATE => {
             let (state, _) = take::<abi::State>(record)?;
             Ok(Event::State {
@@ -64,6 +72,7 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
                 name: SmolStr::from(String::from_utf8_lossy(name.get(..end).unwrap_or_default())),
             })
         }
+        abi::KIND_MAPPED => Ok(Event::Mapped(moment)),
         abi::KIND_EXIT => {
             let (life, _) = take::<abi::Life>(record)?;
             Ok(Event::Exit {
@@ -190,6 +199,45 @@ fn data(record: &abi::Data, payload: &[u8], moment: Moment) -> Result<Data, Malf
         end: record.flags & abi::DATA_END != 0,
         error: i32::try_from(record.error).map_err(|_| Malformed::Field("error"))?,
     })
+}
+
+fn session(record: &abi::Session, moment: Moment) -> Result<Session, Malformed> {
+    Ok(Session {
+        session: session_id(record.session)?,
+        moment,
+        conn: (record.conn != 0).then_some(ConnId(record.conn)),
+        random: (record.random != [0; 32]).then_some(record.random),
+        fresh: record.flags & abi::SESSION_FRESH != 0,
+        library: match record.source {
+            abi::SOURCE_OPENSSL => Library::OpenSsl,
+            abi::SOURCE_GO => Library::Go,
+            abi::SOURCE_RUSTLS => Library::Rustls,
+            _ => return Err(Malformed::Field("source")),
+        },
+    })
+}
+
+fn plain(record: &abi::Plain, payload: &[u8], moment: Moment) -> Result<Plain, Malformed> {
+    let data = abi::Data {
+        conn: record.conn,
+        offset: record.offset,
+        length: record.length,
+        captured: record.captured,
+        direction: record.direction,
+        flags: record.flags,
+        ..abi::Data::default()
+    };
+    Ok(Plain {
+        session: session_id(record.session)?,
+        wire: (record.wire != 0).then_some(record.wire),
+        data: self::data(&data, payload, moment)?,
+    })
+}
+
+fn session_id(id: u64) -> Result<SessionId, Malformed> {
+    (id & abi::SESSION_BIT != 0)
+        .then_some(SessionId(id))
+        .ok_or(Malformed::Field("session"))
 }
 
 fn conn_state(state: u32) -> Result<ConnState, Malformed> {

@@ -163,6 +163,50 @@ pub struct Data {
     pub error: i32,
 }
 
+/// A session of encryption, unique while the agent runs. No connection has its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// The library that keeps a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Library {
+    /// OpenSSL, and what has its functions.
+    OpenSsl,
+    /// Go's crypto/tls.
+    Go,
+    /// rustls.
+    Rustls,
+}
+
+/// The first sight of a session of encryption.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The session.
+    pub session: SessionId,
+    /// When, and who used it.
+    pub moment: Moment,
+    /// The connection that carries it, where the kernel side knows it.
+    pub conn: Option<ConnId>,
+    /// The random number of its ClientHello, where it could be read.
+    pub random: Option<[u8; 32]>,
+    /// It was seen being made: its plaintext counts from byte 0.
+    pub fresh: bool,
+    /// Whose it is.
+    pub library: Library,
+}
+
+/// Plaintext that passed between a program and the library that encrypts for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plain {
+    /// The session.
+    pub session: SessionId,
+    /// Offset in the connection's own stream just past the records of the call, where that is known.
+    pub wire: Option<u64>,
+    /// As of a connection; the offset counts from where the session was first seen. `conn` is the connection that carries it
+    /// where the kernel side knows it, else 0.
+    pub data: Data,
+}
+
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnState {
@@ -217,6 +261,10 @@ pub enum Event {
     Connection(Connection),
     /// Bytes passed.
     Data(Data),
+    /// The first sight of a session of encryption.
+    Session(Session),
+    /// Plaintext passed.
+    Plain(Plain),
     /// A connection changed state.
     State {
         /// The connection.
@@ -260,6 +308,8 @@ pub enum Event {
         /// The beginning of the program's file name.
         name: SmolStr,
     },
+    /// A target maps a file as code.
+    Mapped(Moment),
     /// A process or thread ended.
     Exit {
         /// Which.
@@ -277,7 +327,10 @@ impl Event {
         match self {
             Self::Connection(connection) => connection.moment.time_ns,
             Self::Data(data) => data.moment.time_ns,
-            Self::State { moment, .. }
+            Self::Session(session) => session.moment.time_ns,
+            Self::Plain(plain) => plain.data.moment.time_ns,
+            Self::Mapped(moment)
+            | Self::State { moment, .. }
             | Self::Fork { moment, .. }
             | Self::Link { moment, .. }
             | Self::Helper { moment, .. }

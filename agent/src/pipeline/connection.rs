@@ -1,11 +1,12 @@
 //! One connection on its way through `stream`, `protocol` and `span`.
 use std::sync::Arc;
 
+use super::secured::Secured;
 use super::{Output, is_ending, pass};
 use crate::attach::Verdict;
-use crate::capture::{Connection, Data, Endpoints, Moment, Pid};
+use crate::capture::{ConnId, Connection, Data, Endpoints, Moment, Pid, Plain, SessionId};
 use crate::discover::Process;
-use crate::protocol::{Broken, Conversation, Limits, Mark, Recognition, Step};
+use crate::protocol::{Broken, Conversation, Limits, Mark, Recognition, Step, tls};
 use crate::span::{ConnFacts, SpanEvent, Spans};
 use crate::stream::{Piece, Stream};
 use crate::trace::Traces;
@@ -27,6 +28,15 @@ pub(super) struct Live {
     last: Moment,
     /// The verdict the kernel was told.
     told: Option<Verdict>,
+    /// What passes it encrypted, as far as that is seen.
+    secured: Option<Box<Secured>>,
+    /// The connection is encrypted: its own bytes are of no protocol.
+    encrypted: bool,
+    /// The verdict the kernel was told on the plaintext.
+    told_plain: Option<Verdict>,
+    /// A ClientHello nobody has asked for yet.
+    hello: Option<Box<tls::Hello>>,
+    limits: Limits,
     reset: Option<i32>,
     exited: Option<u32>,
 }
@@ -45,6 +55,11 @@ impl Live {
             owner: None,
             last: connection.moment,
             told: None,
+            secured: None,
+            encrypted: false,
+            told_plain: None,
+            hello: None,
+            limits,
             reset: None,
             exited: None,
         }
@@ -71,17 +86,31 @@ impl Live {
     }
 
     pub(super) fn open(&self) -> usize {
-        self.conversation.open()
+        let secured = self.secured.as_ref();
+        self.conversation.open() + secured.map_or(0, |secured| secured.conversation.open())
+    }
+
+    /// A ClientHello that passed since this was asked last.
+    pub(super) const fn take_hello(&mut self) -> Option<Box<tls::Hello>> {
+        self.hello.take()
+    }
+
+    /// The session that carries its plaintext.
+    pub(super) fn session(&self) -> Option<SessionId> {
+        self.secured.as_ref().map(|secured| secured.session)
     }
 
     /// Whether something is missing or unanswered.
     pub(super) fn awaits(&self) -> bool {
-        !self.stream.idle() || self.open() > 0
+        !self.stream.idle() || self.open() > 0 || self.secured.as_ref().is_some_and(|secured| !secured.stream.idle())
     }
 
     /// The handshake is complete; it took so long.
     pub(super) fn connected(&mut self, connect_ns: u64) {
         Arc::make_mut(&mut self.facts).connect_ns = Some(connect_ns);
+        if let Some(secured) = &mut self.secured {
+            Arc::make_mut(&mut secured.facts).connect_ns = Some(connect_ns);
+        }
     }
 
     /// The connection was reset, with this `errno`.
@@ -118,9 +147,97 @@ impl Live {
         }
         self.owner = Some(Arc::clone(process));
         self.last = data.moment;
+        let ended = (data.end || data.error != 0).then(|| data.clone());
         self.stream
             .data(data, &mut passing.pieces, &mut |name| out.counts.push(name));
         self.pieces(passing, spans, traces);
+        if let (Some(data), Some(secured)) = (ended, &mut self.secured) {
+            secured.ended(&data, &mut passing.pieces, &mut |name| out.counts.push(name));
+            self.plain_pieces(passing, spans, traces);
+        }
+    }
+
+    /// Plaintext of a session passed, which counts from byte 0 if it is `fresh`.
+    #[expect(clippy::too_many_arguments, reason = "the stages it passes are the pipeline's")]
+    pub(super) fn plain(
+        &mut self,
+        plain: Plain,
+        fresh: bool,
+        process: &Arc<Process>,
+        spans: &mut Spans,
+        traces: &mut Traces,
+        passing: &mut Passing,
+        out: &mut Output,
+    ) {
+        self.owner = Some(Arc::clone(process));
+        self.last = plain.data.moment;
+        self.encrypted = true;
+        if self.session() != Some(plain.session) {
+            let first = self
+                .secured
+                .as_ref()
+                .map(|secured| secured.conversation.next_exchange());
+            // Another session took its place: what it had left open was not seen to end.
+            self.end_secured(plain.data.moment, Broken::Unseen, spans, traces, passing, out);
+            self.told_plain = None;
+            let secured = Secured::new(plain.session, fresh, &self.facts, self.limits, first);
+            self.secured = Some(Box::new(secured));
+        }
+        if let Some(secured) = &mut self.secured {
+            secured.plain(plain, &mut passing.pieces, &mut |name| out.counts.push(name));
+        }
+        self.plain_pieces(passing, spans, traces);
+    }
+
+    /// The plaintext ends.
+    fn end_secured(
+        &mut self,
+        moment: Moment,
+        reason: Broken,
+        spans: &mut Spans,
+        traces: &mut Traces,
+        passing: &mut Passing,
+        out: &mut Output,
+    ) {
+        let Some(secured) = &mut self.secured else { return };
+        secured
+            .stream
+            .flush(&mut passing.pieces, &mut |name| out.counts.push(name));
+        self.plain_pieces(passing, spans, traces);
+        if let Some(secured) = &mut self.secured {
+            secured.end(moment, reason, &mut passing.steps);
+            out.closed.push(secured.name());
+        }
+        self.plain_steps(passing, spans, traces);
+    }
+
+    fn plain_pieces(&mut self, passing: &mut Passing, spans: &mut Spans, traces: &mut Traces) {
+        let mut pieces = std::mem::take(&mut passing.pieces);
+        for piece in pieces.drain(..) {
+            let Some(secured) = &mut self.secured else { break };
+            let reason = self.exited.filter(|_| is_ending(&piece.content));
+            secured.conversation.piece(piece, &mut passing.steps);
+            if let Some(status) = reason {
+                let steps = std::mem::take(&mut passing.steps);
+                passing.steps = steps.into_iter().map(|step| of_exited(step, status)).collect();
+            }
+            self.plain_steps(passing, spans, traces);
+        }
+        passing.pieces = pieces;
+    }
+
+    fn plain_steps(&mut self, passing: &mut Passing, spans: &mut Spans, traces: &mut Traces) {
+        let steps = passing.steps.drain(..);
+        let (Some(process), Some(secured)) = (&self.owner, &mut self.secured) else {
+            return;
+        };
+        for mut step in steps {
+            if let Step::Request(request) = &mut step {
+                secured.place(request);
+            }
+            spans.step(&secured.facts, process, step, &mut passing.events);
+            pass(&mut passing.events, traces);
+        }
     }
 
     pub(super) fn tick(
@@ -138,6 +255,18 @@ impl Live {
         }
         self.conversation.tick(now_ns, &mut passing.steps);
         self.steps(passing, spans, traces);
+        if let Some(secured) = &mut self.secured {
+            if !secured.stream.idle() {
+                secured
+                    .stream
+                    .tick(now_ns, &mut passing.pieces, &mut |name| out.counts.push(name));
+                self.plain_pieces(passing, spans, traces);
+            }
+            if let Some(secured) = &mut self.secured {
+                secured.conversation.tick(now_ns, &mut passing.steps);
+            }
+            self.plain_steps(passing, spans, traces);
+        }
     }
 
     /// Everything on the connection ends.
@@ -161,19 +290,22 @@ impl Live {
         self.conversation
             .end(Mark { offset: 0, moment }, reason, &mut passing.steps);
         self.steps(passing, spans, traces);
+        self.end_secured(moment, reason, spans, traces, passing, out);
     }
 
-    /// What the kernel should copy, if it has not been told.
+    /// What the kernel should copy of the connection's own bytes, if it has not been told.
     pub(super) fn verdict(&mut self) -> Option<Verdict> {
-        let verdict = match self.conversation.recognized() {
-            Recognition::Unknown => Some(Verdict::Drop),
-            Recognition::Known(_) if self.conversation.wants_whole_operations() => Some(Verdict::Whole),
-            Recognition::Known(_) if self.conversation.wants_every_operation() => Some(Verdict::Every),
-            Recognition::Known(_) | Recognition::Undecided => None,
-        };
-        let new = verdict.filter(|_| verdict != self.told)?;
-        self.told = Some(new);
-        Some(new)
+        if self.encrypted && !self.conversation.wants_bytes() {
+            return news(Some(Verdict::Drop), &mut self.told);
+        }
+        news(verdict(&self.conversation), &mut self.told)
+    }
+
+    /// The same of its plaintext, with what the kernel knows that by.
+    pub(super) fn plain_verdict(&mut self) -> Option<(ConnId, Verdict)> {
+        let secured = self.secured.as_ref()?;
+        let verdict = news(verdict(&secured.conversation), &mut self.told_plain)?;
+        Some((secured.name(), verdict))
     }
 
     fn pieces(&mut self, passing: &mut Passing, spans: &mut Spans, traces: &mut Traces) {
@@ -181,6 +313,10 @@ impl Live {
         for piece in pieces.drain(..) {
             // The stage below ends exchanges with the reason it sees; a process that is over is the better one.
             let reason = self.exited.filter(|_| is_ending(&piece.content));
+            if self.encrypted && self.conversation.recognized() != Recognition::Known(tls::NAME) {
+                // Whatever it looks like, it is ciphertext.
+                continue;
+            }
             self.conversation.piece(piece, &mut passing.steps);
             if let Some(status) = reason {
                 let steps = std::mem::take(&mut passing.steps);
@@ -191,14 +327,38 @@ impl Live {
         passing.pieces = pieces;
     }
 
-    fn steps(&self, passing: &mut Passing, spans: &mut Spans, traces: &mut Traces) {
+    fn steps(&mut self, passing: &mut Passing, spans: &mut Spans, traces: &mut Traces) {
         let steps = passing.steps.drain(..);
         let Some(process) = &self.owner else { return };
         for step in steps {
+            let step = match step {
+                Step::Hello(hello) => {
+                    self.hello = Some(hello);
+                    continue;
+                }
+                step => step,
+            };
             spans.step(&self.facts, process, step, &mut passing.events);
             pass(&mut passing.events, traces);
         }
     }
+}
+
+/// What the kernel should copy of a conversation.
+fn verdict(conversation: &Conversation) -> Option<Verdict> {
+    match conversation.recognized() {
+        Recognition::Unknown => Some(Verdict::Drop),
+        Recognition::Known(_) if conversation.wants_whole_operations() => Some(Verdict::Whole),
+        Recognition::Known(_) if conversation.wants_every_operation() => Some(Verdict::Every),
+        Recognition::Known(_) | Recognition::Undecided => None,
+    }
+}
+
+/// The verdict, if it is another than was told.
+fn news(verdict: Option<Verdict>, told: &mut Option<Verdict>) -> Option<Verdict> {
+    let new = verdict.filter(|_| verdict != *told)?;
+    *told = Some(new);
+    Some(new)
 }
 
 fn of_exited(step: Step, status: u32) -> Step {

@@ -6,6 +6,8 @@
 mod connection;
 mod openings;
 mod processes;
+mod secured;
+mod sessions;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use clew_common::event::TURN_MANY;
 use foldhash::fast::RandomState;
 
 use crate::attach::Verdict;
-use crate::capture::{Actor, ConnId, ConnState, Connection, Context, Data, Endpoints, Event, Moment, Pid};
+use crate::capture::{Actor, ConnId, ConnState, Connection, Context, Data, Endpoints, Event, Moment, Pid, Plain};
 use crate::discover::{Process, Runtime};
 use crate::protocol::{Broken, Limits};
 use crate::span::{Policy, SpanEvent, Spans};
@@ -23,6 +25,7 @@ use crate::trace::{Placed, Traces, forwards};
 use connection::{Live, Passing};
 use openings::Openings;
 use processes::Processes;
+use sessions::Sessions;
 
 /// Connections that are followed at once. Beyond it the ones that were silent longest are given up.
 const MAX_CONNECTIONS: usize = 131_072;
@@ -81,6 +84,7 @@ pub struct Pipeline {
     /// Connections that are over, by the time they are let go.
     closing: BTreeMap<(u64, ConnId), Closing>,
     openings: Openings,
+    sessions: Sessions,
     older: HashSet<u64>,
     processes: Processes,
     spans: Spans,
@@ -107,6 +111,7 @@ impl Pipeline {
             restless: HashSet::default(),
             closing: BTreeMap::new(),
             openings: Openings::default(),
+            sessions: Sessions::default(),
             older: HashSet::new(),
             processes: Processes::default(),
             spans: Spans::new(policy),
@@ -122,7 +127,7 @@ impl Pipeline {
             Event::Exec {
                 moment, target: true, ..
             } => Some(moment.actor.pid),
-            Event::Data(data) => self.processes.unknown(data.moment.actor.pid),
+            Event::Data(data) | Event::Plain(Plain { data, .. }) => self.processes.unknown(data.moment.actor.pid),
             Event::State {
                 moment,
                 state: ConnState::Connecting,
@@ -162,6 +167,8 @@ impl Pipeline {
         match event {
             Event::Connection(connection) => self.connection(connection, out),
             Event::Data(data) => self.data(data, out),
+            Event::Session(session) => self.sessions.session(&session),
+            Event::Plain(plain) => self.plain(plain, out),
             Event::State {
                 conn,
                 moment,
@@ -174,7 +181,7 @@ impl Pipeline {
             Event::Helper { moment, any } => self.traces.helps(&moment.actor, any),
             Event::Fork { moment, child } => self.processes.forked(moment.actor.pid, child),
             // The program is read by whoever drives the pipeline: see `wants`.
-            Event::Exec { .. } => {}
+            Event::Exec { .. } | Event::Mapped(_) => {}
             Event::Exit {
                 moment,
                 status,
@@ -221,6 +228,9 @@ impl Pipeline {
             &mut self.passing,
             out,
         );
+        if let Some(hello) = live.take_hello() {
+            self.sessions.hello(process.pid, hello.direction, hello.random, conn);
+        }
         if let Some(verdict) = live.verdict() {
             out.verdicts.push((conn, verdict));
         }
@@ -230,6 +240,36 @@ impl Pipeline {
             self.closing
                 .insert((time_ns.saturating_add(ENDED_NS), conn), Closing::Ends);
         }
+    }
+
+    fn plain(&mut self, mut plain: Plain, out: &mut Output) {
+        let (conn, known) = match self.sessions.of(&plain) {
+            Ok(found) => found,
+            Err(count) => {
+                out.counts.extend(count);
+                return;
+            }
+        };
+        let process = self.processes.get(plain.data.moment.actor.pid);
+        plain.data.moment.actor.turn = round(plain.data.moment.actor.turn, process.runtime);
+        let Some(live) = self.connections.get_mut(&conn) else {
+            out.counts.push("pipeline.connection_unknown");
+            return;
+        };
+        self.traces
+            .operation(conn, &plain.data.moment.actor, plain.data.direction);
+        live.plain(
+            plain,
+            known.fresh,
+            &process,
+            &mut self.spans,
+            &mut self.traces,
+            &mut self.passing,
+            out,
+        );
+        out.verdicts.extend(live.verdict().map(|verdict| (conn, verdict)));
+        out.verdicts.extend(live.plain_verdict());
+        self.restless.insert(conn);
     }
 
     fn state(&mut self, conn: ConnId, moment: Moment, state: ConnState, error: i32, out: &mut Output) {
@@ -318,6 +358,9 @@ impl Pipeline {
         match closing {
             Closing::Exchanges(moment, reason) => {
                 if let Some(mut live) = self.connections.remove(&conn) {
+                    if let Some(session) = live.session() {
+                        self.sessions.forget(session);
+                    }
                     live.end(
                         moment,
                         reason,

@@ -56,6 +56,21 @@ impl Conversation {
         self
     }
 
+    /// Says which number the first exchange gets.
+    #[must_use]
+    pub const fn counting_from(mut self, first: Exchange) -> Self {
+        self.next = first;
+        self
+    }
+
+    /// The number the next exchange will get.
+    pub fn next_exchange(&self) -> Exchange {
+        match &self.state {
+            State::Speaking(_, parser) => parser.next_exchange(),
+            _ => self.next,
+        }
+    }
+
     /// Takes the next piece.
     pub fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) {
         let mut queue = VecDeque::new();
@@ -142,6 +157,15 @@ impl Conversation {
         match &self.state {
             State::Speaking(_, parser) => parser.open(),
             _ => 0,
+        }
+    }
+
+    /// Whether bytes are still of use.
+    pub fn wants_bytes(&self) -> bool {
+        match &self.state {
+            State::Speaking(_, parser) => parser.wants_bytes(),
+            State::Detecting(_) => true,
+            State::Unknown => false,
         }
     }
 

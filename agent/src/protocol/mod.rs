@@ -13,6 +13,7 @@ mod held;
 pub mod http1;
 mod ordered;
 mod postgresql;
+pub mod tls;
 mod turn;
 
 use bytes::Bytes;
@@ -24,6 +25,14 @@ use crate::stream::Piece;
 
 /// The protocols, in the order in which they are tried. Everything that lists protocols is derived from this table.
 pub const PROTOCOLS: &[Protocol] = &[
+    Protocol {
+        name: tls::NAME,
+        title: "TLS 1.0 to 1.3",
+        tested: "OpenSSL",
+        limits: "the handshake alone; what passes encrypted is told as the protocol that it is",
+        recognize: tls::recognize,
+        parser: tls::parser,
+    },
     Protocol {
         name: "http",
         title: "HTTP/1.0, HTTP/1.1",
@@ -115,6 +124,10 @@ pub trait Parser: Send {
     /// Whether messages lie anywhere in an operation, so that all of it should be copied.
     fn wants_whole_operations(&self) -> bool {
         false
+    }
+    /// Whether bytes are still of use: else the kernel need not copy them.
+    fn wants_bytes(&self) -> bool {
+        true
     }
 }
 
@@ -210,6 +223,8 @@ pub enum Step {
         /// What is known of the response's body.
         body: Body,
     },
+    /// The connection is encrypted; this was said before.
+    Hello(Box<tls::Hello>),
     /// Something was dropped or not understood; the counter of this name is raised.
     Count(&'static str),
 }
@@ -242,6 +257,9 @@ pub struct Request {
     pub offset: u64,
     /// The operation that carried its first byte.
     pub start: Moment,
+    /// Under encryption: the offset, in the connection's own stream, behind the record that carried the last byte of its head;
+    /// where that is known. Whoever passes the plaintext on sets it.
+    pub record: Option<u64>,
     /// The last byte of its head.
     pub head_end: Mark,
     /// What it asks.

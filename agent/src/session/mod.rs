@@ -2,6 +2,7 @@
 //!
 //! This is where the clock, `/proc`, the kernel and the terminal are; the pipeline itself does no I/O. One loop waits for
 //! everything that can wake it.
+mod libraries;
 mod looker;
 mod machines;
 mod outputs;
@@ -24,6 +25,7 @@ use crate::protocol::Limits;
 use crate::run::{Caught, Child, NotStarted, Signals};
 use crate::span::Policy;
 use crate::telemetry::Counters;
+use libraries::{Cipher, Finder};
 use looker::{Look, Looker};
 use machines::{Machines, helps};
 use outputs::Outputs;
@@ -133,12 +135,15 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
         };
         let (looker, looks) =
             Looker::start(discovery.proc().clone()).map_err(|error| SessionError::Agent("start a thread", error))?;
+        let (finder, ciphers) =
+            Finder::start(discovery.proc().clone()).map_err(|error| SessionError::Agent("start a thread", error))?;
         let agent = Agent {
             pipeline: Pipeline::new(policy, limits, rand::random()),
             probes,
             ring,
             discovery,
             looker,
+            finder,
             machines: Machines::default(),
             outputs,
             counters,
@@ -150,7 +155,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
             told_ns: 0,
             assist: setup.assist,
         };
-        agent.trace(session, looks, existing).await
+        agent.trace(session, looks, ciphers, existing).await
     });
     // What may still run is a collector that does not answer.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -175,6 +180,7 @@ struct Agent {
     ring: RingBuf<MapData>,
     discovery: Discovery,
     looker: Looker,
+    finder: Finder,
     machines: Machines,
     outputs: Outputs,
     counters: Counters,
@@ -197,6 +203,7 @@ impl Agent {
         mut self,
         session: Session,
         looks: UnboundedReceiver<Look>,
+        ciphers: UnboundedReceiver<Cipher>,
         existing: Vec<Pid>,
     ) -> Result<u8, SessionError> {
         let Session {
@@ -212,7 +219,7 @@ impl Agent {
         for pid in existing {
             self.look_at(pid);
         }
-        let mut waker = Waker::new(&self.ring, signals, looks, settings.duration)
+        let mut waker = Waker::new(&self.ring, signals, looks, ciphers, settings.duration)
             .map_err(|error| SessionError::Agent("wait for events", error))?;
         match &mut start {
             Start::Command(child) => {
@@ -221,6 +228,11 @@ impl Agent {
                     .watch(child)
                     .map_err(|error| SessionError::Agent("wait for the command", error))?;
                 self.outputs.begin(&self.begun(None));
+                // A short command may be over before it could be looked at.
+                for (library, path) in libraries::usual() {
+                    let pid = child.pid();
+                    self.decipher(&Cipher { pid, library, path });
+                }
                 child.release()?;
             }
             Start::Attach(_) => self.outputs.begin(&self.begun(Some(self.targets.len()))),
@@ -235,6 +247,7 @@ impl Agent {
                 }
                 Wake::Rescan => self.rescan(&start),
                 Wake::Looked(look) => self.looked(look),
+                Wake::Found(cipher) => self.decipher(&cipher),
                 Wake::Signal(caught) => match &start {
                     Start::Command(child) => {
                         if let Some(signal) = caught.pass_on() {
@@ -306,6 +319,7 @@ impl Agent {
         let inodes = self.discovery.proc().sockets(pid);
         self.input(Input::Sockets(inodes));
         self.know(pid);
+        self.finder.look_at(pid);
         for (tid, name) in self.discovery.proc().threads(pid) {
             if let Some(any) = helps(&name) {
                 self.input(Input::Helper { pid, tid, any });
@@ -382,6 +396,22 @@ impl Agent {
         }
     }
 
+    /// Sees the plaintext of what a library encrypts for a process.
+    fn decipher(&mut self, cipher: &Cipher) {
+        let Cipher { pid, library, path } = cipher;
+        if let Err(error) = self.probes.decipher(*pid, library, path)
+            && self.discovery.proc().is_alive(*pid)
+        {
+            self.counters.raise("tls.unwatched");
+            self.outputs.mention(&format!(
+                "what {} encrypts for process {} is not seen: {}",
+                library.name,
+                pid.0,
+                chain(&error)
+            ));
+        }
+    }
+
     /// Passes what the ring buffer holds to the pipeline, and tells it the time: now, or where more comes than can be taken
     /// at once, how far it has got.
     fn drain(&mut self, start: &Start) {
@@ -429,6 +459,7 @@ impl Agent {
                 self.probes.unfollow(moment.actor.pid);
                 self.machines.forget(moment.actor.pid);
             }
+            Event::Mapped(moment) => self.finder.look_at(moment.actor.pid),
             Event::Fork { moment, child } => {
                 self.looker.forked(moment.actor.pid, *child);
                 self.probes.forked(moment.actor.pid, *child);
@@ -437,7 +468,10 @@ impl Agent {
         }
         if let Some(pid) = self.pipeline.wants(&event) {
             match &event {
-                Event::Exec { name, .. } => self.began(pid, name),
+                Event::Exec { name, .. } => {
+                    self.began(pid, name);
+                    self.finder.expect(pid);
+                }
                 _ => self.know(pid),
             }
         }

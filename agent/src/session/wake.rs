@@ -9,6 +9,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
+use super::libraries::Cipher;
 use super::looker::Look;
 use crate::run::{Caught, Child, Exit, Signals};
 
@@ -28,6 +29,8 @@ pub(super) enum Wake {
     Rescan,
     /// A process was looked at.
     Looked(Look),
+    /// A library that encrypts was found.
+    Found(Cipher),
     /// A signal came.
     Signal(Caught),
     /// The time the user gave is over.
@@ -44,6 +47,7 @@ pub(super) struct Waker {
     tick: Interval,
     rescan: Interval,
     looks: UnboundedReceiver<Look>,
+    ciphers: UnboundedReceiver<Cipher>,
     over: Option<Instant>,
 }
 
@@ -53,6 +57,7 @@ impl Waker {
         ring: &RingBuf<MapData>,
         signals: Signals,
         looks: UnboundedReceiver<Look>,
+        ciphers: UnboundedReceiver<Cipher>,
         duration: Option<Duration>,
     ) -> io::Result<Self> {
         let mut tick = interval(TICK);
@@ -67,6 +72,7 @@ impl Waker {
             tick,
             rescan,
             looks,
+            ciphers,
             over: duration.map(|duration| Instant::now() + duration),
         })
     }
@@ -96,6 +102,7 @@ impl Waker {
                     }
                     return Wake::Ended;
                 }
+                Some(cipher) = self.ciphers.recv() => return Wake::Found(cipher),
                 Some(look) = self.looks.recv() => return Wake::Looked(look),
                 ready = self.ring.readable() => {
                     if let Ok(mut ready) = ready {

@@ -8,8 +8,8 @@ use smol_str::{SmolStr, ToSmolStr};
 
 use super::phases::Phases;
 use super::{
-    ConnFacts, OUTCOME, Opened, Policy, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status, Value, context,
-    database, http, phases,
+    ConnFacts, Layer, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status,
+    Value, context, database, http, phases,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
@@ -45,6 +45,20 @@ pub(super) struct Exchanged<'a> {
     pub(super) response_body: &'a Body,
     /// The server's socket.
     pub(super) server: Option<SocketAddr>,
+    /// It passed encrypted.
+    pub(super) secured: bool,
+}
+
+/// Where a request of a layer stands.
+fn places(layer: Layer, request: &Request) -> [Option<Position>; 2] {
+    match layer {
+        Layer::Wire => [Some(Position::Wire(request.offset)), None],
+        Layer::Plain => [
+            Some(Position::Plain(request.offset)),
+            request.record.map(Position::Record),
+        ],
+        Layer::PlainMidway => [None, request.record.map(Position::Record)],
+    }
 }
 
 impl Spans {
@@ -60,6 +74,8 @@ impl Spans {
     /// Takes a step of an exchange on the connection `facts` of `process`.
     pub fn step(&mut self, facts: &Arc<ConnFacts>, process: &Arc<Process>, step: Step, out: &mut Vec<SpanEvent>) {
         match step {
+            // Whoever follows the connection has read it.
+            Step::Hello(_) => {}
             Step::Count(name) => out.push(SpanEvent::Count(name)),
             Step::Request(request) => self.request(facts, process, request, out),
             Step::RequestEnd { exchange, body, end } => {
@@ -110,7 +126,7 @@ impl Spans {
             key,
             kind,
             conn: facts.conn,
-            offset: request.offset,
+            places: places(facts.layer, &request),
             start: request.start,
             actor: request.head_end.moment.actor,
             process: Arc::clone(process),
@@ -151,6 +167,7 @@ impl Spans {
                 (Endpoints::Tcp { local, .. }, _) => Some(*local),
                 (Endpoints::Unix { .. }, _) => None,
             },
+            secured: facts.layer.is_plain(),
         };
         let mut span = Span {
             kind: open.kind,

@@ -1,7 +1,6 @@
 //! HTTP spans (OpenTelemetry semantic conventions, "HTTP spans", stable).
 use std::borrow::Cow;
 use std::io::Read;
-use std::net::SocketAddr;
 
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
@@ -45,7 +44,7 @@ pub(super) fn describe(
         span.attributes
             .push(("http.request.method_original", Value::Text(request.method.clone())));
     }
-    target(span, request, exchanged.server, policy);
+    target(span, request, exchanged, policy);
     span.attributes.push(("network.protocol.name", Value::fixed("http")));
     let minor = response.map_or(request.minor_version, |response| response.minor_version);
     span.attributes.push((
@@ -88,7 +87,7 @@ pub(super) fn describe(
 
 /// The attributes of the request target (RFC 9112 section 3.2), in each of its forms. A server takes what a proxy says of
 /// the original request for it (conventions, `server.address` and `url.scheme`).
-fn target(span: &mut Span, request: &RequestHead, server: Option<SocketAddr>, policy: &Policy) {
+fn target(span: &mut Span, request: &RequestHead, exchanged: &Exchanged<'_>, policy: &Policy) {
     let serves = span.kind == SpanKind::Server;
     let original = |name, own| serves.then(|| forwarded(&request.fields, name, own)).flatten();
     let host = original("host", "x-forwarded-host")
@@ -98,7 +97,7 @@ fn target(span: &mut Span, request: &RequestHead, server: Option<SocketAddr>, po
     let scheme = original("proto", "x-forwarded-proto")
         .map(|scheme| SmolStr::from(scheme.to_ascii_lowercase()))
         .filter(|scheme| matches!(scheme.as_str(), "http" | "https"))
-        .unwrap_or(SmolStr::new_static("http"));
+        .unwrap_or(SmolStr::new_static(if exchanged.secured { "https" } else { "http" }));
     let (scheme, authority, rest) = match request.target.split_once("://") {
         Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -129,7 +128,7 @@ fn target(span: &mut Span, request: &RequestHead, server: Option<SocketAddr>, po
         // Credentials never become part of a URL that is shown (conventions, `url.full`).
         let user = user.map(|_| format!("{REDACTED}:{REDACTED}@")).unwrap_or_default();
         let query = query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-        let socket = server.map(|server| server.to_string()).unwrap_or_default();
+        let socket = exchanged.server.map(|server| server.to_string()).unwrap_or_default();
         let host = if host.is_empty() { &socket } else { host };
         let url = format_smolstr!("{scheme}://{user}{host}{path}{query}");
         attributes.push(("url.full", Value::Text(url)));

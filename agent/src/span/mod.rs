@@ -44,6 +44,8 @@ pub struct ConnFacts {
     pub isn: Option<(u32, u32)>,
     /// The socket may be older than the agent and its offsets do not count from byte 0.
     pub midway: bool,
+    /// Which of its streams the exchanges are of.
+    pub layer: Layer,
     /// How long opening it took, from the first SYN to the handshake's end. None where that was not seen.
     pub connect_ns: Option<u64>,
 }
@@ -56,9 +58,39 @@ impl From<&Connection> for ConnFacts {
             netns: connection.netns,
             isn: connection.isn,
             midway: connection.midway,
+            layer: Layer::Wire,
             connect_ns: None,
         }
     }
+}
+
+/// A stream of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Its own bytes.
+    Wire,
+    /// The plaintext of what is encrypted, counted from byte 0.
+    Plain,
+    /// The same, counted from where it was first seen.
+    PlainMidway,
+}
+
+impl Layer {
+    /// Whether its bytes pass encrypted.
+    pub const fn is_plain(self) -> bool {
+        matches!(self, Self::Plain | Self::PlainMidway)
+    }
+}
+
+/// What one exchange has in common at both ends of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Position {
+    /// Offset of the request's first byte in its direction.
+    Wire(u64),
+    /// The same in the plaintext.
+    Plain(u64),
+    /// Offset in its direction behind the record that carried the last byte of the request's head.
+    Record(u64),
 }
 
 /// The number of a span while the agent runs; its 8-byte id is made by the trace stage.
@@ -92,8 +124,8 @@ pub struct Opened {
     pub kind: SpanKind,
     /// The connection.
     pub conn: ConnId,
-    /// Offset of the request's first byte in its direction: equal at both ends of the connection.
-    pub offset: u64,
+    /// Where its request stands: equal at both ends of the connection.
+    pub places: [Option<Position>; 2],
     /// When the request began, and who read or sent its first byte.
     pub start: Moment,
     /// Who read or sent the last byte of its head. Causality goes by this one.

@@ -58,7 +58,7 @@ mod tests {
     use crate::capture::{Actor, ConnId, Direction, Endpoints, Moment, Pid};
     use crate::protocol::http1;
     use crate::protocol::{Exchange, Mark, RequestHead, ResponseHead};
-    use crate::span::{SpanKind, Status};
+    use crate::span::{Layer, SpanKind, Status};
 
     /// When something happened on a connection, nanoseconds; none if it was not seen.
     #[derive(Clone, Copy, Default)]
@@ -88,9 +88,11 @@ mod tests {
             netns: 1,
             isn: None,
             midway: times.midway,
+            layer: Layer::Wire,
             connect_ns: times.connect,
         };
         let request = Request {
+            record: None,
             exchange: Exchange(0),
             direction: Direction::Egress,
             offset: times.offset,

@@ -1,6 +1,6 @@
 //! An ELF file: its sections, and where an address lies in the file.
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
@@ -21,6 +21,23 @@ pub struct FileKey {
     device: u64,
     inode: u64,
     changed: (i64, i64),
+}
+
+impl FileKey {
+    /// The file that a path leads to.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|meta| Self::from(&meta))
+    }
+}
+
+impl From<&Metadata> for FileKey {
+    fn from(meta: &Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            changed: (meta.mtime(), meta.mtime_nsec()),
+        }
+    }
 }
 
 /// An executable or library.
@@ -56,11 +73,7 @@ impl Image {
     pub(super) fn open(path: &Path) -> Option<Self> {
         let file = File::open(path).ok()?;
         let meta = file.metadata().ok()?;
-        let key = FileKey {
-            device: meta.dev(),
-            inode: meta.ino(),
-            changed: (meta.mtime(), meta.mtime_nsec()),
-        };
+        let key = FileKey::from(&meta);
         let cache = ReadCache::new(Windows::new(file.try_clone().ok()?, HEADER_BYTES)?);
         let elf = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
         let endian = elf.endian();

@@ -10,6 +10,7 @@ mod functions;
 mod go;
 mod image;
 mod java;
+mod openssl;
 mod pclntab;
 mod python;
 mod tokio;
@@ -24,6 +25,17 @@ use crate::discover::{Proc, Process, Runtime};
 pub use image::FileKey;
 use image::Image;
 pub use java::{Machines, NoPlan};
+pub use openssl::{Encryption, Libraries};
+
+/// Where libraries lie.
+const LIBRARIES: &[&str] = &[
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib64",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/lib",
+];
 
 /// Executables remembered.
 const MOST_REMEMBERED: usize = 1024;

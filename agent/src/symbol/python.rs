@@ -9,7 +9,7 @@ use clew_common::context::{
 };
 
 use super::image::Image;
-use super::{FileKey, Found, Hooks, NoHooks, Point, code, dynamic};
+use super::{FileKey, Found, Hooks, LIBRARIES, NoHooks, Point, code, dynamic};
 
 /// A release line, the offset of `gilstate.autoTSSkey._key` (3.12: `autoTSSkey._key`) in `_PyRuntime`, and that of `context`
 /// in `PyThreadState`.
@@ -172,16 +172,6 @@ fn interpreter(place: &Place<'_>) -> Result<(Image, PathBuf), NoHooks> {
     let image = Image::open(&path).ok_or(NoHooks::Unreadable)?;
     Ok((image, path))
 }
-
-/// Where libraries lie.
-const LIBRARIES: &[&str] = &[
-    "/lib/x86_64-linux-gnu",
-    "/usr/lib/x86_64-linux-gnu",
-    "/lib64",
-    "/usr/lib64",
-    "/usr/local/lib",
-    "/usr/lib",
-];
 
 /// A path of the process, as this process can open it.
 fn within(root: &Path, path: &Path) -> PathBuf {

@@ -210,6 +210,18 @@ pub const NAMES: &[(&str, &str)] = &[
         "Bytes that were reported before earlier ones and had to wait.",
     ),
     (
+        "tls.session_unknown",
+        "Plaintext of TLS sessions whose first event was lost.",
+    ),
+    (
+        "tls.untied",
+        "TLS sessions whose connection is not known; their plaintext is not shown.",
+    ),
+    (
+        "tls.unwatched",
+        "TLS libraries in which probes could not be set; what they encrypt is not seen.",
+    ),
+    (
         "trace.parent_forgotten",
         "Spans whose parent was settled too long ago to be named.",
     ),

@@ -231,6 +231,7 @@ impl Ends {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::span::Layer;
 
     fn facts(conn: u64, endpoints: Endpoints, isn: Option<(u32, u32)>, midway: bool) -> ConnFacts {
         ConnFacts {
@@ -239,6 +240,7 @@ mod tests {
             netns: 1,
             isn,
             midway,
+            layer: Layer::Wire,
             connect_ns: None,
         }
     }

@@ -12,7 +12,7 @@ use super::causality::{Candidate, Causality, Found, Sent};
 use super::join::Ends;
 use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
 use crate::discover::{Process, Runtime};
-use crate::span::{ConnFacts, OUTCOME, Opened, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Value};
+use crate::span::{ConnFacts, OUTCOME, Opened, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Value};
 
 /// How long after its end a span is settled: what could change its place is reported within this.
 const LINGER_NS: u64 = 500_000_000;
@@ -36,8 +36,8 @@ type SpanId = [u8; 8];
 pub struct Traces {
     random: SmallRng,
     nodes: HashMap<SpanKey, Box<Node>, RandomState>,
-    /// Requests by connection and offset: one of each end.
-    places: HashMap<(ConnId, u64), SpanKey, RandomState>,
+    /// Requests by connection and place: one of each end. None where two have the same place.
+    places: HashMap<(ConnId, Position), Option<SpanKey>, RandomState>,
     ends: Ends,
     causality: Causality,
     /// Finished spans by the time they may be settled.
@@ -216,7 +216,13 @@ impl Traces {
         while span_id == [0; 8] {
             self.random.fill_bytes(&mut span_id);
         }
-        self.places.insert((opened.conn, opened.offset), key);
+        for place in opened.places.into_iter().flatten() {
+            let held = self.places.entry((opened.conn, place)).or_insert(Some(key));
+            if *held != Some(key) {
+                // A record may carry the ends of two heads; an offset that comes again is a new beginning.
+                *held = (!matches!(place, Position::Record(_))).then_some(key);
+            }
+        }
         self.nodes.insert(
             key,
             Box::new(Node {
@@ -239,15 +245,18 @@ impl Traces {
         if node.peer.is_some() {
             return node.peer;
         }
-        let (conn, offset, kind, start_ns) = (
+        let (conn, places, kind, start_ns) = (
             node.opened.conn,
-            node.opened.offset,
+            node.opened.places,
             node.opened.kind,
             node.opened.start.time_ns,
         );
         let remote = node.opened.remote.clone();
         let peer_conn = self.ends.peer(conn)?;
-        let peer = *self.places.get(&(peer_conn, offset))?;
+        let peer = places
+            .into_iter()
+            .flatten()
+            .find_map(|place| *self.places.get(&(peer_conn, place))?)?;
         let other = self.nodes.get_mut(&peer)?;
         // Both ends of an exchange are of different kind, and each has one other end: kernel addresses of Unix sockets are
         // used again.
@@ -342,7 +351,16 @@ impl Traces {
             Place::Root => None,
         };
         let Some(node) = self.nodes.remove(&key) else { return };
-        self.places.remove(&(node.opened.conn, node.opened.offset));
+        for place in node.opened.places.into_iter().flatten() {
+            let place = (node.opened.conn, place);
+            if self
+                .places
+                .get(&place)
+                .is_some_and(|held| held.is_none_or(|held| held == key))
+            {
+                self.places.remove(&place);
+            }
+        }
         if let Some(candidate) = &node.candidate {
             self.causality.settled(candidate);
         }

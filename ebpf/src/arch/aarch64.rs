@@ -4,7 +4,7 @@
 //! struct pt_regs, words: 0..=30 x0..x30  31 sp  32 pc  33 pstate  34 orig_x0  35 syscallno (s32, little-endian)
 //! ```
 //! Source: `arch/arm64/include/asm/ptrace.h` of Linux 6.18.
-use aya_ebpf::programs::ProbeContext;
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
 use super::Registers;
 
@@ -85,4 +85,22 @@ pub(super) fn return_address(ctx: &ProbeContext) -> Option<u64> {
 pub(super) fn probed_at(ctx: &ProbeContext) -> u64 {
     // SAFETY: the kernel gives the registers of the probed instruction.
     unsafe { (*ctx.regs).pc }
+}
+
+#[inline(always)]
+pub(super) fn stack_pointer(ctx: &ProbeContext) -> u64 {
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    unsafe { (*ctx.regs).sp }
+}
+
+/// The return leaves it alone.
+#[inline(always)]
+pub(super) fn stack_at_return(ctx: &RetProbeContext) -> u64 {
+    // SAFETY: the kernel gives the registers behind the return.
+    unsafe { (*ctx.regs).sp }
+}
+
+#[inline(always)]
+pub(super) fn stack(registers: Registers) -> u64 {
+    registers.at(31 * 8)
 }

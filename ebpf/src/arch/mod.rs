@@ -8,7 +8,7 @@ mod aarch64;
 mod x86_64;
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
-use aya_ebpf::programs::ProbeContext;
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
 #[cfg(bpf_target_arch = "aarch64")]
 use self::aarch64 as machine;
@@ -54,6 +54,18 @@ pub fn frame_pointer(ctx: &ProbeContext) -> u64 {
     machine::frame_pointer(ctx)
 }
 
+/// The stack pointer at a probed instruction.
+#[inline(always)]
+pub fn stack_pointer(ctx: &ProbeContext) -> u64 {
+    machine::stack_pointer(ctx)
+}
+
+/// The stack pointer behind a function's return, as it was at its first instruction.
+#[inline(always)]
+pub fn stack_at_return(ctx: &RetProbeContext) -> u64 {
+    machine::stack_at_return(ctx)
+}
+
 /// The registers with which the current task entered the kernel, `struct pt_regs`.
 #[derive(Clone, Copy)]
 pub struct Registers(*const u8);
@@ -89,6 +101,12 @@ impl Registers {
     #[inline(always)]
     pub fn compat(self, status: u32) -> bool {
         machine::compat(self, status)
+    }
+
+    /// The user's stack pointer.
+    #[inline(always)]
+    pub fn stack(self) -> u64 {
+        machine::stack(self)
     }
 
     /// The word of `T`s size at `offset` bytes.

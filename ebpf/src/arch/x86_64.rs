@@ -5,7 +5,7 @@
 //! 10 rax  11 rcx  12 rdx  13 rsi  14 rdi  15 orig_rax  16 rip  17 cs  18 flags  19 rsp  20 ss
 //! ```
 //! Source: `arch/x86/include/asm/ptrace.h` of Linux 6.18.
-use aya_ebpf::programs::ProbeContext;
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
 use super::Registers;
 use crate::kernel;
@@ -89,4 +89,22 @@ pub(super) fn return_address(ctx: &ProbeContext) -> Option<u64> {
 pub(super) fn probed_at(ctx: &ProbeContext) -> u64 {
     // SAFETY: the kernel gives the registers of the probed instruction.
     unsafe { (*ctx.regs).rip }
+}
+
+#[inline(always)]
+pub(super) fn stack_pointer(ctx: &ProbeContext) -> u64 {
+    // SAFETY: the kernel gives the registers of the probed instruction.
+    unsafe { (*ctx.regs).rsp }
+}
+
+/// The return has taken its address off the stack.
+#[inline(always)]
+pub(super) fn stack_at_return(ctx: &RetProbeContext) -> u64 {
+    // SAFETY: the kernel gives the registers behind the return.
+    unsafe { (*ctx.regs).rsp }.wrapping_sub(8)
+}
+
+#[inline(always)]
+pub(super) fn stack(registers: Registers) -> u64 {
+    word(registers, 19)
 }

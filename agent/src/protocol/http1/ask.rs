@@ -154,6 +154,7 @@ impl Http1 {
             switching: connect || asks_to_switch(&parsed),
         };
         out.push(Step::Request(Box::new(Request {
+            record: None,
             exchange,
             direction: self.asks,
             offset: head.offset,

@@ -245,6 +245,7 @@ impl Postgresql {
         let exchange = self.next;
         self.next = Exchange(exchange.0.wrapping_add(1));
         out.push(Step::Request(Box::new(Request {
+            record: None,
             exchange,
             direction: self.asks,
             offset: span.begin.offset,

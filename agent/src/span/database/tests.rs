@@ -45,6 +45,7 @@ fn check(query: Query, outcome: &Outcome, values: bool, name: &str, expected: &[
     };
     let body = Body::default();
     let exchanged = Exchanged {
+        secured: false,
         kind: SpanKind::Client,
         request_body: &body,
         response_body: &body,

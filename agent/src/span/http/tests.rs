@@ -8,7 +8,7 @@ use crate::discover::{Process, Runtime};
 use crate::protocol::{
     Broken, Exchange, Mark, Request, RequestHead as AnyRequest, Response, ResponseHead as AnyResponse, Step,
 };
-use crate::span::{ConnFacts, SpanEvent, Spans};
+use crate::span::{ConnFacts, Layer, SpanEvent, Spans};
 
 fn moment(time_ns: u64) -> Moment {
     Moment::new(time_ns, Actor::thread(Pid(1), 1))
@@ -35,6 +35,7 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         netns: 1,
         isn: None,
         midway: false,
+        layer: Layer::Wire,
         connect_ns: None,
     });
     let process = Arc::new(Process {
@@ -61,6 +62,7 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
     };
     let exchange = Exchange(0);
     let request = Request {
+        record: None,
         exchange,
         direction,
         offset: 0,

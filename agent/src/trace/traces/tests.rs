@@ -4,7 +4,7 @@ use clew_common::event::JAVA_VIRTUAL;
 
 use super::*;
 use crate::capture::{Context, Endpoints};
-use crate::span::Status;
+use crate::span::{Layer, Status};
 
 mod handover;
 mod node;
@@ -128,6 +128,7 @@ fn facts(n: u64, serves: bool) -> ConnFacts {
         netns: 1,
         isn: Some(isn),
         midway: false,
+        layer: Layer::Wire,
         connect_ns: None,
     }
 }
@@ -180,7 +181,7 @@ fn tell(traces: &mut Traces, line: &Line) {
             key: key(serves),
             kind,
             conn,
-            offset: line.nth * 100,
+            places: [Some(Position::Wire(line.nth * 100)), None],
             start: line.moment,
             actor,
             process: Arc::clone(&line.process),
@@ -753,7 +754,7 @@ fn more_spans_than_are_held_are_counted() {
             key: SpanKey(n),
             kind: SpanKind::Client,
             conn: ConnId(n),
-            offset: 0,
+            places: [Some(Position::Wire(0)), None],
             start: line.moment,
             actor: line.moment.actor,
             process: Arc::clone(&line.process),

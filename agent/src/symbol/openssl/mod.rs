@@ -1,0 +1,264 @@
+//! OpenSSL and libraries with its functions: where plaintext is given and taken, and where a session object has the random number
+//! of its ClientHello.
+//!
+//! The functions are those a program links against, so a library that was stripped has them too, and so has a program that
+//! exports OpenSSL's functions itself, such as Node.js.
+mod place;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clew_common::event::SOURCE_OPENSSL;
+use clew_common::tls::Cookie;
+
+use super::image::Image;
+use super::{FileKey, Point, dynamic};
+use place::Place;
+
+/// A library that encrypts, and the probes in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// The probes, in the order in which they have to be attached, with the number each is given.
+    pub points: Vec<(Point, u64)>,
+    /// Which library it is, for people.
+    pub name: Arc<str>,
+    /// What of it cannot be seen, for people.
+    pub limits: Vec<String>,
+}
+
+/// A function and the programs that watch it: one at its start, and whether one waits for its return.
+struct Watched {
+    name: &'static str,
+    how: How,
+}
+
+enum How {
+    /// `int f(session, buffer, int size)`: the number of bytes is returned, or told by the function it calls.
+    Counted { reads: bool },
+    /// `int f(session, buffer, size_t size, size_t *count)`.
+    Extended { reads: bool },
+    /// It uses the connection and moves no plaintext.
+    Call,
+}
+
+/// What has to be watched before a session is known to have been seen from its beginning, in this order.
+const WATCHED: &[Watched] = &[
+    watched("SSL_read", How::Counted { reads: true }),
+    watched("SSL_read_ex", How::Extended { reads: true }),
+    watched("SSL_read_early_data", How::Extended { reads: true }),
+    watched("SSL_write", How::Counted { reads: false }),
+    watched("SSL_write_ex", How::Extended { reads: false }),
+    watched("SSL_write_early_data", How::Extended { reads: false }),
+    watched("SSL_do_handshake", How::Call),
+    watched("SSL_shutdown", How::Call),
+];
+const FREED: &str = "SSL_free";
+const CLEARED: &str = "SSL_clear";
+const MADE: &str = "SSL_new";
+const CLIENT_RANDOM: &str = "SSL_get_client_random";
+const SERVER_RANDOM: &str = "SSL_get_server_random";
+
+const fn watched(name: &'static str, how: How) -> Watched {
+    Watched { name, how }
+}
+
+/// Whether a file that is mapped under this path may be a library of OpenSSL's: packages that bring their own give it a name of
+/// their own.
+fn may_encrypt(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.starts_with("libssl") && name.contains(".so")
+}
+
+/// Files that are remembered.
+const MOST_REMEMBERED: usize = 4096;
+
+/// Where a system has the library, in its own folders.
+const USUAL: &[&str] = &["libssl.so.3", "libssl.so.1.1"];
+
+/// Looks into files and remembers what it found.
+#[derive(Debug, Default)]
+pub struct Libraries(HashMap<FileKey, Option<Arc<Encryption>>>);
+
+impl Libraries {
+    /// The probes in the file at `path`; none if it has no functions of OpenSSL's.
+    pub fn at(&mut self, path: &Path) -> Option<Arc<Encryption>> {
+        let key = FileKey::of(path)?;
+        if self.0.len() >= MOST_REMEMBERED {
+            self.0.clear();
+        }
+        let found = self.0.entry(key).or_insert_with(|| encryption(path).map(Arc::new));
+        found.clone()
+    }
+
+    /// Those that a process uses, with paths by which they can be opened: its executable, and files it has mapped.
+    pub fn of(&mut self, exe: &Path, root: &Path, maps: &str) -> Vec<(Arc<Encryption>, PathBuf)> {
+        let mapped = maps
+            .lines()
+            .filter_map(|line| line.find('/').and_then(|start| line.get(start..)))
+            .filter(|path| may_encrypt(path));
+        let mut paths: Vec<PathBuf> = vec![exe.to_path_buf()];
+        for path in mapped {
+            let path = root.join(path.trim_start_matches('/'));
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+        paths
+            .into_iter()
+            .filter_map(|path| Some((self.at(&path)?, path)))
+            .collect()
+    }
+
+    /// Those that lie where programs under `root` find them.
+    pub fn usual(&mut self, root: &Path) -> Vec<(Arc<Encryption>, PathBuf)> {
+        let mut found: Vec<(Arc<Encryption>, PathBuf)> = Vec::new();
+        for folder in super::LIBRARIES {
+            for name in USUAL {
+                let path = root.join(folder.trim_start_matches('/')).join(name);
+                if let Some(library) = self.at(&path)
+                    && !found.iter().any(|(other, _)| *other == library)
+                {
+                    found.push((library, path));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The probes in the file at `path`.
+fn encryption(path: &Path) -> Option<Encryption> {
+    let image = Image::open(path)?;
+    let mut names: Vec<&str> = WATCHED.iter().map(|watched| watched.name).collect();
+    names.extend([FREED, CLEARED, MADE, CLIENT_RANDOM, SERVER_RANDOM]);
+    let symbols = dynamic::symbols(&image, ".dynsym", ".dynstr", &names);
+    // Both directions have to be there, or what is seen makes no sense.
+    for needed in ["SSL_read", "SSL_write"] {
+        symbols.get(needed)?;
+    }
+    let mut limits = Vec::new();
+    let (first, second) =
+        place::random(&image, symbols.get(CLIENT_RANDOM), symbols.get(SERVER_RANDOM)).unwrap_or_else(|| {
+            limits.push("connections whose bytes the program moves itself cannot be told apart".to_owned());
+            (0, 0)
+        });
+    let cookie = Cookie {
+        source: SOURCE_OPENSSL,
+        first,
+        second,
+    }
+    .pack();
+    let mut points: Vec<(Point, u64)> = Vec::new();
+    let mut watch = |program: &'static str, address: u64| {
+        let found = image.points(vec![(program, address)]);
+        for point in found {
+            if !points.iter().any(|(other, _)| *other == point) {
+                points.push((point, cookie));
+            }
+        }
+    };
+    for Watched { name, how } in WATCHED {
+        let Some(address) = symbols.get(name).copied() else {
+            continue;
+        };
+        let place = match how {
+            How::Call => Place::entry(&image, address).map(|at| (at, "tls_call")),
+            How::Counted { reads } | How::Extended { reads } => {
+                let counted = matches!(how, How::Counted { .. });
+                Place::data(&image, address, counted).map(|place| (place.at, program(*reads, &place)))
+            }
+        };
+        let (at, program) = place.unwrap_or_else(|| {
+            limits.push(format!("{name} has no cheap place for a probe: each call costs more"));
+            let plain = match how {
+                How::Counted { reads: true } => "tls_read_counted",
+                How::Counted { reads: false } => "tls_write_counted",
+                How::Extended { reads: true } => "tls_read",
+                How::Extended { reads: false } => "tls_write",
+                How::Call => "tls_call",
+            };
+            (address, plain)
+        });
+        // Returns first: a call whose return is not seen leaves an entry behind.
+        watch("tls_done", at);
+        watch(program, at);
+    }
+    for (name, program) in [(FREED, "tls_freed"), (CLEARED, "tls_cleared"), (MADE, "tls_made")] {
+        if let Some(address) = symbols.get(name).copied() {
+            let at = if name == MADE {
+                Place::entry(&image, address)
+            } else {
+                Place::start(&image, address)
+            };
+            watch(program, at.unwrap_or(address));
+        }
+    }
+    let name = path
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let encryption = Encryption {
+        points,
+        name: name.into(),
+        limits,
+    };
+    Some(encryption)
+}
+
+const fn program(reads: bool, place: &Place) -> &'static str {
+    match (reads, place.count) {
+        (true, Some(_)) => "tls_read",
+        (true, None) => "tls_read_counted",
+        (false, Some(4)) => "tls_write_flags",
+        (false, Some(_)) => "tls_write",
+        (false, None) => "tls_write_counted",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_libraries() {
+        for (path, want) in [
+            ("/usr/lib/x86_64-linux-gnu/libssl.so.3", true),
+            ("/site-packages/psycopg_binary.libs/libssl-81ffa89e.so.3", true),
+            ("/usr/lib/libssl3.so", true),
+            ("/usr/lib/libcrypto.so.3", false),
+            ("/srv/libssl/app", false),
+        ] {
+            assert_eq!(may_encrypt(path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_library_of_this_machine() {
+        let Some(path) = ["/usr/lib/x86_64-linux-gnu/libssl.so.3", "/usr/lib64/libssl.so.3"]
+            .into_iter()
+            .map(Path::new)
+            .find(|path| path.exists())
+        else {
+            eprintln!("SKIP the_library_of_this_machine: there is no libssl.so.3");
+            return;
+        };
+        let found = encryption(path).expect("probes");
+        let programs: Vec<&str> = found.points.iter().map(|(point, _)| point.program).collect();
+        for wanted in [
+            "tls_done",
+            "tls_read",
+            "tls_write",
+            "tls_call",
+            "tls_made",
+            "tls_freed",
+            "tls_cleared",
+        ] {
+            assert!(programs.contains(&wanted), "{wanted} in {programs:?}");
+        }
+        let cookie = Cookie::unpack(found.points.first().expect("a point").1);
+        assert_ne!(cookie.first, 0, "{:?}", found.limits);
+        assert_eq!(found.limits, [String::new(); 0]);
+        // Another library of that kind of name has none of the functions.
+        assert!(encryption(Path::new("/proc/self/exe")).is_none());
+    }
+}

@@ -1,0 +1,489 @@
+//! Plaintext of TLS: what a program gives to a library and takes from it, and which connection carries it.
+//!
+//! A session is the library's object. The connection behind it is told by evidence: an operation on a socket that the same thread
+//! makes between the entry and the return of a call for the session. Each later operation confirms it, and one that contradicts
+//! ends the session. Where the program itself moves the bytes between socket and library no operation happens within a call;
+//! the agent then finds the connection by the random number of the ClientHello.
+//!
+//! These programs may be preempted, so they keep nothing by CPU: what a call needs is kept by thread, and records are written
+//! where the ring buffer has reserved them.
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::{
+    bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_probe_read_user,
+};
+use aya_ebpf::macros::{uprobe, uretprobe};
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use clew_common::event::{
+    CHUNK_BYTES, DATA_CONTINUED, EGRESS, INGRESS, KIND_PLAIN, KIND_SESSION, NO_PAYLOAD_BUDGET, NO_PAYLOAD_NONE,
+    NO_PAYLOAD_USER_FAULT, Plain, SESSION_BIT, SESSION_FRESH, SOURCE_OPENSSL, Session,
+};
+use clew_common::settings::TARGET_TLS;
+use clew_common::tls::Cookie;
+use clew_common::{budget, counter};
+
+use crate::arch::{self, Registers};
+use crate::context::{self, scoped};
+use crate::kernel;
+use crate::maps::{TLS_CALLS, TLS_SESSIONS, TlsCall, TlsSession, VERDICTS};
+use crate::verifier::opaque;
+use crate::{ring, settings};
+
+/// The call moves no plaintext.
+const NO_DATA: u32 = 2;
+/// Records one call's plaintext is told in, at most.
+const MAX_CHUNKS: u32 = 64;
+
+/// The calls of the current thread that have begun: the outer one, or the one within it.
+#[inline(always)]
+fn key(within: u64) -> u64 {
+    // SAFETY: no arguments.
+    let tid = unsafe { bpf_get_current_pid_tgid() } as u32;
+    u64::from(tid) << 1 | within
+}
+
+/// The current process is traced; notes that it uses TLS.
+#[inline(always)]
+fn traced() -> bool {
+    let Some(target) = context::target() else {
+        return false;
+    };
+    // SAFETY: the map gave the pointer.
+    unsafe {
+        if *target & TARGET_TLS == 0 {
+            *target |= TARGET_TLS;
+        }
+    }
+    true
+}
+
+/// A call begins.
+#[inline(always)]
+fn enter(ctx: &ProbeContext, direction: u32, size: u64, count: u64) -> u32 {
+    if !traced() {
+        return 0;
+    }
+    let stack = arch::stack_pointer(ctx);
+    let cookie = if settings::typed_task() != 0 {
+        // SAFETY: the context is this program's.
+        unsafe { bpf_get_attach_cookie(ctx.as_ptr()) }
+    } else {
+        0
+    };
+    let call = TlsCall {
+        object: arch::argument(ctx, 0),
+        buffer: arch::argument(ctx, 1),
+        size,
+        count,
+        stack,
+        cookie,
+        conn: 0,
+        received: 0,
+        sent: 0,
+        left: 0,
+        offset: 0,
+        budget: 0,
+        direction,
+        torn: 0,
+    };
+    // A library may be called from within another call, for a connection that runs through it: stacks grow downward.
+    let within = match TLS_CALLS.get_ptr(&key(0)) {
+        // SAFETY: the map gave the pointer.
+        Some(outer) => u64::from(unsafe { (*outer).stack } > stack),
+        None => 0,
+    };
+    let _full = TLS_CALLS.insert(&key(within), &call, 0);
+    0
+}
+
+/// `f(session, buffer, size_t size, size_t *count)` that takes plaintext from the library, such as `SSL_read_ex`.
+#[uprobe]
+pub fn tls_read(ctx: ProbeContext) -> u32 {
+    enter(&ctx, INGRESS.into(), arch::argument(&ctx, 2), arch::argument(&ctx, 3))
+}
+
+/// `f(session, buffer, size_t size, size_t *count)` that gives plaintext to the library, such as `SSL_write_ex`.
+#[uprobe]
+pub fn tls_write(ctx: ProbeContext) -> u32 {
+    enter(&ctx, EGRESS.into(), arch::argument(&ctx, 2), arch::argument(&ctx, 3))
+}
+
+/// `f(session, buffer, size_t size, flags, size_t *count)` that gives plaintext to the library.
+#[uprobe]
+pub fn tls_write_flags(ctx: ProbeContext) -> u32 {
+    enter(&ctx, EGRESS.into(), arch::argument(&ctx, 2), arch::argument(&ctx, 4))
+}
+
+/// `int f(session, buffer, int size)` that takes plaintext from the library and returns how much, such as `SSL_read`.
+#[uprobe]
+pub fn tls_read_counted(ctx: ProbeContext) -> u32 {
+    enter(&ctx, INGRESS.into(), positive(arch::argument(&ctx, 2)), 0)
+}
+
+/// `int f(session, buffer, int size)` that gives plaintext to the library, such as `SSL_write`.
+#[uprobe]
+pub fn tls_write_counted(ctx: ProbeContext) -> u32 {
+    enter(&ctx, EGRESS.into(), positive(arch::argument(&ctx, 2)), 0)
+}
+
+/// `f(session, ...)` that moves no plaintext but uses the connection, such as `SSL_do_handshake`.
+#[uprobe]
+pub fn tls_call(ctx: ProbeContext) -> u32 {
+    enter(&ctx, NO_DATA, 0, 0)
+}
+
+/// An `int` argument; 0 if it is negative. The upper half of the register is the caller's leftovers.
+#[inline(always)]
+fn positive(argument: u64) -> u64 {
+    let value = argument as u32;
+    if value >> 31 == 0 { u64::from(value) } else { 0 }
+}
+
+/// Behind a function that makes a session object, such as `SSL_new`.
+#[uretprobe]
+pub fn tls_made(ctx: RetProbeContext) -> u32 {
+    let object: u64 = ctx.ret();
+    if object != 0 && traced() {
+        let _full = TLS_SESSIONS.insert(&scoped(object), &new(SESSION_FRESH), 0);
+    }
+    0
+}
+
+/// At the start of a function that makes a session object as if it were new, such as `SSL_clear`.
+#[uprobe]
+pub fn tls_cleared(ctx: ProbeContext) -> u32 {
+    if traced() {
+        let _full = TLS_SESSIONS.insert(&scoped(arch::argument(&ctx, 0)), &new(SESSION_FRESH), 0);
+    }
+    0
+}
+
+/// At the start of a function that ends a session object, such as `SSL_free`.
+#[uprobe]
+pub fn tls_freed(ctx: ProbeContext) -> u32 {
+    if context::traced() {
+        let _absent = TLS_SESSIONS.remove(&scoped(arch::argument(&ctx, 0)));
+    }
+    0
+}
+
+#[inline(always)]
+fn new(flags: u32) -> TlsSession {
+    // Time and CPU are a name that no other session has.
+    // SAFETY: no arguments.
+    let id = unsafe { bpf_ktime_get_ns() << 8 | u64::from(bpf_get_smp_processor_id() & 0xff) };
+    TlsSession {
+        id: id | SESSION_BIT,
+        conn: 0,
+        sent: 0,
+        received: 0,
+        wire_sent: 0,
+        wire_received: 0,
+        budget: 0,
+        flags,
+        last: 0,
+        verdict: 0,
+        announced: 0,
+    }
+}
+
+/// An operation on a socket moved bytes up to offset `end` of connection `conn`: evidence for the call it runs within.
+#[inline(always)]
+pub fn carried(conn: u64, direction: u8, moved: u64, end: u64) {
+    if moved == 0 {
+        return;
+    }
+    let uses = match context::target() {
+        // SAFETY: the map gave the pointer.
+        Some(target) => unsafe { *target & TARGET_TLS != 0 },
+        None => false,
+    };
+    if !uses {
+        return;
+    }
+    let inner = TLS_CALLS.get_ptr_mut(&key(1));
+    let Some(call) = inner.or_else(|| TLS_CALLS.get_ptr_mut(&key(0))) else {
+        return;
+    };
+    // SAFETY: the map gave the pointer, and only this thread uses the entry.
+    unsafe {
+        // A call whose return was not seen is left behind with the stack it had.
+        if settings::typed_task() != 0 && Registers::current().stack() >= (*call).stack {
+            return;
+        }
+        if (*call).conn != 0 && (*call).conn != conn {
+            (*call).torn = 1;
+        }
+        (*call).conn = conn;
+        if direction == EGRESS {
+            (*call).sent = end;
+        } else {
+            (*call).received = end;
+        }
+    }
+}
+
+/// Behind every function whose entry is a call here.
+#[uretprobe]
+pub fn tls_done(ctx: RetProbeContext) -> u32 {
+    if !context::traced() {
+        return 0;
+    }
+    let stack = arch::stack_at_return(&ctx);
+    let mut within = 1;
+    let mut found = ended(1, stack);
+    if found.is_none() {
+        within = 0;
+        found = ended(0, stack);
+    }
+    let Some(call) = found else {
+        ring::count(counter::TLS_CALL_UNKNOWN, 1);
+        return 0;
+    };
+    let result: u64 = ctx.ret();
+    // SAFETY: the map gave the pointer, and only this thread uses the entry.
+    let (size, count, direction) = unsafe { ((*call).size, (*call).count, (*call).direction) };
+    let mut moved = positive(result);
+    if moved != 0 && count != 0 {
+        moved = kernel::user::<u64>(count).unwrap_or(0);
+    }
+    if moved > size || direction == NO_DATA {
+        moved = 0;
+    }
+    // SAFETY: the map gave the pointer.
+    unsafe { settle(call, within, moved) };
+    let _absent = TLS_CALLS.remove(&key(within));
+    0
+}
+
+/// The thread's call with this stack.
+#[inline(always)]
+fn ended(within: u64, stack: u64) -> Option<*mut TlsCall> {
+    let call = TLS_CALLS.get_ptr_mut(&key(within))?;
+    // SAFETY: the map gave the pointer.
+    (unsafe { (*call).stack } == stack).then_some(call)
+}
+
+/// A call is over and moved `moved` bytes of plaintext.
+#[inline(always)]
+unsafe fn settle(call: *mut TlsCall, within: u64, moved: u64) {
+    // SAFETY: the map gave the pointers.
+    unsafe {
+        let name = scoped((*call).object);
+        let torn = (*call).torn != 0;
+        let conn = if torn { 0 } else { (*call).conn };
+        let mut session = TLS_SESSIONS.get_ptr_mut(&name);
+        let mut known = true;
+        if let Some(session) = session {
+            known = !(torn || (conn != 0 && (*session).conn != 0 && (*session).conn != conn));
+            if !known {
+                ring::count(counter::TLS_TIE_CONFLICT, 1);
+            }
+        }
+        if session.is_none() || !known {
+            let _full = TLS_SESSIONS.insert(&name, &new(0), 0);
+            session = TLS_SESSIONS.get_ptr_mut(&name);
+        }
+        let Some(session) = session else {
+            ring::count(counter::TLS_SESSIONS_FULL, 1);
+            return;
+        };
+        if conn != 0 {
+            (*session).conn = conn;
+            if (*call).sent != 0 {
+                (*session).wire_sent = (*call).sent;
+            }
+            if (*call).received != 0 {
+                (*session).wire_received = (*call).received;
+            }
+        }
+        if moved == 0 {
+            return;
+        }
+        if (*session).announced == 0 {
+            (*session).announced = 1;
+            announce(session, call);
+        }
+        let direction = (*call).direction;
+        refill(session, direction as u16);
+        (*call).left = moved;
+        (*call).budget = u64::from((*session).budget);
+        (*call).offset = if direction == u32::from(EGRESS) {
+            (*session).sent
+        } else {
+            (*session).received
+        };
+        if direction == u32::from(EGRESS) {
+            (*session).sent += moved;
+        } else {
+            (*session).received += moved;
+        }
+        let mut chunks = 0;
+        while chunks < MAX_CHUNKS && tls_chunk(within) == 0 {
+            chunks += 1;
+        }
+        (*session).budget = (*call).budget as u32;
+    }
+}
+
+#[inline(always)]
+unsafe fn announce(session: *mut TlsSession, call: *mut TlsCall) {
+    // SAFETY: the map gave the pointers.
+    unsafe {
+        let cookie = library((*call).cookie);
+        let mut event = Session {
+            header: context::header(KIND_SESSION),
+            session: (*session).id,
+            conn: (*session).conn,
+            random: [0; 32],
+            flags: (*session).flags,
+            source: cookie.source,
+            reserved: 0,
+        };
+        let mut at = (*call).object.wrapping_add(u64::from(cookie.first));
+        if cookie.second != 0 {
+            at = kernel::user::<u64>(at)
+                .unwrap_or(0)
+                .wrapping_add(u64::from(cookie.second - 1));
+        }
+        if cookie.first != 0 {
+            event.random = kernel::user::<[u8; 32]>(at).unwrap_or([0; 32]);
+        }
+        let _lost = ring::send(&event);
+    }
+}
+
+/// What is known of the library a call is in; on kernels where a probe is given no number, that its functions are OpenSSL's.
+#[inline(always)]
+fn library(cookie: u64) -> Cookie {
+    let mut library = Cookie::unpack(cookie);
+    if cookie == 0 {
+        library.source = SOURCE_OPENSSL;
+    }
+    library
+}
+
+/// As for sockets: a session that turns round has begun a message, which has a budget of its own.
+#[inline(always)]
+unsafe fn refill(session: *mut TlsSession, direction: u16) {
+    // SAFETY: the map gave the pointer.
+    unsafe {
+        let turned = (*session).last != direction + 1;
+        if turned {
+            let id = (*session).id;
+            if let Some(verdict) = VERDICTS.get_ptr(&id) {
+                (*session).verdict = u16::from(*verdict);
+            }
+        }
+        if turned || (*session).verdict >= u16::from(budget::VERDICT_EVERY) {
+            (*session).last = direction + 1;
+            (*session).budget = budget::of((*session).verdict as u8, settings::head_bytes(), settings::body_bytes());
+        }
+    }
+}
+
+/// Writes one record of the plaintext of the thread's call. 1 when it is told whole.
+///
+/// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn tls_chunk(within: u64) -> i64 {
+    const SMALL: u64 = 512;
+    const MIDDLE: u64 = 4096;
+    let Some(call) = TLS_CALLS.get_ptr_mut(&key(within & 1)) else {
+        return 1;
+    };
+    // SAFETY: the map gave the pointers; only this thread uses the call.
+    unsafe {
+        let Some(session) = TLS_SESSIONS.get_ptr(&scoped((*call).object)) else {
+            return 1;
+        };
+        let left = (*call).left;
+        if left == 0 {
+            return 1;
+        }
+        let mut size = left;
+        if size > (*call).budget {
+            size = (*call).budget;
+        }
+        if size > CHUNK_BYTES as u64 {
+            size = CHUNK_BYTES as u64;
+        }
+        // The last record the budget allows carries the rest as a length.
+        let spent = size == (*call).budget;
+        let length = if spent { left } else { size };
+        if length > size {
+            ring::count(counter::BUDGET_BYTES, length - size);
+        }
+        let egress = (*call).direction == u32::from(EGRESS);
+        let head = Plain {
+            header: context::header_in_context(KIND_PLAIN),
+            session: (*session).id,
+            conn: (*session).conn,
+            offset: (*call).offset,
+            wire: if egress {
+                (*session).wire_sent
+            } else {
+                (*session).wire_received
+            },
+            length: length as u32,
+            captured: size as u32,
+            direction: (*call).direction as u8,
+            no_payload: if length > size {
+                NO_PAYLOAD_BUDGET
+            } else {
+                NO_PAYLOAD_NONE
+            },
+            flags: if (*call).size == 0 { DATA_CONTINUED } else { 0 },
+            source: library((*call).cookie).source,
+            reserved: 0,
+        };
+        let from = (*call).buffer;
+        if size <= SMALL {
+            write::<{ SMALL as usize }>(&head, size, from);
+        } else if size <= MIDDLE {
+            write::<{ MIDDLE as usize }>(&head, size, from);
+        } else {
+            write::<CHUNK_BYTES>(&head, size, from);
+        }
+        // What the program gave does not matter any more: zero tells the next record that it continues.
+        (*call).size = 0;
+        (*call).buffer += size;
+        (*call).offset += length;
+        (*call).left -= length;
+        (*call).budget -= size;
+        i64::from((*call).left == 0)
+    }
+}
+
+/// Writes a record with `size` bytes of the process's memory at `from`, in one that has room for `ROOM`.
+#[inline(always)]
+fn write<const ROOM: usize>(head: &Plain, size: u64, from: u64) {
+    ring::fill(|record: *mut Padded<ROOM>| {
+        // SAFETY: the record has room for both.
+        unsafe {
+            (*record).head = *head;
+            let size = opaque(size);
+            let mut failed = size > ROOM as u64;
+            if !failed {
+                failed =
+                    bpf_probe_read_user((&raw mut (*record).payload).cast(), size as u32, from as *const c_void) != 0;
+            }
+            if failed {
+                ring::count(counter::USER_FAULT, 1);
+                (*record).head.captured = 0;
+                (*record).head.no_payload = NO_PAYLOAD_USER_FAULT;
+            } else {
+                ring::count(counter::PAYLOAD_BYTES, size);
+            }
+        }
+    });
+}
+
+/// A record with room for more than it may hold.
+#[repr(C)]
+struct Padded<const ROOM: usize> {
+    head: Plain,
+    payload: [u8; ROOM],
+}

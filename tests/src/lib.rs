@@ -5,6 +5,7 @@
 //!
 //! The tests want root and run one at a time (`--test-threads=1`). `CLEW_BIN` names the binary (else the one built next to
 //! the tests), `CLEW_TEST_VENV` the Python environment of `tests/requirements.txt` (else `target/venv`).
+mod certificate;
 mod clew;
 mod envoy;
 mod host;
@@ -18,12 +19,13 @@ mod process;
 mod span;
 mod wait;
 
+pub use certificate::Certificate;
 pub use clew::{Clew, ClewRun};
 pub use envoy::envoy;
 pub use host::{Host, has_tracepoint};
 pub use http::{Answer, ask, get};
 pub use lab::Lab;
-pub use nginx::nginx;
+pub use nginx::{nginx, nginx_tls};
 pub use outcome::Outcome;
 pub use plan::{Load, Plan, Service};
 pub use postgresql::{Postgresql, postgresql};

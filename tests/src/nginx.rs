@@ -1,9 +1,24 @@
 //! nginx as the tests use it.
+use crate::certificate::Certificate;
 use crate::lab::Lab;
 
 /// The command line of an nginx in the foreground with one worker, listening on `port`; `locations` goes into the server
 /// block, `extra` beside it.
 pub fn nginx(lab: &Lab, port: u16, locations: &str, extra: &str) -> Vec<String> {
+    listening(lab, port, "", locations, extra)
+}
+
+/// As [`nginx`], speaking TLS.
+pub fn nginx_tls(lab: &Lab, port: u16, certificate: &Certificate, locations: &str, extra: &str) -> Vec<String> {
+    let locations = format!(
+        "ssl_certificate {}; ssl_certificate_key {}; {locations}",
+        certificate.file(),
+        certificate.key()
+    );
+    listening(lab, port, " ssl", &locations, extra)
+}
+
+fn listening(lab: &Lab, port: u16, how: &str, locations: &str, extra: &str) -> Vec<String> {
     let dir = lab.dir().display().to_string();
     let conf = format!(
         "daemon off;
@@ -20,7 +35,7 @@ http {{
     scgi_temp_path {dir}/nginx-scgi;
     {extra}
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{how};
         {locations}
     }}
 }}

@@ -257,7 +257,7 @@ mod tests {
         }
         let cookie = Cookie::unpack(found.points.first().expect("a point").1);
         assert_ne!(cookie.first, 0, "{:?}", found.limits);
-        assert_eq!(found.limits, [String::new(); 0]);
+        assert!(found.limits.is_empty(), "{:?}", found.limits);
         // Another library of that kind of name has none of the functions.
         assert!(encryption(Path::new("/proc/self/exe")).is_none());
     }

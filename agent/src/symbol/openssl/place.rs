@@ -112,9 +112,8 @@ fn handed_on(code: &[u8], address: u64, counted: bool) -> Option<(u64, usize)> {
             && instruction.op1_kind() == OpKind::Register;
         let on_stack = (moves && from == Register::RSP)
             || (instruction.mnemonic() == Mnemonic::Lea && instruction.memory_base() == Register::RSP);
-        if on_stack && counted && ARGUMENTS.contains(&to) {
-            count = Some(to);
-        } else if moves && Some(from) == count && ARGUMENTS.contains(&to) {
+        let told = (on_stack && counted) || (moves && Some(from) == count);
+        if told && ARGUMENTS.contains(&to) {
             count = Some(to);
         } else if count.is_some_and(|count| written(&mut info, &instruction, count)) {
             return None;

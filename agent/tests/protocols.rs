@@ -373,6 +373,11 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
 fn tell(steps: &[Step]) -> Vec<String> {
     let counts = steps.iter().filter_map(|step| match step {
         Step::Count(name) => Some(format!("count {name}")),
+        Step::Hello(hello) => Some(format!(
+            "hello {:?} {:02x?}",
+            hello.direction,
+            hello.random.first_chunk::<4>().expect("32 bytes")
+        )),
         _ => None,
     });
     let lines = exchanges(steps)

@@ -73,6 +73,8 @@ pub const PY_UVLOOP_HANDLE: usize = 4;
 pub const PY_UVLOOP_CONTEXT: usize = 5;
 /// uvloop: offset of `uv_stream_t.io_watcher.fd`; 0 where there is no uvloop.
 pub const PY_UVLOOP_FD: usize = 6;
+/// 1 where it is seen what threads of pools work on; else 0.
+pub const PY_POOLS: usize = 7;
 
 /// Offset of the running task's number from the thread pointer, as a signed number.
 pub const TOKIO_TASK: usize = 0;

@@ -341,6 +341,10 @@ pub const LINK_TAKEN: u32 = 5;
 pub const LINK_ACCEPTED: u32 = 6;
 /// `other` was created for what was just read of the socket `place`.
 pub const LINK_READ: u32 = 7;
+/// The header's context, or its thread, handed the work `other` to a pool of threads. The work is a context of Python's.
+pub const LINK_SUBMITTED: u32 = 8;
+/// The header's context runs where the thread does the work `other`.
+pub const LINK_WITHIN: u32 = 9;
 
 /// A process began a new program.
 #[repr(C)]

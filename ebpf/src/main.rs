@@ -11,6 +11,7 @@ mod assist;
 mod connection;
 mod context;
 mod descriptor;
+mod executor;
 mod golang;
 mod java;
 mod kernel;

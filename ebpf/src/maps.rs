@@ -94,6 +94,16 @@ pub static PYTHON_STEPS: LruHashMap<u32, Step> = LruHashMap::with_max_entries(81
 #[map]
 pub static PYTHON_WRITES: LruHashMap<Scoped, PythonWrite> = LruHashMap::with_max_entries(16_384, 0);
 
+/// Python: work that waits in a queue for a thread of a pool, by the address of the object. Written when it is put there, removed
+/// when it is taken out. Of work that falls out it is not known whose it is.
+#[map]
+pub static PYTHON_WORK: LruHashMap<Scoped, Work> = LruHashMap::with_max_entries(32_768, 0);
+
+/// Python: the work a thread took last. Written when it takes it, removed when the thread ends or puts something else into that
+/// queue. An entry that falls out only loses links.
+#[map]
+pub static PYTHON_WORKERS: LruHashMap<u32, Worker> = LruHashMap::with_max_entries(8192, 0);
+
 /// Tokio: where the task that drives a client's connection waits for requests, by task. Written when it waits. An entry that
 /// falls out makes the requests the task writes nobody's.
 #[map]
@@ -164,6 +174,26 @@ pub struct PythonWrite {
     pub stream: u64,
     /// The context that asked; 0 where it is not known.
     pub context: u64,
+}
+
+/// Work in a queue.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Work {
+    /// Its number.
+    pub id: u64,
+    /// Address of the queue.
+    pub queue: u64,
+}
+
+/// A thread that works.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Worker {
+    /// What it works on.
+    pub work: Work,
+    /// The last context it was seen to run there, and told of.
+    pub told: u64,
 }
 
 /// A record and its payload.

@@ -11,7 +11,7 @@ use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL};
 
 use crate::kernel::{self, Direct, Probe, Reader};
 use crate::maps::{PYTHON_BASES, TARGETS};
-use crate::{assist, context, ring, settings as offset};
+use crate::{assist, context, executor, ring, settings as offset};
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -39,6 +39,12 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
         ring::count(counter::TARGETS_FULL, 1);
         return 0;
     }
+    // What was loaded lies where it lay.
+    if let Some(base) = PYTHON_BASES.get_ptr(&tgid) {
+        // SAFETY: the map gave the pointer.
+        let base = unsafe { *base };
+        let _full = PYTHON_BASES.insert(child_tgid, base, 0);
+    }
     let _lost = ring::send(&Fork {
         header: context::header(KIND_FORK),
         child_tgid,
@@ -60,6 +66,7 @@ pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
     let target = target.is_some();
     if target {
         assist::forget();
+        executor::forget();
     }
     if target || offset::watch() & WATCH_ALL != 0 {
         let flags = LIFE_PROCESS | if target { LIFE_TARGET } else { 0 };
@@ -84,12 +91,14 @@ pub fn process_exit(_ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     assist::forget();
+    executor::forget();
     let signal = kernel::of_task::<u64>(offset::task_signal()) as *const c_void;
     // SAFETY: the helper checks the address itself.
     let live: u32 = unsafe { Probe::read(signal, offset::signal_live()) };
     if live != 0 {
         return 0;
     }
+    let _absent = PYTHON_BASES.remove(context::tgid());
     let _lost = ring::send(&Life {
         header: context::header(KIND_EXIT),
         code: kernel::of_task(offset::task_exit_code()),

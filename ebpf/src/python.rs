@@ -16,10 +16,10 @@ use crate::arch::{Registers, call};
 use crate::context::{scoped, word};
 use crate::kernel::{self, Probe, Reader};
 use crate::maps::{PYTHON_BASES, PYTHON_CONTEXTS, PYTHON_STEPS, PYTHON_WRITES, PythonWrite, Scoped, Step};
-use crate::{context, ring, settings as offset};
+use crate::{context, executor, ring, settings as offset};
 
 /// `PyObject.ob_type`, and `ctx_entered` of `PyContext`.
-const OB_TYPE: u64 = 8;
+pub const OB_TYPE: u64 = 8;
 const CTX_ENTERED: u64 = 40;
 /// `struct pthread_key_data`s in a block of glibc's, their size, and where the data is in one.
 const BLOCK_KEYS: u64 = 32;
@@ -37,7 +37,7 @@ pub enum Current {
 }
 
 #[inline(always)]
-fn tid() -> u32 {
+pub fn tid() -> u32 {
     // SAFETY: no arguments.
     unsafe { bpf_get_current_pid_tgid() as u32 }
 }
@@ -54,8 +54,21 @@ pub fn current(plan: *const Plan) -> Current {
             Current::Context(asked)
         };
     }
+    let running = running(plan);
+    if let Current::Context(id) = running {
+        executor::within(plan, id);
+    }
+    running
+}
+
+/// What the current thread runs in: the context it has entered, else the work it took.
+#[inline(always)]
+pub fn running(plan: *const Plan) -> Current {
     match entered(plan) {
-        Ok(0) => Current::Thread,
+        Ok(0) => match executor::current(plan) {
+            Some(id) => Current::Context(id),
+            None => Current::Thread,
+        },
         Ok(address) => match number(address) {
             Some(id) => Current::Context(id),
             None => Current::Unknown,
@@ -117,9 +130,14 @@ fn number(address: u64) -> Option<u64> {
 
 /// Time is a number that no two contexts of an interpreter share: its lock is held to make one.
 #[inline(always)]
-fn give_number(key: &Scoped) -> Option<u64> {
+pub fn new_number() -> u64 {
     // SAFETY: no arguments.
-    let id = unsafe { bpf_ktime_get_ns() };
+    unsafe { bpf_ktime_get_ns() }
+}
+
+#[inline(always)]
+fn give_number(key: &Scoped) -> Option<u64> {
+    let id = new_number();
     PYTHON_CONTEXTS.insert(key, id, 0).ok()?;
     Some(id)
 }
@@ -132,7 +150,7 @@ fn argument(ctx: &ProbeContext) -> u64 {
 
 /// The plan, if the process is Python.
 #[inline(always)]
-fn python() -> Option<*const Plan> {
+pub fn python() -> Option<*const Plan> {
     let plan = context::plan()?;
     // SAFETY: the map gave the pointer.
     (unsafe { (*plan).kind } == PLAN_PYTHON).then_some(plan)
@@ -151,11 +169,12 @@ pub fn python_created(ctx: RetProbeContext) -> u32 {
     let Some(id) = give_number(&key) else { return 0 };
     let Ok(creator) = entered(plan) else { return 0 };
     let (link, socket) = step(creator);
-    if creator == 0 {
-        // A thread of its own accord.
-        return 0;
-    }
-    let Some(creator) = number(creator) else { return 0 };
+    let creator = match creator {
+        0 => executor::current(plan),
+        address => number(address),
+    };
+    // Else a thread of its own accord.
+    let Some(creator) = creator else { return 0 };
     let mut header = context::header(KIND_LINK);
     header.context = creator;
     header.context_kind = CONTEXT_PYTHON;

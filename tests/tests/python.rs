@@ -59,12 +59,17 @@ fn through(lab: &Lab, port: u16, argv: &[&str], path: &str, event_loop: &str) ->
         .env("NEXT", &format!("{leaf}/leaf"))
         .env("THREAD", "1")
         .env("LOOP", event_loop)
-        .load(port, path, REQUESTS, CONCURRENCY);
+        .load(port, path, REQUESTS, CONCURRENCY)
+        .rested();
     Clew::run(lab).traced(&plan.argv(lab, DRIVE))
 }
 
 /// Each call that a request makes at `paths` is there once and is the request's; so is every other call that was sent.
 fn check_exact(out: &Outcome, service: &str, front: &str, paths: &[&str]) {
+    check_exact_by(out, service, front, paths, "context");
+}
+
+fn check_exact_by(out: &Outcome, service: &str, front: &str, paths: &[&str], source: &str) {
     out.check_no_wrong_links();
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     for call in out
@@ -77,7 +82,7 @@ fn check_exact(out: &Outcome, service: &str, front: &str, paths: &[&str]) {
         out.check(right, &format!("{} is of no request", call.brief()));
         out.check_eq(
             call.text("clew.parent.source").as_str(),
-            "context",
+            source,
             "how its parent was found",
         );
     }
@@ -86,7 +91,7 @@ fn check_exact(out: &Outcome, service: &str, front: &str, paths: &[&str]) {
     }
 }
 
-const MIXED: &[&str] = &["/a", "/b", "/thread", "/last"];
+const MIXED: &[&str] = &["/a", "/b", "/thread", "/pool", "/last"];
 
 #[test]
 fn uvicorn_on_asyncio() {
@@ -143,12 +148,7 @@ fn aiohttp_on_asyncio() {
     let Some(lab) = Lab::new("aiohttp_on_asyncio") else {
         return;
     };
-    check_exact(
-        &aiohttp(&lab, "asyncio"),
-        "aiohttp_app",
-        "/front",
-        &["/a", "/b", "/last"],
-    );
+    check_exact(&aiohttp(&lab, "asyncio"), "aiohttp_app", "/front", MIXED);
 }
 
 #[test]
@@ -156,10 +156,99 @@ fn aiohttp_on_uvloop() {
     let Some(lab) = Lab::new("aiohttp_on_uvloop") else {
         return;
     };
-    check_exact(
-        &aiohttp(&lab, "uvloop"),
-        "aiohttp_app",
-        "/front",
-        &["/a", "/b", "/last"],
+    check_exact(&aiohttp(&lab, "uvloop"), "aiohttp_app", "/front", MIXED);
+}
+
+fn gunicorn(lab: &Lab, python: Python, app: &str, worker: &[&str]) -> Option<Outcome> {
+    let Some(gunicorn) = python("gunicorn") else {
+        lab.skip("this machine has one interpreter only");
+        return None;
+    };
+    let port = free_port();
+    let folder = Lab::workload("python/mix.py").replace("/mix.py", "");
+    let bind = format!("127.0.0.1:{port}");
+    let mut argv = vec![
+        gunicorn.as_str(),
+        "-b",
+        &bind,
+        "--chdir",
+        &folder,
+        "--log-level",
+        "warning",
+    ];
+    argv.extend(worker);
+    argv.push(app);
+    Some(through(lab, port, &argv, "/front", "asyncio"))
+}
+
+/// A pool of threads that serve, which hand calls to those of another.
+const THREADS: &[&str] = &["-k", "gthread", "-w", "1", "--threads", "32"];
+
+#[test]
+fn calls_on_a_pool_of_threads() {
+    let Some(lab) = Lab::new("calls_on_a_pool_of_threads") else {
+        return;
+    };
+    if let Some(out) = gunicorn(&lab, oldest, "pooled_app:app", THREADS) {
+        check_exact(&out, "pooled_app", "/front", &["/a", "/b"]);
+    }
+}
+
+#[test]
+fn calls_on_a_pool_of_threads_with_the_newest_interpreter() {
+    let Some(lab) = Lab::new("calls_on_a_pool_of_threads_with_the_newest_interpreter") else {
+        return;
+    };
+    if let Some(out) = gunicorn(&lab, newest, "pooled_app:app", THREADS) {
+        check_exact(&out, "pooled_app", "/front", &["/a", "/b"]);
+    }
+}
+
+/// Whoever serves a request and hands out its calls is a thread without a context.
+#[test]
+fn calls_a_thread_hands_to_a_pool() {
+    let Some(lab) = Lab::new("calls_a_thread_hands_to_a_pool") else {
+        return;
+    };
+    if let Some(out) = gunicorn(&lab, oldest, "pooled_app:app", &["-k", "sync", "-w", "4"]) {
+        check_exact_by(&out, "pooled_app", "/front", &["/a", "/b"], "thread");
+    }
+}
+
+/// Work that is run in another request's context, work that is never done, and queues that carry something else.
+#[test]
+fn work_that_contradicts_is_of_no_request() {
+    let Some(lab) = Lab::new("work_that_contradicts_is_of_no_request") else {
+        return;
+    };
+    let Some(out) = gunicorn(&lab, oldest, "crossed_app:app", THREADS) else {
+        return;
+    };
+    out.check_no_wrong_links();
+    let calls = |path: &str| {
+        let calls = out
+            .spans
+            .filter(|span| span.kind == Kind::Client && span.service() == "crossed_app");
+        calls.into_iter().filter(|call| call.path() == path).collect::<Vec<_>>()
+    };
+    for path in ["/borrowed", "/own", "/after"] {
+        let linked = calls(path)
+            .into_iter()
+            .filter(|call| out.spans.parent(call).is_some())
+            .count();
+        let all = calls(path).len();
+        out.check_eq(all as u64, REQUESTS, path);
+        if path == "/own" {
+            out.check_eq(linked, all, "calls of a request's own work that are linked");
+        }
+    }
+    // All but the first run in the context of the request before.
+    let borrowed = calls("/borrowed")
+        .into_iter()
+        .filter(|call| out.spans.parent(call).is_some())
+        .count();
+    out.check(
+        borrowed <= 1,
+        &format!("{borrowed} calls in borrowed contexts are linked"),
     );
 }

@@ -109,6 +109,11 @@ impl Contexts {
         Ok(())
     }
 
+    /// Whether `pid` uses a plan.
+    pub(super) fn has_plan(&self, pid: Pid) -> bool {
+        self.places.values().any(|(_, users)| users.contains(&pid))
+    }
+
     /// A child runs its creator's program, and has its plan.
     pub(super) fn forked(&mut self, parent: Pid, child: Pid) {
         let plans = self.places.values_mut().map(|(_, users)| users);

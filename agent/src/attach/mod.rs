@@ -12,7 +12,7 @@ use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, ProgramError, ProgramType, TracePoint};
 use aya::sys::{BpfHelper, is_helper_supported, is_program_supported};
 use aya::{Ebpf, EbpfLoader};
-use clew_common::context::{Plan, with_plan};
+use clew_common::context::{Plan, plan_of, with_plan};
 use clew_common::settings::{TARGET_ASSISTED, TARGET_CHILDREN, TARGET_TRACED, WATCH_ALL};
 use clew_common::{budget, counter};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -350,9 +350,14 @@ impl Probes {
             .map_err(map_error("TARGETS"))
     }
 
-    /// A child runs its creator's program.
-    pub fn forked(&mut self, parent: Pid, child: Pid) {
+    /// A child runs its creator's program. Whether it has the creator's plan: it may have been created just before that had one.
+    pub fn forked(&mut self, parent: Pid, child: Pid) -> bool {
+        if !self.contexts.has_plan(parent) {
+            return true;
+        }
         self.contexts.forked(parent, child);
+        let target = self.targets.get(&child.0, 0);
+        target.is_ok_and(|target| plan_of(target) != 0)
     }
 
     /// A process is over, or has begun another program.

@@ -94,11 +94,17 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
                 },
                 abi::LINK_ACCEPTED => LinkKind::Accepted(link.place),
                 abi::LINK_READ => LinkKind::Read(link.place),
+                abi::LINK_SUBMITTED => LinkKind::Submitted,
+                abi::LINK_WITHIN => LinkKind::Within,
                 _ => return Err(Malformed::Field("link")),
             };
             Ok(Event::Link {
                 moment,
-                other: context(header.context_kind, link.other),
+                other: match kind {
+                    // Threads that are no contexts hand over work, too.
+                    LinkKind::Submitted => Context::Python(link.other),
+                    _ => context(header.context_kind, link.other),
+                },
                 link: kind,
             })
         }

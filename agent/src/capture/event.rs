@@ -252,6 +252,10 @@ pub enum LinkKind {
     Accepted(u64),
     /// The other created it for what was just read of this socket.
     Read(u64),
+    /// The other, or its thread, handed it to a pool of threads: it is a piece of work.
+    Submitted,
+    /// It is the piece of work that the other's thread does.
+    Within,
 }
 
 /// Something the kernel saw.

@@ -176,7 +176,7 @@ impl Pipeline {
                 error,
             } => self.state(conn, moment, state, error, out),
             Event::Link { moment, other, link } => {
-                self.traces.link(moment.actor.pid, moment.actor.context, other, link);
+                self.traces.link(&moment.actor, other, link);
             }
             Event::Helper { moment, any } => self.traces.helps(&moment.actor, any),
             Event::Fork { moment, child } => self.processes.forked(moment.actor.pid, child),

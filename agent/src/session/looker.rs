@@ -55,11 +55,13 @@ impl Looker {
         self.asked.try_send((process.clone(), self.number)).is_ok()
     }
 
-    /// A child runs its creator's program.
-    pub(super) fn forked(&mut self, parent: Pid, child: Pid) {
-        if let Some(number) = self.latest.get(&parent).copied() {
+    /// A child runs its creator's program. Whether it is still being looked at.
+    pub(super) fn forked(&mut self, parent: Pid, child: Pid) -> bool {
+        let number = self.latest.get(&parent).copied();
+        number.is_some_and(|number| {
             self.latest.insert(child, number);
-        }
+            true
+        })
     }
 
     /// A process is over.

@@ -461,8 +461,14 @@ impl Agent {
             }
             Event::Mapped(moment) => self.finder.look_at(moment.actor.pid),
             Event::Fork { moment, child } => {
-                self.looker.forked(moment.actor.pid, *child);
-                self.probes.forked(moment.actor.pid, *child);
+                let (parent, child) = (moment.actor.pid, *child);
+                let asked = self.looker.forked(parent, child);
+                if !self.probes.forked(parent, child)
+                    && !asked
+                    && let Ok(process) = self.discovery.read(child)
+                {
+                    self.follow(&process);
+                }
             }
             _ => {}
         }

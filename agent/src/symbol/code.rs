@@ -34,13 +34,40 @@ pub(super) fn frame_push(code: &[u8], address: u64) -> Option<u64> {
 
 /// Whether the kernel emulates the first instruction of `code`.
 pub(super) fn starts_cheaply(code: &[u8], address: u64) -> bool {
-    instructions(code, address).next().is_some_and(|first| {
-        matches!(first.mnemonic(), Mnemonic::Push | Mnemonic::Nop)
-            || matches!(
-                first.code(),
-                Code::Jmp_rel32_64 | Code::Jmp_rel8_64 | Code::Call_rel32_64
-            )
-    })
+    instructions(code, address).next().is_some_and(|first| is_cheap(&first))
+}
+
+fn is_cheap(instruction: &Instruction) -> bool {
+    matches!(instruction.mnemonic(), Mnemonic::Push | Mnemonic::Nop)
+        || instruction.is_jcc_short_or_near()
+        || matches!(
+            instruction.code(),
+            Code::Jmp_rel32_64 | Code::Jmp_rel8_64 | Code::Call_rel32_64
+        )
+}
+
+/// The first instruction of a function of C that the kernel emulates, if every call passes it and finds the stack and the
+/// registers `needs` as they were at the start.
+pub(super) fn cheap_entry(code: &[u8], address: u64, needs: &[Register]) -> Option<u64> {
+    /// Instructions that are looked at.
+    const MOST: usize = 4;
+    for instruction in instructions(code, address).take(MOST) {
+        if is_cheap(&instruction) {
+            return Some(instruction.ip());
+        }
+        let target = instruction.op0_register().full_register();
+        let harmless = match instruction.mnemonic() {
+            Mnemonic::Test | Mnemonic::Cmp | Mnemonic::Endbr64 => true,
+            Mnemonic::Mov | Mnemonic::Lea | Mnemonic::Xor => {
+                target.is_gpr64() && target != Register::RSP && !needs.contains(&target)
+            }
+            _ => false,
+        };
+        if !harmless {
+            return None;
+        }
+    }
+    None
 }
 
 /// The calls in `code`, which lies at `address`, that go to `target`.
@@ -84,6 +111,26 @@ mod tests {
         check(&[0x55], Some(0x1000));
         check(&[], None);
         check(&[0x49], None);
+    }
+
+    #[test]
+    fn entries() {
+        let check = |code: &[u8], needs: &[Register], want: Option<u64>| {
+            assert_eq!(cheap_entry(code, 0x1000, needs), want, "{code:x?}");
+        };
+        // push %r12
+        check(&[0x41, 0x54], &[Register::RSI], Some(0x1000));
+        // test %rcx,%rcx; jne
+        check(&[0x48, 0x85, 0xc9, 0x75, 0x13], &[], Some(0x1003));
+        // mov %rsi,%rdi; push %rbx
+        let moves = [0x48, 0x89, 0xf7, 0x53];
+        check(&moves, &[], Some(0x1003));
+        check(&moves, &[Register::RDI], None);
+        // sub $8,%rsp; push %rbx
+        check(&[0x48, 0x83, 0xec, 0x08, 0x53], &[], None);
+        // mov (%rdi),%eax, five times
+        check(&[0x8b, 0x07].repeat(5), &[], None);
+        check(&[], &[], None);
     }
 
     #[test]

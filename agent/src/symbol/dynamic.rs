@@ -55,16 +55,10 @@ fn place(text: &[u8], name: &str) -> Option<u32> {
 /// +--------+------+--------+--------+
 /// ```
 pub(super) fn pointers(image: &Image, addresses: &[u64]) -> Option<Vec<u64>> {
-    const BYTES: usize = 24;
-    const RELATIVE: u32 = 8;
-    let moved = whole(image, ".rela.dyn").unwrap_or_default();
     let mut found: HashMap<u64, u64> = HashMap::new();
-    for entry in moved.chunks_exact(BYTES) {
-        let Some(at) = long(entry, 0).filter(|at| addresses.contains(at)) else {
-            continue;
-        };
-        if word(entry, 8) == Some(RELATIVE) {
-            found.insert(at, long(entry, 16)?);
+    for (at, value) in moved(&whole(image, ".rela.dyn").unwrap_or_default()) {
+        if addresses.contains(&at) {
+            found.insert(at, value);
         }
     }
     addresses
@@ -75,6 +69,32 @@ pub(super) fn pointers(image: &Image, addresses: &[u64]) -> Option<Vec<u64>> {
             None => long(&image.data(*address, 8)?, 0).filter(|pointer| *pointer != 0),
         })
         .collect()
+}
+
+/// Addresses whose word is moved with the file, and what it is before.
+fn moved(table: &[u8]) -> impl Iterator<Item = (u64, u64)> + '_ {
+    const BYTES: usize = 24;
+    const RELATIVE: u32 = 8;
+    table.chunks_exact(BYTES).filter_map(|entry| {
+        let relative = word(entry, 8) == Some(RELATIVE);
+        relative.then_some((long(entry, 0)?, long(entry, 16)?))
+    })
+}
+
+/// A section's address, and its words as they are once the file is loaded, less what the file is moved by.
+pub(super) fn loaded(image: &Image, section: &str) -> Option<(u64, Vec<u64>)> {
+    const BYTES: u64 = 8;
+    let start = image.section(&[section])?.address;
+    let bytes = whole(image, section)?;
+    let mut words: Vec<u64> = bytes.chunks_exact(8).filter_map(|word| long(word, 0)).collect();
+    for (at, value) in moved(&whole(image, ".rela.dyn").unwrap_or_default()) {
+        let place = at.checked_sub(start).filter(|offset| offset % BYTES == 0);
+        let place = place.and_then(|offset| usize::try_from(offset / BYTES).ok());
+        if let Some(word) = place.and_then(|place| words.get_mut(place)) {
+            *word = value;
+        }
+    }
+    Some((start, words))
 }
 
 /// The libraries a file needs, and where it wants them looked for.

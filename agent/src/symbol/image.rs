@@ -183,6 +183,11 @@ impl Image {
         self.bytes(self.code_offset(address)?, most)
     }
 
+    /// What is loaded at `address` begins with `text`.
+    pub(super) fn begins(&self, address: u64, text: &[u8]) -> bool {
+        self.data(address, text.len()).is_some_and(|bytes| bytes == text)
+    }
+
     /// Up to `most` bytes of the file that are loaded at `address`.
     pub(super) fn data(&self, address: u64, most: usize) -> Option<Vec<u8>> {
         let offset = self.segments.iter().find_map(|segment| {

@@ -96,6 +96,7 @@ pub enum NoHooks {
 #[derive(Debug, Default)]
 pub struct Symbols {
     found: HashMap<FileKey, Option<Result<Arc<Hooks>, NoHooks>>>,
+    pythons: python::Known,
 }
 
 impl Symbols {
@@ -113,7 +114,7 @@ impl Symbols {
                 paths: Image::open(&exe).map(|image| (image.key(), exe)).into_iter().collect(),
                 base: None,
             })),
-            Runtime::Python => Some(python::hooks(&python::Place {
+            Runtime::Python => Some(self.pythons.hooks(&python::Place {
                 exe,
                 exe_path: &process.exe,
                 argv0: process.args.first().map_or("", String::as_str),

@@ -2,47 +2,22 @@
 //!
 //! Offsets are those of each release line, compared with the DWARF of interpreters of it and with what running ones hold; the
 //! kernel side checks at each event that they lead to a context. A line that is not in the table is not followed.
+mod interpreter;
+mod pools;
+mod uvloop;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clew_common::context::{
-    PLAN_PYTHON, PY_CONTEXT, PY_KEY, PY_SPECIFIC, PY_TYPE, PY_UVLOOP_CONTEXT, PY_UVLOOP_FD, PY_UVLOOP_HANDLE, Plan,
+    PLAN_PYTHON, PY_POOLS, PY_SPECIFIC, PY_UVLOOP_CONTEXT, PY_UVLOOP_FD, PY_UVLOOP_HANDLE, Plan,
 };
 
 use super::image::Image;
-use super::{FileKey, Found, Hooks, LIBRARIES, NoHooks, Point, code, dynamic};
-
-/// A release line, the offset of `gilstate.autoTSSkey._key` (3.12: `autoTSSkey._key`) in `_PyRuntime`, and that of `context`
-/// in `PyThreadState`.
-const LINES: &[((u8, u8), u64, u64)] = &[((3, 11), 596, 224), ((3, 12), 1548, 208), ((3, 13), 2164, 208)];
-
-/// `tp_dealloc` and `tp_new` in `PyTypeObject`.
-const TP_DEALLOC: u64 = 48;
-const TP_NEW: u64 = 312;
-
-/// The releases of uvloop whose structures these are, and offsets in them: `_handle` and `context` of `UVHandle`,
-/// `io_watcher.fd` of `uv_stream_t`.
-const UVLOOP: &[&str] = &["0.17.", "0.18.", "0.19.", "0.20.", "0.21.", "0.22.", "0.23."];
-const UVLOOP_HANDLE: u64 = 24;
-const UVLOOP_CONTEXT: u64 = 56;
-const UVLOOP_FD: u64 = 184;
-
-/// Functions of uvloop and what watches them.
-const UVLOOP_POINTS: &[(&str, &str)] = &[
-    ("__pyx_f_6uvloop_4loop_6Handle__run", "uvloop_runs"),
-    ("__pyx_f_6uvloop_4loop_11TimerHandle__run", "uvloop_runs"),
-    ("__pyx_f_6uvloop_4loop___uv_stream_on_read", "uvloop_read"),
-    ("__pyx_f_6uvloop_4loop___uv_stream_buffered_on_read", "uvloop_read"),
-    (
-        "__pyx_f_6uvloop_4loop_15UVBaseTransport__call_connection_made",
-        "uvloop_connected",
-    ),
-    ("__pyx_f_6uvloop_4loop_8UVStream__initiate_write", "uvloop_write"),
-];
-
-const RUNTIME: &str = "_PyRuntime";
-const TYPE: &str = "PyContext_Type";
-const COPY: &str = "PyContext_CopyCurrent";
-const VERSION: &str = "Py_Version";
+use super::{FileKey, Found, Hooks, LIBRARIES, MOST_REMEMBERED, NoHooks, Point, code, dynamic};
+use interpreter::Interpreter;
+use pools::Unwatched;
 
 /// Where things of a process lie, as this process can open them.
 pub(super) struct Place<'a> {
@@ -58,73 +33,140 @@ pub(super) struct Place<'a> {
     pub(super) maps: String,
 }
 
-/// How the contexts of an interpreter are followed.
-pub(super) fn hooks(place: &Place<'_>) -> Result<Found, NoHooks> {
-    let (image, path) = interpreter(place)?;
-    let symbols = dynamic::symbols(&image, ".dynsym", ".dynstr", &[RUNTIME, TYPE, COPY, VERSION]);
-    let symbol = |name: &str| {
-        let missing = || unknown(&format!("the interpreter does not export {name}"));
-        symbols.get(name).copied().ok_or_else(missing)
-    };
-    let (runtime, kind, copy) = (symbol(RUNTIME)?, symbol(TYPE)?, symbol(COPY)?);
-    let version = symbol(VERSION).ok().and_then(|at| image.data(at, 4));
-    let Some(&[_, _, minor, major]) = version.as_deref() else {
-        return Err(unknown("the version of Python cannot be read"));
-    };
-    let (_, key, context) = LINES
-        .iter()
-        .find(|(line, ..)| *line == (major, minor))
-        .ok_or_else(|| unknown(&format!("Python {major}.{minor} is not a version Clew knows")))?;
-    if free_threaded(&image, runtime) {
-        return Err(unknown("Python without a global lock is not followed"));
-    }
-    let specific = thread_specific(place)
-        .ok_or_else(|| unknown("where a thread keeps its own data is not known of this C library"))?;
-    let [freed, new] = dynamic::pointers(&image, &[kind + TP_DEALLOC, kind + TP_NEW])
-        .and_then(|found| <[u64; 2]>::try_from(found).ok())
-        .ok_or_else(|| unknown("the functions of PyContext_Type cannot be found"))?;
-    let mut words = Plan::default().words;
-    for (at, value) in [
-        (PY_KEY, runtime + key),
-        (PY_TYPE, kind),
-        (PY_SPECIFIC, specific),
-        (PY_CONTEXT, *context),
-    ] {
-        words[at] = value;
-    }
-    let mut points = Vec::new();
-    let mut paths = vec![(image.key(), path.clone())];
-    // What is freed comes first: a context that outlives its number would be taken for another.
-    for (program, address) in [
-        ("python_freed", freed),
-        ("python_created", copy),
-        ("python_created", new),
-    ] {
-        let point =
-            point(&image, program, address).ok_or_else(|| unknown("the functions of contexts look otherwise"))?;
-        points.push(point);
-    }
-    let mut limits = Vec::new();
-    match uvloop(place, (major, minor)) {
-        Some(Ok(found)) => {
-            words[PY_UVLOOP_HANDLE] = UVLOOP_HANDLE;
-            words[PY_UVLOOP_CONTEXT] = UVLOOP_CONTEXT;
-            words[PY_UVLOOP_FD] = UVLOOP_FD;
-            points.extend(found.1);
-            paths.push(found.0);
+/// What was read of files, whoever runs them.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// None is a file without an interpreter.
+    interpreters: HashMap<FileKey, Option<Result<Arc<Interpreter>, NoHooks>>>,
+    /// Where a C library's threads keep their own data.
+    specifics: HashMap<FileKey, Option<u64>>,
+    /// Points in modules, or why there are none.
+    modules: HashMap<FileKey, Result<Vec<Point>, String>>,
+}
+
+impl Known {
+    /// How the contexts of an interpreter are followed.
+    pub(super) fn hooks(&mut self, place: &Place<'_>) -> Result<Found, NoHooks> {
+        let sizes = [self.interpreters.len(), self.specifics.len(), self.modules.len()];
+        if sizes.into_iter().any(|size| size >= MOST_REMEMBERED) {
+            *self = Self::default();
         }
-        Some(Err(limit)) => limits.push(limit),
-        None => {}
+        let (key, path, interpreter) = self.interpreter(place)?;
+        let mut words = Plan::default().words;
+        for (at, value) in interpreter.words {
+            words[at] = value;
+        }
+        words[PY_SPECIFIC] = self
+            .thread_specific(place)
+            .ok_or_else(|| unknown("where a thread keeps its own data is not known of this C library"))?;
+        let mut points = interpreter.points.clone();
+        let mut paths = vec![(key, path.clone())];
+        let mut limits = Vec::new();
+        if let Some(module) = uvloop_path(place, interpreter.version) {
+            match self.module(&module, |image| uvloop::points(image, &module)) {
+                Ok((key, found)) => {
+                    words[PY_UVLOOP_HANDLE] = uvloop::HANDLE;
+                    words[PY_UVLOOP_CONTEXT] = uvloop::CONTEXT;
+                    words[PY_UVLOOP_FD] = uvloop::FD;
+                    points.extend(found);
+                    paths.push((key, module));
+                }
+                Err(limit) => limits.push(limit),
+            }
+        }
+        let queues = match &interpreter.queues {
+            Ok(found) => Ok(found.clone()),
+            Err(Unwatched::Absent) => queue_path(place, &path, interpreter.version)
+                .ok_or(Unwatched::Absent)
+                .map_err(|why| why.words().to_owned())
+                .and_then(|module| {
+                    let read = |image: &Image| pools::points(image).map_err(|why| why.words().to_owned());
+                    let (key, found) = self.module(&module, read)?;
+                    paths.push((key, module));
+                    Ok(found)
+                }),
+            Err(why) => Err(why.words().to_owned()),
+        };
+        match queues {
+            Ok(found) => {
+                words[PY_POOLS] = 1;
+                points.extend(found);
+            }
+            Err(limit) => limits.push(limit),
+        }
+        let plan = Plan {
+            kind: PLAN_PYTHON,
+            words,
+        };
+        Ok(Found {
+            hooks: Hooks { plan, points, limits }.into(),
+            paths,
+            base: base(place, &path),
+        })
     }
-    let plan = Plan {
-        kind: PLAN_PYTHON,
-        words,
-    };
-    Ok(Found {
-        hooks: Hooks { plan, points, limits }.into(),
-        paths,
-        base: base(place, &path),
-    })
+
+    /// What `read` finds in the module at `path`.
+    fn module(
+        &mut self,
+        path: &Path,
+        read: impl Fn(&Image) -> Result<Vec<Point>, String>,
+    ) -> Result<(FileKey, Vec<Point>), String> {
+        let unreadable = || format!("{} cannot be read", path.display());
+        let key = FileKey::of(path).ok_or_else(unreadable)?;
+        let found = self.modules.entry(key).or_insert_with(|| {
+            let image = Image::open(path).ok_or_else(unreadable)?;
+            read(&image)
+        });
+        found.clone().map(|points| (key, points))
+    }
+
+    /// The interpreter in a file; none where there is none.
+    fn interpreter_in(&mut self, path: &Path) -> Option<(FileKey, Result<Arc<Interpreter>, NoHooks>)> {
+        let key = FileKey::of(path)?;
+        let found = self.interpreters.entry(key).or_insert_with(|| {
+            let image = Image::open(path)?;
+            interpreter::is_in(&image).then(|| interpreter::read(&image).map(Arc::new))
+        });
+        found.clone().map(|found| (key, found))
+    }
+
+    /// The interpreter, in the executable or the library it needs.
+    fn interpreter(&mut self, place: &Place<'_>) -> Result<(FileKey, PathBuf, Arc<Interpreter>), NoHooks> {
+        if let Some((key, found)) = self.interpreter_in(&place.exe) {
+            return Ok((key, place.exe.clone(), found?));
+        }
+        let path = library(place)?;
+        let (key, found) = self
+            .interpreter_in(&path)
+            .ok_or_else(|| unknown("no interpreter in the library the executable needs"))?;
+        Ok((key, path, found?))
+    }
+
+    /// Offset of `specific` in glibc's `struct pthread`, which it tells debuggers: size in bits, number, offset.
+    fn thread_specific(&mut self, place: &Place<'_>) -> Option<u64> {
+        let loaded = mapped(&place.maps, |name| name.ends_with("/libc.so.6")).map(PathBuf::from);
+        let usual = LIBRARIES.iter().map(|folder| Path::new(folder).join("libc.so.6"));
+        let (path, key) = loaded.into_iter().chain(usual).find_map(|path| {
+            let path = within(&place.root, &path);
+            let key = FileKey::of(&path)?;
+            Some((path, key))
+        })?;
+        *self
+            .specifics
+            .entry(key)
+            .or_insert_with(|| specific(&Image::open(&path)?))
+    }
+}
+
+fn specific(image: &Image) -> Option<u64> {
+    const NAME: &str = "_thread_db_pthread_specific";
+    let at = *dynamic::symbols(image, ".dynsym", ".dynstr", &[NAME]).get(NAME)?;
+    let entry = image.data(at, 12)?;
+    let offset = entry
+        .get(8..12)?
+        .first_chunk()
+        .map(|bytes| u32::from_le_bytes(*bytes))?;
+    (64..1 << 16).contains(&offset).then_some(u64::from(offset))
 }
 
 fn unknown(what: &str) -> NoHooks {
@@ -142,12 +184,9 @@ fn point(image: &Image, program: &'static str, address: u64) -> Option<Point> {
     })
 }
 
-/// The file with the interpreter: the executable, or the library it needs.
-fn interpreter(place: &Place<'_>) -> Result<(Image, PathBuf), NoHooks> {
+/// The library with the interpreter.
+fn library(place: &Place<'_>) -> Result<PathBuf, NoHooks> {
     let image = Image::open(&place.exe).ok_or(NoHooks::Unreadable)?;
-    if !dynamic::symbols(&image, ".dynsym", ".dynstr", &[TYPE]).is_empty() {
-        return Ok((image, place.exe.clone()));
-    }
     let needs = dynamic::needs(&image);
     let library = needs
         .libraries
@@ -163,51 +202,17 @@ fn interpreter(place: &Place<'_>) -> Result<(Image, PathBuf), NoHooks> {
     let usual = [origin.join("../lib")]
         .into_iter()
         .chain(LIBRARIES.iter().map(PathBuf::from));
-    let path = loaded
+    loaded
         .into_iter()
         .chain(asked.chain(usual).map(|folder| folder.join(library)))
         .map(|path| within(&place.root, &path))
         .find(|path| path.exists())
-        .ok_or_else(|| unknown(&format!("{library} is not where it should be")))?;
-    let image = Image::open(&path).ok_or(NoHooks::Unreadable)?;
-    Ok((image, path))
+        .ok_or_else(|| unknown(&format!("{library} is not where it should be")))
 }
 
 /// A path of the process, as this process can open it.
 fn within(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
-}
-
-/// Whether the interpreter was built without its global lock, from the table it holds for debuggers (since 3.13).
-///
-/// ```text
-/// 0          8         16
-/// +----------+---------+---------------+
-/// | xdebugpy | version | free-threaded |
-/// +----------+---------+---------------+
-/// ```
-fn free_threaded(image: &Image, runtime: u64) -> bool {
-    image
-        .data(runtime, 24)
-        .is_some_and(|head| head.starts_with(b"xdebugpy") && head.get(16..24) != Some(&[0; 8]))
-}
-
-/// Offset of `specific` in glibc's `struct pthread`, which it tells debuggers: size in bits, number, offset.
-fn thread_specific(place: &Place<'_>) -> Option<u64> {
-    const NAME: &str = "_thread_db_pthread_specific";
-    let loaded = mapped(&place.maps, |name| name.ends_with("/libc.so.6")).map(PathBuf::from);
-    let usual = LIBRARIES.iter().map(|folder| Path::new(folder).join("libc.so.6"));
-    let image = loaded
-        .into_iter()
-        .chain(usual)
-        .find_map(|path| Image::open(&within(&place.root, &path)))?;
-    let at = *dynamic::symbols(&image, ".dynsym", ".dynstr", &[NAME]).get(NAME)?;
-    let entry = image.data(at, 12)?;
-    let offset = entry
-        .get(8..12)?
-        .first_chunk()
-        .map(|bytes| u32::from_le_bytes(*bytes))?;
-    (64..1 << 16).contains(&offset).then_some(u64::from(offset))
 }
 
 /// The first file in a memory map whose name is `wanted`.
@@ -232,32 +237,29 @@ fn base(place: &Place<'_>, path: &Path) -> Option<u64> {
     start.checked_sub(image.address_of(offset)?)
 }
 
-/// A file and the points in it.
-type Points = ((FileKey, PathBuf), Vec<Point>);
-
-/// The probes in uvloop; why there are none; nothing where it is not installed.
-fn uvloop(place: &Place<'_>, version: (u8, u8)) -> Option<Result<Points, String>> {
-    let path = uvloop_path(place, version)?;
-    let text = std::fs::read_to_string(path.with_file_name("_version.py")).unwrap_or_default();
-    let release = text.split('\'').nth(1).unwrap_or_default();
-    if !UVLOOP.iter().any(|known| release.starts_with(known)) {
-        return Some(Err(format!("uvloop {release} is not a version Clew knows")));
+/// The module with the queues, which is loaded when a program first needs it.
+fn queue_path(place: &Place<'_>, interpreter: &Path, (major, minor): (u8, u8)) -> Option<PathBuf> {
+    let file = format!(
+        "lib-dynload/_queue.cpython-{major}{minor}-{}-linux-gnu.so",
+        std::env::consts::ARCH
+    );
+    if let Some(path) = mapped(&place.maps, |name| name.ends_with(&file)) {
+        return Some(within(&place.root, Path::new(path)));
     }
-    let Some(image) = Image::open(&path) else {
-        return Some(Err("uvloop cannot be read".to_owned()));
-    };
-    let names: Vec<&str> = UVLOOP_POINTS.iter().map(|(name, _)| *name).collect();
-    let symbols = dynamic::symbols(&image, ".symtab", ".strtab", &names);
-    let points = UVLOOP_POINTS
-        .iter()
-        .map(|(name, program)| point(&image, program, *symbols.get(name)?));
-    let points: Option<Vec<Point>> = points.collect();
-    let key = image.key();
-    Some(
-        points
-            .map(|points| ((key, path), points))
-            .ok_or_else(|| "uvloop has no symbols".to_owned()),
-    )
+    let beside = |program: &Path| Some(program.parent()?.parent()?.join("lib"));
+    // A library lies where the modules do.
+    let own = interpreter.strip_prefix(&place.root).unwrap_or(interpreter);
+    let folders = [
+        beside(Path::new(place.exe_path)),
+        Path::new("/").join(own).parent().map(Path::to_path_buf),
+        Some(PathBuf::from("/usr/lib")),
+        Some(PathBuf::from("/usr/local/lib")),
+    ];
+    folders
+        .into_iter()
+        .flatten()
+        .map(|lib| within(&place.root, &lib.join(format!("python{major}.{minor}")).join(&file)))
+        .find(|path| path.exists())
 }
 
 fn uvloop_path(place: &Place<'_>, (major, minor): (u8, u8)) -> Option<PathBuf> {

@@ -4,7 +4,8 @@
 //!
 //! * **Context** (goroutine, task, async context): a request sent in the context that read an inbound request belongs to it.
 //!   The runtime itself says so. A context that has requests of two connections open at once says nothing. A context that has
-//!   read none works for the request its creator worked for, also after that one is over.
+//!   read none works for the request its creator worked for, also after that one is over. Work that Python hands to a pool of
+//!   threads is a context, too; what a thread hands out that runs none is judged as if the thread did it itself.
 //! * **Thread**: a request sent by a thread that has exactly one inbound request open belongs to it, if the thread serves one
 //!   request at a time. A thread that waits for readiness with epoll may serve many and is never trusted, from the inbound
 //!   request's head to its end; nor is one that waits with poll or select for a client beside other descriptors in between, nor
@@ -49,7 +50,7 @@ use foldhash::fast::RandomState;
 use super::contexts::{self, Ambiguous, Contexts, Served, Works, served};
 use super::families::Families;
 use super::threads::{Thread, Tid, runs_loop, serves_by_thread, thread_of, turn_of};
-use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
+use crate::capture::{Actor, ConnId, Context, Direction, Moment, Pid};
 use crate::discover::Runtime;
 use crate::span::SpanKey;
 
@@ -458,6 +459,18 @@ impl Causality {
                     decided_ns: *time_ns,
                     sent_ns: *time_ns,
                 }),
+                Ok(Works::Lent(parent)) => match self.inbound.get(&parent) {
+                    // As if its thread had sent it.
+                    Some(inbound) => Found::Candidate(Candidate {
+                        parent,
+                        source: Source::Thread,
+                        tid: inbound.tid,
+                        late: true,
+                        decided_ns: *time_ns,
+                        sent_ns: *time_ns,
+                    }),
+                    None => Found::Unknown("causality.unknown.thread"),
+                },
                 Err(Ambiguous) => Found::Unknown("causality.unknown.ambiguous"),
                 Ok(Works::Itself) if !busy => Found::Root,
                 Ok(Works::Itself | Works::Unknown) => Found::Unknown("causality.unknown.context"),
@@ -636,7 +649,7 @@ impl Causality {
     pub(super) fn holds(&self, candidate: &Candidate, runtime: Runtime) -> Result<(), &'static str> {
         let Some(inbound) = self.inbound.get(&candidate.parent) else {
             // One that is forgotten was over.
-            return if candidate.late {
+            return if candidate.late && matches!(candidate.source, Source::Context(_)) {
                 Ok(())
             } else {
                 Err("causality.unknown.ambiguous")
@@ -695,44 +708,6 @@ impl Causality {
         self.families.closed(conn);
         self.asking.remove(&conn);
         self.serving.remove(&conn);
-    }
-
-    /// An execution context came to work for another.
-    pub(super) fn link(&mut self, pid: Pid, context: Context, other: Context, link: LinkKind) {
-        let (Some(context), Some(other)) = (contexts::key(pid, context), contexts::key(pid, other)) else {
-            return;
-        };
-        match link {
-            LinkKind::Created => self.created(context, other),
-            LinkKind::Servant => self.contexts.servant(other),
-            LinkKind::Left { place } => self.contexts.left(context, place),
-            LinkKind::Handed { site } | LinkKind::Taken { site, .. } => {
-                let inbound = &self.inbound;
-                let is_open = |span| inbound.get(&span).is_some_and(Inbound::is_open);
-                let offered = match link {
-                    LinkKind::Taken { place, .. } => self.contexts.taken(context, place),
-                    _ => self.contexts.offers(context),
-                };
-                self.contexts.handed(offered, other, site, is_open);
-            }
-            LinkKind::Accepted(socket) => {
-                self.contexts.inherit(other, Works::Itself);
-                self.families.join(other, socket);
-            }
-            LinkKind::Read(socket) => {
-                let conn = self
-                    .families
-                    .conn(socket)
-                    .filter(|conn| self.serving.contains_key(conn));
-                match conn {
-                    Some(conn) => {
-                        let works = self.works_on(conn);
-                        self.contexts.inherit(other, works);
-                    }
-                    None => self.created(context, other),
-                }
-            }
-        }
     }
 
     /// A process is over. What is judged later is judged by what was known of it.

@@ -55,6 +55,16 @@ pub(super) const fn kind_name(key: Key) -> &'static str {
     }
 }
 
+impl Works {
+    /// The request, if there is one.
+    pub(super) const fn request(self) -> Option<SpanKey> {
+        match self {
+            Self::For(span) | Self::After(span) | Self::Lent(span) => Some(span),
+            Self::Unknown | Self::Itself => None,
+        }
+    }
+}
+
 /// An inbound request and its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Served {
@@ -80,6 +90,8 @@ pub(super) enum Works {
     For(SpanKey),
     /// For this request, which may be over.
     After(SpanKey),
+    /// For this request, if the thread that read it served no other meanwhile.
+    Lent(SpanKey),
     /// It cannot be told.
     Unknown,
     /// For no request that is known.
@@ -149,6 +161,7 @@ impl Contexts {
     pub(super) fn created(&mut self, creator: Key, key: Key) {
         let inherited = match self.works(creator) {
             Ok(Works::For(span) | Works::After(span)) => Works::After(span),
+            Ok(Works::Lent(span)) => Works::Lent(span),
             Ok(Works::Itself) => Works::Itself,
             Ok(Works::Unknown) | Err(Ambiguous) => Works::Unknown,
         };
@@ -234,6 +247,14 @@ impl Contexts {
         entry.inherited = taken;
         entry.intake = Some(site);
         entry.acted = false;
+    }
+
+    /// What says for whom `key` works is contradicted, unless it read a request itself.
+    pub(super) fn doubt(&mut self, key: Key) {
+        let entry = self.entry(key);
+        if entry.open.is_empty() && entry.last.is_none() {
+            entry.inherited = Works::Unknown;
+        }
     }
 
     /// A context works for whoever asks it.

@@ -158,8 +158,8 @@ impl Traces {
     }
 
     /// An execution context of a process, `other`, came to work for `context`.
-    pub fn link(&mut self, pid: Pid, context: Context, other: Context, link: LinkKind) {
-        self.causality.link(pid, context, other, link);
+    pub fn link(&mut self, actor: &Actor, other: Context, link: LinkKind) {
+        self.causality.link(actor, other, link);
     }
 
     /// A thread runs what others asked for while it waits, or `any` of its process does.

@@ -1,5 +1,5 @@
-"""What the mixing services do for one request: calls at once, one after the other, given up, refused, from a thread, and
-one that outlives the request. Every call goes to the leaf (NEXT: PORT/path) and repeats the request's number.
+"""What the mixing services do for one request: calls at once, one after the other, given up, refused, from threads that run
+a copy of the context (/thread) or none (/pool), and one that outlives the request. Every call goes to the leaf (NEXT: PORT/path) and repeats the request's number.
 """
 import asyncio
 import os
@@ -76,6 +76,8 @@ async def work(client, number):
     )
     if THREAD:
         codes.append(await asyncio.to_thread(blocking, "thread", number))
+        loop = asyncio.get_running_loop()
+        codes.append(await loop.run_in_executor(None, blocking, "pool", number))
     await asyncio.sleep(random.random() * 0.002)
     codes.append(await get(client, "last", number))
     task = asyncio.create_task(outlive(client, number))

@@ -53,9 +53,9 @@ macro_rules! rows {
 
 rows! {
     "fastapi-asyncio", "Python, uvicorn on asyncio", Exact,
-        |lab, python| uvicorn(lab, python, "asyncio", "/front", mixed!("fastapi_app", "/thread"));
+        |lab, python| uvicorn(lab, python, "asyncio", "/front", mixed!("fastapi_app", "/thread", "/pool"));
     "fastapi-uvloop", "Python, uvicorn on uvloop", Exact,
-        |lab, python| uvicorn(lab, python, "uvloop", "/front", mixed!("fastapi_app", "/thread"));
+        |lab, python| uvicorn(lab, python, "uvloop", "/front", mixed!("fastapi_app", "/thread", "/pool"));
     "fastapi-threads", "Python, uvicorn, handlers on a pool of threads", Exact,
         |lab, python| uvicorn(lab, python, "asyncio", "/plain", PLAIN);
     "aiohttp-asyncio", "Python, aiohttp on asyncio", Exact,
@@ -66,8 +66,10 @@ rows! {
         |lab, python| gunicorn(lab, python, &["-k", "sync", "-w", "4"], "flask_app:app", chain!("flask_app")).closing();
     "flask-gunicorn-gthread", "Python, a pool of threads", Exact,
         |lab, python| gunicorn(lab, python, GTHREAD, "flask_app:app", chain!("flask_app"));
-    "flask-executor", "Python, calls on another pool of threads", NeverWrong,
+    "flask-executor", "Python, calls on another pool of threads", Exact,
         |lab, python| gunicorn(lab, python, GTHREAD, "pooled_app:app", POOLED);
+    "flask-executor-sync", "Python, a process a request, calls on a pool of threads", Exact,
+        |lab, python| gunicorn(lab, python, &["-k", "sync", "-w", "4"], "pooled_app:app", POOLED).closing();
 }
 
 const PLAIN: &[&str] = &[
@@ -120,7 +122,12 @@ fn uvicorn(_: &Lab, python: Python, event_loop: &str, path: &'static str, chain:
 fn aiohttp(lab: &Lab, python: Python, event_loop: &str) -> Made {
     let argv = [python("python"), Lab::workload("python/aiohttp_app.py")];
     let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-    front(lab, &argv, &[("LOOP", event_loop)], mixed!("aiohttp_app"))
+    front(
+        lab,
+        &argv,
+        &[("LOOP", event_loop), ("THREAD", "1")],
+        mixed!("aiohttp_app", "/thread", "/pool"),
+    )
 }
 
 fn gunicorn(_: &Lab, python: Python, worker: &[&str], app: &str, chain: &'static [&'static str]) -> Made {

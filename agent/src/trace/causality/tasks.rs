@@ -1,10 +1,56 @@
 //! Contexts that a server on an event loop makes for its connections and requests.
-use super::Causality;
-use crate::capture::ConnId;
-use crate::trace::contexts::{self, Ambiguous, Works};
+use super::{Causality, Inbound, thread_of};
+use crate::capture::{Actor, ConnId, Context, LinkKind};
+use crate::trace::contexts::{self, Ambiguous, Works, served};
 use crate::trace::families;
+use crate::trace::threads::Tid;
 
 impl Causality {
+    /// An execution context came to work for another.
+    pub(in crate::trace) fn link(&mut self, actor: &Actor, other: Context, link: LinkKind) {
+        let Some(other) = contexts::key(actor.pid, other) else {
+            return;
+        };
+        let Some(context) = contexts::key(actor.pid, actor.context) else {
+            if link == LinkKind::Submitted {
+                self.lent(thread_of(actor), other);
+            }
+            return;
+        };
+        match link {
+            LinkKind::Created | LinkKind::Submitted => self.created(context, other),
+            LinkKind::Within => self.within(other, context),
+            LinkKind::Servant => self.contexts.servant(other),
+            LinkKind::Left { place } => self.contexts.left(context, place),
+            LinkKind::Handed { site } | LinkKind::Taken { site, .. } => {
+                let inbound = &self.inbound;
+                let is_open = |span| inbound.get(&span).is_some_and(Inbound::is_open);
+                let offered = match link {
+                    LinkKind::Taken { place, .. } => self.contexts.taken(context, place),
+                    _ => self.contexts.offers(context),
+                };
+                self.contexts.handed(offered, other, site, is_open);
+            }
+            LinkKind::Accepted(socket) => {
+                self.contexts.inherit(other, Works::Itself);
+                self.families.join(other, socket);
+            }
+            LinkKind::Read(socket) => {
+                let conn = self
+                    .families
+                    .conn(socket)
+                    .filter(|conn| self.serving.contains_key(conn));
+                match conn {
+                    Some(conn) => {
+                        let works = self.works_on(conn);
+                        self.contexts.inherit(other, works);
+                    }
+                    None => self.created(context, other),
+                }
+            }
+        }
+    }
+
     /// `creator` created `context`.
     pub(super) fn created(&mut self, creator: contexts::Key, context: contexts::Key) {
         if let Some(socket) = self.families.of(creator) {
@@ -20,15 +66,32 @@ impl Causality {
             }
             return;
         }
-        let span = match self.contexts.works(creator) {
-            Ok(Works::For(span) | Works::After(span)) => Some(span),
-            _ => None,
-        };
+        let span = self.contexts.works(creator).ok().and_then(Works::request);
         // What serves a request may be what goes on with the next that waits on the connection.
         if span.is_some_and(|span| contexts::is_python(creator) && self.overlapped.contains(&span)) {
             self.contexts.inherit(context, Works::Unknown);
         } else {
             self.contexts.created(creator, context);
+        }
+    }
+
+    /// The thread `tid`, which runs no context, handed `work` to a pool.
+    pub(super) fn lent(&mut self, tid: Tid, work: contexts::Key) {
+        let works = match served(&self.served_by(tid)) {
+            Some(Ok(span)) => Works::Lent(span),
+            Some(Err(Ambiguous)) => Works::Unknown,
+            None => Works::Itself,
+        };
+        self.contexts.inherit(work, works);
+    }
+
+    /// `context` runs where a thread does `work`. If they are for different requests, nobody knows which is right.
+    pub(super) fn within(&mut self, work: contexts::Key, context: contexts::Key) {
+        let of = |works: Result<Works, Ambiguous>| works.ok().and_then(Works::request);
+        if let (Some(one), Some(other)) = (of(self.works(work)), of(self.works(context)))
+            && one != other
+        {
+            self.contexts.doubt(context);
         }
     }
 

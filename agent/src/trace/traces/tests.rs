@@ -20,6 +20,8 @@ mod python;
 /// shop.21c4 makes 5                Python's context 4 makes context 5
 /// shop.21c4 accepts 5 conn=2       it does so because it accepted connection 2
 /// shop.21c4 takes 5 conn=2         it does so for what was read of connection 2
+/// shop.21c4 submits 5              it hands the work 5 to a pool of threads
+/// shop.21c4 does 5                 it runs where a thread does the work 5
 /// shop.21v4 asks 2                 virtual thread 4 of Java; 21j is a thread of Java that is the kernel's
 /// shop.21 exits 0                  the process is over
 /// shop.21 helps 0                  the thread runs what others asked for while it waits; pools: any of its process does
@@ -143,11 +145,12 @@ fn tell(traces: &mut Traces, line: &Line) {
         "makes" => Some(LinkKind::Created),
         "accepts" => Some(LinkKind::Accepted(line.socket)),
         "takes" => Some(LinkKind::Read(line.socket)),
+        "submits" => Some(LinkKind::Submitted),
+        "does" => Some(LinkKind::Within),
         _ => None,
     };
     if let Some(link) = link {
-        let Actor { pid, context, .. } = line.moment.actor;
-        return traces.link(pid, context, Context::Python(line.n), link);
+        return traces.link(&line.moment.actor, Context::Python(line.n), link);
     }
     let serves = matches!(line.verb.as_str(), "reads" | "answers");
     let facts = facts(line.n, serves);

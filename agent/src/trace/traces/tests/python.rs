@@ -120,3 +120,95 @@ fn pipelined_requests_of_tasks_are_told_apart_or_not_at_all() {
         &["causality.unknown.context", "causality.unknown.context"],
     );
 }
+
+/// Work is a context: whoever hands it to a pool makes it. One that serves nothing hands out nothing.
+#[test]
+fn work_of_a_pool_is_its_givers() {
+    check(
+        PYTHON,
+        "
+        shop.20@1 submits 1
+        shop.21c1 reads 1
+        shop.21c1 submits 2
+        shop.20@2 submits 3
+        shop.22c3 reads 2
+        shop.22c3 submits 4
+        shop.23c4 asks 4
+        shop.24c2 asks 3
+        shop.20@3 submits 6
+        shop.25c6 asks 6
+        shop.24c2 gets 3
+        shop.23c4 gets 4
+        shop.25c6 gets 6
+        shop.21c1 answers 1
+        shop.22c3 answers 2",
+        &[
+            "shop asks 3 < shop reads 1 by context",
+            "shop asks 4 < shop reads 2 by context",
+            "shop asks 6",
+            "shop reads 1",
+            "shop reads 2",
+        ],
+        &["causality.unknown.context"],
+    );
+}
+
+/// A thread that serves a request hands out work for it, if it serves no other at the same time.
+#[test]
+fn work_that_a_thread_hands_out_is_judged_by_the_thread() {
+    check(
+        PYTHON,
+        "
+        shop.21 reads 1
+        shop.21 submits 1
+        shop.31c1 asks 3
+        shop.31c1 submits 2
+        shop.32c2 asks 4
+        shop.32c2 gets 4
+        shop.31c1 gets 3
+        shop.21 answers 1
+        shop.22@1 reads 2
+        shop.22@1 submits 5
+        shop.31c5 asks 5
+        shop.31c5 gets 5
+        shop.22@1 answers 2",
+        &[
+            "shop asks 3 < shop reads 1 by thread",
+            "shop asks 4 < shop reads 1 by thread",
+            "shop asks 5",
+            "shop reads 1",
+            "shop reads 2",
+        ],
+        &["causality.unknown.event_loop"],
+    );
+}
+
+/// Work of one request that is run in a context of another is nobody's; a copy of the giver's own says nothing new.
+#[test]
+fn contexts_that_contradict_the_work_are_of_no_request() {
+    check(
+        PYTHON,
+        "
+        shop.21c1@1 reads 1
+        shop.21c1@1 makes 11
+        shop.21c2@1 reads 2
+        shop.21c2@1 submits 3
+        shop.31c11 does 3
+        shop.31c11 asks 3
+        shop.21c2@2 makes 12
+        shop.21c2@2 submits 4
+        shop.32c12 does 4
+        shop.32c12 asks 4
+        shop.31c11 gets 3
+        shop.32c12 gets 4
+        shop.21c1@3 answers 1
+        shop.21c2@3 answers 2",
+        &[
+            "shop asks 3",
+            "shop asks 4 < shop reads 2 by context",
+            "shop reads 1",
+            "shop reads 2",
+        ],
+        &["causality.unknown.context"],
+    );
+}

@@ -1,4 +1,5 @@
-//! Builds the kernel programs for the BPF target and leaves the object where the agent includes it.
+//! Builds the kernel programs for the BPF target and leaves the object where the agent includes it, with the hook for Java where
+//! `cargo xtask setup` has built one.
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
@@ -14,6 +15,7 @@ fn main() {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     println!("cargo::rerun-if-env-changed=PATH");
+    java_hook(&root.join("target/assist/java.jar"), &out.join("java.jar"));
     need(library_source(), "the standard library's source is missing");
     need(in_path("bpf-linker"), "bpf-linker is missing");
 
@@ -43,6 +45,15 @@ fn main() {
     let object = target.join("bpfel-unknown-none/release/clew-ebpf");
     if let Err(error) = std::fs::copy(&object, out.join("clew-ebpf")) {
         fail(&format!("failed to copy {}: {error}", object.display()));
+    }
+}
+
+/// Without a hook the file is empty, and Clew says so where it would hand it over.
+fn java_hook(built: &Path, out: &Path) {
+    println!("cargo::rerun-if-changed={}", built.display());
+    let jar = std::fs::read(built).unwrap_or_default();
+    if let Err(error) = std::fs::write(out, jar) {
+        fail(&format!("failed to write {}: {error}", out.display()));
     }
 }
 

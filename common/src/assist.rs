@@ -4,8 +4,12 @@
 //! datagram, by which the kernel side learns where they lie.
 //!
 //! ```text
-//! MAGIC 16 | id of the context in which the thread is writing, 0 for none 8 | 0 8
+//! MAGIC 16 | id of the context in which the thread is writing, 0 for none 8 | Node.js: 0 8
+//!                                                                         | Java: JAVA and the id with which it goes on
 //! ```
+//!
+//! Java's words hold ids only while the thread reads or writes. What it reads may be a request: the id with which it goes on then
+//! stands for that.
 
 /// The first half of what tells the bytes from any others. They are looked at anew each time: the memory may be gone.
 pub const MAGIC: [u64; 2] = [0x6564_6f6e_7765_6c63, 0x51c7_e08b_9d3a_c15e];
@@ -13,7 +17,14 @@ pub const MAGIC: [u64; 2] = [0x6564_6f6e_7765_6c63, 0x51c7_e08b_9d3a_c15e];
 /// The whole of it.
 pub const BYTES: u64 = 32;
 
-/// The context in which a runtime handles the request whose head was complete with the read that took the connection to
+/// The bit of the last word that tells Java's words.
+pub const JAVA: u64 = 1 << 63;
+/// Java's id of what nobody asked for.
+pub const JAVA_NOBODY: u64 = 1;
+/// Java's id of what is asked for by somebody who is not known.
+pub const JAVA_UNKNOWN: u64 = 2;
+
+/// The context in which Node.js handles the request whose head was complete with the read that took the connection to
 /// `offset`: `remote` and `local` are ports, `address` is [`fold`]ed. The hook makes the same number.
 #[must_use]
 pub const fn id(remote: u16, local: u16, address: u32, offset: u64) -> u64 {

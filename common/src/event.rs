@@ -75,6 +75,8 @@ pub const CONTEXT_TOKIO: u16 = 3;
 pub const CONTEXT_NODE: u16 = 4;
 /// `context` is the number of a virtual thread of Java with [`JAVA_VIRTUAL`]; 0 for a thread of Java that is the kernel's.
 pub const CONTEXT_JAVA: u16 = 5;
+/// `context` is the number under which a thread of Java works, as its hook tells it: see [`crate::assist`].
+pub const CONTEXT_HANDED: u16 = 6;
 /// The bit that tells virtual threads of Java.
 pub const JAVA_VIRTUAL: u64 = 1 << 63;
 /// The thread is executing something Clew could not name: no parent may be taken from the thread.

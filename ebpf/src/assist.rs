@@ -1,7 +1,7 @@
 //! Contexts that a runtime tells itself, through the hook that `clew run` handed to it: see `clew_common::assist`.
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
-use clew_common::assist::{BYTES, MAGIC, fold, id};
-use clew_common::event::{CONTEXT_NODE, CONTEXT_THREAD, CONTEXT_UNKNOWN, EGRESS, Header, KIND_DATA};
+use clew_common::assist::{BYTES, JAVA, JAVA_UNKNOWN, MAGIC, fold, id};
+use clew_common::event::{CONTEXT_HANDED, CONTEXT_NODE, CONTEXT_THREAD, CONTEXT_UNKNOWN, EGRESS, Header, KIND_DATA};
 use clew_common::settings::TARGET_ASSISTED;
 
 use crate::connection::{Mode, Socket};
@@ -34,8 +34,8 @@ pub fn listen(memory: impl FnOnce() -> Memory) {
 
 /// The context of an operation on `socket` that took its direction to offset `end`, where the thread tells it.
 ///
-/// A read is of the context that begins if it completes the head of a request; a write is of the context that stands in the
-/// words, and else of one that is not known.
+/// A write is of the context that stands in the words, and else of one that is not known. A read is, in Java, of the context that
+/// stands in the words as well; in Node.js of the one that begins if the read completes the head of a request.
 ///
 /// # Safety
 /// The socket was made in mode `M`.
@@ -47,11 +47,18 @@ pub unsafe fn told<M: Mode>(socket: Socket, direction: u8, end: u64) -> Context 
     let Some(address) = WORDS.get_ptr(&thread()) else {
         return NONE;
     };
+    // SAFETY: the map gave the pointer.
+    let [writes, reads] = words(unsafe { *address }).unwrap_or_default();
+    if reads & JAVA != 0 {
+        return match if direction == EGRESS { writes } else { reads & !JAVA } {
+            0 | JAVA_UNKNOWN => (CONTEXT_UNKNOWN, 0),
+            context => (CONTEXT_HANDED, context),
+        };
+    }
     if direction == EGRESS {
-        // SAFETY: the map gave the pointer.
-        return match words(unsafe { *address }) {
-            Some(0) | None => (CONTEXT_UNKNOWN, 0),
-            Some(context) => (CONTEXT_NODE, context),
+        return match writes {
+            0 => (CONTEXT_UNKNOWN, 0),
+            context => (CONTEXT_NODE, context),
         };
     }
     // SAFETY: the caller vouches for the mode.
@@ -77,11 +84,11 @@ pub fn forget() {
     let _absent = WORDS.remove(&thread());
 }
 
-/// The id in the words at `address`; none if they are no words.
+/// What stands in the words at `address`; none if they are no words.
 #[inline(always)]
-fn words(address: u64) -> Option<u64> {
-    let [first, second, context] = kernel::user::<[u64; 3]>(address)?;
-    (first == MAGIC[0] && second == MAGIC[1]).then_some(context)
+fn words(address: u64) -> Option<[u64; 2]> {
+    let [first, second, writes, reads] = kernel::user::<[u64; 4]>(address)?;
+    (first == MAGIC[0] && second == MAGIC[1]).then_some([writes, reads])
 }
 
 #[inline(always)]

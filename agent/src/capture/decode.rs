@@ -145,6 +145,7 @@ const fn context(kind: u16, id: u64) -> Context {
         abi::CONTEXT_TOKIO => Context::Tokio(id),
         abi::CONTEXT_NODE => Context::Node(id),
         abi::CONTEXT_JAVA => Context::Java(id),
+        abi::CONTEXT_HANDED => Context::Handed(id),
         _ => Context::Unknown,
     }
 }

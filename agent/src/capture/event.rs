@@ -47,6 +47,8 @@ pub enum Context {
     /// A virtual thread of Java, by its number with [`JAVA_VIRTUAL`](clew_common::event::JAVA_VIRTUAL); 0 is a thread of Java that
     /// is the kernel's.
     Java(u64),
+    /// The number under which a thread of Java works, by whoever handed it the work.
+    Handed(u64),
     /// The thread runs something that could not be named.
     Unknown,
 }

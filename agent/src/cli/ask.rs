@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::capture::Pid;
 use crate::discover::{Discovery, Found, NoProcess, Proc, Process, Runtime};
-use crate::run::has_node_hook;
+use crate::run::{has_java_hook, has_node_hook};
 use crate::symbol::{Machines, Symbols};
 
 /// A value as JSON, with a line end.
@@ -31,7 +31,10 @@ pub(super) fn process(pid: Pid) -> Result<Known, NoProcess> {
     let found = discovery.examine(pid).map_err(|gone| NoProcess::Gone(gone.0))?;
     let environ = discovery.proc().strings(pid, "environ").unwrap_or_default();
     Ok(Known {
-        hook: environ.iter().any(|variable| has_node_hook(variable.as_bytes())),
+        hook: environ.iter().any(|variable| match found.process.runtime {
+            Runtime::Java | Runtime::JavaVirtual => has_java_hook(variable.as_bytes()),
+            _ => has_node_hook(variable.as_bytes()),
+        }),
         found,
     })
 }
@@ -64,6 +67,9 @@ impl Known {
             (Runtime::Node, true) => "told by the hook that clew run handed over (NODE_OPTIONS)".to_owned(),
             (Runtime::Node, false) => {
                 "none: Node.js tells them where clew run starts it, without --assist off".to_owned()
+            }
+            (Runtime::Java | Runtime::JavaVirtual, true) => {
+                "told by the hook that clew run handed over (JAVA_TOOL_OPTIONS); else threads".to_owned()
             }
             _ => contexts(&self.found.process),
         }

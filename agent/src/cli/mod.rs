@@ -110,7 +110,7 @@ fn run(settings: Settings, command: &[OsString]) -> Result<u8, Failure> {
         .transpose()
         .unwrap_or_else(|error| {
             say(&format!(
-                "no hook for Node.js could be written, so its calls have no parents: {error}"
+                "no hooks for Node.js and Java could be written, so calls of theirs have no parents: {error}"
             ));
             None
         });

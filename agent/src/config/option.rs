@@ -219,7 +219,7 @@ pub const OPTIONS: &[Opt] = &[
         value: Some("MODE"),
         many: false,
         verbs: RUN,
-        help: "Have Node.js tell which request it works for, by a hook in NODE_OPTIONS: auto or off [default: auto]",
+        help: "Have Node.js and Java tell which request they work for, by hooks in NODE_OPTIONS and JAVA_TOOL_OPTIONS: auto or off [default: auto]",
         set: |settings, text| put(&mut settings.assist, assist(text)),
     },
     Opt {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::host::{Host, Lockdown, Programs, SyscallEvents, cap};
 use crate::attach::{self, Capture};
+use crate::run::{JAVA_MISSING, has_java};
 
 /// The oldest kernel Clew's programs load on.
 const OLDEST: (u32, u32) = (5, 10);
@@ -78,7 +79,12 @@ impl Report {
         checks.push(cgroup2(host));
         checks.push(ok(
             "hooks of runtimes",
-            "clew run hands Node.js one in NODE_OPTIONS; with --assist off none",
+            if has_java() {
+                "clew run hands Node.js one in NODE_OPTIONS and Java one in JAVA_TOOL_OPTIONS; with --assist off none"
+                    .to_owned()
+            } else {
+                format!("clew run hands Node.js one in NODE_OPTIONS; with --assist off none; {JAVA_MISSING}")
+            },
         ));
         let capture = [("socket", socket), ("syscall", syscall)];
         Self {

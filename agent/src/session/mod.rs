@@ -22,7 +22,7 @@ use crate::discover::{Discovery, NoProcess, Process, Rules, Runtime};
 use crate::export::otlp::SettingsError;
 use crate::pipeline::{Input, Output, Pipeline};
 use crate::protocol::Limits;
-use crate::run::{Caught, Child, NotStarted, Signals};
+use crate::run::{Caught, Child, JAVA_MISSING, NotStarted, Signals, has_java};
 use crate::span::Policy;
 use crate::telemetry::Counters;
 use libraries::{Cipher, Finder};
@@ -299,7 +299,12 @@ impl Agent {
         };
         match targets {
             None if self.assist => {
-                format!("tracing the command at {how}; its Node.js processes load a hook of Clew's (--assist off)")
+                let loading = if has_java() {
+                    "its Node.js and Java processes load a hook of Clew's (--assist off)".to_owned()
+                } else {
+                    format!("its Node.js processes load a hook of Clew's (--assist off); {JAVA_MISSING}")
+                };
+                format!("tracing the command at {how}; {loading}")
             }
             None => format!("tracing the command at {how}"),
             Some(1) => format!("tracing 1 process at {how}; Ctrl-C ends it"),

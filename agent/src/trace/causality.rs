@@ -213,6 +213,10 @@ impl Causality {
         let asking = self.asking.get(&conn).copied();
         if let Some(context) = contexts::key(actor.pid, actor.context) {
             self.contexts.acted(context);
+            // More of a request that is being served: who has read it goes on with it.
+            if let (Direction::Ingress, Some(span), true) = (direction, serving, contexts::is_handed(context)) {
+                self.contexts.inherit(context, Works::After(span));
+            }
         }
         let owner = serving.or_else(|| asking.and_then(|asking| asking.parent));
         if runs_loop(turn) {

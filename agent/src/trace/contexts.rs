@@ -34,6 +34,7 @@ pub(super) const fn key(pid: Pid, context: Context) -> Option<Key> {
         Context::Python(id) => Some((pid, 2, id)),
         Context::Tokio(id) => Some((pid, 3, id)),
         Context::Node(id) => Some((pid, 4, id)),
+        Context::Handed(id) => Some((pid, 6, id)),
         // Java's threads, virtual or not, are judged as threads are.
         Context::Java(_) | Context::Thread | Context::Unknown => None,
     }
@@ -44,6 +45,11 @@ pub(super) const fn is_python(key: Key) -> bool {
     key.1 == 2
 }
 
+/// Whether it is Java's, as the hook tells it.
+pub(super) const fn is_handed(key: Key) -> bool {
+    key.1 == 6
+}
+
 /// What a context is called in `clew.parent.source`.
 pub(super) const fn kind_name(key: Key) -> &'static str {
     match key.1 {
@@ -51,6 +57,7 @@ pub(super) const fn kind_name(key: Key) -> &'static str {
         2 => "context",
         3 => "task",
         4 => "async",
+        6 => "handed",
         _ => "thread",
     }
 }

@@ -7,6 +7,9 @@ use super::workload::{Expect, Made, Workload, leaf, made};
 const HERE: &str = "a=here,none=refused,slow=impatient,last=here";
 /// Some of them handed to the threads of a pool, to one that is made for it, and to the threads of the JDK's `HttpClient`.
 const HANDED: &str = "a=here,pool=pool,thread=thread,sent=client,last=here";
+/// Every way to hand a call over, and calls that are refused or given up.
+const MIXED: &str =
+    "a=here,pool=pool,thread=thread,common=common,none=refused,sent=client,slow=impatient,async=async,last=here";
 /// By the `HttpClient`, which goes on with tasks of the common pool.
 const ASYNC: &str = "a=here,common=async,last=here";
 /// One of them a task of the common pool, which any thread that waits may run.
@@ -40,6 +43,31 @@ macro_rules! handed {
             "   server go-server /thread",
             concat!("  ~client ", $service, " /sent"),
             "   server go-server /sent",
+            concat!("  client ", $service, " /last"),
+            "   server go-server /last",
+        ]
+    };
+}
+
+macro_rules! mixed {
+    ($service:literal) => {
+        &[
+            "client clew-drive /front",
+            concat!(" server ", $service, " /front"),
+            concat!("  client ", $service, " /a"),
+            "   server go-server /a",
+            concat!("  client ", $service, " /pool"),
+            "   server go-server /pool",
+            concat!("  client ", $service, " /thread"),
+            "   server go-server /thread",
+            concat!("  client ", $service, " /common"),
+            "   server go-server /common",
+            concat!("  client ", $service, " /sent"),
+            "   server go-server /sent",
+            concat!("  ?client ", $service, " /slow"),
+            "   ?server go-server /slow",
+            concat!("  client ", $service, " /async"),
+            "   server go-server /async",
             concat!("  client ", $service, " /last"),
             "   server go-server /last",
         ]
@@ -82,6 +110,13 @@ macro_rules! rows {
 }
 
 rows! { JAVA_17, 17:
+    "httpserver+assist", "a pool of threads, hook", Exact, "Front", "pool", HERE, here;
+    "handed+assist", "calls on other threads, hook", Exact, "Front", "pool", MIXED, mixed;
+    "async+assist", "requests and calls are tasks of one pool, hook", Exact, "Front", "async", HERE, here;
+    "forkjoin+assist", "requests are tasks of a ForkJoinPool, hook", Exact, "Front", "forkjoin", MIXED, mixed;
+    "tomcat+assist", "Tomcat, hook", Exact, "TomcatFront", "pool", MIXED, mixed;
+    "tomcat-async+assist", "Tomcat, requests wait for a pool of threads, hook", Exact, "TomcatFront", "async", HERE, here;
+    "netty+assist", "Netty, event loops and a pool of threads, hook", Exact, "NettyFront", "", MIXED, mixed;
     "httpserver", "a pool of threads", Exact, "Front", "pool", HERE, here;
     "handed", "calls on other threads", Exact, "Front", "pool", HANDED, handed;
     "common", "calls on the common pool", NeverWrong, "Front", "pool", COMMON, common;
@@ -94,6 +129,7 @@ rows! { JAVA_17, 17:
 }
 
 rows! { JAVA_21, 21:
+    "handed+assist", "calls on other threads, hook", Exact, "Front", "pool", MIXED, mixed;
     "httpserver", "a pool of threads", Exact, "Front", "pool", HERE, here;
     "virtual", "a virtual thread a request", Exact, "Front", "virtual", HERE, here;
     "virtual-handed", "virtual threads, calls on other threads", Exact, "Front", "virtual", HANDED, handed;
@@ -101,6 +137,10 @@ rows! { JAVA_21, 21:
 }
 
 rows! { JAVA_25, 25:
+    "handed+assist", "calls on other threads, hook", Exact, "Front", "pool", MIXED, mixed;
+    "netty+assist", "Netty, event loops and a pool of threads, hook", Exact, "NettyFront", "", MIXED, mixed;
+    "virtual-handed+assist", "virtual threads, calls on other threads, hook", Exact, "Front", "virtual", MIXED, mixed;
+    "tomcat-virtual+assist", "Tomcat on virtual threads, hook", Exact, "TomcatFront", "virtual", HERE, here;
     "httpserver", "a pool of threads", Exact, "Front", "pool", HERE, here;
     "handed", "calls on other threads", Exact, "Front", "pool", HANDED, handed;
     "common", "calls on the common pool", NeverWrong, "Front", "pool", COMMON, common;

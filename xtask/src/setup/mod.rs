@@ -1,6 +1,7 @@
 //! Makes a fresh Debian machine ready to build and test Clew. Every step looks first and does nothing where nothing is
 //! missing, so this runs before everything else.
 mod go;
+mod hook;
 mod java;
 mod kernel;
 mod library;
@@ -31,6 +32,8 @@ struct Need {
     compiler: bool,
 }
 
+const HOOK: &str = "hook for Java";
+
 /// In the order in which they need each other.
 const NEEDS: &[Need] = &[
     Need {
@@ -50,6 +53,12 @@ const NEEDS: &[Need] = &[
         why: "links the kernel programs",
         provide: linker::provide,
         compiler: true,
+    },
+    Need {
+        name: HOOK,
+        why: "clew run hands it to Java, so that it tells which request it works for",
+        provide: hook::provide,
+        compiler: false,
     },
     Need {
         name: "tracefs",
@@ -115,12 +124,12 @@ pub(crate) fn quiet() -> Result<()> {
     check_compiler(&provide(|_| true, false))
 }
 
-/// The steps without which nothing can be built.
+/// The steps without which nothing can be built, and what a whole `clew` is built with.
 ///
 /// # Errors
 /// When Clew cannot be built on this machine.
 pub(crate) fn compiler() -> Result<()> {
-    check_compiler(&provide(|need| need.compiler, false))
+    check_compiler(&provide(|need| need.compiler || need.name == HOOK, false))
 }
 
 fn check_compiler(missing: &[(&str, String)]) -> Result<()> {

@@ -17,6 +17,20 @@ const NODE_FILE: &str = "node.js";
 /// The variable by which Node.js takes options, as its documentation describes it.
 const NODE_VARIABLE: &str = "NODE_OPTIONS";
 
+/// The hook for Java, which `cargo xtask setup` builds from the sources in `java/`; empty in a Clew that was built without.
+const JAVA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/java.jar"));
+const JAVA_FILE: &str = "java.jar";
+/// The variable by which every Java virtual machine takes options, as the specification of the JVM Tool Interface describes it.
+const JAVA_VARIABLE: &str = "JAVA_TOOL_OPTIONS";
+
+/// What gives a Clew that was built without a hook for Java one.
+pub const JAVA_MISSING: &str = "this clew was built without its hook for Java: cargo xtask setup, then build it anew";
+
+/// Whether this Clew has a hook for Java.
+pub const fn has_java() -> bool {
+    !JAVA.is_empty()
+}
+
 /// Hooks, written to where a command's runtimes find them.
 #[derive(Debug)]
 pub struct Assist {
@@ -41,28 +55,33 @@ impl Assist {
         let assist = Self { folder };
         // The mask of file modes may have taken from others what they need.
         open_to_all(&assist.folder, 0o755)?;
-        let hook = assist.folder.join(NODE_FILE);
+        assist.write(NODE_FILE, NODE.as_bytes())?;
+        if has_java() {
+            assist.write(JAVA_FILE, JAVA)?;
+        }
+        Ok(assist)
+    }
+
+    fn write(&self, name: &str, hook: &[u8]) -> io::Result<()> {
+        let path = self.folder.join(name);
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o644)
-            .open(&hook)?;
-        file.write_all(NODE.as_bytes())?;
-        open_to_all(&hook, 0o644)?;
-        Ok(assist)
+            .open(&path)?;
+        file.write_all(hook)?;
+        open_to_all(&path, 0o644)
     }
 
     /// The environment of a command that shall load the hooks, with what it has there kept.
     pub(super) fn environ(&self, mut environ: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
-        let mut option = OsString::from("--require ");
-        option.push(quoted(self.folder.join(NODE_FILE).as_os_str()));
-        match environ.iter_mut().find(|(name, _)| name == NODE_VARIABLE) {
-            Some((_, options)) if !options.is_empty() => {
-                options.push(" ");
-                options.push(option);
-            }
-            Some((_, options)) => *options = option,
-            None => environ.push((NODE_VARIABLE.into(), option)),
+        let mut node = OsString::from("--require ");
+        node.push(quoted(self.folder.join(NODE_FILE).as_os_str()));
+        append(&mut environ, NODE_VARIABLE, node);
+        if let Some(hook) = java_word(self.folder.join(JAVA_FILE).as_os_str()).filter(|_| has_java()) {
+            let mut java = OsString::from("-javaagent:");
+            java.push(hook);
+            append(&mut environ, JAVA_VARIABLE, java);
         }
         environ
     }
@@ -86,11 +105,32 @@ impl Drop for Assist {
     }
 }
 
+/// Adds `option` to those that a variable names.
+fn append(environ: &mut Vec<(OsString, OsString)>, variable: &str, option: OsString) {
+    match environ.iter_mut().find(|(name, _)| name == variable) {
+        Some((_, options)) if !options.is_empty() => {
+            options.push(" ");
+            options.push(option);
+        }
+        Some((_, options)) => *options = option,
+        None => environ.push((variable.into(), option)),
+    }
+}
+
 /// Whether the environment of a process, as `/proc` gives it, has a hook for Node.js in it.
 pub fn has_node_hook(environ: &[u8]) -> bool {
+    has_hook(environ, NODE_VARIABLE)
+}
+
+/// Whether the environment of a process, as `/proc` gives it, has a hook for Java in it.
+pub fn has_java_hook(environ: &[u8]) -> bool {
+    has_hook(environ, JAVA_VARIABLE)
+}
+
+fn has_hook(environ: &[u8], of: &str) -> bool {
     environ
         .split(|byte| *byte == 0)
-        .filter_map(|variable| variable.strip_prefix(NODE_VARIABLE.as_bytes())?.strip_prefix(b"="))
+        .filter_map(|variable| variable.strip_prefix(of.as_bytes())?.strip_prefix(b"="))
         .any(|options| memmem::find(options, b"/clew-assist-").is_some())
 }
 
@@ -98,7 +138,19 @@ fn open_to_all(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
 }
 
-/// A path as one word of the variable: in double quotes, within which a backslash takes a character as it is.
+/// A path as a part of one word of Java's variable, in which a quote ends at the next of its kind and nothing else is special. The
+/// path of an agent ends at `=`. None where it cannot be written.
+fn java_word(path: &OsStr) -> Option<OsString> {
+    if path.as_bytes().iter().any(|byte| matches!(byte, b'"' | b'\'' | b'=')) {
+        return None;
+    }
+    if !path.as_bytes().iter().any(u8::is_ascii_whitespace) {
+        return Some(path.to_owned());
+    }
+    Some(OsStr::from_bytes(&[b"\"", path.as_bytes(), b"\""].concat()).to_owned())
+}
+
+/// A path as one word of Node.js's variable: in double quotes, within which a backslash takes a character as it is.
 fn quoted(path: &OsStr) -> OsString {
     let plain = |byte: &u8| !byte.is_ascii_whitespace() && !matches!(byte, b'"' | b'\\');
     if path.as_bytes().iter().all(plain) {
@@ -119,8 +171,8 @@ fn quoted(path: &OsStr) -> OsString {
 mod tests {
     use super::*;
 
-    fn variable(environ: &[(OsString, OsString)]) -> &str {
-        let found = environ.iter().filter(|(name, _)| name == NODE_VARIABLE);
+    fn variable<'a>(environ: &'a [(OsString, OsString)], of: &str) -> &'a str {
+        let found = environ.iter().filter(|(name, _)| name == of);
         let values: Vec<&OsString> = found.map(|(_, value)| value).collect();
         let [value] = values.as_slice() else {
             panic!("{environ:?}")
@@ -132,24 +184,32 @@ mod tests {
     fn the_environment() {
         let root = tempfile::tempdir().expect("a folder");
         let assist = Assist::install_in(root.path()).expect("hooks");
-        let hook = assist.folder.join(NODE_FILE);
-        assert_eq!(fs::read_to_string(&hook).expect("a file"), NODE);
-        let option = format!("--require {}", hook.display());
         let text = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
-        for (options, want) in [
-            (None, option.clone()),
-            (Some(""), option.clone()),
-            (Some("--trace-warnings"), format!("--trace-warnings {option}")),
+        for (name, file, hook, begin) in [
+            (NODE_VARIABLE, NODE_FILE, NODE.as_bytes(), "--require "),
+            (JAVA_VARIABLE, JAVA_FILE, JAVA, "-javaagent:"),
         ] {
-            let own = options.map(|options| text(NODE_VARIABLE, options));
-            let environ = assist.environ([text("LANG", "C")].into_iter().chain(own).collect());
-            assert!(environ.contains(&text("LANG", "C")));
-            assert_eq!(variable(&environ), want);
-            let variables: Vec<String> = environ
-                .iter()
-                .map(|(name, value)| format!("{}={}\0", name.display(), value.display()))
-                .collect();
-            assert!(has_node_hook(variables.concat().as_bytes()));
+            if hook.is_empty() {
+                continue;
+            }
+            let path = assist.folder.join(file);
+            assert_eq!(fs::read(&path).expect("a file"), hook);
+            let option = format!("{begin}{}", path.display());
+            for (options, want) in [
+                (None, option.clone()),
+                (Some(""), option.clone()),
+                (Some("-own"), format!("-own {option}")),
+            ] {
+                let own = options.map(|options| text(name, options));
+                let environ = assist.environ([text("LANG", "C")].into_iter().chain(own).collect());
+                assert!(environ.contains(&text("LANG", "C")));
+                assert_eq!(variable(&environ, name), want);
+                let variables: Vec<String> = environ
+                    .iter()
+                    .map(|(name, value)| format!("{}={}\0", name.display(), value.display()))
+                    .collect();
+                assert!(has_hook(variables.concat().as_bytes(), name));
+            }
         }
         assert!(!has_node_hook(b"NODE_OPTIONS=--trace-warnings\0A=/clew-assist-\0"));
     }
@@ -177,6 +237,37 @@ mod tests {
             ("/tmp/\"\\", "\"/tmp/\\\"\\\\\""),
         ] {
             assert_eq!(quoted(OsStr::new(path)), OsString::from(want));
+        }
+    }
+
+    #[test]
+    fn words_of_java() {
+        for (path, want) in [
+            ("/tmp/a", Some("/tmp/a")),
+            ("/tmp/my files", Some("\"/tmp/my files\"")),
+            ("/tmp/a=b", None),
+            ("/tmp/\"", None),
+        ] {
+            assert_eq!(java_word(OsStr::new(path)), want.map(OsString::from));
+        }
+    }
+
+    #[test]
+    fn the_hook_for_java_and_the_kernel_side_agree() {
+        let source = include_str!("java/runtime/ClewHandOver.java");
+        let [first, second] = clew_common::assist::MAGIC;
+        for (name, value) in [
+            ("long[] MAGIC", format!("{{{first:#x}L, {second:#x}L}}")),
+            ("int BYTES", clew_common::assist::BYTES.to_string()),
+            (
+                "long JAVA",
+                format!("1L << {}", clew_common::assist::JAVA.trailing_zeros()),
+            ),
+            ("long NOBODY", clew_common::assist::JAVA_NOBODY.to_string()),
+            ("long UNKNOWN", clew_common::assist::JAVA_UNKNOWN.to_string()),
+        ] {
+            let line = format!("private static final {name} = {value};");
+            assert!(source.contains(&line), "{line}");
         }
     }
 

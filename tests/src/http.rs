@@ -71,10 +71,13 @@ pub fn ask<S: Read + Write>(stream: &mut S, target: &str, headers: &str) -> std:
     Ok(Answer { code, body, closes })
 }
 
-/// A connection that gives up after a while instead of hanging the test.
-pub(crate) fn connect(port: u16) -> std::io::Result<TcpStream> {
+/// A connection to a port on 127.0.0.1 that gives up after `patience` instead of hanging the test.
+///
+/// # Errors
+/// When it is refused.
+pub fn connect(port: u16, patience: Duration) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

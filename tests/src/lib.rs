@@ -23,7 +23,7 @@ pub use certificate::Certificate;
 pub use clew::{Clew, ClewRun};
 pub use envoy::envoy;
 pub use host::{Host, has_tracepoint};
-pub use http::{Answer, ask, get};
+pub use http::{Answer, ask, connect, get};
 pub use lab::Lab;
 pub use nginx::{nginx, nginx_tls};
 pub use outcome::Outcome;

@@ -1,8 +1,14 @@
 //! What `clew-drive` does inside `clew run`: start services, wait for them, load them, stop them.
+use std::io;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::http;
 use crate::lab::Lab;
+use crate::process::Proc;
 
 /// A plan, handed to `clew-drive` as a JSON file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -113,6 +119,24 @@ impl Plan {
         self
     }
 
+    /// Starts the services, their output in files in `dir`. All of them listen then.
+    ///
+    /// # Errors
+    /// When a service has no program.
+    pub fn start(&self, dir: &Path) -> io::Result<Vec<Proc>> {
+        let mut running = Vec::new();
+        for (n, service) in self.services.iter().enumerate() {
+            let program = service.argv.split_first();
+            let (program, args) = program.ok_or_else(|| io::Error::other("a service without a program"))?;
+            let mut command = Command::new(program);
+            command.args(args).envs(service.env.iter().cloned());
+            let mut proc = Proc::start(dir, &format!("service-{n}"), command);
+            proc.until_listening(service.port);
+            running.push(proc);
+        }
+        Ok(running)
+    }
+
     /// The command line that carries the plan out; `drive` is `env!("CARGO_BIN_EXE_clew-drive")`.
     pub fn argv(&self, lab: &Lab, drive: &str) -> [String; 2] {
         let json = serde_json::to_string(self).expect("a plan is JSON");
@@ -126,7 +150,7 @@ impl Load {
     ///
     /// # Errors
     /// When a request is not answered with 200 or a program fails.
-    pub fn carry_out(&self) -> std::io::Result<()> {
+    pub fn carry_out(&self) -> io::Result<()> {
         match self {
             Self::Http {
                 port,
@@ -150,25 +174,28 @@ impl Load {
                 if status.success() {
                     return Ok(());
                 }
-                Err(std::io::Error::other(format!("{argv:?}: {status}")))
+                Err(io::Error::other(format!("{argv:?}: {status}")))
             }
         }
     }
 }
 
-fn load(port: u16, path: &str, numbers: impl Iterator<Item = u64>, keep_alive: bool) -> std::io::Result<()> {
+/// How long a request may go without a byte of its answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn load(port: u16, path: &str, numbers: impl Iterator<Item = u64>, keep_alive: bool) -> io::Result<()> {
     let mut kept = None;
     for number in numbers {
         let mut stream = match kept.take() {
             Some(stream) => stream,
-            None => http::connect(port)?,
+            None => http::connect(port, PATIENCE)?,
         };
         let headers = if keep_alive { "" } else { "Connection: close\r\n" };
         let target = format!("{path}?id={number}");
         let answer = http::ask(&mut stream, &target, headers)?;
         if answer.code != 200 {
             let body = String::from_utf8_lossy(&answer.body).into_owned();
-            return Err(std::io::Error::other(format!("{target}: {}: {body}", answer.code)));
+            return Err(io::Error::other(format!("{target}: {}: {body}", answer.code)));
         }
         if keep_alive && !answer.closes {
             kept = Some(stream);

@@ -8,6 +8,8 @@ mod bench;
 mod build;
 mod debian;
 mod demo;
+
+mod proof;
 mod setup;
 mod shell;
 mod test;
@@ -40,6 +42,9 @@ enum Task {
     Bench(bench::Options),
     /// Run the tests of hosts and system calls on other kernels, in virtual machines
     Vm(vm::Options),
+    /// Run the long form of a proof
+    #[command(subcommand)]
+    Proof(proof::Proof),
     /// Check what no compiler checks: paths in the docs, file sizes, leftovers
     Tidy,
     /// Fuzz every parser of bytes from outside
@@ -74,6 +79,7 @@ fn task(task: Task) -> anyhow::Result<()> {
         Task::Accuracy(options) => accuracy::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Vm(options) => vm::report(&options),
+        Task::Proof(proof) => proof::run(&proof),
         Task::Tidy => tidy::report(),
         Task::Fuzz { seconds, target } => {
             setup::quiet()?;

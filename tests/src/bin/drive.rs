@@ -1,10 +1,10 @@
 //! Carries out a plan of the end-to-end tests. Runs under `clew run`, so that all it starts is traced from the start.
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clew_tests::{Plan, Proc};
+use clew_tests::Plan;
 use nix::sys::signal::Signal;
 
 fn main() -> ExitCode {
@@ -22,15 +22,7 @@ fn drive() -> Result<()> {
     let path = Path::new(&path);
     let plan: Plan = serde_json::from_slice(&std::fs::read(path)?).context("failed to read the plan")?;
     let dir = path.parent().context("the plan is in a folder")?;
-    let mut running = Vec::new();
-    for (n, service) in plan.services.iter().enumerate() {
-        let (program, args) = service.argv.split_first().context("a service has a program")?;
-        let mut command = Command::new(program);
-        command.args(args).envs(service.env.iter().cloned());
-        let mut proc = Proc::start(dir, &format!("service-{n}"), command);
-        proc.until_listening(service.port);
-        running.push(proc);
-    }
+    let mut running = plan.start(dir)?;
     let rest = Duration::from_millis(plan.rest_ms);
     std::thread::sleep(rest);
     let result = plan.loads.iter().try_for_each(|load| load.carry_out());

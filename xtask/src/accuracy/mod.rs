@@ -20,7 +20,8 @@ use clap::Args;
 use clew_tests::Lab;
 use serde::Serialize;
 
-use self::workload::{Expect, WORKLOADS, Workload};
+pub(crate) use self::workload::Workload;
+use self::workload::{Expect, WORKLOADS};
 use crate::{build, setup, shell, workspace};
 
 /// What to run.
@@ -137,6 +138,11 @@ fn repeats(workload: &Workload) -> bool {
 fn skipped(name: &str, toolchain: &str) -> bool {
     println!("{name:<24} skipped: {toolchain} cannot be had");
     false
+}
+
+/// The workload of this name, if this machine can run it.
+pub(crate) fn workload(name: &str) -> Option<&'static Workload> {
+    workloads().find(|workload| workload.name == name)
 }
 
 /// Every workload that this machine can run.

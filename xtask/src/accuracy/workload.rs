@@ -16,16 +16,16 @@ macro_rules! chain {
 pub(super) use chain;
 
 /// A workload.
-pub(super) struct Workload {
-    pub(super) name: &'static str,
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
     pub(super) runtime: &'static str,
     pub(super) expect: Expect,
-    pub(super) make: fn(&Lab) -> Made,
+    pub(crate) make: fn(&Lab) -> Made,
 }
 
 /// What is asked of Clew.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expect {
+pub(crate) enum Expect {
     /// Every trace whole, every parent right.
     Exact,
     /// Every span there; links inside the program under test may be missing, none may be wrong.
@@ -33,15 +33,15 @@ pub(super) enum Expect {
 }
 
 /// A workload ready to start.
-pub(super) struct Made {
-    pub(super) plan: Plan,
+pub(crate) struct Made {
+    pub(crate) plan: Plan,
     /// Where the load goes.
-    pub(super) port: u16,
-    pub(super) path: &'static str,
+    pub(crate) port: u16,
+    pub(crate) path: &'static str,
     /// The truth: see [`super::tree::parse`].
     pub(super) chain: &'static [&'static str],
     /// Each request has a connection of its own.
-    pub(super) closing: bool,
+    pub(crate) closing: bool,
 }
 
 impl Made {

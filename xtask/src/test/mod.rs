@@ -38,6 +38,7 @@ const STAGES: &[Stage] = &[
     stage("other kernels", other_kernels, false, false),
     stage("fuzz", |_, tally| fuzz::run(FUZZ_SECONDS, None, tally), false, false),
     stage("accuracy", accuracy, false, false),
+    stage("crash test", crash, false, false),
     stage("bench", bench, false, false),
 ];
 
@@ -192,6 +193,14 @@ fn accuracy(_: &Options, tally: &mut Tally) -> Result<()> {
         return Ok(());
     }
     tally.one(crate::accuracy::check())
+}
+
+fn crash(_: &Options, tally: &mut Tally) -> Result<()> {
+    if !workspace::is_root() {
+        tally.skip("crash test: needs root");
+        return Ok(());
+    }
+    tally.one(crate::proof::crash::check())
 }
 
 fn bench(_: &Options, tally: &mut Tally) -> Result<()> {

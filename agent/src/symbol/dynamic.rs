@@ -110,16 +110,19 @@ pub(super) fn needs(image: &Image) -> Needs {
     const NEEDED: u64 = 1;
     const RPATH: u64 = 15;
     const RUNPATH: u64 = 29;
+    /// Entries looked at, and bytes of a string: no path is longer.
+    const MOST: usize = 1024;
+    const LONGEST: usize = 4096;
     let mut needs = Needs::default();
     let (Some(table), Some(text)) = (whole(image, ".dynamic"), whole(image, ".dynstr")) else {
         return needs;
     };
     let string = |at: u64| {
         let rest = text.get(usize::try_from(at).ok()?..)?;
-        let end = memchr::memchr(0, rest)?;
+        let end = memchr::memchr(0, rest.get(..LONGEST.min(rest.len()))?)?;
         Some(String::from_utf8_lossy(rest.get(..end)?).into_owned())
     };
-    for entry in table.chunks_exact(16) {
+    for entry in table.chunks_exact(16).take(MOST) {
         let (Some(tag), Some(value)) = (long(entry, 0), long(entry, 8)) else {
             continue;
         };

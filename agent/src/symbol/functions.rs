@@ -1,5 +1,6 @@
 //! The functions of a program by its symbol table, and who calls them.
 use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write as _};
 
 use memchr::memmem;
 
@@ -9,6 +10,17 @@ use super::image::{Image, Span};
 const MOST_BYTES: u64 = 128 << 20;
 /// Most code that is searched for calls, bytes.
 const MOST_CODE: u64 = 512 << 20;
+/// Longest name that is read, mangled or plain, bytes; what is longer is cut.
+const LONGEST_NAME: usize = 4096;
+/// How often each byte of the names is read at most, as names may overlap.
+const MOST_OVERLAP: usize = 8;
+/// Names that are demangled when functions are looked up.
+const MOST_DEMANGLED: usize = 100_000;
+/// Functions of one name, and at one address.
+const MOST_ALIKE: usize = 1024;
+const MOST_MERGED: usize = 16;
+/// Places from which the functions that are looked for may be called.
+const MOST_SITES: usize = 1 << 16;
 
 /// A function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +76,7 @@ impl Functions {
             .ok()
             .and_then(|start| self.names.get(start..))
             .unwrap_or_default();
+        let rest = rest.get(..LONGEST_NAME).unwrap_or(rest);
         rest.get(..memchr::memchr(0, rest).unwrap_or(rest.len()))
             .unwrap_or_default()
     }
@@ -71,17 +84,22 @@ impl Functions {
     /// The path of a Rust function without what it is generic over.
     pub(super) fn name(&self, function: &Function) -> String {
         let mangled = String::from_utf8_lossy(self.mangled(function));
-        plain(&format!("{:#}", rustc_demangle::demangle(&mangled)))
+        let mut name = Bounded(String::new());
+        // A name of a few bytes may stand for endless text; what there is by then is enough to say that it is another.
+        let _cut = write!(name, "{:#}", rustc_demangle::demangle(&mangled));
+        plain(&name.0)
     }
 
     /// All functions with one of these paths, and those below `folder` by that name, at each address once. All begin with
-    /// `root`.
+    /// `root`. None if there are more than any program has.
     pub(super) fn named(
         &self,
         root: &str,
         paths: &[&'static str],
         folder: &'static str,
-    ) -> HashMap<&'static str, Vec<Function>> {
+    ) -> Option<HashMap<&'static str, Vec<Function>>> {
+        let mut left = self.names.len().saturating_mul(MOST_OVERLAP);
+        let mut demangled = 0;
         let mut found: HashMap<&'static str, Vec<Function>> = HashMap::new();
         let root = memmem::Finder::new(root);
         let last = |path: &'static str| path.rsplit("::").find(|word| !word.is_empty()).unwrap_or(path);
@@ -92,8 +110,13 @@ impl Functions {
             .collect();
         for function in &self.sorted {
             let mangled = self.mangled(function);
+            left = left.checked_sub(mangled.len())?;
             if root.find(mangled).is_none() || words.iter().all(|(_, word)| word.find(mangled).is_none()) {
                 continue;
+            }
+            demangled += 1;
+            if demangled > MOST_DEMANGLED {
+                return None;
             }
             let name = self.name(function);
             for (path, _) in &words {
@@ -104,15 +127,19 @@ impl Functions {
                 };
                 let all = found.entry(path).or_default();
                 if is_one && all.last().is_none_or(|last| last.address != function.address) {
+                    if all.len() >= MOST_ALIKE && *path != folder {
+                        return None;
+                    }
                     all.push(*function);
                 }
             }
         }
         found.retain(|_, all| !all.is_empty());
-        found
+        Some(found)
     }
 
-    /// The function that the instruction at `address` belongs to, under each of its names: equal functions are merged.
+    /// The function that the instruction at `address` belongs to, under each of its names: equal functions are merged. Nothing
+    /// if it has more names than come about so.
     pub(super) fn around(&self, address: u64) -> &[Function] {
         let end = self.sorted.partition_point(|function| function.address <= address);
         let Some(last) = end.checked_sub(1).and_then(|last| self.sorted.get(last)) else {
@@ -122,7 +149,21 @@ impl Functions {
             return &[];
         }
         let start = self.sorted.partition_point(|function| function.address < last.address);
-        self.sorted.get(start..end).unwrap_or_default()
+        let all = self.sorted.get(start..end).unwrap_or_default();
+        if all.len() > MOST_MERGED { &[] } else { all }
+    }
+}
+
+/// Text that takes no more than a bound.
+struct Bounded(String);
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len().saturating_add(text.len()) > LONGEST_NAME {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(text);
+        Ok(())
     }
 }
 
@@ -134,12 +175,14 @@ pub(super) struct Site {
     pub(super) back: Option<u64>,
 }
 
-/// All calls of `targets` in the program's code, direct or through a slot of the global offset table.
+/// All calls of `targets` in the program's code, direct or through a slot of the global offset table. None if there are more
+/// than any program has.
 pub(super) fn calls(image: &Image, targets: &HashSet<u64>) -> Option<HashMap<u64, Vec<Site>>> {
     const WINDOW: usize = 1 << 20;
     let text = image.section(&[".text"]).filter(|text| text.size <= MOST_CODE)?;
     let slots = slots(image, targets);
     let mut found: HashMap<u64, Vec<Site>> = HashMap::new();
+    let mut n_sites = 0;
     let mut start = 0;
     while start < text.size {
         let bytes = image.bytes(text.offset.checked_add(start)?, WINDOW)?;
@@ -162,6 +205,10 @@ pub(super) fn calls(image: &Image, targets: &HashSet<u64>) -> Option<HashMap<u64
             let sites = found.entry(target).or_default();
             // Windows overlap, so that no instruction is cut.
             if sites.last().is_none_or(|last| last.address < address) {
+                n_sites += 1;
+                if n_sites > MOST_SITES {
+                    return None;
+                }
                 sites.push(Site { address, back });
             }
         }

@@ -1,19 +1,20 @@
 //! An ELF file: its sections, and where an address lies in the file.
-use std::collections::HashMap;
-use std::fs::{File, Metadata};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::fs::{File, Metadata, OpenOptions};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use object::elf::{PF_X, PT_LOAD, PT_TLS};
 use object::read::ReadCache;
 use object::read::elf::{ElfFile64, ProgramHeader as _};
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
+use object::{Object as _, ObjectSection as _};
 
 use super::Point;
 use crate::discover::Windows;
 
 /// Most bytes read through the ELF reader: headers and names of sections.
 const HEADER_BYTES: u64 = 32 << 20;
+/// Longest name of a section; those that are looked for are shorter.
+const LONGEST_NAME: usize = 64;
 
 /// A file, however it is named: device, inode number, time of its last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +45,8 @@ impl From<&Metadata> for FileKey {
 #[derive(Debug)]
 pub(super) struct Image {
     file: File,
+    /// Bytes it had when it was opened.
+    length: u64,
     key: FileKey,
     segments: Vec<Segment>,
     sections: Vec<(String, Span)>,
@@ -71,7 +74,9 @@ struct Segment {
 impl Image {
     /// Opens a file; none if it cannot be read or is no 64-bit ELF file.
     pub(super) fn open(path: &Path) -> Option<Self> {
-        let file = File::open(path).ok()?;
+        // What a process says it has mapped may be a pipe by now, for whose writer nobody waits.
+        let mut how = OpenOptions::new();
+        let file = how.read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
         let meta = file.metadata().ok()?;
         let key = FileKey::from(&meta);
         let cache = ReadCache::new(Windows::new(file.try_clone().ok()?, HEADER_BYTES)?);
@@ -99,11 +104,14 @@ impl Image {
             .filter_map(|section| {
                 let (offset, size) = section.file_range()?;
                 let address = section.address();
-                Some((section.name().ok()?.to_owned(), Span { address, offset, size }))
+                let name = section.name_bytes().ok().filter(|name| name.len() <= LONGEST_NAME)?;
+                let name = std::str::from_utf8(name).ok()?.to_owned();
+                Some((name, Span { address, offset, size }))
             })
             .collect();
         Some(Self {
             file,
+            length: meta.len(),
             key,
             segments,
             sections,
@@ -126,26 +134,11 @@ impl Image {
         })
     }
 
-    /// The values of the symbols of these names that are told to the linker or thread-local, as far as the file has them; none if it has no symbols that can be read.
-    pub(super) fn symbols(&self, names: &[&'static str]) -> Option<HashMap<&'static str, u64>> {
-        let cache = ReadCache::new(Windows::new(self.file.try_clone().ok()?, HEADER_BYTES)?);
-        let elf = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
-        let mut found = HashMap::new();
-        // The other table is large and not for the linker: of it only thread-local variables are wanted, whose names are few.
-        let thread_local = elf.symbols().filter(|symbol| symbol.kind() == SymbolKind::Tls);
-        for symbol in elf.dynamic_symbols().chain(thread_local) {
-            let name = symbol
-                .name()
-                .ok()
-                .and_then(|name| names.iter().find(|wanted| **wanted == name));
-            found.extend(name.map(|name| (*name, symbol.address())));
-        }
-        Some(found)
-    }
-
     /// Up to `most` bytes at `offset` of the file.
     pub(super) fn bytes(&self, offset: u64, most: usize) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; most];
+        // A size that a file claims says nothing of the file's.
+        let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; most.min(left)];
         let mut filled = 0;
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match self.file.read_at(rest, offset.checked_add(filled as u64)?) {

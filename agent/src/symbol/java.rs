@@ -12,6 +12,7 @@ use clew_common::context::{
     JAVA_MOUNTED, JAVA_NUMBER, JAVA_STACK_BASE, JAVA_STACK_SIZE, JAVA_TID, JAVA_TID_UNKNOWN, JAVA_TLS, PLAN_JAVA, Plan,
 };
 
+use super::dynamic;
 use super::image::{FileKey, Image};
 use crate::capture::Pid;
 use crate::discover::Proc;
@@ -24,7 +25,7 @@ const TYPE_NAME: &str = "gHotSpotVMStructEntryTypeNameOffset";
 const FIELD_NAME: &str = "gHotSpotVMStructEntryFieldNameOffset";
 const OFFSET: &str = "gHotSpotVMStructEntryOffsetOffset";
 const ADDRESS: &str = "gHotSpotVMStructEntryAddressOffset";
-const NAMES: &[&str] = &[CURRENT, TABLE, STRIDE, TYPE_NAME, FIELD_NAME, OFFSET, ADDRESS];
+const NAMES: &[&str] = &[TABLE, STRIDE, TYPE_NAME, FIELD_NAME, OFFSET, ADDRESS];
 
 /// Releases whose threads do not tell their number themselves (before 24), with the offset of `java.lang.Thread.tid`. It is the
 /// same with compressed pointers and without, and with every collector.
@@ -123,7 +124,14 @@ impl Machines {
         }
         Some(match self.symbols.entry(key) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(free) => free.insert(image.symbols(NAMES)?),
+            Entry::Vacant(free) => {
+                // The table is for debuggers, who ask the linker; the variable is the machine's own.
+                let mut symbols = dynamic::symbols(&image, ".dynsym", ".dynstr", NAMES);
+                for (table, strings) in [(".symtab", ".strtab"), (".dynsym", ".dynstr")] {
+                    symbols.extend(dynamic::symbols(&image, table, strings, &[CURRENT]));
+                }
+                free.insert(symbols)
+            }
         })
     }
 }

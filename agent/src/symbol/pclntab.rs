@@ -22,6 +22,9 @@ const MOST_NAMES: u64 = 256 << 20;
 /// Bytes read at a time.
 const WINDOW: usize = 256 << 10;
 const LONGEST_NAME: usize = 256;
+/// Most of the table that is read, bytes, and what may be read again of it.
+const MOST_TABLE: u64 = 512 << 20;
+const MOST_AGAIN: u64 = 16 << 20;
 
 /// Functions by name; the text's start where the table gives it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -55,8 +58,10 @@ pub(super) fn find(image: &Image, table: Span, names: &[&'static str]) -> Option
     let wanted = name_offsets(image, table.offset.checked_add(names_at)?, names_size, names)?;
     let mut starts = HashMap::new();
     let base = table.offset.checked_add(functions_at)?;
-    let mut pairs = Reader::new(image, base);
-    let mut functions = Reader::new(image, base);
+    // Both go forward in tables that a linker wrote, and read each byte about once.
+    let most = table.size.min(MOST_TABLE).saturating_mul(4).saturating_add(MOST_AGAIN);
+    let mut pairs = Reader::new(image, base, most);
+    let mut functions = Reader::new(image, base, most);
     for _ in 0..n_functions {
         if starts.len() == wanted.len() {
             break;
@@ -113,15 +118,18 @@ struct Reader<'a> {
     window: Vec<u8>,
     /// Offset in the file of the window.
     window_at: u64,
+    /// Bytes that may still be read.
+    left: u64,
 }
 
 impl<'a> Reader<'a> {
-    const fn new(image: &'a Image, at: u64) -> Self {
+    const fn new(image: &'a Image, at: u64, left: u64) -> Self {
         Self {
             image,
             at,
             window: Vec::new(),
             window_at: 0,
+            left,
         }
     }
 
@@ -144,6 +152,7 @@ impl<'a> Reader<'a> {
         let value = match within(self) {
             Some(value) => value,
             None => {
+                self.left = self.left.checked_sub(WINDOW as u64)?;
                 self.window = self.image.bytes(self.at, WINDOW)?;
                 self.window_at = self.at;
                 within(self)?

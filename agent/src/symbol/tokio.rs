@@ -2,6 +2,7 @@
 //!
 //! Everything is found in the symbol table and in what the instructions of Tokio's functions do, so no version is known by
 //! name: one whose functions are of another shape is not followed. A stripped program has no names, and is not followed.
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 use clew_common::context::{PLAN_TOKIO, Plan, TOKIO_HEADER, TOKIO_SENDS, TOKIO_TASK, TOKIO_WAITS};
@@ -38,6 +39,8 @@ const TIMERS: &[&str] = &["tokio::runtime::time::", "tokio::time::"];
 
 /// Most of a function that is looked at, bytes.
 const FUNCTION_BYTES: usize = 1024;
+/// Names of callers that are looked at.
+const MOST_NAMES: usize = 200_000;
 /// Most probes in one program.
 const MOST_POINTS: usize = 64;
 
@@ -50,7 +53,9 @@ pub(super) fn hooks(image: &Image) -> Option<Result<Hooks, NoHooks>> {
             .holds(rodata, b"/tokio-1.")
             .then(|| Err(NoHooks::Unknown("the program is stripped of its symbols".to_owned())));
     };
-    let named = functions.named("tokio", NAMES, CHANNELS);
+    let Some(named) = functions.named("tokio", NAMES, CHANNELS) else {
+        return Some(Err(NoHooks::Unknown("the program has too many symbols".to_owned())));
+    };
     (!named.is_empty()).then(|| {
         let called = [WAKE, REGISTER, CHANNELS];
         let called = called.iter().filter_map(|name| named.get(name)).flatten();
@@ -60,6 +65,7 @@ pub(super) fn hooks(image: &Image) -> Option<Result<Hooks, NoHooks>> {
             functions: &functions,
             named: &named,
             sites: &sites.unwrap_or_default(),
+            left: Cell::new(MOST_NAMES),
         })
     })
 }
@@ -138,6 +144,8 @@ struct Program<'a> {
     named: &'a HashMap<&'static str, Vec<Function>>,
     /// Where wakers and channels are called.
     sites: &'a HashMap<u64, Vec<Site>>,
+    /// Names that may still be looked at: callers of callers of a function are many.
+    left: Cell<usize>,
 }
 
 impl Program<'_> {
@@ -218,6 +226,7 @@ impl Program<'_> {
     /// function returns to.
     fn backs(&self, site: Site, roles: &[&str], depth: usize) -> Option<Vec<u64>> {
         let around = self.functions.around(site.address);
+        self.look(around)?;
         let names: Vec<String> = around.iter().map(|function| self.functions.name(function)).collect();
         let has_role = |name: &String| roles.iter().any(|role| name.starts_with(role)) && !name.ends_with("::drop");
         let own: Vec<u64> = site.back.into_iter().collect();
@@ -237,6 +246,12 @@ impl Program<'_> {
         Some(if site.back.is_some() { own } else { callers })
     }
 
+    /// Counts functions whose names are about to be looked at; none if it has been enough.
+    fn look(&self, around: &[Function]) -> Option<()> {
+        self.left.set(self.left.get().checked_sub(around.len().max(1))?);
+        Some(())
+    }
+
     /// Where tasks receive messages of others.
     fn receivers(&self) -> Result<Vec<Watch>, &'static str> {
         const HIDDEN: &str = "where tasks receive messages cannot be watched";
@@ -252,12 +267,13 @@ impl Program<'_> {
         let mut takers = HashSet::new();
         let mut watched: Vec<&Function> = self.all(RECEIVE).iter().collect();
         for pop in self.all(POP) {
-            let around = self
-                .sites(pop)
-                .iter()
-                .flat_map(|site| self.functions.around(site.address));
-            let mut elsewhere = false;
-            for function in around {
+            let sites = || self.sites(pop).iter().map(|site| self.functions.around(site.address));
+            // Whatever calls it there may be such a taker too.
+            let mut elsewhere = sites().any(<[Function]>::is_empty);
+            for around in sites() {
+                self.look(around).ok_or(HIDDEN)?;
+            }
+            for function in sites().flatten() {
                 takers.insert(function.address);
                 let name = self.functions.name(function);
                 // What is left in a channel is dropped.
@@ -270,6 +286,7 @@ impl Program<'_> {
         for register in self.all(REGISTER) {
             for site in self.sites(register) {
                 let around = self.functions.around(site.address);
+                self.look(around).ok_or(HIDDEN)?;
                 let seen = around.iter().any(|function| {
                     let name = self.functions.name(function);
                     receives(function)

@@ -100,7 +100,11 @@ fn moment(time_ns: u64) -> Moment {
 
 fn play(operations: &[Operation], cut: usize) -> Vec<Step> {
     let midway = matches!(operations.first(), Some(Operation::Midway));
-    let mut conversation = Conversation::new(Limits { body_bytes: BODY_BYTES, ..Limits::default() }).midway(midway);
+    let mut conversation = Conversation::new(Limits {
+        body_bytes: BODY_BYTES,
+        ..Limits::default()
+    })
+    .midway(midway);
     let mut steps = Vec::new();
     let (mut sent, mut received) = (0_u64, 0_u64);
     let mut now = 0_u64;

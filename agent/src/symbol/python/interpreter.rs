@@ -55,7 +55,7 @@ pub(super) fn read(image: &Image) -> Result<Interpreter, NoHooks> {
     if free_threaded(image, runtime) {
         return Err(unknown("Python without a global lock is not followed"));
     }
-    let [freed, new] = dynamic::pointers(image, &[kind + TP_DEALLOC, kind + TP_NEW])
+    let [freed, new] = dynamic::pointers(image, &[TP_DEALLOC, TP_NEW].map(|at| kind.wrapping_add(at)))
         .and_then(|found| <[u64; 2]>::try_from(found).ok())
         .ok_or_else(|| unknown("the functions of PyContext_Type cannot be found"))?;
     // What is freed comes first: a context that outlives its number would be taken for another.
@@ -68,7 +68,11 @@ pub(super) fn read(image: &Image) -> Result<Interpreter, NoHooks> {
     let points: Option<Vec<Point>> = points.into_iter().collect();
     Ok(Interpreter {
         version: (major, minor),
-        words: [(PY_KEY, runtime + key), (PY_TYPE, kind), (PY_CONTEXT, *context)],
+        words: [
+            (PY_KEY, runtime.wrapping_add(*key)),
+            (PY_TYPE, kind),
+            (PY_CONTEXT, *context),
+        ],
         points: points.ok_or_else(|| unknown("the functions of contexts look otherwise"))?,
         queues: pools::points(image),
     })

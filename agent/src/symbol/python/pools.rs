@@ -66,6 +66,9 @@ const METHODS: &[Method] = &[
 const WORDS: usize = 4;
 const TABLE_BYTES: u64 = 16 * 32;
 
+/// Entries that could be methods; an interpreter has some hundreds.
+const MOST_CANDIDATES: usize = 1 << 14;
+
 /// Where tables of methods are.
 const SECTIONS: &[&str] = &[".data", ".data.rel.ro"];
 
@@ -104,6 +107,7 @@ pub(super) fn points(image: &Image) -> Result<Vec<Point>, Unwatched> {
         .iter()
         .filter_map(|section| dynamic::loaded(image, section))
         .collect();
+    let mut n_candidates = 0;
     let mut found: Vec<Vec<(u64, u64)>> = vec![Vec::new(); METHODS.len()];
     for (start, words) in &tables {
         let addresses = (*start..).step_by(8);
@@ -111,6 +115,10 @@ pub(super) fn points(image: &Image) -> Result<Vec<Point>, Unwatched> {
             let &[name, function, flags, doc] = entry else { continue };
             if flags != FAST && flags != FAST_METHOD {
                 continue;
+            }
+            n_candidates += 1;
+            if n_candidates > MOST_CANDIDATES {
+                return Err(Unwatched::Strange);
             }
             for (method, places) in METHODS.iter().zip(&mut found) {
                 if flags == method.flags

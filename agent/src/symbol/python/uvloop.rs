@@ -1,4 +1,7 @@
 //! uvloop: which transport it reads for, and who asked for what it writes.
+use std::fs::OpenOptions;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::point;
@@ -27,7 +30,7 @@ const POINTS: &[(&str, &str)] = &[
 
 /// The probes in uvloop's library, which is at `path`; why there are none.
 pub(super) fn points(image: &Image, path: &Path) -> Result<Vec<Point>, String> {
-    let text = std::fs::read_to_string(path.with_file_name("_version.py")).unwrap_or_default();
+    let text = version_text(&path.with_file_name("_version.py")).unwrap_or_default();
     let release = text.split('\'').nth(1).unwrap_or_default();
     if !RELEASES.iter().any(|known| release.starts_with(known)) {
         return Err(format!("uvloop {release} is not a version Clew knows"));
@@ -39,4 +42,14 @@ pub(super) fn points(image: &Image, path: &Path) -> Result<Vec<Point>, String> {
         .map(|(name, program)| point(image, program, *symbols.get(name)?));
     let points: Option<Vec<Point>> = points.collect();
     points.ok_or_else(|| "uvloop has no symbols".to_owned())
+}
+
+/// The file's beginning. It may be no file at all, which nobody waits for.
+fn version_text(path: &Path) -> Option<String> {
+    const MOST: u64 = 4096;
+    let mut how = OpenOptions::new();
+    let file = how.read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    let mut text = Vec::new();
+    file.take(MOST).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }

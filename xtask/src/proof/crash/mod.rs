@@ -180,9 +180,16 @@ fn all(todo: Vec<(&'static str, &'static Workload)>, at_once: usize, clew: &Path
     })
 }
 
+static COMPILING: Mutex<()> = Mutex::new(());
+
 fn one(runtime: &'static str, workload: &Workload, clew: &Path, time: Duration) -> Result<Row> {
     let lab = Lab::new(workload.name).context("tracing needs root")?;
+    // Programs are compiled where they are missing, which two must not do at once.
+    let compiling = COMPILING
+        .lock()
+        .map_err(|_| anyhow::anyhow!("a program could not be compiled"))?;
     let made = (workload.make)(&lab);
+    drop(compiling);
     let mut services = made.plan.start(lab.dir())?;
     let target = Target::new(made.port, made.path, made.closing)?;
     // The program under test is the last that was started.
@@ -275,7 +282,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-const HEAD: [&str; 9] = [
+const HEAD: [&str; 10] = [
     "runtime",
     "requests",
     "longest",
@@ -284,11 +291,12 @@ const HEAD: [&str; 9] = [
     "links",
     "attach ms",
     "detach ms",
+    "vanish ms",
     "errors",
 ];
 
 impl Row {
-    fn columns(&self) -> [String; 9] {
+    fn columns(&self) -> [String; 10] {
         let times = |times: Times| format!("{}/{}", times.median, times.longest);
         [
             self.runtime.to_owned(),
@@ -299,12 +307,13 @@ impl Row {
             self.links.to_string(),
             times(self.attach_ms),
             times(self.detach_ms),
+            times(self.vanish_ms),
             self.errors.len().to_string(),
         ]
     }
 }
 
-fn line([runtime, rest @ ..]: &[String; 9]) -> String {
+fn line([runtime, rest @ ..]: &[String; 10]) -> String {
     let rest: Vec<String> = rest.iter().map(|column| format!("{column:>10}")).collect();
     format!("{runtime:<24} {}", rest.join(" "))
 }

@@ -49,6 +49,10 @@ impl Lab {
         unsafe { atexit(clean) };
         let folder = folder();
         let process = folder.join("proc/1");
+        // By this thread a machine of Java's that is loaded is known.
+        let task = process.join("task/1");
+        std::fs::create_dir_all(&task).expect("make the thread's folder");
+        std::fs::write(task.join("comm"), "VM Thread\n").expect("name the thread");
         let uvloop = process.join("root/uvloop");
         std::fs::create_dir_all(&uvloop).expect("make the process's folders");
         let file = folder.join("file");

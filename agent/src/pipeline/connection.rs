@@ -6,7 +6,7 @@ use super::{Output, is_ending, pass};
 use crate::attach::Verdict;
 use crate::capture::{ConnId, Connection, Data, Endpoints, Moment, Pid, Plain, SessionId};
 use crate::discover::Process;
-use crate::protocol::{Broken, Conversation, Limits, Mark, Recognition, Step, tls};
+use crate::protocol::{Broken, Conversation, Exchange, Limits, Mark, Recognition, ResponseHead, Step, tls};
 use crate::span::{ConnFacts, SpanEvent, Spans};
 use crate::stream::{Piece, Stream};
 use crate::trace::Traces;
@@ -36,6 +36,8 @@ pub(super) struct Live {
     told_plain: Option<Verdict>,
     /// A ClientHello nobody has asked for yet.
     hello: Option<Box<tls::Hello>>,
+    /// What a handshake came to that was told.
+    handshake: Option<Box<tls::Handshake>>,
     limits: Limits,
     reset: Option<i32>,
     exited: Option<u32>,
@@ -59,6 +61,7 @@ impl Live {
             encrypted: false,
             told_plain: None,
             hello: None,
+            handshake: None,
             limits,
             reset: None,
             exited: None,
@@ -182,8 +185,14 @@ impl Live {
             self.told_plain = None;
             let secured = Secured::new(plain.session, fresh, &self.facts, self.limits, first);
             self.secured = Some(Box::new(secured));
+            // The connection has no span of its own where its content is seen.
+            self.conversation.seen_through(&mut passing.steps);
+            self.steps(passing, spans, traces);
         }
         if let Some(secured) = &mut self.secured {
+            if let Some(handshake) = self.conversation.handshake() {
+                secured.shook_hands(handshake);
+            }
             secured.plain(plain, &mut passing.pieces, &mut |name| out.counts.push(name));
         }
         self.plain_pieces(passing, spans, traces);
@@ -295,9 +304,6 @@ impl Live {
 
     /// What the kernel should copy of the connection's own bytes, if it has not been told.
     pub(super) fn verdict(&mut self) -> Option<Verdict> {
-        if self.encrypted && !self.conversation.wants_bytes() {
-            return news(Some(Verdict::Drop), &mut self.told);
-        }
         news(verdict(&self.conversation), &mut self.told)
     }
 
@@ -336,6 +342,20 @@ impl Live {
                     self.hello = Some(hello);
                     continue;
                 }
+                Step::Response(response) => {
+                    if let ResponseHead::Tls(handshake) = &response.head {
+                        self.handshake = Some(handshake.clone());
+                    }
+                    Step::Response(response)
+                }
+                // What follows on the connection itself is plain (kTLS).
+                Step::Withdrawn { exchange } => {
+                    if let Some(handshake) = self.handshake.take() {
+                        let next = Exchange(exchange.0.saturating_add(1));
+                        Arc::make_mut(&mut self.facts).handshake = Some((next, handshake));
+                    }
+                    Step::Withdrawn { exchange }
+                }
                 step => step,
             };
             spans.step(&self.facts, process, step, &mut passing.events);
@@ -348,6 +368,7 @@ impl Live {
 fn verdict(conversation: &Conversation) -> Option<Verdict> {
     match conversation.recognized() {
         Recognition::Unknown => Some(Verdict::Drop),
+        Recognition::Known(_) if !conversation.wants_bytes() => Some(Verdict::Drop),
         Recognition::Known(_) if conversation.wants_whole_operations() => Some(Verdict::Whole),
         Recognition::Known(_) if conversation.wants_every_operation() => Some(Verdict::Every),
         Recognition::Known(_) | Recognition::Undecided => None,

@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::capture::{ConnId, Data, Direction, Moment, Plain, SessionId};
+use crate::protocol::tls::Handshake;
 use crate::protocol::{Broken, Conversation, Exchange, Limits, Mark, Request, Step};
 use crate::span::{ConnFacts, Layer};
 use crate::stream::{Piece, Stream};
@@ -15,6 +16,8 @@ const MOST_RECORDS: usize = 64;
 /// One session on its connection.
 pub(super) struct Secured {
     pub(super) session: SessionId,
+    /// The number of its first exchange.
+    first: Exchange,
     pub(super) facts: Arc<ConnFacts>,
     pub(super) stream: Stream,
     pub(super) conversation: Conversation,
@@ -38,17 +41,25 @@ impl Secured {
         limits: Limits,
         first: Option<Exchange>,
     ) -> Self {
+        let first = first.unwrap_or(FIRST);
         let layer = if fresh { Layer::Plain } else { Layer::PlainMidway };
         Self {
             session,
             facts: Arc::new(ConnFacts { layer, ..facts.clone() }),
             // The kernel side counts each session from where it was first seen.
             stream: Stream::new(false),
-            conversation: Conversation::new(limits)
-                .midway(!fresh)
-                .counting_from(first.unwrap_or(FIRST)),
+            conversation: Conversation::new(limits).midway(!fresh).counting_from(first),
+            first,
             ingress: Side::default(),
             egress: Side::default(),
+        }
+    }
+
+    /// What the handshake that began it came to, as far as it is known.
+    pub(super) fn shook_hands(&mut self, handshake: &Handshake) {
+        let known = self.facts.handshake.as_ref();
+        if known.is_none_or(|(_, known)| known.established != handshake.established) {
+            Arc::make_mut(&mut self.facts).handshake = Some((self.first, Box::new(handshake.clone())));
         }
     }
 

@@ -2,7 +2,7 @@
 use std::collections::VecDeque;
 
 use super::detect::{Detected, Detecting};
-use super::{Broken, Exchange, Flow, Limits, Mark, Parser, Start, Step};
+use super::{Broken, Exchange, Flow, Limits, Mark, Parser, Start, Step, tls};
 use crate::stream::Piece;
 
 /// Wrong guesses before a connection is given up as unknown.
@@ -160,15 +160,6 @@ impl Conversation {
         }
     }
 
-    /// Whether bytes are still of use.
-    pub fn wants_bytes(&self) -> bool {
-        match &self.state {
-            State::Speaking(_, parser) => parser.wants_bytes(),
-            State::Detecting(_) => true,
-            State::Unknown => false,
-        }
-    }
-
     /// Whether the kernel should give each operation a budget of its own.
     pub fn wants_every_operation(&self) -> bool {
         matches!(&self.state, State::Speaking(_, parser) if parser.wants_every_operation())
@@ -177,5 +168,29 @@ impl Conversation {
     /// Whether messages lie anywhere in an operation, so that all of it should be copied.
     pub fn wants_whole_operations(&self) -> bool {
         matches!(&self.state, State::Speaking(_, parser) if parser.wants_whole_operations())
+    }
+
+    /// Whether bytes are still of use.
+    pub fn wants_bytes(&self) -> bool {
+        match &self.state {
+            State::Detecting(_) => true,
+            State::Speaking(_, parser) => parser.wants_bytes(),
+            State::Unknown => false,
+        }
+    }
+
+    /// What the connection carries is seen elsewhere.
+    pub fn seen_through(&mut self, out: &mut Vec<Step>) {
+        if let State::Speaking(_, parser) = &mut self.state {
+            parser.seen_through(out);
+        }
+    }
+
+    /// What a handshake of the connection came to.
+    pub fn handshake(&self) -> Option<&tls::Handshake> {
+        match &self.state {
+            State::Speaking(_, parser) => parser.handshake(),
+            _ => None,
+        }
     }
 }

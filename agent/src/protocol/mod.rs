@@ -129,6 +129,12 @@ pub trait Parser: Send {
     fn wants_bytes(&self) -> bool {
         true
     }
+    /// What the connection carries is seen elsewhere: what was told of the connection itself is withdrawn.
+    fn seen_through(&mut self, _out: &mut Vec<Step>) {}
+    /// What a handshake of the connection came to.
+    fn handshake(&self) -> Option<&tls::Handshake> {
+        None
+    }
 }
 
 /// How a conversation goes on after a piece.
@@ -225,6 +231,11 @@ pub enum Step {
     },
     /// The connection is encrypted; this was said before.
     Hello(Box<tls::Hello>),
+    /// The exchange is told of in another way: it is as if it had never been. It ends with this.
+    Withdrawn {
+        /// Which.
+        exchange: Exchange,
+    },
     /// Something was dropped or not understood; the counter of this name is raised.
     Count(&'static str),
 }
@@ -286,6 +297,15 @@ pub enum RequestHead {
     Http(http1::RequestHead),
     /// A database.
     Database(Box<call::Call>),
+    /// The hello of an encrypted connection.
+    Tls(tls::ClientHello),
+}
+
+impl RequestHead {
+    /// Whether the exchange is a connection, on which others may ask and answer.
+    pub const fn is_connection(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
 }
 
 /// What a response says, by protocol.
@@ -295,6 +315,8 @@ pub enum ResponseHead {
     Http(http1::ResponseHead),
     /// A database. It is told when the answer is complete.
     Database(Box<call::Outcome>),
+    /// What the handshake of an encrypted connection came to.
+    Tls(Box<tls::Handshake>),
 }
 
 /// What is known of a message's body.

@@ -9,7 +9,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use super::phases::Phases;
 use super::{
     ConnFacts, Layer, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status,
-    Value, context, database, http, phases,
+    Value, context, database, http, phases, tls,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
@@ -100,6 +100,11 @@ impl Spans {
             } => {
                 self.finish(facts, exchange, at, &body, Some(reason), out);
             }
+            Step::Withdrawn { exchange } => {
+                if let Some(open) = self.open.remove(&(facts.conn, exchange)) {
+                    out.push(SpanEvent::Withdrawn { key: open.key });
+                }
+            }
         }
     }
 
@@ -131,6 +136,7 @@ impl Spans {
             actor: request.head_end.moment.actor,
             process: Arc::clone(process),
             remote,
+            is_connection: request.head.is_connection(),
         }));
         let open = Open {
             key,
@@ -195,9 +201,25 @@ impl Spans {
                 };
                 database::describe(&mut span, call, outcome, facts.conn, &exchanged, &self.policy);
             }
+            RequestHead::Tls(hello) => {
+                let handshake = match response {
+                    Some(ResponseHead::Tls(handshake)) => Some(handshake.as_ref()),
+                    _ => None,
+                };
+                tls::describe(&mut span, hello, handshake, &exchanged);
+            }
+        }
+        // What was agreed on belongs to the exchange the connection was opened for.
+        if let Some((first, handshake)) = &facts.handshake
+            && *first == exchange
+        {
+            tls::negotiated(&mut span, handshake);
         }
         connection(&mut span, facts, open.kind);
-        if open.kind == SpanKind::Client {
+        let is_connection = open.request.head.is_connection();
+        if open.kind == SpanKind::Client && is_connection {
+            phases::connect(&mut span, facts);
+        } else if open.kind == SpanKind::Client {
             let phases = Phases {
                 request: &open.request,
                 request_end_ns: open.request_end_ns,
@@ -222,7 +244,7 @@ impl Spans {
 fn remote(head: &RequestHead, out: &mut Vec<SpanEvent>) -> Option<RemoteContext> {
     match head {
         RequestHead::Http(head) => context::extract(&head.fields, |name| out.push(SpanEvent::Count(name))),
-        RequestHead::Database(_) => None,
+        RequestHead::Database(_) | RequestHead::Tls(_) => None,
     }
 }
 

@@ -12,6 +12,7 @@ mod http;
 mod phases;
 mod policy;
 mod sql;
+mod tls;
 
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub use policy::{Policy, RuleError};
 
 use crate::capture::{Actor, ConnId, Connection, Endpoints, Moment};
 use crate::discover::Process;
+use crate::protocol::Exchange;
+use crate::protocol::tls::Handshake;
 
 /// The version of the OpenTelemetry semantic conventions all names here follow.
 pub const SEMCONV_VERSION: &str = "1.37.0";
@@ -48,6 +51,8 @@ pub struct ConnFacts {
     pub layer: Layer,
     /// How long opening it took, from the first SYN to the handshake's end. None where that was not seen.
     pub connect_ns: Option<u64>,
+    /// What a handshake of it came to, where what the connection carries is seen, and the exchange that tells of it.
+    pub handshake: Option<(Exchange, Box<Handshake>)>,
 }
 
 impl From<&Connection> for ConnFacts {
@@ -60,6 +65,7 @@ impl From<&Connection> for ConnFacts {
             midway: connection.midway,
             layer: Layer::Wire,
             connect_ns: None,
+            handshake: None,
         }
     }
 }
@@ -111,6 +117,11 @@ pub enum SpanEvent {
         /// The rest.
         span: Box<Span>,
     },
+    /// The span will not be told: what it stood for is told by others.
+    Withdrawn {
+        /// Its key.
+        key: SpanKey,
+    },
     /// A counter was raised.
     Count(&'static str),
 }
@@ -134,6 +145,8 @@ pub struct Opened {
     pub process: Arc<Process>,
     /// The trace context the request carried, whatever its format.
     pub remote: Option<RemoteContext>,
+    /// It is a connection, not a request: whoever reads or writes on it works for nobody because of it.
+    pub is_connection: bool,
 }
 
 /// A trace context that came with a message.

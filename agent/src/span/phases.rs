@@ -32,6 +32,9 @@ pub(super) fn describe(span: &mut Span, facts: &ConnFacts, phases: &Phases<'_>) 
             .push(("clew.network.connection.reused", Value::Bool(reused)));
     }
     let first_byte_ns = phases.response.map(|response| response.start.time_ns);
+    if !reused {
+        connect(span, facts);
+    }
     let mut phase = |name, from: Option<u64>, to: Option<u64>| {
         if let (Some(from), Some(to)) = (from, to)
             && let Some(length) = to.checked_sub(from)
@@ -40,9 +43,6 @@ pub(super) fn describe(span: &mut Span, facts: &ConnFacts, phases: &Phases<'_>) 
                 .push((name, Value::Int(i64::try_from(length).unwrap_or(i64::MAX))));
         }
     };
-    if !reused {
-        phase("clew.network.connect_ns", Some(0), facts.connect_ns);
-    }
     phase(
         "clew.network.send_ns",
         Some(phases.request.start.time_ns),
@@ -50,6 +50,14 @@ pub(super) fn describe(span: &mut Span, facts: &ConnFacts, phases: &Phases<'_>) 
     );
     phase("clew.network.wait_ns", phases.request_end_ns, first_byte_ns);
     phase("clew.network.receive_ns", first_byte_ns, phases.response_end_ns);
+}
+
+/// Says how long the connection took to open, if that was seen.
+pub(super) fn connect(span: &mut Span, facts: &ConnFacts) {
+    if let Some(length) = facts.connect_ns {
+        let length = Value::Int(i64::try_from(length).unwrap_or(i64::MAX));
+        span.attributes.push(("clew.network.connect_ns", length));
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +98,7 @@ mod tests {
             midway: times.midway,
             layer: Layer::Wire,
             connect_ns: times.connect,
+            handshake: None,
         };
         let request = Request {
             record: None,

@@ -178,6 +178,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "protocol.postgresql.text_too_long",
         "Statements of which only the beginning is shown.",
     ),
+    (
+        "protocol.tls.resync",
+        "Times it was lost where the records of an encrypted connection begin.",
+    ),
     ("protocol.unknown", "Connections whose protocol Clew does not know."),
     (
         "stitch.ambiguous",

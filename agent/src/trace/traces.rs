@@ -188,6 +188,7 @@ impl Traces {
             SpanEvent::Count(name) => self.counts.push(name),
             SpanEvent::Opened(opened) => self.open(opened),
             SpanEvent::Finished { key, actor, span } => self.finish(key, &actor, span),
+            SpanEvent::Withdrawn { key } => self.withdraw(key),
         }
     }
 
@@ -198,7 +199,9 @@ impl Traces {
         }
         let key = opened.key;
         let mut candidate = None;
-        if serves(opened.kind) {
+        if serves(opened.kind) && opened.is_connection {
+            // Requests come on it, but it is none: nothing is done for it.
+        } else if serves(opened.kind) {
             self.causality
                 .inbound(key, opened.conn, &opened.actor, opened.start.time_ns);
         } else {
@@ -210,6 +213,10 @@ impl Traces {
                 Found::Candidate(found) => candidate = Some(found),
                 Found::Root => {}
                 Found::Unknown(name) => self.counts.push(name),
+            }
+            // Whoever opened the connection is known; what is asked on it later may be for others.
+            if opened.is_connection {
+                self.causality.outbound_ended(key, opened.conn, candidate, None);
             }
         }
         let mut span_id = [0; 8];
@@ -290,7 +297,9 @@ impl Traces {
         let is_broken = span.attributes.iter().any(|(name, _)| *name == OUTCOME);
         self.bytes += span.bytes();
         node.finished = Some((end_ns, span));
-        if serves(node.opened.kind) {
+        if node.opened.is_connection {
+            // See `open`.
+        } else if serves(node.opened.kind) {
             self.causality.inbound_ended(key, actor, end_ns, !is_broken);
         } else {
             let (conn, candidate) = (node.opened.conn, node.candidate);
@@ -298,6 +307,19 @@ impl Traces {
             self.causality.outbound_ended(key, conn, candidate, failed_ns);
         }
         self.due.push(Reverse((end_ns.saturating_add(LINGER_NS), key)));
+    }
+
+    /// What the span stood for is told by others.
+    fn withdraw(&mut self, key: SpanKey) {
+        let Some(node) = self.nodes.remove(&key) else { return };
+        self.leave(key, &node.opened);
+        if let Some(candidate) = &node.candidate {
+            self.causality.settled(candidate);
+        }
+        if let Some(peer) = node.peer.and_then(|peer| self.nodes.get_mut(&peer)) {
+            peer.peer = None;
+            peer.latest_start_ns = None;
+        }
     }
 
     /// Settles what is due at `now_ns`, the time of events.
@@ -351,16 +373,7 @@ impl Traces {
             Place::Root => None,
         };
         let Some(node) = self.nodes.remove(&key) else { return };
-        for place in node.opened.places.into_iter().flatten() {
-            let place = (node.opened.conn, place);
-            if self
-                .places
-                .get(&place)
-                .is_some_and(|held| held.is_none_or(|held| held == key))
-            {
-                self.places.remove(&place);
-            }
-        }
+        self.leave(key, &node.opened);
         if let Some(candidate) = &node.candidate {
             self.causality.settled(candidate);
         }
@@ -452,6 +465,17 @@ impl Traces {
             };
         }
         true
+    }
+
+    /// Nobody finds the span by its place any more.
+    fn leave(&mut self, key: SpanKey, opened: &Opened) {
+        for place in opened.places.into_iter().flatten() {
+            let place = (opened.conn, place);
+            let held = self.places.get(&place);
+            if held.is_some_and(|held| held.is_none_or(|held| held == key)) {
+                self.places.remove(&place);
+            }
+        }
     }
 
     fn came_with(&self, parent: SpanKey, own: &RemoteContext) -> bool {

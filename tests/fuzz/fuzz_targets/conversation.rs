@@ -180,6 +180,7 @@ fn check(steps: &[Step]) {
             }
             Step::Count(name) => assert!(name.starts_with("protocol.")),
             Step::Hello(_) => {}
+            Step::Withdrawn { exchange } => assert!(begun.contains(exchange) && ended.insert(*exchange)),
         }
     }
     assert_eq!(begun, ended);

@@ -132,6 +132,7 @@ fn facts(n: u64, serves: bool) -> ConnFacts {
         midway: false,
         layer: Layer::Wire,
         connect_ns: None,
+        handshake: None,
     }
 }
 
@@ -189,6 +190,7 @@ fn tell(traces: &mut Traces, line: &Line) {
             actor,
             process: Arc::clone(&line.process),
             remote: line.remote.clone(),
+            is_connection: false,
         }));
     } else {
         let verb = if serves { "reads" } else { "asks" };
@@ -762,6 +764,7 @@ fn more_spans_than_are_held_are_counted() {
             actor: line.moment.actor,
             process: Arc::clone(&line.process),
             remote: None,
+            is_connection: false,
         }));
     }
     assert_eq!(traces.pending(), MAX_SPANS);

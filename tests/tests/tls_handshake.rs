@@ -1,62 +1,19 @@
 //! What the wire shows of TLS: handshakes, and connections whose content is out of reach.
 use std::process::Command;
 
-use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port};
+use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Plan, Span, free_port, nginx_tls};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
-
-/// Makes a certificate for `localhost` in the lab's folder, and a store for Java.
-fn certificate(lab: &Lab) {
-    let openssl = |arguments: &[&str]| {
-        let made = Command::new("openssl").args(arguments).current_dir(lab.dir()).output();
-        let made = made.expect("openssl starts");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    };
-    openssl(&[
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-keyout",
-        "key.pem",
-        "-out",
-        "cert.pem",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-        "-addext",
-        "subjectAltName=DNS:localhost",
-    ]);
-    let store = [
-        "pkcs12",
-        "-export",
-        "-inkey",
-        "key.pem",
-        "-in",
-        "cert.pem",
-        "-out",
-        "store.p12",
-    ];
-    openssl(&[&store[..], &["-passout", "pass:changeit"]].concat());
-}
-
-fn path(lab: &Lab, file: &str) -> String {
-    lab.dir().join(file).display().to_string()
-}
 
 /// `openssl s_server` with these options, and curl with its own, which ends with `code`.
 fn refused(test: &str, server: &[&str], client: &str, check: impl Fn(&Outcome, &Span, &Span)) {
     let Some(lab) = Lab::new(test) else { return };
-    certificate(&lab);
+    let certificate = Certificate::new(&lab);
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
-    let (key, cert) = (path(&lab, "key.pem"), path(&lab, "cert.pem"));
+    let (key, cert) = (certificate.key(), certificate.file());
     let base = [
-        "openssl", "s_server", "-www", "-quiet", "-accept", &address, "-key", &key, "-cert", &cert,
+        "openssl", "s_server", "-www", "-quiet", "-accept", &address, "-key", key, "-cert", cert,
     ];
     let ask = format!("! curl -s -o /dev/null {client} https://localhost:{port}/");
     let plan = Plan::default()
@@ -133,10 +90,17 @@ fn the_client_refuses_the_certificate() {
 #[test]
 fn java() {
     let Some(lab) = Lab::new("tls_java") else { return };
-    certificate(&lab);
+    let certificate = Certificate::new(&lab);
+    let store = lab.dir().join("store.p12").display().to_string();
+    let made = Command::new("openssl")
+        .args(["pkcs12", "-export", "-passout", "pass:changeit", "-out", &store])
+        .args(["-inkey", certificate.key(), "-in", certificate.file()])
+        .output()
+        .expect("openssl starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let port = free_port();
     let source = Lab::workload("java/Secure.java");
-    let (number, store) = (port.to_string(), path(&lab, "store.p12"));
+    let number = port.to_string();
     let plan = Plan::default()
         .service(port, &["java", &source, &store, &number])
         .command(&["java", &source, &store, &number, "ask"]);
@@ -178,4 +142,53 @@ fn java() {
         "the client says how long it took to connect",
     );
     joined(&out, client, server);
+}
+
+/// Where the content is seen the connection has no span of its own: its first exchange says what was agreed on.
+#[test]
+fn the_first_exchange_tells_of_the_handshake() {
+    let Some(lab) = Lab::new("tls_first_exchange") else {
+        return;
+    };
+    let certificate = Certificate::new(&lab);
+    lab.file("hello", "hello\n");
+    let port = free_port();
+    let root = format!("root {};", lab.dir().display());
+    let server = nginx_tls(&lab, port, &certificate, &root, "");
+    let server: Vec<&str> = server.iter().map(String::as_str).collect();
+    let url = format!("https://localhost:{port}/hello");
+    let (first, second) = (format!("{url}?n=1"), format!("{url}?n=2"));
+    let client = [
+        "curl",
+        "-sf",
+        "--http1.1",
+        "--cacert",
+        certificate.file(),
+        &first,
+        &second,
+    ];
+    let plan = Plan::default().service(port, &server).command(&client);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    out.check_eq(out.spans.0.len(), 4, "number of spans");
+    for span in &out.spans.0 {
+        out.check_eq(span.text("clew.encrypted").as_str(), "", "clew.encrypted");
+        if !span.target().ends_with("n=1") {
+            out.check_span(span, &[("tls.cipher", ""), ("tls.established", "")]);
+            continue;
+        }
+        out.check_span(
+            span,
+            &[
+                ("tls.protocol.version", "1.2"),
+                ("tls.cipher", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
+                ("tls.client.server_name", "localhost"),
+                ("clew.tls.offered_protocols", "http/1.1"),
+                ("tls.next_protocol", "http/1.1"),
+                ("tls.established", "true"),
+                ("tls.resumed", "false"),
+            ],
+        );
+        let took = span.text("clew.network.tls_ns").parse::<u64>().unwrap_or(0);
+        out.check(took > 0, "how long the handshake took");
+    }
 }

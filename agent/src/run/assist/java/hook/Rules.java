@@ -34,6 +34,8 @@ final class Rules {
         FOLLOWS,
         /** What the thread works for is as before when it is over. */
         HOLDS,
+        /** As `HOLDS`, and whom it is done for is not known. */
+        DOUBTS,
         /** It gives what it takes out of a queue. */
         TAKES,
         /** It waits. */
@@ -55,6 +57,9 @@ final class Rules {
     /** A change of the methods of a class, or of several whose names begin alike. */
     private record Rule(String owner, String method, String descriptor, Change change, boolean needed) {
         boolean isOf(String name) {
+            if (owner.startsWith("*")) {
+                return name.endsWith(owner.substring(1));
+            }
             return owner.endsWith("*") ? name.startsWith(owner.substring(0, owner.length() - 1)) : owner.equals(name);
         }
 
@@ -103,6 +108,25 @@ final class Rules {
         also(tomcat, "execute", "(Ljava/lang/Runnable;)", Change.GIVES_ARGUMENT);
         also(tomcat, "executeInternal", "(Ljava/lang/Runnable;)", Change.GIVES_ARGUMENT);
         also(tomcat, "runWorker", null, Change.RUNS);
+
+        // Jetty's.
+        String jetty = "org/eclipse/jetty/util/thread/";
+        also(jetty + "QueuedThreadPool", "execute", null, Change.GIVES_ARGUMENT);
+        also(jetty + "QueuedThreadPool", "runJob", null, Change.RUNS);
+        also(jetty + "ReservedThreadExecutor$ReservedThread", "run", null, Change.RUNS);
+        // Netty's loops, also where a library carries them under a name of its own: one channel or one task after the other.
+        also("*io/netty/channel/nio/NioEventLoop", "processSelectedKey", null, Change.HOLDS);
+        also("*io/netty/channel/nio/NioIoHandler", "processSelectedKey", null, Change.HOLDS);
+        also("*io/netty/util/concurrent/SingleThreadEventExecutor", "execute", "(Ljava/lang/Runnable;)", Change.GIVES_ARGUMENT);
+        also("*io/netty/util/concurrent/SingleThreadEventExecutor", "lazyExecute", "(Ljava/lang/Runnable;)", Change.GIVES_ARGUMENT);
+        also("*io/netty/util/concurrent/AbstractEventExecutor", "runTask", null, Change.RUNS);
+        also("*io/netty/util/concurrent/AbstractEventExecutor", "safeExecute", null, Change.RUNS);
+        // Pools of connections that serve whoever waits when somebody else is done.
+        also("*reactor/pool/SimpleDequePool", "drainLoop", null, Change.DOUBTS);
+        also("*io/netty/channel/pool/FixedChannelPool", "runTaskQueue", null, Change.DOUBTS);
+        // What was made for one and is started by another is for nobody that is known.
+        also("okhttp3/RealCall$AsyncCall", "<init>", null, Change.GIVES_THIS);
+        also("okhttp3/internal/connection/RealCall$AsyncCall", "<init>", null, Change.GIVES_THIS);
 
         String fork = "java/util/concurrent/ForkJoinTask";
         needs(fork, "fork", null, Change.GIVES_THIS);
@@ -293,8 +317,9 @@ final class Rules {
                     call("follow", "(Ljava/lang/Object;)V");
                     break;
                 case HOLDS:
+                case DOUBTS:
                     saved = newLocal(Type.LONG_TYPE);
-                    call("hold", "()J");
+                    call(change == Change.DOUBTS ? "doubt" : "hold", "()J");
                     storeLocal(saved);
                     break;
                 default:
@@ -372,7 +397,7 @@ final class Rules {
 
         private boolean isGuarded() {
             return switch (change) {
-                case READS, WRITES, BEGINS, FIRES, HOLDS -> true;
+                case READS, WRITES, BEGINS, FIRES, HOLDS, DOUBTS -> true;
                 default -> false;
             };
         }

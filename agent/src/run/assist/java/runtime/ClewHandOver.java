@@ -56,6 +56,8 @@ public final class ClewHandOver {
     /** A socket that is connected to itself, and `write` of what sends on such: nobody waits there for another. */
     private static FileDescriptor self;
     private static MethodHandle send;
+    /** What a thread of the kernel runs. */
+    private static MethodHandle target;
     /** The socket lives as long as someone holds it. */
     private static DatagramChannel held;
 
@@ -84,6 +86,7 @@ public final class ClewHandOver {
         Object made = lookup.findConstructor(dispatcher, MethodType.methodType(void.class)).invoke();
         MethodType write = MethodType.methodType(int.class, FileDescriptor.class, long.class, int.class);
         send = lookup.findVirtual(dispatcher, "write", write).bindTo(made);
+        target = target();
         words = carried;
         // Everything is loaded before it is needed within others' code.
         Words own = words();
@@ -97,6 +100,18 @@ public final class ClewHandOver {
         state().current = NOBODY;
         state().depth = 0;
         on = true;
+    }
+
+    /** Reads what a thread runs: a field of the thread, since 19 of one behind it. */
+    private static MethodHandle target() throws ReflectiveOperationException {
+        MethodHandles.Lookup lookup = MethodHandles.privateLookupIn(Thread.class, MethodHandles.lookup());
+        try {
+            return lookup.findGetter(Thread.class, "target", Runnable.class);
+        } catch (NoSuchFieldException error) {
+            Class<?> holder = Class.forName("java.lang.Thread$FieldHolder");
+            MethodHandle behind = lookup.findGetter(Thread.class, "holder", holder);
+            return MethodHandles.filterReturnValue(behind, lookup.findGetter(holder, "task", Runnable.class));
+        }
     }
 
     // Sockets.
@@ -159,8 +174,9 @@ public final class ClewHandOver {
         }
         if (size > 0 && isAccepted(descriptor)) {
             State state = state();
-            state.current = state.next();
-            state.own = true;
+            boolean one = state.one || state.depth > 0;
+            state.current = one ? state.next() : UNKNOWN;
+            state.own = one;
             state.spent();
         }
     }
@@ -259,6 +275,13 @@ public final class ClewHandOver {
         return state.saved();
     }
 
+    /** As {@link #hold}, and who asked for what is done meanwhile is not known. */
+    public static long doubt() {
+        long saved = hold();
+        state().current = UNKNOWN;
+        return saved;
+    }
+
     /** The thread took something out of a queue. */
     public static void took(Object taken) {
         if (on && taken != null) {
@@ -316,16 +339,31 @@ public final class ClewHandOver {
         int depth;
         /** It read what it works for itself. */
         boolean own;
+        /** The thread does one thing, or one after the other that it reads itself: it is no worker of a pool. */
+        final boolean one;
         private long next;
         private long end;
 
         State(Thread thread) {
             long origin = ORIGINS.take(thread);
-            String name = thread.getClass().getName();
-            boolean loop = name.startsWith("io.netty.") || name.startsWith("reactor.");
-            current = loop ? UNKNOWN : origin == 0 ? NOBODY : origin;
             // A virtual thread is made for one thing.
-            depth = name.startsWith("java.lang.VirtualThread") ? 1 : 0;
+            boolean virtual = thread.getClass().getName().equals("java.lang.VirtualThread");
+            one = virtual || isPlain(thread);
+            current = !one ? UNKNOWN : origin == 0 ? NOBODY : origin;
+            depth = virtual ? 1 : 0;
+        }
+
+        /** Whether what the thread runs is a function: the workers of pools are objects of classes that have a name. */
+        private static boolean isPlain(Thread thread) {
+            if (thread.getClass() != Thread.class || target == null) {
+                return false;
+            }
+            try {
+                Object task = target.invoke(thread);
+                return task == null || task instanceof FutureTask || task.getClass().isHidden();
+            } catch (Throwable error) {
+                return false;
+            }
         }
 
         /** The number the thread goes on with once it has read. */

@@ -47,6 +47,8 @@ pub struct Settings {
     pub as_root: bool,
     /// `run`: runtimes are handed hooks that tell of their contexts.
     pub assist: bool,
+    /// Execution contexts below the thread are followed.
+    pub contexts: bool,
     /// What Clew says of itself on its standard error.
     pub verbosity: Verbosity,
 }
@@ -95,6 +97,7 @@ impl Settings {
             format: Format::Tree,
             as_root: false,
             assist: true,
+            contexts: true,
             verbosity: Verbosity::Normal,
         }
     }

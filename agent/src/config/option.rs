@@ -220,7 +220,16 @@ pub const OPTIONS: &[Opt] = &[
         many: false,
         verbs: RUN,
         help: "Have Node.js and Java tell which request they work for, by hooks in NODE_OPTIONS and JAVA_TOOL_OPTIONS: auto or off [default: auto]",
-        set: |settings, text| put(&mut settings.assist, assist(text)),
+        set: |settings, text| put(&mut settings.assist, auto_or_off(text)),
+    },
+    Opt {
+        name: "contexts",
+        short: None,
+        value: Some("MODE"),
+        many: false,
+        verbs: BOTH,
+        help: "Follow goroutines, tasks and virtual threads: auto or off, which links no call below the thread [default: auto]",
+        set: |settings, text| put(&mut settings.contexts, auto_or_off(text)),
     },
     Opt {
         name: "as-root",
@@ -287,7 +296,7 @@ fn capture(text: &str) -> Result<Option<Capture>, String> {
     }
 }
 
-fn assist(text: &str) -> Result<bool, String> {
+fn auto_or_off(text: &str) -> Result<bool, String> {
     match text {
         "auto" => Ok(true),
         "off" => Ok(false),

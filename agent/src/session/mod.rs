@@ -154,6 +154,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
             out: Output::default(),
             told_ns: 0,
             assist: setup.assist,
+            contexts: session.settings.contexts,
         };
         agent.trace(session, looks, ciphers, existing).await
     });
@@ -196,6 +197,8 @@ struct Agent {
     told_ns: u64,
     /// The command was handed hooks.
     assist: bool,
+    /// Execution contexts below the thread are followed.
+    contexts: bool,
 }
 
 impl Agent {
@@ -356,6 +359,9 @@ impl Agent {
     /// Follows the execution contexts of a process, if it has any below the thread.
     fn follow(&mut self, process: &Process) {
         self.probes.unfollow(process.pid);
+        if !self.contexts {
+            return;
+        }
         if process.runtime == Runtime::JavaVirtual {
             self.machines.wait_for(process.pid);
             self.follow_machines();

@@ -47,6 +47,11 @@ const LOST: &[&str] = &[
 impl Agent {
     /// Attaches to a process and waits until Clew says that it traces. The spans are written as OTLP, to nowhere.
     pub(super) fn attach(lab: &Lab, clew: &Path, pid: u32) -> Self {
+        Self::attach_with(lab, clew, pid, &[])
+    }
+
+    /// The same with further options.
+    pub(super) fn attach_with(lab: &Lab, clew: &Path, pid: u32, options: &[&str]) -> Self {
         let mut command = Command::new(clew);
         command.args([
             "attach",
@@ -57,6 +62,7 @@ impl Agent {
             "--otlp-file",
             "/dev/null",
         ]);
+        command.args(options);
         let mut proc = Proc::start(lab.dir(), "clew", command);
         until("clew says that it is tracing", || {
             assert!(proc.ended().is_none(), "clew ended: {}", proc.stderr());

@@ -2,6 +2,7 @@
 //! cost.
 mod agent;
 mod assist;
+mod contexts;
 mod copy;
 mod load;
 mod process;
@@ -196,6 +197,9 @@ fn measure(options: &Options) -> Result<Vec<Row>> {
     if !options.quick && asked.is_none_or(|only| assist::NAME.contains(only.as_str())) {
         println!("bench: {}, {rounds} rounds without and with the hook", assist::NAME);
         rows.extend(assist::measure(&clew, rounds, time)?);
+    }
+    if !options.quick {
+        rows.extend(contexts::measure(&clew, asked.map(String::as_str), rounds, time / 2)?);
     }
     ensure!(!rows.is_empty(), "no workload has that name");
     Ok(rows)

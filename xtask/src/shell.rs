@@ -49,7 +49,22 @@ pub(crate) fn command_as_root(program: &str, args: &[&str]) -> Result<Command> {
 ///
 /// # Errors
 /// When it cannot start, fails or takes longer than `limit`; the message ends with what it printed last.
-pub(crate) fn quiet(mut command: Command, limit: Duration) -> Result<String> {
+pub(crate) fn quiet(command: Command, limit: Duration) -> Result<String> {
+    let mut stdout = String::new();
+    heard(command, limit, |line, is_stdout| {
+        if is_stdout {
+            stdout.push_str(line);
+            stdout.push('\n');
+        }
+    })?;
+    Ok(stdout)
+}
+
+/// Runs a command; `hear` gets each line it prints, and whether that came on its standard output.
+///
+/// # Errors
+/// As [`quiet`].
+pub(crate) fn heard(mut command: Command, limit: Duration, mut hear: impl FnMut(&str, bool)) -> Result<()> {
     let name = name(&command);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("failed to start {name}"))?;
@@ -60,17 +75,14 @@ pub(crate) fn quiet(mut command: Command, limit: Duration) -> Result<String> {
     if let Some(stderr) = child.stderr.take() {
         pass_on(stderr, sender, false);
     }
-    let (mut stdout, mut tail) = (String::new(), Vec::new());
+    let mut tail = Vec::new();
     let status = watch(&mut child, &lines, limit, |is_stdout, line| {
-        if is_stdout {
-            stdout.push_str(line);
-            stdout.push('\n');
-        }
+        hear(line, is_stdout);
         tail.push(line.to_owned());
     })
     .with_context(|| name.clone())?;
     if status.success() {
-        return Ok(stdout);
+        return Ok(());
     }
     let tail = tail
         .get(tail.len().saturating_sub(12)..)

@@ -8,7 +8,12 @@ use super::tree::{self, Hop};
 /// What a run's spans are worth.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
+    /// Traces with every span there and every parent right.
     pub(super) exact: u64,
+    /// Traces that are exact but for parents that need not be named.
+    pub(super) accepted: u64,
+    /// Spans that have a cause and name none.
+    pub(super) unlinked: u64,
     pub(super) wrong_parent: u64,
     pub(super) missing_span: u64,
     pub(super) extra_span: u64,
@@ -35,11 +40,13 @@ pub(super) fn judge(spans: &Spans, chain: &[&str], requests: u64) -> Verdict {
     for number in 1..=requests {
         let found = by_number.remove(&number).unwrap_or_default();
         let one = one(&found, &hops, &ids);
-        if one.exact == 0 && verdict.example.is_none() {
+        if one.accepted == 0 && verdict.example.is_none() {
             let spans = Spans(found.iter().map(|&span| span.clone()).collect());
             verdict.example = Some(format!("not exact, for example {number}:\n{}", spans.trees()));
         }
         verdict.exact += one.exact;
+        verdict.accepted += one.accepted;
+        verdict.unlinked += one.unlinked;
         verdict.wrong_parent += one.wrong_parent;
         verdict.missing_span += one.missing_span;
         verdict.extra_span += one.extra_span;
@@ -50,7 +57,7 @@ pub(super) fn judge(spans: &Spans, chain: &[&str], requests: u64) -> Verdict {
 fn one(found: &[&Span], hops: &[Hop<'_>], ids: &HashMap<(&str, &str), &Span>) -> Verdict {
     let mut verdict = Verdict::default();
     let mut spans: Vec<Option<&Span>> = Vec::new();
-    let (mut linked, mut matched): (bool, u64) = (true, 0);
+    let (mut linked, mut accepted, mut matched): (bool, bool, u64) = (true, true, 0);
     for hop in hops {
         let mut here = found.iter().copied().filter(|span| name(span) == hop.name);
         let span = here.next();
@@ -66,7 +73,9 @@ fn one(found: &[&Span], hops: &[Hop<'_>], ids: &HashMap<(&str, &str), &Span>) ->
             Some(above) => parent == Some(above.id.as_str()) && span.trace == above.trace,
             None => hop.parent.is_none() && parent.is_none(),
         };
-        linked &= right || (hop.loose && parent.is_none());
+        accepted &= right || (hop.loose && parent.is_none());
+        linked &= right;
+        verdict.unlinked += u64::from(parent.is_none() && hop.parent.is_some());
         // A parent that is not there is a missing link; any other that is not the right one is wrong. One whose own span
         // was lost cannot be told from a wrong one and counts as such.
         if let Some(parent) = parent
@@ -80,6 +89,7 @@ fn one(found: &[&Span], hops: &[Hop<'_>], ids: &HashMap<(&str, &str), &Span>) ->
     verdict.extra_span = (found.len() as u64).saturating_sub(matched);
     let complete = verdict.missing_span == 0 && verdict.extra_span == 0;
     verdict.exact = u64::from(complete && linked);
+    verdict.accepted = u64::from(complete && accepted);
     verdict
 }
 
@@ -123,12 +133,35 @@ mod tests {
         let text: Vec<String> = spans.collect();
         let verdict = judge(&Spans::parse(&text.join("\n")), truth, requests);
         let got = [
-            verdict.exact,
+            verdict.accepted,
             verdict.wrong_parent,
             verdict.missing_span,
             verdict.extra_span,
         ];
         assert_eq!(got, want, "{lines:?}");
+        assert!(verdict.exact <= verdict.accepted, "{lines:?}");
+    }
+
+    #[test]
+    fn parents_that_need_not_be_named() {
+        let lines = |parent: &str| {
+            let line = |id: u32, parent: &str, kind: u32, path: &str| {
+                format!(
+                    r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"load"}}}}]}},"scopeSpans":[{{"spans":[{{"traceId":"{:0>32}","spanId":"{id:0>16}","parentSpanId":"{parent}","kind":{kind},"name":"GET","startTimeUnixNano":"5","endTimeUnixNano":"7","attributes":[{{"key":"url.path","value":{{"stringValue":"{path}"}}}},{{"key":"url.query","value":{{"stringValue":"id=1"}}}}]}}]}}]}}]}}"#,
+                    1
+                )
+            };
+            format!("{}\n{}", line(1, "", 3, "/a"), line(2, parent, 2, "/b"))
+        };
+        let truth = ["client load /a", "~server load /b"];
+        for (parent, exact, unlinked) in [("", 0, 1), ("0000000000000001", 1, 0)] {
+            let got = judge(&Spans::parse(&lines(parent)), &truth, 1);
+            assert_eq!(
+                (got.exact, got.accepted, got.unlinked),
+                (exact, 1, unlinked),
+                "{parent}"
+            );
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod rust;
 mod tree;
 mod workload;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,6 +57,12 @@ struct Row {
     requests: u64,
     /// Traces with every span present, every parent right and nothing else.
     exact: u64,
+    /// The same, but for parents that the workload says need not be named.
+    accepted: u64,
+    /// Spans that have a cause and name none.
+    unlinked: u64,
+    /// Why, as Clew counts it.
+    unknown: BTreeMap<String, u64>,
     /// Spans under a parent that did not cause them.
     wrong_parent: u64,
     /// Spans that should be there.
@@ -87,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         only.is_none_or(|only| workload.name.contains(only.as_str()))
     };
     println!(
-        "{:<24} {:>11} {:>8} {:>8}  wrong  missing  extra",
+        "{:<28} {:>11} {:>8} {:>8}  wrong  missing  extra  unlinked",
         "workload", "concurrency", "requests", "exact"
     );
     let (mut rows, mut findings) = (Vec::new(), Vec::new());
@@ -102,15 +109,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let row = one(workload, requests, concurrency, &clew, &drive)
                 .with_context(|| format!("{} at concurrency {concurrency}", workload.name))?;
             println!(
-                "{:<24} {concurrency:>11} {requests:>8} {:>7.2}%  {:>5}  {:>7}  {:>5}",
+                "{:<28} {concurrency:>11} {requests:>8} {:>7.2}%  {:>5}  {:>7}  {:>5}  {}",
                 row.workload,
                 percent(row.exact, requests),
                 row.wrong_parent,
                 row.missing_span,
-                row.extra_span
+                row.extra_span,
+                reasons(&row)
             );
             let wrong = match workload.expect {
-                Expect::Exact => row.exact != requests || row.extra_span != 0,
+                Expect::Exact => row.accepted != requests || row.extra_span != 0,
                 Expect::NeverWrong => row.wrong_parent + row.missing_span + row.extra_span != 0,
             };
             if wrong {
@@ -196,7 +204,8 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
             run.env_remove(name);
         }
     }
-    shell::quiet(run, Duration::from_secs(300))?;
+    let mut unknown = BTreeMap::new();
+    shell::heard(run, Duration::from_secs(300), |line, _| unknown.extend(reason(line)))?;
     let text = std::fs::read_to_string(&spans).context("clew wrote no spans")?;
     let found = judge::judge(&clew_tests::Spans::parse(&text), made.chain, requests);
     if let Some(example) = &found.example {
@@ -208,10 +217,33 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
         concurrency,
         requests,
         exact: found.exact,
+        accepted: found.accepted,
+        unlinked: found.unlinked,
+        unknown,
         wrong_parent: found.wrong_parent,
         missing_span: found.missing_span,
         extra_span: found.extra_span,
     })
+}
+
+/// A line of the summary that says why spans have no parent, and how many.
+fn reason(line: &str) -> Option<(String, u64)> {
+    let mut words = line.split_whitespace();
+    let why = words.next()?.strip_prefix("causality.unknown.")?;
+    Some((why.to_owned(), words.next()?.parse().ok()?))
+}
+
+/// How many links are missing, and why.
+fn reasons(row: &Row) -> String {
+    if row.unlinked == 0 {
+        return "0".to_owned();
+    }
+    let reasons: Vec<String> = row
+        .unknown
+        .iter()
+        .map(|(why, count)| format!("{why} {count}"))
+        .collect();
+    format!("{} ({})", row.unlinked, reasons.join(", "))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]

@@ -64,7 +64,7 @@ pub static CONTEXT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// Go: the `persistConn` a goroutine writes the requests of. Written when the goroutine begins to. An entry that falls out
 /// makes the goroutine's requests nobody's.
 #[map]
-pub static GO_WRITERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(8192, 0);
+pub static GO_WRITERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(32_768, 0);
 
 /// Go: the goroutine whose request a `persistConn` carries. As [`GO_WRITERS`].
 #[map]

@@ -11,7 +11,7 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope
 use aya::{Ebpf, Pod};
 use clew_common::context::{PLANS, Plan};
 
-use super::{AttachError, Links, map_error, take};
+use super::{AttachError, Links, map_error, patiently, take};
 use crate::capture::Pid;
 use crate::symbol::{FileKey, Point};
 
@@ -96,7 +96,7 @@ impl Contexts {
             .ok_or(AttachError::Object(point.program))?;
         let program: &mut UProbe = program.try_into().map_err(failed)?;
         if !self.loaded.contains(point.program) {
-            program.load().map_err(failed)?;
+            patiently(|| program.load()).map_err(failed)?;
             self.loaded.insert(point.program);
         }
         let at = UProbeAttachPoint {

@@ -555,10 +555,22 @@ fn attach_btf(
     let failed = |source| AttachError::Program { program: name, source };
     let program = ebpf.program_mut(name).ok_or(AttachError::Object(name))?;
     let program: &mut BtfTracePoint = program.try_into().map_err(failed)?;
-    program.load(tracepoint, btf).map_err(failed)?;
+    patiently(|| program.load(tracepoint, btf)).map_err(failed)?;
     let id = program.attach().map_err(failed)?;
     links.0.push(Box::new(program.take_link(id).map_err(failed)?));
     Ok(())
+}
+
+/// Loads a program, again where a signal interrupted the verifier: it gives up then (`do_check` in kernel/bpf/verifier.c, EAGAIN).
+fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    const TRIES: u32 = 8;
+    for _ in 1..TRIES {
+        match load() {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == std::io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+    }
+    load()
 }
 
 /// What to do when a kernel does not have a system call's tracepoint.
@@ -579,7 +591,7 @@ fn attach_calls(
     let failed = |source| AttachError::Program { program: name, source };
     let program = ebpf.program_mut(name).ok_or(AttachError::Object(name))?;
     let program: &mut TracePoint = program.try_into().map_err(failed)?;
-    program.load().map_err(failed)?;
+    patiently(|| program.load()).map_err(failed)?;
     for call in calls {
         match program.attach("syscalls", &format!("sys_{side}_{call}")) {
             Ok(id) => links.0.push(Box::new(program.take_link(id).map_err(failed)?)),

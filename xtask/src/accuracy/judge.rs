@@ -40,7 +40,8 @@ pub(super) fn judge(spans: &Spans, chain: &[&str], requests: u64) -> Verdict {
     for number in 1..=requests {
         let found = by_number.remove(&number).unwrap_or_default();
         let one = one(&found, &hops, &ids);
-        if one.accepted == 0 && verdict.example.is_none() {
+        // One with a wrong parent rather than any other.
+        if one.accepted == 0 && (verdict.example.is_none() || one.wrong_parent > 0 && verdict.wrong_parent == 0) {
             let spans = Spans(found.iter().map(|&span| span.clone()).collect());
             verdict.example = Some(format!("not exact, for example {number}:\n{}", spans.trees()));
         }

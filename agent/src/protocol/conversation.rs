@@ -2,7 +2,7 @@
 use std::collections::VecDeque;
 
 use super::detect::{Detected, Detecting};
-use super::{Broken, Exchange, Flow, Limits, Mark, Parser, Start, Step, tls};
+use super::{Body, Broken, Exchange, Flow, Limits, Mark, Parser, Start, Step, tls};
 use crate::stream::Piece;
 
 /// Wrong guesses before a connection is given up as unknown.
@@ -29,6 +29,8 @@ pub struct Conversation {
     /// Offsets count from byte 0, and nothing was switched.
     from_beginning: bool,
     rejections: u32,
+    /// Asked for the protocol that is to be recognized, and is answered in it.
+    carried: Option<Exchange>,
 }
 
 enum State {
@@ -46,6 +48,7 @@ impl Conversation {
             next: Exchange(0),
             from_beginning: true,
             rejections: 0,
+            carried: None,
         }
     }
 
@@ -82,7 +85,10 @@ impl Conversation {
                 State::Unknown => return,
                 State::Speaking(_, parser) => match parser.piece(piece, out) {
                     Flow::Continue => continue,
-                    Flow::Switched(rest) => (Detecting::default(), rest),
+                    Flow::Switched(rest) => {
+                        self.carried = parser.carried();
+                        (Detecting::default(), rest)
+                    }
                     Flow::Rejected => {
                         self.rejections = self.rejections.saturating_add(1);
                         (Detecting::behind(direction, time_ns), Vec::new())
@@ -102,6 +108,7 @@ impl Conversation {
                                 direction,
                                 bytes,
                                 from_beginning: self.from_beginning,
+                                carried: self.carried.take(),
                             };
                             self.state = State::Speaking(protocol.name, (protocol.parser)(&start));
                         }
@@ -138,6 +145,14 @@ impl Conversation {
 
     /// Ends every exchange that is still open.
     pub fn end(&mut self, at: Mark, reason: Broken, out: &mut Vec<Step>) {
+        if let Some(exchange) = self.carried.take() {
+            out.push(Step::Broken {
+                exchange,
+                at,
+                reason,
+                body: Body::default(),
+            });
+        }
         if let State::Speaking(_, parser) = &mut self.state {
             parser.end(at, reason, out);
         }
@@ -156,7 +171,7 @@ impl Conversation {
     pub fn open(&self) -> usize {
         match &self.state {
             State::Speaking(_, parser) => parser.open(),
-            _ => 0,
+            _ => usize::from(self.carried.is_some()),
         }
     }
 

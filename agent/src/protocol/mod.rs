@@ -11,6 +11,7 @@ mod detect;
 mod frames;
 mod held;
 pub mod http1;
+mod http2;
 mod ordered;
 mod postgresql;
 pub mod tls;
@@ -42,6 +43,14 @@ pub const PROTOCOLS: &[Protocol] = &[
         parser: http1::parser,
     },
     Protocol {
+        name: "http2",
+        title: "HTTP/2 without TLS, gRPC, gRPC-Web, Connect",
+        tested: "curl, nginx, grpc-go, grpcio, grpc-js, Go net/http, httpx",
+        limits: "pushed responses are counted only; no parents within a process",
+        recognize: http2::recognize,
+        parser: http2::parser,
+    },
+    Protocol {
         name: "postgresql",
         title: "PostgreSQL, protocol 3",
         tested: "PostgreSQL 15; libpq, psycopg 3, asyncpg, pgbench",
@@ -56,7 +65,7 @@ pub const DETECT_BYTES: usize = 256;
 
 /// A protocol Clew decodes.
 pub struct Protocol {
-    /// Its name, as `network.protocol.name` has it.
+    /// Its name.
     pub name: &'static str,
     /// It and its versions, for people.
     pub title: &'static str,
@@ -103,6 +112,8 @@ pub struct Start {
     pub bytes: Bytes,
     /// The connection was followed from its beginning: offsets count from byte 0.
     pub from_beginning: bool,
+    /// The exchange that asked for this protocol and is answered in it.
+    pub carried: Option<Exchange>,
 }
 
 /// One protocol on one connection.
@@ -133,6 +144,10 @@ pub trait Parser: Send {
     fn seen_through(&mut self, _out: &mut Vec<Step>) {}
     /// What a handshake of the connection came to.
     fn handshake(&self) -> Option<&tls::Handshake> {
+        None
+    }
+    /// The exchange that goes on in the protocol that is switched to.
+    fn carried(&mut self) -> Option<Exchange> {
         None
     }
 }
@@ -251,6 +266,10 @@ pub enum Broken {
     Unseen,
     /// The bytes do not follow the protocol.
     Invalid,
+    /// It was given up with this error code while the connection went on (HTTP/2's `RST_STREAM`).
+    Reset(u32),
+    /// The server closes the connection with this error code and has not looked at it (HTTP/2's `GOAWAY`).
+    Refused(u32),
     /// The agent stopped first.
     AgentStopped,
     /// The process ended first, with this wait status.
@@ -264,6 +283,8 @@ pub struct Request {
     pub exchange: Exchange,
     /// Which way it went: ingress makes this end the server.
     pub direction: Direction,
+    /// Its stream, where a connection has many at once.
+    pub stream: Option<u32>,
     /// Offset of its first byte, the same at both ends of the connection: stitching compares it.
     pub offset: u64,
     /// The operation that carried its first byte.
@@ -293,7 +314,7 @@ pub struct Response {
 /// What a request asks, by protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestHead {
-    /// HTTP/1.0 or 1.1.
+    /// HTTP of any version.
     Http(http1::RequestHead),
     /// A database.
     Database(Box<call::Call>),
@@ -311,7 +332,7 @@ impl RequestHead {
 /// What a response says, by protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResponseHead {
-    /// HTTP/1.0 or 1.1.
+    /// HTTP of any version.
     Http(http1::ResponseHead),
     /// A database. It is told when the answer is complete.
     Database(Box<call::Outcome>),
@@ -326,4 +347,8 @@ pub struct Body {
     pub bytes: Option<u64>,
     /// The first of them, up to the limit of the settings.
     pub captured: Bytes,
+    /// Messages within, where the content is made of some, as gRPC's is, and all were seen.
+    pub messages: Option<u64>,
+    /// Fields behind the content. Only HTTP/2's are told.
+    pub trailers: http1::Fields,
 }

@@ -9,11 +9,11 @@ use smol_str::{SmolStr, ToSmolStr};
 use super::phases::Phases;
 use super::{
     ConnFacts, Layer, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status,
-    Value, context, database, http, phases, tls,
+    Value, context, database, http, phases, rpc, tls,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
-use crate::protocol::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Step};
+use crate::protocol::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Step, http1};
 
 /// Attributes a span usually has no more of.
 const USUAL_ATTRIBUTES: usize = 24;
@@ -131,6 +131,7 @@ impl Spans {
             key,
             kind,
             conn: facts.conn,
+            stream: request.stream,
             places: places(facts.layer, &request),
             start: request.start,
             actor: request.head_end.moment.actor,
@@ -188,11 +189,7 @@ impl Spans {
         let response = open.response.as_ref().map(|response| &response.head);
         match &open.request.head {
             RequestHead::Http(request) => {
-                let response = match response {
-                    Some(ResponseHead::Http(head)) => Some(head),
-                    _ => None,
-                };
-                http::describe(&mut span, request, response, &exchanged, &self.policy);
+                http::describe(&mut span, request, http_head(response), &exchanged, &self.policy);
             }
             RequestHead::Database(call) => {
                 let outcome = match response {
@@ -231,12 +228,22 @@ impl Spans {
         if let Some(reason) = broken {
             outcome(&mut span, reason);
         }
+        if let RequestHead::Http(request) = &open.request.head {
+            rpc::describe(&mut span, request, http_head(response), &exchanged, broken);
+        }
         let actor = if broken.is_some() { open.actor } else { end.moment.actor };
         out.push(SpanEvent::Finished {
             key: open.key,
             actor,
             span: Box::new(span),
         });
+    }
+}
+
+const fn http_head(response: Option<&ResponseHead>) -> Option<&http1::ResponseHead> {
+    match response {
+        Some(ResponseHead::Http(head)) => Some(head),
+        _ => None,
     }
 }
 
@@ -258,6 +265,9 @@ pub(super) const fn reason(broken: Broken) -> (&'static str, &'static str) {
         Broken::Failed(_) => ("connection_reset", "aborted"),
         Broken::Unseen => ("unseen", "unseen"),
         Broken::Invalid => ("protocol_error", "invalid"),
+        Broken::Reset(8) => ("CANCEL", "canceled"),
+        Broken::Reset(code) => (http::error_code(code), "reset"),
+        Broken::Refused(_) => ("GOAWAY", "refused"),
         Broken::AgentStopped => ("agent_stopped", "in_flight"),
         Broken::Exited(_) => ("process_exited", "process_exited"),
     }

@@ -32,25 +32,20 @@ pub(super) fn describe(
     } else {
         SmolStr::new_static("HTTP")
     };
-    span.attributes.push((
-        "http.request.method",
-        if known {
-            Value::Text(request.method.clone())
-        } else {
-            Value::fixed("_OTHER")
-        },
-    ));
-    if !known {
+    // A method that was not seen is none of its own.
+    if known {
+        span.attributes
+            .push(("http.request.method", Value::Text(request.method.clone())));
+    } else if !request.method.is_empty() {
+        span.attributes.push(("http.request.method", Value::fixed("_OTHER")));
         span.attributes
             .push(("http.request.method_original", Value::Text(request.method.clone())));
     }
     target(span, request, exchanged, policy);
     span.attributes.push(("network.protocol.name", Value::fixed("http")));
-    let minor = response.map_or(request.minor_version, |response| response.minor_version);
-    span.attributes.push((
-        "network.protocol.version",
-        Value::fixed(if minor == 0 { "1.0" } else { "1.1" }),
-    ));
+    let version = response.map_or(request.version, |response| response.version);
+    span.attributes
+        .push(("network.protocol.version", Value::fixed(version.name())));
     if let Some(agent) = field(&request.fields, "user-agent") {
         let agent = SmolStr::from(String::from_utf8_lossy(agent));
         span.attributes.push(("user_agent.original", Value::Text(agent)));
@@ -70,9 +65,18 @@ pub(super) fn describe(
     );
     fields(span, Side::Request, &request.fields, policy);
     body(span, &REQUEST, &request.fields, exchanged.request_body, policy);
+    let unknown = request
+        .unknown
+        .saturating_add(response.map_or(0, |response| response.unknown));
+    if unknown > 0 {
+        let unknown = i64::try_from(unknown).unwrap_or(i64::MAX);
+        span.attributes.push(("clew.http.fields.unknown", Value::Int(unknown)));
+    }
     let Some(response) = response else { return };
-    span.attributes
-        .push(("http.response.status_code", Value::Int(i64::from(response.status))));
+    if response.status != 0 {
+        span.attributes
+            .push(("http.response.status_code", Value::Int(i64::from(response.status))));
+    }
     size(span, "http.response.body.size", exchanged.response_body.bytes);
     fields(span, Side::Response, &response.fields, policy);
     body(span, &RESPONSE, &response.fields, exchanged.response_body, policy);
@@ -92,10 +96,12 @@ fn target(span: &mut Span, request: &RequestHead, exchanged: &Exchanged<'_>, pol
     let original = |name, own| serves.then(|| forwarded(&request.fields, name, own)).flatten();
     let host = original("host", "x-forwarded-host")
         .map(Cow::Owned)
+        .or_else(|| request.authority.as_deref().map(Cow::Borrowed))
         .or_else(|| field(&request.fields, "host").map(String::from_utf8_lossy))
         .filter(|host| !host.is_empty());
     let scheme = original("proto", "x-forwarded-proto")
         .map(|scheme| SmolStr::from(scheme.to_ascii_lowercase()))
+        .or_else(|| request.scheme.clone())
         .filter(|scheme| matches!(scheme.as_str(), "http" | "https"))
         .unwrap_or(SmolStr::new_static(if exchanged.secured { "https" } else { "http" }));
     let (scheme, authority, rest) = match request.target.split_once("://") {
@@ -134,12 +140,33 @@ fn target(span: &mut Span, request: &RequestHead, exchanged: &Exchanged<'_>, pol
         attributes.push(("url.full", Value::Text(url)));
     }
     attributes.push(("url.scheme", Value::Text(scheme)));
-    if request.method != "CONNECT" {
+    if request.method != "CONNECT" && !request.target.is_empty() {
         let path = if request.target == "*" { "*" } else { path };
         attributes.push(("url.path", Value::Text(path.into())));
     }
     if let Some(query) = query.filter(|query| !query.is_empty()) {
         attributes.push(("url.query", Value::Text(query.into())));
+    }
+}
+
+/// The name of an error code of HTTP/2 (RFC 9113 section 7).
+pub(super) const fn error_code(code: u32) -> &'static str {
+    match code {
+        0x0 => "NO_ERROR",
+        0x1 => "PROTOCOL_ERROR",
+        0x2 => "INTERNAL_ERROR",
+        0x3 => "FLOW_CONTROL_ERROR",
+        0x4 => "SETTINGS_TIMEOUT",
+        0x5 => "STREAM_CLOSED",
+        0x6 => "FRAME_SIZE_ERROR",
+        0x7 => "REFUSED_STREAM",
+        0x8 => "CANCEL",
+        0x9 => "COMPRESSION_ERROR",
+        0xa => "CONNECT_ERROR",
+        0xb => "ENHANCE_YOUR_CALM",
+        0xc => "INADEQUATE_SECURITY",
+        0xd => "HTTP_1_1_REQUIRED",
+        _ => "UNKNOWN_ERROR",
     }
 }
 

@@ -11,6 +11,7 @@ mod database;
 mod http;
 mod phases;
 mod policy;
+mod rpc;
 mod sql;
 mod tls;
 
@@ -135,6 +136,8 @@ pub struct Opened {
     pub kind: SpanKind,
     /// The connection.
     pub conn: ConnId,
+    /// Its stream, where the connection carries many requests at once.
+    pub stream: Option<u32>,
     /// Where its request stands: equal at both ends of the connection.
     pub places: [Option<Position>; 2],
     /// When the request began, and who read or sent its first byte.

@@ -104,14 +104,18 @@ mod tests {
             record: None,
             exchange: Exchange(0),
             direction: Direction::Egress,
+            stream: None,
             offset: times.offset,
             start: mark(1000).moment,
             head_end: mark(1000),
             head: RequestHead::Http(http1::RequestHead {
                 method: "GET".into(),
                 target: "/".into(),
-                minor_version: 1,
+                version: http1::Version::Http11,
+                scheme: None,
+                authority: None,
                 fields: http1::Fields::default(),
+                unknown: 0,
             }),
         };
         let response = times.first_byte.map(|time_ns| Response {
@@ -120,8 +124,9 @@ mod tests {
             head_end: mark(time_ns),
             head: ResponseHead::Http(http1::ResponseHead {
                 status: 200,
-                minor_version: 1,
+                version: http1::Version::Http11,
                 fields: http1::Fields::default(),
+                unknown: 0,
             }),
         });
         let phases = Phases {

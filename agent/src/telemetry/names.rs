@@ -19,6 +19,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Client spans without a parent: their thread runs an event loop, where order proves nothing.",
     ),
     (
+        "causality.unknown.multiplexed",
+        "Client spans without a parent: connections that carry many requests at once were read or written for all of them.",
+    ),
+    (
         "causality.unknown.pool",
         "Client spans without a parent: their thread may run what another request asked for.",
     ),
@@ -158,6 +162,58 @@ pub const NAMES: &[(&str, &str)] = &[
         "Connections that became a tunnel by CONNECT.",
     ),
     ("protocol.http1.upgraded", "Connections that left HTTP/1.1 by Upgrade."),
+    (
+        "protocol.http2.early_full",
+        "Parts of HTTP/2 responses dropped because too many came before the requests they answer.",
+    ),
+    (
+        "protocol.http2.fields_unknown",
+        "Heads of HTTP/2 messages with fields that refer to what was sent before Clew saw the connection, or in a hole.",
+    ),
+    (
+        "protocol.http2.goaway",
+        "Times an end of an HTTP/2 connection announced that it will be closed.",
+    ),
+    (
+        "protocol.http2.head_cut",
+        "Heads of HTTP/2 messages of which only the beginning was captured.",
+    ),
+    (
+        "protocol.http2.head_invalid",
+        "Heads of HTTP/2 messages that could not be decompressed.",
+    ),
+    (
+        "protocol.http2.head_too_long",
+        "Heads of HTTP/2 messages longer than Clew reads.",
+    ),
+    (
+        "protocol.http2.head_unseen",
+        "HTTP/2 messages whose end was seen and whose head was not.",
+    ),
+    (
+        "protocol.http2.invalid",
+        "Bytes on an HTTP/2 connection that do not follow HTTP/2.",
+    ),
+    (
+        "protocol.http2.promised",
+        "Responses that HTTP/2 servers pushed without being asked; they have no spans.",
+    ),
+    (
+        "protocol.http2.response_unmatched",
+        "HTTP/2 responses to no request that was seen.",
+    ),
+    (
+        "protocol.http2.resync",
+        "Times frames were found on an HTTP/2 connection that was joined midway, or after bytes were missing or wrong.",
+    ),
+    (
+        "protocol.http2.stream_lost",
+        "HTTP/2 requests whose answer may have ended in bytes that were not seen.",
+    ),
+    (
+        "protocol.http2.streams_full",
+        "HTTP/2 requests dropped because too many are open on one connection.",
+    ),
     (
         "protocol.postgresql.invalid",
         "Bytes of a PostgreSQL connection that do not follow the protocol.",

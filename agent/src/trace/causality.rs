@@ -39,7 +39,9 @@
 //! none of it in the kernel (it asks each socket again and again), and sends a request for a purpose of its own while it
 //! serves one; and an Envoy that answers a request itself after it had been held back, while it sends one of its own; and a thread
 //! that, while it serves a request, completes a future on which another request's call waits: the call is then made on it.
+mod inbound;
 mod pools;
+mod streams;
 mod tasks;
 
 use std::collections::{HashMap, VecDeque};
@@ -47,6 +49,7 @@ use std::collections::{HashMap, VecDeque};
 use clew_common::event::JAVA_VIRTUAL;
 use foldhash::fast::RandomState;
 
+use self::inbound::Inbound;
 use super::contexts::{self, Ambiguous, Contexts, Served, Works, served};
 use super::families::Families;
 use super::threads::{Thread, Tid, runs_loop, serves_by_thread, thread_of, turn_of};
@@ -134,6 +137,7 @@ pub(super) struct Causality {
     /// The candidate of the request that is open on an outbound connection.
     asking: HashMap<ConnId, Asking, RandomState>,
     reserved: HashMap<ConnId, Reserved, RandomState>,
+    multiplexed: streams::Multiplexed,
 }
 
 /// A connection that an event loop is opening, and what its first request will belong to.
@@ -147,6 +151,8 @@ struct Reserved {
 struct Process {
     /// Inbound requests without an end.
     open: usize,
+    /// Those that came with others on one connection.
+    streams: usize,
     /// One of its threads waits for readiness.
     has_loop: bool,
     /// Its threads tell which request they take over.
@@ -155,38 +161,11 @@ struct Process {
     pools: bool,
 }
 
-#[derive(Debug)]
-struct Inbound {
-    tid: Tid,
-    conn: ConnId,
-    context: Option<contexts::Key>,
-    /// Upstream requests that are open, and connections being opened for one.
-    upstream: usize,
-    /// Something was seen that a thread serving this request alone would not do.
-    tainted: bool,
-    /// A thread took it over from the one that read it, or from itself.
-    taken: bool,
-    /// The round of its thread when that began to serve it.
-    turn: u32,
-    /// A request was sent upstream for it alone.
-    forwarded: bool,
-    /// More requests were sent upstream than there were inbound ones to send them for.
-    doubted: bool,
-    /// The process is over, and its thread may have run what another request asked for.
-    pooled: bool,
-    /// The process is over, and had an event loop.
-    looped: bool,
-    start_ns: u64,
-    /// When it ended, if it has.
-    end_ns: Option<u64>,
-    /// Requests that may belong to it and are not settled.
-    users: usize,
-}
-
-impl Inbound {
-    const fn is_open(&self) -> bool {
-        self.end_ns.is_none()
-    }
+/// Who read a request's head, and when it began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read {
+    pub(super) actor: Actor,
+    pub(super) start_ns: u64,
 }
 
 /// Who sent a request, and when.
@@ -194,6 +173,8 @@ impl Inbound {
 pub(super) struct Sent {
     pub(super) actor: Actor,
     pub(super) time_ns: u64,
+    /// On a connection that carries many at once.
+    pub(super) is_stream: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -222,10 +203,12 @@ impl Causality {
         if runs_loop(turn) {
             self.processes.entry(actor.pid).or_default().has_loop = true;
         }
+        let multiplexed = self.multiplexed.contains(conn);
         let Some(thread) = self.thread(tid) else { return };
         thread.waits |= runs_loop(turn);
         match (direction, owner) {
             (Direction::Ingress, _) => thread.last = owner.map(|owner| (owner, turn)),
+            (Direction::Egress, None) if multiplexed => thread.last = None,
             // What was read has had its consequence.
             (Direction::Egress, Some(owner)) => {
                 thread.last = None;
@@ -244,7 +227,7 @@ impl Causality {
         for other in &thread.open {
             // The thread touches another client's connection, or reads an answer that does not concern this request: it
             // serves more than one.
-            let touches_other = serving.is_some() && other.conn != conn;
+            let touches_other = (serving.is_some() || multiplexed) && other.conn != conn;
             let reads_other = direction == Direction::Ingress
                 && serving.is_none()
                 && asking.is_some()
@@ -347,20 +330,9 @@ impl Causality {
         self.inbound.insert(
             span,
             Inbound {
-                tid,
-                conn,
                 context,
-                upstream: 0,
                 tainted,
-                taken: false,
-                turn: turn_of(actor),
-                forwarded: false,
-                doubted: false,
-                pooled: false,
-                looped: false,
-                start_ns,
-                end_ns: None,
-                users: 0,
+                ..Inbound::new(tid, conn, turn_of(actor), start_ns)
             },
         );
     }
@@ -423,12 +395,14 @@ impl Causality {
             inbound.upstream += 1;
             inbound.forwarded = true;
         }
-        let asking = Asking {
-            span,
-            parent,
-            forwarder,
-        };
-        self.asking.insert(conn, asking);
+        if !sent.is_stream || forwarder.is_some() {
+            let asking = Asking {
+                span,
+                parent,
+                forwarder,
+            };
+            self.asking.insert(conn, asking);
+        }
         if parent.is_some()
             && let Some(thread) = self.thread(thread_of(actor))
         {
@@ -438,7 +412,14 @@ impl Causality {
     }
 
     fn find(&mut self, conn: ConnId, sent: &Sent, runtime: Runtime) -> Found {
-        let Sent { actor, time_ns } = sent;
+        let Sent {
+            actor,
+            time_ns,
+            is_stream,
+        } = sent;
+        if *is_stream && let Some(found) = self.outbound_stream(actor, runtime) {
+            return found;
+        }
         let tid = thread_of(actor);
         let candidate = |parent, source| {
             Found::Candidate(Candidate {
@@ -477,6 +458,7 @@ impl Causality {
                 },
                 Err(Ambiguous) => Found::Unknown("causality.unknown.ambiguous"),
                 Ok(Works::Itself) if !busy => Found::Root,
+                Ok(_) if self.serves_streams(actor.pid) => Found::Unknown("causality.unknown.multiplexed"),
                 Ok(Works::Itself | Works::Unknown) => Found::Unknown("causality.unknown.context"),
             };
         }
@@ -604,12 +586,14 @@ impl Causality {
         let waited = runs_loop(turn_of(actor)) || turn_of(actor) != inbound.turn;
         inbound.tainted |= inbound.tid != thread_of(actor) || waited;
         let (tid, conn, context) = (inbound.tid, inbound.conn, inbound.context);
+        let multiplexed = inbound.multiplexed;
         if let Some(thread) = self.threads.get_mut(&tid) {
             thread.open.retain(|open| open.span != span);
             thread.retries.answered(span);
         }
         if let Some(process) = self.processes.get_mut(&tid.0) {
             process.open = process.open.saturating_sub(1);
+            process.streams = process.streams.saturating_sub(usize::from(multiplexed));
         }
         if let Some(queue) = self.serving.get_mut(&conn) {
             // The empty queue stays for the connection's next request.
@@ -671,6 +655,7 @@ impl Causality {
         }
         let thread = self.threads.get(&candidate.tid);
         match candidate.source {
+            Source::Thread if inbound.multiplexed => return Err("causality.unknown.multiplexed"),
             Source::Thread => {}
             Source::Context(_) => return Ok(()),
             Source::Upstream | Source::Alone => {
@@ -712,6 +697,7 @@ impl Causality {
         self.families.closed(conn);
         self.asking.remove(&conn);
         self.serving.remove(&conn);
+        self.multiplexed.closed(conn);
     }
 
     /// A process is over. What is judged later is judged by what was known of it.

@@ -269,6 +269,14 @@ impl Contexts {
         self.entry(key).inherited = Works::Unknown;
     }
 
+    /// A context reads for many requests at once.
+    pub(super) fn shared(&mut self, key: Key) {
+        *self.entry(key) = Entry {
+            inherited: Works::Unknown,
+            ..Entry::default()
+        };
+    }
+
     /// A process is over.
     pub(super) fn exited(&mut self, pid: Pid) {
         self.entries.retain(|(process, ..), _| *process != pid);

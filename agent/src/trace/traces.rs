@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
 use super::Placed;
-use super::causality::{Candidate, Causality, Found, Sent};
+use super::causality::{Candidate, Causality, Found, Read, Sent};
 use super::join::Ends;
 use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
 use crate::discover::{Process, Runtime};
@@ -36,8 +36,8 @@ type SpanId = [u8; 8];
 pub struct Traces {
     random: SmallRng,
     nodes: HashMap<SpanKey, Box<Node>, RandomState>,
-    /// Requests by connection and place: one of each end. None where two have the same place.
-    places: HashMap<(ConnId, Position), Option<SpanKey>, RandomState>,
+    /// Requests by connection, place and stream: one of each end. None where two have the same place.
+    places: HashMap<(ConnId, Position, Option<u32>), Option<SpanKey>, RandomState>,
     ends: Ends,
     causality: Causality,
     /// Finished spans by the time they may be settled.
@@ -202,12 +202,20 @@ impl Traces {
         if serves(opened.kind) && opened.is_connection {
             // Requests come on it, but it is none: nothing is done for it.
         } else if serves(opened.kind) {
-            self.causality
-                .inbound(key, opened.conn, &opened.actor, opened.start.time_ns);
+            let read = Read {
+                actor: opened.actor,
+                start_ns: opened.start.time_ns,
+            };
+            if opened.stream.is_some() {
+                self.causality.inbound_stream(key, opened.conn, &read);
+            } else {
+                self.causality.inbound(key, opened.conn, &read.actor, read.start_ns);
+            }
         } else {
             let sent = Sent {
                 actor: opened.actor,
                 time_ns: opened.start.time_ns,
+                is_stream: opened.stream.is_some(),
             };
             match self.causality.outbound(key, opened.conn, &sent, opened.process.runtime) {
                 Found::Candidate(found) => candidate = Some(found),
@@ -224,7 +232,10 @@ impl Traces {
             self.random.fill_bytes(&mut span_id);
         }
         for place in opened.places.into_iter().flatten() {
-            let held = self.places.entry((opened.conn, place)).or_insert(Some(key));
+            let held = self
+                .places
+                .entry((opened.conn, place, opened.stream))
+                .or_insert(Some(key));
             if *held != Some(key) {
                 // A record may carry the ends of two heads; an offset that comes again is a new beginning.
                 *held = (!matches!(place, Position::Record(_))).then_some(key);
@@ -252,9 +263,10 @@ impl Traces {
         if node.peer.is_some() {
             return node.peer;
         }
-        let (conn, places, kind, start_ns) = (
+        let (conn, places, stream, kind, start_ns) = (
             node.opened.conn,
             node.opened.places,
+            node.opened.stream,
             node.opened.kind,
             node.opened.start.time_ns,
         );
@@ -263,7 +275,7 @@ impl Traces {
         let peer = places
             .into_iter()
             .flatten()
-            .find_map(|place| *self.places.get(&(peer_conn, place))?)?;
+            .find_map(|place| *self.places.get(&(peer_conn, place, stream))?)?;
         let other = self.nodes.get_mut(&peer)?;
         // Both ends of an exchange are of different kind, and each has one other end: kernel addresses of Unix sockets are
         // used again.
@@ -470,7 +482,7 @@ impl Traces {
     /// Nobody finds the span by its place any more.
     fn leave(&mut self, key: SpanKey, opened: &Opened) {
         for place in opened.places.into_iter().flatten() {
-            let place = (opened.conn, place);
+            let place = (opened.conn, place, opened.stream);
             let held = self.places.get(&place);
             if held.is_some_and(|held| held.is_none_or(|held| held == key)) {
                 self.places.remove(&place);

@@ -2,9 +2,9 @@
 use bytes::Bytes;
 
 use super::body::{Framing, Hole};
-use super::head;
 use super::pair::{Http1, rest};
 use super::reader::{Head, Read, State};
+use super::{field, head};
 use crate::capture::Moment;
 use crate::protocol::turn::Turn;
 use crate::protocol::{Broken, Flow, Mark, Response, ResponseHead as AnyResponse, Step};
@@ -141,6 +141,15 @@ impl Http1 {
         pending.responding = true;
         let status = parsed.status;
         let switched = !cut && (status == 101 || (pending.connect && (200..300).contains(&status)));
+        let upgrade = field(&parsed.fields, "upgrade").unwrap_or_default();
+        if switched && upgrade.eq_ignore_ascii_case(b"h2c") {
+            // The answer follows in HTTP/2 (RFC 7540 section 3.2).
+            self.carried = Some(pending.exchange);
+            self.pending.pop_front();
+            self.break_all(end, Broken::Unseen, Broken::Unseen, out);
+            out.push(Step::Count("protocol.http1.upgraded"));
+            return true;
+        }
         let bodiless = pending.head_only || switched || matches!(status, 204 | 304);
         let framing = if bodiless || cut {
             None

@@ -5,7 +5,7 @@ use super::body::{Framing, Hole};
 use super::head;
 use super::pair::{Http1, Pending, Probe, rest};
 use super::reader::{Head, Read, State};
-use super::{RequestHead, field};
+use super::{RequestHead, Version, field};
 use crate::protocol::turn::Turn;
 use crate::protocol::{
     Body, Broken, DETECT_BYTES, Exchange, Flow, Mark, Recognized, Request, RequestHead as AnyRequest, Step,
@@ -157,6 +157,8 @@ impl Http1 {
             record: None,
             exchange,
             direction: self.asks,
+            // Should the server agree, the request is stream 1 of what follows.
+            stream: asks_for_http2(&parsed).then_some(1),
             offset: head.offset,
             start: head.start,
             head_end: end,
@@ -179,7 +181,7 @@ impl Http1 {
                 end,
                 body: Body {
                     bytes: Some(0),
-                    captured: Bytes::new(),
+                    ..Body::default()
                 },
             });
         }
@@ -284,6 +286,12 @@ impl Http1 {
     }
 }
 
+/// Whether it asks to go on in HTTP/2 (RFC 7540 section 3.2).
+fn asks_for_http2(head: &RequestHead) -> bool {
+    field(&head.fields, "upgrade").is_some_and(|value| value.eq_ignore_ascii_case(b"h2c"))
+        && field(&head.fields, "http2-settings").is_some()
+}
+
 fn asks_to_switch(head: &RequestHead) -> bool {
-    head.minor_version > 0 && field(&head.fields, "upgrade").is_some()
+    head.version != Version::Http10 && field(&head.fields, "upgrade").is_some()
 }

@@ -25,7 +25,7 @@ struct Lengths {
 impl Fields {
     /// Parses field lines, whole ones only. A line without a colon is left out; a line that begins with white space goes on
     /// with the one before (RFC 9112 section 5.2).
-    pub(super) fn parse(mut bytes: &[u8]) -> Self {
+    pub(in crate::protocol) fn parse(mut bytes: &[u8]) -> Self {
         let mut fields = Self {
             bytes: Vec::with_capacity(bytes.len()),
             lengths: Vec::with_capacity(USUAL_FIELDS),
@@ -52,7 +52,7 @@ impl Fields {
         fields
     }
 
-    fn push(&mut self, name: &[u8], value: &[u8]) {
+    pub(in crate::protocol) fn push(&mut self, name: &[u8], value: &[u8]) {
         self.bytes.extend(name.iter().map(u8::to_ascii_lowercase));
         self.bytes.extend_from_slice(value);
         self.lengths.push(Lengths {

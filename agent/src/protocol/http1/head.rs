@@ -9,7 +9,7 @@ use memchr::memchr;
 use smol_str::SmolStr;
 
 use super::fields::is_token;
-use super::{Fields, RequestHead, ResponseHead};
+use super::{Fields, RequestHead, ResponseHead, Version};
 use crate::protocol::{DETECT_BYTES, Recognized};
 
 /// Longest method: the registered ones have up to 17 letters.
@@ -105,7 +105,7 @@ pub(super) fn request(bytes: &[u8]) -> Option<RequestHead> {
     }
     let rest = parts.next()?;
     let space = rest.iter().rposition(|byte| *byte == b' ')?;
-    let minor_version = version(rest.get(space..)?.trim_ascii())?;
+    let version = version(rest.get(space..)?.trim_ascii())?;
     let target = rest.get(..space)?.trim_ascii();
     if target.is_empty() {
         return None;
@@ -113,23 +113,27 @@ pub(super) fn request(bytes: &[u8]) -> Option<RequestHead> {
     Some(RequestHead {
         method: SmolStr::from(String::from_utf8_lossy(method)),
         target: SmolStr::from(String::from_utf8_lossy(target)),
-        minor_version,
+        version,
+        scheme: None,
+        authority: None,
         fields: Fields::parse(fields),
+        unknown: 0,
     })
 }
 
 /// Parses the head of a response. The head may be cut: what is whole is taken.
 pub(super) fn response(bytes: &[u8]) -> Option<ResponseHead> {
     let (line, fields) = first_line(bytes)?;
-    let minor_version = version(line.get(..8)?)?;
+    let version = version(line.get(..8)?)?;
     let rest = line.get(8..)?.strip_prefix(b" ")?;
     let digits = rest.get(..3)?;
     let ends = rest.get(3).is_none_or(|byte| *byte == b' ');
     let status: u16 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     (ends && status >= 100).then(|| ResponseHead {
         status,
-        minor_version,
+        version,
         fields: Fields::parse(fields),
+        unknown: 0,
     })
 }
 
@@ -139,10 +143,10 @@ fn first_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((bytes.get(..end)?.trim_ascii_end(), bytes.get(end.checked_add(1)?..)?))
 }
 
-fn version(text: &[u8]) -> Option<u8> {
+fn version(text: &[u8]) -> Option<Version> {
     match text.strip_prefix(b"HTTP/1.")? {
-        b"0" => Some(0),
-        b"1" => Some(1),
+        b"0" => Some(Version::Http10),
+        b"1" => Some(Version::Http11),
         _ => None,
     }
 }

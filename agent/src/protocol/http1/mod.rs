@@ -19,28 +19,58 @@ pub use head::recognize;
 
 use super::{Parser, Start};
 
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Version {
+    /// As `network.protocol.version` has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2",
+        }
+    }
+}
+
 /// The head of a request (RFC 9112 section 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead {
-    /// The method as sent.
+    /// The method as sent; empty where it was not seen.
     pub method: SmolStr,
-    /// The request target as sent, lossily decoded.
+    /// The request target as sent, lossily decoded; empty where it was not seen.
     pub target: SmolStr,
-    /// Minor version: 0 or 1.
-    pub minor_version: u8,
+    /// The version.
+    pub version: Version,
+    /// HTTP/2: the scheme.
+    pub scheme: Option<SmolStr>,
+    /// HTTP/2: whom it is for.
+    pub authority: Option<SmolStr>,
     /// Header fields.
     pub fields: Fields,
+    /// Fields that were not seen whole. HTTP/2: what they refer to was sent before.
+    pub unknown: usize,
 }
 
 /// The head of a response (RFC 9112 section 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseHead {
-    /// Status code, 100 to 999.
+    /// Status code, 100 to 999; 0 where it was not seen.
     pub status: u16,
-    /// Minor version: 0 or 1.
-    pub minor_version: u8,
+    /// The version.
+    pub version: Version,
     /// Header fields.
     pub fields: Fields,
+    /// Fields that were not seen whole. HTTP/2: what they refer to was sent before.
+    pub unknown: usize,
 }
 
 /// A parser for one connection.

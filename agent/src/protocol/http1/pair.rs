@@ -72,6 +72,8 @@ pub(super) struct Http1 {
     pub(super) late: Held,
     pub(super) strikes: u32,
     pub(super) every_operation: bool,
+    /// Asked for HTTP/2, in which it is answered.
+    pub(super) carried: Option<Exchange>,
     turns: Turns,
     /// The first piece of (requests, responses) has come.
     begun: (bool, bool),
@@ -100,6 +102,7 @@ impl Http1 {
             late: Held::default(),
             strikes: 0,
             every_operation: false,
+            carried: None,
             turns: Turns::default(),
             begun: (false, false),
             from_beginning: start.from_beginning,
@@ -245,6 +248,10 @@ impl Parser for Http1 {
 
     fn next_exchange(&self) -> Exchange {
         self.next
+    }
+
+    fn carried(&mut self) -> Option<Exchange> {
+        self.carried.take()
     }
 
     fn wants_every_operation(&self) -> bool {

@@ -107,6 +107,7 @@ impl Reader {
         Body {
             bytes: self.counted.then_some(self.body_bytes),
             captured,
+            ..Body::default()
         }
     }
 

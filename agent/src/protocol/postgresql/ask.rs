@@ -248,6 +248,7 @@ impl Postgresql {
             record: None,
             exchange,
             direction: self.asks,
+            stream: None,
             offset: span.begin.offset,
             start: span.begin.moment,
             head_end: span.end,

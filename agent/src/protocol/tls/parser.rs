@@ -277,6 +277,7 @@ impl Tls {
         let first = self.side(direction).first;
         let begin = self.begin.filter(|_| self.said_hello).or(first).unwrap_or(at);
         out.push(Step::Request(Box::new(Request {
+            stream: None,
             record: None,
             exchange: self.exchange,
             direction,
@@ -331,6 +332,7 @@ impl Tls {
         let body = |side: &Side| Body {
             bytes: Some(side.bytes),
             captured: Bytes::new(),
+            ..Body::default()
         };
         let (asked, answered) = (body(self.side(asks)), body(self.side(asks.flip())));
         out.push(Step::RequestEnd {

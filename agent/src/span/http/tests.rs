@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::capture::{Actor, ConnId, Direction, Endpoints, Moment, Pid};
 use crate::discover::{Process, Runtime};
+use crate::protocol::http1::Version;
 use crate::protocol::{
     Broken, Exchange, Mark, Request, RequestHead as AnyRequest, Response, ResponseHead as AnyResponse, Step,
 };
@@ -58,14 +59,18 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
     let head = RequestHead {
         method: method.into(),
         target: target.into(),
-        minor_version: 1,
+        version: Version::Http11,
+        scheme: None,
+        authority: None,
         fields: parse_fields(fields),
+        unknown: 0,
     };
     let exchange = Exchange(0);
     let request = Request {
         record: None,
         exchange,
         direction,
+        stream: None,
         offset: 0,
         start: moment(5),
         head_end: mark(5),
@@ -75,8 +80,9 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
     if let Some(status) = status {
         let head = ResponseHead {
             status,
-            minor_version: 1,
+            version: Version::Http11,
             fields: Fields::default(),
+            unknown: 0,
         };
         let response = Response {
             exchange,
@@ -89,6 +95,7 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
     let body = Body {
         bytes: Some(3),
         captured: Bytes::from_static(b"abc"),
+        ..Body::default()
     };
     let end = match broken {
         None => Step::ResponseEnd {
@@ -322,6 +329,7 @@ fn check_body(fields: &str, content: &[u8], captured: usize, expected: &str) {
     let message = Body {
         bytes: Some(content.len() as u64),
         captured: Bytes::copy_from_slice(&content[..captured]),
+        ..Body::default()
     };
     body(&mut span, &REQUEST, &parse_fields(fields), &message, &policy);
     let shown = span.attributes.iter().find(|(name, _)| *name == REQUEST.content);

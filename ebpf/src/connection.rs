@@ -146,6 +146,7 @@ impl Mode for Probe {
             flags: 0,
             last: 0,
             verdict: 0,
+            spared: 0,
         };
         let _full = CONNECTIONS_BY_INODE.insert(&inode, &new, 0);
         let _full = INODE_OF_SOCK.insert(&(sk as u64), &inode, 0);
@@ -394,7 +395,7 @@ impl Socket {
                 }
             }
             // One that is lost is told again with the next operation.
-            (*conn).announced = u32::from(ring::send(&event));
+            (*conn).announced = u16::from(ring::send(&event));
         }
     }
 }

@@ -216,7 +216,9 @@ pub struct Conn {
     /// Bytes the current message may still have copied.
     pub budget: u32,
     /// The connection record was written.
-    pub announced: u32,
+    pub announced: u16,
+    /// Operations behind the end of a message's budget that had something copied all the same.
+    pub spared: u16,
     /// `CONN_` bits.
     pub flags: u32,
     /// Direction of the last operation, plus 1; 0 before the first.

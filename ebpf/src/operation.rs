@@ -26,7 +26,10 @@ pub const MMSGHDR_BYTES: u64 = 64;
 pub const MMSGHDR_LEN: u64 = 56;
 const IOVEC_BYTES: u64 = 16;
 /// Steps one operation may take: buffers plus chunks.
-const MAX_STEPS: u32 = 128;
+const MAX_STEPS: u32 = 600;
+/// Operations of a connection that have their beginning copied although their message's budget is spent: what a connection
+/// that carries many messages at once says until the agent has understood it.
+const MAX_SPARED: u16 = 32;
 
 /// Where an operation's bytes lie.
 #[derive(Clone, Copy)]
@@ -216,7 +219,8 @@ unsafe fn refill(conn: *mut Conn, direction: u8) {
     // SAFETY: the map gave the pointer.
     unsafe {
         let turned = (*conn).last != u16::from(direction) + 1;
-        if turned {
+        let spent = (*conn).budget == 0;
+        if turned || spent {
             let id = (*conn).id;
             if let Some(verdict) = VERDICTS.get_ptr(&id) {
                 (*conn).verdict = u16::from(*verdict);
@@ -225,6 +229,9 @@ unsafe fn refill(conn: *mut Conn, direction: u8) {
         if turned || (*conn).verdict >= u16::from(budget::VERDICT_EVERY) {
             (*conn).last = u16::from(direction) + 1;
             (*conn).budget = budget::of((*conn).verdict as u8, settings::head_bytes(), settings::body_bytes());
+        } else if spent && (*conn).verdict == 0 && (*conn).spared < MAX_SPARED {
+            (*conn).spared += 1;
+            (*conn).budget = settings::head_bytes();
         }
     }
 }

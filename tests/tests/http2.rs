@@ -49,12 +49,7 @@ fn grpcio_calls_of_every_kind() {
     check_joined(
         &out,
         11,
-        &[
-            "rpc.method",
-            "rpc.response.status_code",
-            "network.protocol.version",
-            "url.path",
-        ],
+        &["rpc.response.status_code", "network.protocol.version", "url.path"],
     );
     let row = |fields: [&str; 5]| fields.map(str::to_owned);
     let expected = [

@@ -13,7 +13,7 @@ use clew::stream::{Content, Piece};
 
 const BODY_BYTES: usize = 16;
 /// Requests that may be open at once.
-const MAX_OPEN: usize = 1024;
+const MAX_OPEN: usize = 4096;
 
 enum Operation {
     Content(Direction, Content),

@@ -389,6 +389,10 @@ final class Rules {
         private void over() {
             if (change == Change.WRITES) {
                 call("wrote", "()V");
+            } else if (change == Change.FIRES) {
+                loadLocal(saved);
+                loadThis();
+                call("fired", "(JLjava/lang/Object;)V");
             } else if (change != Change.READS && isGuarded()) {
                 loadLocal(saved);
                 call("end", "(J)V");

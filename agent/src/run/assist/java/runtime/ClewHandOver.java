@@ -254,6 +254,14 @@ public final class ClewHandOver {
         return saved;
     }
 
+    /** Ends what {@link #fire} began. What will not run again is forgotten. */
+    public static void fired(long saved, Object task) {
+        end(saved);
+        if (!((CompletableFuture.Completion) task).isLive()) {
+            ORIGINS.take(task);
+        }
+    }
+
     public static void end(long saved) {
         state().end(saved);
     }

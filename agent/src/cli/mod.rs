@@ -4,6 +4,7 @@
 //! after signal n, 126 or 127 if it could not start); 1 the rest. Clew writes to its standard error, save for what a
 //! query command answers.
 mod ask;
+mod parents;
 mod parse;
 
 use std::ffi::OsString;

@@ -17,6 +17,7 @@ mod traces;
 use std::sync::Arc;
 
 pub(crate) use causality::forwards;
+pub(crate) use threads::serves_by_thread;
 pub use traces::Traces;
 
 use crate::discover::Process;

@@ -51,7 +51,7 @@ pub(super) const fn runs_loop(turn: u32) -> bool {
 }
 
 /// Whether a thread may stand for a request.
-pub(super) const fn serves_by_thread(runtime: Runtime, context: Context) -> bool {
+pub(crate) const fn serves_by_thread(runtime: Runtime, context: Context) -> bool {
     match context {
         Context::Unknown => false,
         Context::Java(_) => true,

@@ -1,0 +1,121 @@
+//! `clew doctor --pid`: how the parents of a process's calls are known, in every runtime.
+use std::process::Command;
+
+use clew_tests::{Lab, Proc, free_port, until};
+
+/// What the doctor says of the parents of a process's calls.
+fn parents(pid: u32) -> String {
+    let mut doctor = Command::new(Lab::clew());
+    let output = doctor.args(["doctor", "--pid", &pid.to_string()]).output();
+    let output = output.expect("start clew");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().find_map(|line| line.trim_start().strip_prefix("parents"));
+    line.unwrap_or_default().trim_start().to_owned()
+}
+
+/// It comes to say this; a runtime may have to be loaded first.
+fn check(process: &Proc, want: &str) {
+    let mut said = String::new();
+    for _ in 0..50 {
+        said = parents(process.pid());
+        if said == want {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(said, want);
+}
+
+fn started(lab: &Lab, name: &str, argv: &[&str], want: &str) {
+    let process = lab.start(name, argv);
+    check(&process, want);
+}
+
+#[test]
+fn runtimes() {
+    let Some(lab) = Lab::new("doctor_runtimes") else { return };
+    let port = free_port().to_string();
+    const THREADS: &str = "threads that serve one request at a time";
+    const PYTHON: &str = "import time; time.sleep(60)";
+    started(&lab, "go", &[&Lab::go("server"), &port], "goroutines");
+    started(&lab, "sleep", &["sleep", "60"], THREADS);
+    started(
+        &lab,
+        "python",
+        &["/usr/bin/python3", "-c", PYTHON],
+        "contexts of tasks; work on pools of threads; else threads",
+    );
+    started(
+        &lab,
+        "uvloop",
+        &[&Lab::python("python"), "-c", PYTHON],
+        "contexts of tasks, on uvloop too; work on pools of threads; else threads",
+    );
+    started(
+        &lab,
+        "ruby",
+        &["ruby", "-e", "sleep 60"],
+        "threads that serve one request at a time, also one that puma's reactor read",
+    );
+    started(
+        &lab,
+        "node",
+        &["node", "-e", "setTimeout(() => {}, 60000)"],
+        "none: Node.js tells them where clew run starts it, without --assist off",
+    );
+    started(
+        &lab,
+        "tokio",
+        &["env", "NEXT=1/leaf", &Lab::rust("axum-server"), &port],
+        "tasks of Tokio",
+    );
+    started(
+        &lab,
+        "stripped",
+        &["env", "NEXT=1/leaf", &Lab::stripped_rust("axum-server"), &port],
+        "none: the program is stripped of its symbols",
+    );
+}
+
+#[test]
+fn proxies() {
+    let Some(lab) = Lab::new("doctor_proxies") else { return };
+    let front = free_port();
+    let mut nginx = lab.start(
+        "nginx",
+        &clew_tests::nginx(&lab, front, "location / { return 204; }", ""),
+    );
+    nginx.until_listening(front);
+    check(&nginx, "an event loop that forwards");
+    let front = free_port();
+    let mut envoy = lab.start("envoy", &clew_tests::envoy(&lab, front, free_port(), 1));
+    envoy.until_listening(front);
+    check(
+        &envoy,
+        "an event loop that forwards, where only one request can be meant",
+    );
+}
+
+#[test]
+fn java() {
+    let Some(lab) = Lab::new("doctor_java") else { return };
+    const THREADS: &str = "threads that serve one request at a time";
+    let versions = [
+        (17, format!("{THREADS}; not through pools")),
+        (21, format!("{THREADS}, virtual ones too; not through pools")),
+    ];
+    for (release, want) in versions {
+        let Some(java) = Lab::jdk(release) else { continue };
+        let source = lab.file(
+            "Rest.java",
+            "class Rest { public static void main(String[] a) throws Exception { Thread.sleep(60000); } }\n",
+        );
+        // It runs the compiler, which is Java too, and then the class in the same process.
+        let name = format!("java-{release}");
+        let process = lab.start(&name, &[java, source.display().to_string()]);
+        until("the machine is up", || {
+            (!parents(process.pid()).starts_with("none: ")).then_some(())
+        });
+        check(&process, &want);
+    }
+}

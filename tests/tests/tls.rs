@@ -1,5 +1,5 @@
 //! Connections encrypted by a library: what passes them is seen as if it were plain.
-use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Plan, free_port, nginx_tls};
+use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Plan, free_port, nginx_tls, until};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 
@@ -191,4 +191,90 @@ fn aiohttp_and_uvicorn_on_asyncio() {
 #[test]
 fn curl_and_uvicorn_on_uvloop() {
     check("tls_curl_and_uvicorn_on_uvloop", uvicorn("uvloop"), curl);
+}
+
+/// Clew comes to a server and a client that have a connection open: both ends of what they say from then on join.
+#[test]
+fn attached_to_an_open_connection() {
+    let Some(lab) = Lab::new("tls_attached_to_an_open_connection") else {
+        return;
+    };
+    let certificate = Certificate::new(&lab);
+    let port = free_port();
+    let mut server = lab.start("server", &nginx_server(&lab, &certificate, port));
+    server.until_listening(port);
+    let program = "import pathlib, requests, sys, time
+session = requests.Session()
+session.trust_env, session.verify = False, sys.argv[1]
+number = 0
+while not pathlib.Path('over').exists():
+    session.get(f'{sys.argv[2]}?n={number}').raise_for_status()
+    pathlib.Path('asked').write_text(str(number))
+    number += 1
+    time.sleep(0.02)
+";
+    let url = format!("https://localhost:{port}/hello");
+    let argv = words(&[&Lab::python("python"), "-c", program, certificate.file(), &url]);
+    let mut client = lab.start("client", &argv);
+    let asked = || {
+        std::fs::read_to_string(lab.dir().join("asked"))
+            .ok()?
+            .parse::<u64>()
+            .ok()
+    };
+    until("a first request", || asked());
+    let run = Clew::attach(&lab)
+        .args(&["--port".to_owned(), port.to_string()])
+        .args(&["--pid".to_owned(), client.pid().to_string()])
+        .tracing();
+    until("a span of the server", || {
+        let spans = clew_tests::Spans::parse(&run.otlp());
+        (!spans.at(Kind::Server, "/hello").is_empty()).then_some(())
+    });
+    let first = asked().expect("a number") + 1;
+    until("ten requests more", || asked().filter(|number| *number >= first + 10));
+    std::fs::write(lab.dir().join("over"), "").expect("end the client");
+    let last = asked().expect("a number");
+    client.wait();
+    let out = run.stop();
+    for number in first..last {
+        let of = |kind| {
+            let name = format!("n={number}");
+            let mut found =
+                out.spans.at(kind, "/hello").into_iter().filter(|span| {
+                    span.text("url.query") == name || span.text("url.full").ends_with(&format!("?{name}"))
+                });
+            let first = found.next();
+            out.check(first.is_some() && found.next().is_none(), "one span of each end");
+            first.expect("checked")
+        };
+        let (client, server) = (of(Kind::Client), of(Kind::Server));
+        out.check_eq(server.parent.as_ref(), Some(&client.id), "the server span's parent");
+        out.check_eq(server.text("url.scheme").as_str(), "https", "url.scheme");
+    }
+}
+
+/// Both the server and the client of Node.js have OpenSSL in the executable and move the bytes themselves.
+#[test]
+fn node() {
+    let server = |lab: &Lab, certificate: &Certificate, port: u16| {
+        let program = "const fs = require('fs');
+const options = { cert: fs.readFileSync(process.argv[3]), key: fs.readFileSync(process.argv[4]) };
+require('https').createServer(options, (request, response) => response.end('yes')).listen(process.argv[2], '127.0.0.1');
+";
+        let file = lab.file("server.js", program).display().to_string();
+        words(&["node", &file, &port.to_string(), certificate.file(), certificate.key()])
+    };
+    let client = |certificate: &Certificate, first: &str, second: &str| {
+        let program = "const fs = require('fs'), https = require('https');
+const agent = new https.Agent({ keepAlive: true, maxSockets: 1, ca: fs.readFileSync(process.argv[1]) });
+const get = (url) => new Promise((resolve, reject) => {
+  https.get(url, { agent }, (response) => response.resume().on('end', resolve)).on('error', reject);
+});
+// The executable is large, and Clew looks into it once.
+setTimeout(async () => { for (const url of process.argv.slice(2)) await get(url); agent.destroy(); }, 1500);
+";
+        words(&["node", "-e", program, certificate.file(), first, second])
+    };
+    check("tls_node", server, client);
 }

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::parents;
 use crate::capture::Pid;
-use crate::discover::{Discovery, Found, NoProcess};
+use crate::discover::{Discovery, Found, NoProcess, Proc};
+use crate::symbol::Libraries;
 
 /// A value as JSON, with a line end.
 pub(super) fn json(value: &impl Serialize) -> String {
@@ -48,9 +49,27 @@ impl Known {
             "service_namespace": process.service_namespace,
             "runtime": process.runtime.word(),
             "parents": self.parents,
+            "encryption": self.encryption(),
             "container": process.container,
             "resource": attributes,
         }))
+    }
+
+    /// The libraries that encrypt for it and whose plaintext is seen.
+    fn encryption(&self) -> String {
+        let (proc, pid) = (Proc::default(), self.found.process.pid);
+        let found = Libraries::default().of(&proc.of(pid, "exe"), &proc.of(pid, "root"), &proc.maps(pid));
+        let mut words: Vec<String> = found
+            .iter()
+            .map(|(library, _)| {
+                let limits = library.limits.iter().map(|limit| format!("; {limit}"));
+                format!("{} is seen through{}", library.name, limits.collect::<String>())
+            })
+            .collect();
+        if words.is_empty() {
+            words.push("no library that Clew sees through is loaded".to_owned());
+        }
+        words.join(", ")
     }
 
     pub(super) fn text(&self) -> String {
@@ -61,6 +80,7 @@ impl Known {
             ("namespace", process.service_namespace.clone()),
             ("runtime", Some(process.runtime.word().to_owned())),
             ("parents", Some(self.parents.clone())),
+            ("encryption", Some(self.encryption())),
             ("executable", Some(process.exe.clone())),
             ("command", Some(process.args.join(" "))),
             (

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -15,6 +15,8 @@ use crate::symbol::{Encryption, Libraries};
 
 /// How long after a process said that it loads something its memory map is read: the call is on its way then, and others follow.
 const SETTLE: Duration = Duration::from_millis(1);
+/// How long others are waited for, at most.
+const PATIENCE: Duration = Duration::from_millis(4);
 
 /// A library that encrypts, which a process uses or may.
 #[derive(Debug)]
@@ -64,6 +66,7 @@ fn find(proc: &Proc, asks: &Receiver<Ask>, answers: &UnboundedSender<Cipher>) {
     while let Ok(first) = asks.recv() {
         let (mut runs, mut begins) = (HashSet::new(), HashSet::new());
         let mut next = Ok(first);
+        let since = Instant::now();
         // What is asked within a moment is answered at once: a program loads many files when it begins.
         loop {
             match next {
@@ -72,12 +75,23 @@ fn find(proc: &Proc, asks: &Receiver<Ask>, answers: &UnboundedSender<Cipher>) {
                 }
                 // The library may be used before it is known to be: its usual place is looked at first.
                 Ok(Ask::Begins(pid)) => {
+                    let exe = proc.of(pid, "exe");
+                    if let Some(library) = libraries.at(&exe) {
+                        let _over = answers.send(Cipher {
+                            pid,
+                            library,
+                            path: exe,
+                        });
+                    }
                     for (library, path) in libraries.usual(&proc.of(pid, "root")) {
                         let _over = answers.send(Cipher { pid, library, path });
                     }
                     begins.insert(pid);
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+            if since.elapsed() >= PATIENCE {
+                break;
             }
             next = asks.recv_timeout(SETTLE);
         }

@@ -194,7 +194,11 @@ fn encryption(path: &Path) -> Option<Encryption> {
             watch(program, at.unwrap_or(address));
         }
     }
-    let name = path
+    // The executable is opened through a link.
+    let real = std::fs::read_link(path);
+    let name = real
+        .as_deref()
+        .unwrap_or(path)
         .file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let encryption = Encryption {

@@ -68,10 +68,34 @@ pub unsafe fn told<M: Mode>(socket: Socket, direction: u8, end: u64) -> Context 
     }
 }
 
+/// The context for which the thread gives plaintext to a library, where it tells it.
+#[inline(always)]
+pub fn told_plain(direction: u8) -> Context {
+    if direction != EGRESS || !assisted() {
+        return NONE;
+    }
+    let Some(address) = WORDS.get_ptr(&thread()) else {
+        return NONE;
+    };
+    // SAFETY: the map gave the pointer.
+    let [writes, reads] = words(unsafe { *address }).unwrap_or_default();
+    match writes {
+        0 | JAVA_UNKNOWN => (CONTEXT_UNKNOWN, 0),
+        context if reads & JAVA != 0 => (CONTEXT_HANDED, context),
+        context => (CONTEXT_NODE, context),
+    }
+}
+
 /// The header of an operation's record: with the context that the thread tells, else with the one that can be read.
 #[inline(always)]
 pub fn header(told: Context) -> Header {
-    let mut header = context::header_in_context(KIND_DATA);
+    header_of(KIND_DATA, told)
+}
+
+/// The same of a record of any kind.
+#[inline(always)]
+pub fn header_of(kind: u16, told: Context) -> Header {
+    let mut header = context::header_in_context(kind);
     if told.0 != CONTEXT_THREAD {
         (header.context_kind, header.context) = told;
     }

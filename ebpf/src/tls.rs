@@ -28,7 +28,7 @@ use crate::context::{self, scoped};
 use crate::kernel;
 use crate::maps::{TLS_CALLS, TLS_SESSIONS, TlsCall, TlsSession, VERDICTS};
 use crate::verifier::opaque;
-use crate::{ring, settings};
+use crate::{assist, ring, settings};
 
 /// The call moves no plaintext.
 const NO_DATA: u32 = 2;
@@ -191,37 +191,44 @@ fn new(flags: u32) -> TlsSession {
 /// An operation on a socket moved bytes up to offset `end` of connection `conn`: evidence for the call it runs within.
 #[inline(always)]
 pub fn carried(conn: u64, direction: u8, moved: u64, end: u64) {
-    if moved == 0 {
-        return;
+    if moved != 0 {
+        tls_carried(conn, direction.into(), end);
     }
+}
+
+/// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn tls_carried(conn: u64, direction: u64, end: u64) -> i64 {
     let uses = match context::target() {
         // SAFETY: the map gave the pointer.
         Some(target) => unsafe { *target & TARGET_TLS != 0 },
         None => false,
     };
     if !uses {
-        return;
+        return 0;
     }
     let inner = TLS_CALLS.get_ptr_mut(&key(1));
     let Some(call) = inner.or_else(|| TLS_CALLS.get_ptr_mut(&key(0))) else {
-        return;
+        return 0;
     };
     // SAFETY: the map gave the pointer, and only this thread uses the entry.
     unsafe {
         // A call whose return was not seen is left behind with the stack it had.
         if settings::typed_task() != 0 && Registers::current().stack() >= (*call).stack {
-            return;
+            return 0;
         }
         if (*call).conn != 0 && (*call).conn != conn {
             (*call).torn = 1;
         }
         (*call).conn = conn;
-        if direction == EGRESS {
+        if direction == u64::from(EGRESS) {
             (*call).sent = end;
         } else {
             (*call).received = end;
         }
     }
+    0
 }
 
 /// Behind every function whose entry is a call here.
@@ -418,7 +425,7 @@ pub extern "C" fn tls_chunk(within: u64) -> i64 {
         }
         let egress = (*call).direction == u32::from(EGRESS);
         let head = Plain {
-            header: context::header_in_context(KIND_PLAIN),
+            header: assist::header_of(KIND_PLAIN, assist::told_plain((*call).direction as u8)),
             session: (*session).id,
             conn: (*session).conn,
             offset: (*call).offset,

@@ -25,6 +25,26 @@ fn check(
     joined(&out, port);
 }
 
+/// The same where operations are seen at system calls.
+#[test]
+fn at_system_calls() {
+    let Some(lab) = Lab::new("tls_at_system_calls") else {
+        return;
+    };
+    let certificate = Certificate::new(&lab);
+    let port = free_port();
+    let server = nginx_server(&lab, &certificate, port);
+    let server: Vec<&str> = server.iter().map(String::as_str).collect();
+    let url = |n: u8| format!("https://localhost:{port}/hello?n={n}");
+    let client = curl(&certificate, &url(1), &url(2));
+    let client: Vec<&str> = client.iter().map(String::as_str).collect();
+    let plan = Plan::default().service(port, &server).command(&client);
+    let out = Clew::run(&lab)
+        .args(&["--capture", "syscall"])
+        .traced(&plan.argv(&lab, DRIVE));
+    joined(&out, port);
+}
+
 fn joined(out: &Outcome, port: u16) {
     out.check_eq(out.spans.0.len(), 4, "number of spans");
     let port = port.to_string();

@@ -3,11 +3,12 @@
 const http = require('http');
 
 const next = process.env.NEXT;
-const agent = new http.Agent({ keepAlive: true });
+const client = process.env.SCHEME === 'https' ? require('https') : http;
+const agent = new client.Agent({ keepAlive: true });
 
 function askNext(number, done) {
   const [port, path] = next.split('/');
-  http
+  client
     .get({ host: '127.0.0.1', port, path: `/${path}?id=${number}`, agent }, (answer) => {
       answer.resume();
       answer.on('end', () => done(answer.statusCode));

@@ -7,7 +7,8 @@ from flask import Flask, request
 NEXT = os.environ.get("NEXT")
 app = Flask(__name__)
 session = requests.Session()
-session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
+SCHEME = os.environ.get("SCHEME", "http")
+session.mount(f"{SCHEME}://", requests.adapters.HTTPAdapter(pool_maxsize=64))
 
 
 @app.get("/<path:_path>")
@@ -15,6 +16,6 @@ def answer(_path):
     number = request.args.get("id", "0")
     if NEXT:
         port, path = NEXT.split("/", 1)
-        status = session.get(f"http://127.0.0.1:{port}/{path}?id={number}", timeout=30).status_code
+        status = session.get(f"{SCHEME}://127.0.0.1:{port}/{path}?id={number}", timeout=30).status_code
         return f"flask {number}\n", status
     return f"flask {number}\n"

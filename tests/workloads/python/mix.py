@@ -1,5 +1,5 @@
 """What the mixing services do for one request: calls at once, one after the other, given up, refused, from threads that run
-a copy of the context (/thread) or none (/pool), and one that outlives the request. Every call goes to the leaf (NEXT: PORT/path) and repeats the request's number.
+a copy of the context (/thread) or none (/pool), and one that outlives the request. Every call goes to the leaf (NEXT: PORT/path; SCHEME: https for TLS) and repeats the request's number.
 """
 import asyncio
 import os
@@ -11,14 +11,15 @@ import aiohttp
 import requests
 
 PORT = os.environ["NEXT"].split("/", 1)[0]
+SCHEME = os.environ.get("SCHEME", "http")
 THREAD = os.environ.get("THREAD") == "1"
 pool = requests.Session()
-pool.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
+pool.mount(f"{SCHEME}://", requests.adapters.HTTPAdapter(pool_maxsize=64))
 background = set()
 
 
 def url(path, number):
-    return f"http://127.0.0.1:{PORT}/{path}?id={number}"
+    return f"{SCHEME}://127.0.0.1:{PORT}/{path}?id={number}"
 
 
 def refusing_port():

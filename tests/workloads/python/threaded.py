@@ -1,4 +1,4 @@
-"""A thread a connection (http.server): threaded.py PORT. Asks NEXT (PORT/path), if set, with the same number.
+"""A thread a connection (http.server): threaded.py PORT. Asks NEXT (PORT/path; SCHEME: https for TLS), if set, with the same number.
 
 CLIENT chooses how: "requests" (the default, a pool of kept connections) or "plain" (http.client, one connection a call).
 """
@@ -10,13 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 NEXT = os.environ.get("NEXT")
+SCHEME = os.environ.get("SCHEME", "http")
 PLAIN = os.environ.get("CLIENT") == "plain"
 DELAY = os.environ.get("DELAY") == "1"
 if NEXT and not PLAIN:
     import requests
 
     session = requests.Session()
-    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
+    session.mount(f"{SCHEME}://", requests.adapters.HTTPAdapter(pool_maxsize=64))
 
 
 def ask_next(number):
@@ -28,7 +29,7 @@ def ask_next(number):
         answer.read()
         connection.close()
         return answer.status
-    return session.get(f"http://127.0.0.1:{port}/{path}?id={number}", timeout=30).status_code
+    return session.get(f"{SCHEME}://127.0.0.1:{port}/{path}?id={number}", timeout=30).status_code
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -9,6 +9,7 @@ mod loops;
 mod node;
 mod python;
 mod rust;
+mod tls;
 mod tree;
 mod workload;
 
@@ -164,6 +165,7 @@ fn workloads() -> impl Iterator<Item = &'static Workload> {
         .chain(python::OLDEST)
         .chain(newest)
         .chain(rust::WORKLOADS)
+        .chain(tls::WORKLOADS)
         .chain(java::workloads())
 }
 

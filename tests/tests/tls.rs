@@ -242,7 +242,7 @@ while not pathlib.Path('over').exists():
             .parse::<u64>()
             .ok()
     };
-    until("a first request", || asked());
+    until("a first request", asked);
     let run = Clew::attach(&lab)
         .args(&["--port".to_owned(), port.to_string()])
         .args(&["--pid".to_owned(), client.pid().to_string()])

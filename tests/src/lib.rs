@@ -16,6 +16,7 @@ mod outcome;
 mod plan;
 mod postgresql;
 mod process;
+mod redis;
 mod span;
 mod wait;
 
@@ -30,5 +31,6 @@ pub use outcome::Outcome;
 pub use plan::{Load, Plan, Service};
 pub use postgresql::{Postgresql, postgresql};
 pub use process::{Proc, heed_signals};
+pub use redis::redis;
 pub use span::{Kind, Span, Spans};
 pub use wait::{DEADLINE, free_port, until};

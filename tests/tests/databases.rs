@@ -1,5 +1,5 @@
 //! Calls to real databases, below the requests that made them.
-use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port, postgresql};
+use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port, postgresql, redis};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 const REQUESTS: u64 = 120;
@@ -140,4 +140,66 @@ fn values_are_hidden_and_errors_told() {
             .any(|(key, value)| key.starts_with("db.") && value.to_string().contains("item "))
     };
     out.check(!out.spans.0.iter().any(|span| shows(&span)), "a value is shown");
+}
+
+#[test]
+fn redis_through_a_shared_pool() {
+    let Some(lab) = Lab::new("redis_through_a_shared_pool") else {
+        return;
+    };
+    let (database, front) = (free_port(), free_port());
+    let argv = redis(&lab, database);
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let app = Lab::workload("python/redis_app.py");
+    let ports = [front.to_string(), database.to_string()];
+    let plan = Plan::default()
+        .service(database, &argv)
+        .service(front, &[&Lab::python("python"), &app, &ports[0], &ports[1]])
+        .rested()
+        .load(front, "/front", REQUESTS, CONCURRENCY);
+    let out = Clew::run(&lab).args(&["--db-values"]).traced(&plan.argv(&lab, DRIVE));
+    for number in 1..=REQUESTS {
+        let front = request(&out, "/front", number);
+        // A connection's first calls say who the client is.
+        let calls: Vec<&Span> = below(&out, &front)
+            .into_iter()
+            .filter(|span| !span.text("db.operation.name").starts_with("CLIENT "))
+            .collect();
+        let key = format!("item:{number}");
+        let texts: Vec<String> = calls.iter().map(|span| span.text("db.query.text")).collect();
+        let want = [
+            &format!("SET {key} {number}"),
+            &format!("GET {key}"),
+            "GET missing",
+            "",
+            &format!("INCRBY {key} 1"),
+            "",
+            &format!("LPUSH {key} no list"),
+        ];
+        let mut texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        // Calls of one pipeline begin at the same time.
+        let mut want = want.to_vec();
+        texts.sort_unstable();
+        want.sort_unstable();
+        out.check_eq(texts, want, &format!("calls of request {number}"));
+        for call in calls {
+            let fails = call.text("db.operation.name") == "LPUSH";
+            let in_transaction = matches!(call.text("db.operation.name").as_str(), "MULTI" | "INCRBY" | "EXEC");
+            out.check_span(
+                call,
+                &[
+                    ("db.system.name", "redis"),
+                    ("db.namespace", "0"),
+                    ("error.type", if fails { "WRONGTYPE" } else { "" }),
+                    ("db.response.status_code", if fails { "WRONGTYPE" } else { "" }),
+                ],
+            );
+            out.check_eq(
+                !call.text("clew.db.transaction.id").is_empty(),
+                in_transaction,
+                &format!("the transaction of {}", call.name),
+            );
+            out.check_eq(below(&out, call).len(), 1, "server spans of a call");
+        }
+    }
 }

@@ -83,4 +83,6 @@ pub struct Failure {
     pub code: SmolStr,
     /// What it says; it may hold values.
     pub message: SmolStr,
+    /// The call is to be made elsewhere: nothing is wrong.
+    pub redirect: bool,
 }

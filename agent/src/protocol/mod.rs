@@ -6,6 +6,7 @@
 //! What a connection speaks is told by its bytes, never by its port, and a wrong guess corrects itself.
 #![forbid(unsafe_code)]
 pub mod call;
+mod calls;
 mod conversation;
 mod detect;
 mod frames;
@@ -14,6 +15,7 @@ pub mod http1;
 mod http2;
 mod ordered;
 mod postgresql;
+mod redis;
 pub mod tls;
 mod turn;
 
@@ -57,6 +59,15 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "no statement text where it was prepared before Clew came or in a stretch that was lost; replication is one call",
         recognize: postgresql::recognize,
         parser: postgresql::parser,
+    },
+    Protocol {
+        name: "redis",
+        title: "Redis, RESP 2 and 3",
+        tested: "Redis 7.0; redis-py, redis-cli, redis-benchmark",
+        limits: "messages of pub/sub, MONITOR and replication are not told; a connection that began with other commands in a line than PING is \
+                 found when it sends arrays",
+        recognize: redis::recognize,
+        parser: redis::parser,
     },
 ];
 

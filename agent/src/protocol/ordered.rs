@@ -261,7 +261,7 @@ impl<D: Dialect> Ordered<D> {
                         Read::Invalid => self.unreadable(at, out),
                         Read::Mismatch => {
                             out.push(Step::Count(D::UNMATCHED));
-                            self.lose(at, false, out);
+                            self.lose(anywhere(at), false, out);
                         }
                         Read::Switch(more) => {
                             return switched(piece.direction, &bytes, at, taken.saturating_add(more));
@@ -313,6 +313,7 @@ impl<D: Dialect> Ordered<D> {
     }
 
     fn unreadable(&mut self, at: Mark, out: &mut Vec<Step>) {
+        let at = anywhere(at);
         self.strikes = self.strikes.saturating_add(1);
         if !self.sought {
             out.push(Step::Count(D::INVALID));
@@ -379,6 +380,11 @@ impl<D: Dialect> Ordered<D> {
         }
         Flow::Continue
     }
+}
+
+/// The operation without the place in it, which depends on how it is cut into pieces.
+const fn anywhere(at: Mark) -> Mark {
+    Mark { offset: 0, ..at }
 }
 
 /// What is left of the bytes of an operation behind the first `taken`: a piece of its own, if there is any.

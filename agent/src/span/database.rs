@@ -150,6 +150,9 @@ fn outcome(span: &mut Span, outcome: &Outcome, conn: ConnId, policy: &Policy) {
             span.attributes
                 .push(("db.response.status_code", Value::Text(failure.code.clone())));
         }
+        if failure.redirect {
+            return;
+        }
         let kind = if failure.code.is_empty() {
             SmolStr::new_static("_OTHER")
         } else {

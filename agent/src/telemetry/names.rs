@@ -235,6 +235,18 @@ pub const NAMES: &[(&str, &str)] = &[
         "Statements of which only the beginning is shown.",
     ),
     (
+        "protocol.redis.invalid",
+        "Bytes of a Redis connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.redis.pipeline_too_long",
+        "Commands of a Redis client not followed because too many were not answered.",
+    ),
+    (
+        "protocol.redis.response_unmatched",
+        "Answers of a Redis server to something that was not seen.",
+    ),
+    (
         "protocol.tls.resync",
         "Times it was lost where the records of an encrypted connection begin.",
     ),

@@ -309,6 +309,7 @@ fn failure(payload: &[u8]) -> Failure {
     Failure {
         code: owned(code),
         message: owned(message),
+        redirect: false,
     }
 }
 

@@ -218,11 +218,27 @@ fn chain<F: Format>(bytes: &[u8], judge: impl Fn(u8, &[u8], bool) -> Proof) -> R
     }
 }
 
-/// Types a connection that is joined midway may be recognized by.
+/// Types that may come first: all that `front` and `back` know.
 const fn could_begin(kind: &u8) -> bool {
     matches!(
         kind,
-        b'Q' | b'P' | b'B' | b'D' | b'C' | b'E' | b'R' | b'1' | b'2' | b'T' | b't' | b'3'
+        b'Q' | b'P'
+            | b'B'
+            | b'E'
+            | b'C'
+            | b'D'
+            | b'S'
+            | b'H'
+            | b'Z'
+            | b'R'
+            | b'1'
+            | b'2'
+            | b'3'
+            | b'n'
+            | b'I'
+            | b's'
+            | b'T'
+            | b't'
     )
 }
 

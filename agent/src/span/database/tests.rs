@@ -141,6 +141,7 @@ fn failures_and_commands() {
         error: Some(Failure {
             code: "23505".into(),
             message: "secret".into(),
+            redirect: false,
         }),
         ..Outcome::default()
     };

@@ -1,0 +1,133 @@
+//! Calls that wait for their answers, each of which is one message.
+use std::collections::VecDeque;
+
+use super::call::{Call, Outcome};
+use super::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Start, Step};
+use crate::capture::{Direction, Moment};
+
+/// Calls of a connection without an answer.
+pub(super) const MAX_CALLS: usize = 8192;
+
+/// The calls of one connection, in their order. `T` is what a protocol notes of each.
+#[derive(Debug)]
+pub(super) struct Calls<T> {
+    asks: Direction,
+    next: Exchange,
+    queue: VecDeque<Waiting<T>>,
+}
+
+/// A call without an answer.
+#[derive(Debug)]
+pub(super) struct Waiting<T> {
+    exchange: Exchange,
+    /// Offset of its first byte.
+    pub(super) offset: u64,
+    /// The first byte of its answer, and the last that was seen.
+    seen: Option<(Moment, Mark)>,
+    /// What is known of its answer.
+    pub(super) outcome: Outcome,
+    /// What the protocol notes.
+    pub(super) what: T,
+}
+
+impl<T> Calls<T> {
+    pub(super) const fn new(asks: Direction, start: &Start) -> Self {
+        Self {
+            asks,
+            next: start.first,
+            queue: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) const fn next(&self) -> Exchange {
+        self.next
+    }
+
+    pub(super) fn front(&mut self) -> Option<&mut Waiting<T>> {
+        self.queue.front_mut()
+    }
+
+    /// A call was asked, from its first byte to its last.
+    pub(super) fn ask(&mut self, begin: Mark, end: Mark, call: Call, what: T, out: &mut Vec<Step>) {
+        let exchange = self.next;
+        self.next = Exchange(exchange.0.wrapping_add(1));
+        out.push(Step::Request(Box::new(Request {
+            exchange,
+            direction: self.asks,
+            offset: begin.offset,
+            start: begin.moment,
+            head_end: end,
+            record: None,
+            head: RequestHead::Database(Box::new(call)),
+        })));
+        out.push(Step::RequestEnd {
+            exchange,
+            end,
+            body: Body::default(),
+        });
+        self.queue.push_back(Waiting {
+            exchange,
+            offset: begin.offset,
+            seen: None,
+            outcome: Outcome::default(),
+            what,
+        });
+    }
+
+    /// A part of the answer to the first call passed, from its first byte to its last.
+    pub(super) fn seen(&mut self, begin: Mark, end: Mark) {
+        if let Some(call) = self.queue.front_mut() {
+            let (_, last) = call.seen.get_or_insert((begin.moment, end));
+            *last = end;
+        }
+    }
+
+    /// The call asked last gets no answer; `end` is its own.
+    pub(super) fn unanswered(&mut self, end: Mark, out: &mut Vec<Step>) {
+        if let Some(call) = self.queue.pop_back() {
+            finish(call, Mark { offset: 0, ..end }, out);
+        }
+    }
+
+    /// The answer to the first call is complete.
+    pub(super) fn answered(&mut self, end: Mark, out: &mut Vec<Step>) -> bool {
+        match self.queue.pop_front() {
+            Some(call) => {
+                finish(call, end, out);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Every call ends: the first for `reason`, those behind it for `rest`.
+    pub(super) fn break_all(&mut self, at: Mark, reason: Broken, rest: Broken, out: &mut Vec<Step>) {
+        let mut reason = Some(reason);
+        for call in self.queue.drain(..) {
+            out.push(Step::Broken {
+                exchange: call.exchange,
+                at,
+                reason: reason.take().unwrap_or(rest),
+                body: Body::default(),
+            });
+        }
+    }
+}
+
+fn finish<T>(call: Waiting<T>, end: Mark, out: &mut Vec<Step>) {
+    out.push(Step::Response(Box::new(Response {
+        exchange: call.exchange,
+        start: call.seen.map_or(end.moment, |(start, _)| start),
+        head_end: end,
+        head: ResponseHead::Database(Box::new(call.outcome)),
+    })));
+    out.push(Step::ResponseEnd {
+        exchange: call.exchange,
+        end,
+        body: Body::default(),
+    });
+}

@@ -1,0 +1,358 @@
+//! Redis: RESP 2 and 3.
+//!
+//! Each command is an exchange and has one answer, but for those that have none or several: subscriptions are confirmed one by
+//! one, `CLIENT REPLY` may silence the server, and behind `MONITOR` and `PSYNC` the connection carries no calls any more.
+//! Pushes come unasked: RESP 3 marks them, RESP 2 begins them with a word.
+mod command;
+mod resp;
+
+use super::calls::{Calls, MAX_CALLS};
+use super::ordered::{Dialect, Hole, Ordered, Read, Side};
+use super::{Broken, Exchange, Limits, Mark, Parser, Recognized, Start, Step};
+use crate::protocol::call::Failure;
+use command::{Asked, Special};
+use resp::{Got, Reader, Sink};
+use smol_str::SmolStr;
+
+/// Longest name of a command.
+const MAX_NAME: usize = 32;
+
+/// A parser for one connection.
+pub(super) fn parser(start: &Start) -> Box<dyn Parser> {
+    let asks = start.direction;
+    let dialect = Redis {
+        limits: start.limits,
+        calls: Calls::new(asks, start),
+        asks: Reader::new(true),
+        answers: Reader::new(false),
+        asked: Asked::default(),
+        answer: Answer::default(),
+        namespace: start.from_beginning.then_some(SmolStr::new_static("0")),
+        transaction: None,
+        subscribed: false,
+        silent: false,
+        skips: false,
+        streams: false,
+    };
+    Box::new(Ordered::new(dialect, start, asks, false))
+}
+
+/// Whether bytes begin with a command: an array of bulk strings, the first a word. Of commands in a line only `PING` is
+/// unlike what other protocols say.
+pub(super) fn recognize(bytes: &[u8]) -> Recognized {
+    let ping = b"PING\r\n";
+    if bytes.len() < ping.len() && !bytes.is_empty() && ping.iter().zip(bytes).all(|(a, b)| a.eq_ignore_ascii_case(b)) {
+        return Recognized::More;
+    }
+    if bytes
+        .get(..ping.len())
+        .is_some_and(|begin| begin.eq_ignore_ascii_case(ping))
+    {
+        return Recognized::Yes;
+    }
+    let mut rest = bytes;
+    for (kind, most) in [(b'*', 1 << 20), (b'$', MAX_NAME)] {
+        match rest.split_first() {
+            None => return Recognized::More,
+            Some((first, behind)) if *first == kind => rest = behind,
+            Some(_) => return Recognized::No,
+        }
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (number, behind) = rest.split_at_checked(digits).unwrap_or((rest, &[]));
+        let value = std::str::from_utf8(number)
+            .ok()
+            .and_then(|text| text.parse::<usize>().ok());
+        let sound = digits <= 7 && (digits == 0 || value.is_some_and(|value| (1..=most).contains(&value)));
+        match behind {
+            _ if !sound => return Recognized::No,
+            [] => return Recognized::More,
+            [b'\r'] if digits > 0 => return Recognized::More,
+            [b'\r', b'\n', behind @ ..] if digits > 0 => rest = behind,
+            _ => return Recognized::No,
+        }
+    }
+    match rest.first() {
+        Some(letter) if letter.is_ascii_alphabetic() => Recognized::Yes,
+        Some(_) => Recognized::No,
+        None => Recognized::More,
+    }
+}
+
+/// One connection.
+struct Redis {
+    limits: Limits,
+    calls: Calls<Special>,
+    asks: Reader,
+    answers: Reader,
+    /// The command being read.
+    asked: Asked,
+    /// The answer being read.
+    answer: Answer,
+    /// The database, where it is known.
+    namespace: Option<SmolStr>,
+    /// The offset of the `MULTI` that is open.
+    transaction: Option<u64>,
+    /// Pushes may come.
+    subscribed: bool,
+    /// The server answers nothing (`CLIENT REPLY OFF`), or not the next command.
+    silent: bool,
+    skips: bool,
+    /// The connection carries no calls any more.
+    streams: bool,
+}
+
+/// What is known of an answer.
+#[derive(Debug, Default)]
+struct Answer {
+    begin: Option<Mark>,
+    /// The first byte of the value.
+    kind: u8,
+    /// Values in it, if it is an aggregate.
+    count: u64,
+    /// The first value in an aggregate.
+    word: SmolStr,
+    /// An error, and whether it lies within an array.
+    error: Option<(SmolStr, bool)>,
+}
+
+impl Sink for Answer {
+    fn leaf(&mut self, depth: usize, kind: u8, content: &[u8]) {
+        if depth == 0 {
+            self.kind = kind;
+        }
+        if matches!(kind, b'-' | b'!') && depth <= 1 && self.error.is_none() {
+            self.error = Some((SmolStr::from(String::from_utf8_lossy(content)), depth > 0));
+        }
+        if depth == 1 && self.word.is_empty() && matches!(kind, b'$' | b'+') && content.len() <= MAX_NAME {
+            self.word = SmolStr::from(String::from_utf8_lossy(content));
+        }
+    }
+
+    fn aggregate(&mut self, depth: usize, kind: u8, count: u64) {
+        if depth == 0 {
+            self.kind = kind;
+            self.count = count;
+        }
+    }
+}
+
+impl Redis {
+    fn ask(&mut self, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Read {
+        let mut taken = 0_usize;
+        while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty() && !self.streams) {
+            let here = at.behind(taken as u64);
+            if self.calls.len() >= MAX_CALLS {
+                out.push(Step::Count("protocol.redis.pipeline_too_long"));
+                return Read::Mismatch;
+            }
+            if self.asks.between() {
+                self.asked.begin(here, self.limits.values);
+            }
+            match self.asks.read(left, &mut self.asked) {
+                Got::More => return Read::All,
+                Got::Value(more) => {
+                    taken = taken.saturating_add(more);
+                    self.command(at.behind(taken as u64), out);
+                }
+                Got::Invalid => return Read::Invalid,
+            }
+        }
+        Read::All
+    }
+
+    /// A command is complete.
+    fn command(&mut self, end: Mark, out: &mut Vec<Step>) {
+        let Some((begin, command, special)) = self.asked.take() else {
+            return;
+        };
+        match &special {
+            Special::Streams => self.streams = true,
+            Special::Subscribe(_) => self.subscribed = true,
+            _ => {}
+        }
+        let before = self.namespace.clone();
+        let unanswered = match &special {
+            Special::Reply(false) => {
+                self.silent = true;
+                true
+            }
+            Special::Skip => {
+                self.skips = true;
+                true
+            }
+            Special::Reply(true) => {
+                self.silent = false;
+                false
+            }
+            _ => self.silent || std::mem::take(&mut self.skips),
+        };
+        let special = match special {
+            // What follows in a pipeline is of the new database already.
+            Special::Select(name) => {
+                self.namespace = Some(name);
+                Special::Selected(before.clone())
+            }
+            other => other,
+        };
+        let call = command::call(command, before);
+        self.calls.ask(begin, end, call, special, out);
+        if unanswered || self.streams {
+            self.calls.unanswered(end, out);
+        }
+    }
+
+    fn answer(&mut self, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Read {
+        let mut taken = 0_usize;
+        while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty() && !self.streams) {
+            let here = at.behind(taken as u64);
+            if self.answers.between() {
+                let pushed = self.subscribed || left.first() == Some(&b'>');
+                if self.calls.len() == 0 && !pushed {
+                    return Read::Early(taken);
+                }
+                self.answer = Answer {
+                    begin: Some(here),
+                    ..Answer::default()
+                };
+            }
+            match self.answers.read(left, &mut self.answer) {
+                Got::More => return Read::All,
+                Got::Value(more) => {
+                    taken = taken.saturating_add(more);
+                    if !self.told(at.behind(taken as u64), out) {
+                        return Read::Mismatch;
+                    }
+                    if self.calls.len() == 0 {
+                        return Read::Answered(taken);
+                    }
+                }
+                Got::Invalid => return Read::Invalid,
+            }
+        }
+        Read::All
+    }
+
+    /// An answer, or a push, is complete. Whether it fits.
+    fn told(&mut self, end: Mark, out: &mut Vec<Step>) -> bool {
+        let answer = std::mem::take(&mut self.answer);
+        let kind = answer.kind;
+        let confirms = command::confirms(&answer.word);
+        let is_push = kind == b'>' || (self.subscribed && kind == b'*' && command::is_push(&answer.word));
+        let waiting = self.calls.front();
+        let confirmed = match &waiting {
+            Some(call) => matches!(call.what, Special::Subscribe(_)) && confirms,
+            None => false,
+        };
+        if is_push && !confirmed {
+            return true;
+        }
+        let Some(begin) = answer.begin else { return true };
+        self.calls.seen(begin, end);
+        let Some(call) = self.calls.front() else {
+            return false;
+        };
+        if let (Special::Subscribe(left), true) = (&mut call.what, confirmed) {
+            *left = left.saturating_sub(1);
+            if *left > 0 {
+                return true;
+            }
+        }
+        if let Some((text, within)) = &answer.error
+            && (!within || call.what == Special::Exec)
+        {
+            call.outcome.error = Some(self::failed(text));
+        }
+        let failed = answer.error.as_ref().is_some_and(|(_, within)| !within);
+        if call.what == Special::Multi && !failed {
+            self.transaction = Some(call.offset);
+        }
+        call.outcome.transaction = self.transaction;
+        match &mut call.what {
+            // A failed `EXEC` has discarded what was queued.
+            Special::Exec | Special::Discard => self.transaction = None,
+            Special::Selected(before) if failed => self.namespace = before.take(),
+            _ => {}
+        }
+        self.calls.answered(end, out)
+    }
+}
+
+impl Dialect for Redis {
+    const INVALID: &'static str = "protocol.redis.invalid";
+    const UNMATCHED: &'static str = "protocol.redis.response_unmatched";
+
+    fn read(&mut self, side: Side, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Read {
+        match side {
+            Side::Ask => self.ask(bytes, at, out),
+            Side::Answer => self.answer(bytes, at, out),
+        }
+    }
+
+    fn hole(&mut self, side: Side, length: u64, at: Mark, out: &mut Vec<Step>) -> Hole {
+        if self.streams {
+            return Hole::Within;
+        }
+        let end = at.behind(length);
+        let ended = match side {
+            Side::Ask => self.asks.hole(length, &mut self.asked),
+            Side::Answer => self.answers.hole(length, &mut self.answer),
+        };
+        match (ended, side) {
+            (None, _) => return Hole::Lost,
+            (Some(true), Side::Ask) => self.command(end, out),
+            (Some(true), Side::Answer) if !self.told(end, out) => return Hole::Lost,
+            _ => {}
+        }
+        Hole::Within
+    }
+
+    fn restart(&mut self, asked_unseen: bool) {
+        self.asks.restart();
+        self.answers.restart();
+        self.asked = Asked::default();
+        self.answer = Answer::default();
+        self.transaction = None;
+        if asked_unseen {
+            self.namespace = None;
+            self.silent = false;
+            self.skips = false;
+        }
+    }
+
+    fn outstanding(&self) -> usize {
+        self.calls.len()
+    }
+
+    fn open(&self) -> usize {
+        self.calls.len()
+    }
+
+    fn next(&self) -> Exchange {
+        self.calls.next()
+    }
+
+    fn break_all(&mut self, at: Mark, reason: Broken, rest: Broken, out: &mut Vec<Step>) {
+        self.calls.break_all(at, reason, rest, out);
+    }
+
+    fn blind_end(&mut self, _tail: &[u8], end: Mark, out: &mut Vec<Step>) {
+        // Values of an array that were not seen may have been errors: nothing is told of the outcome.
+        self.transaction = None;
+        self.calls.answered(end, out);
+    }
+
+    fn closed(&mut self, _at: Mark, _out: &mut Vec<Step>) {}
+}
+
+/// What an error says: its first word is its code.
+fn failed(text: &str) -> Failure {
+    let (code, message) = text.split_once(' ').unwrap_or((text, ""));
+    Failure {
+        code: code.into(),
+        message: message.into(),
+        redirect: matches!(code, "MOVED" | "ASK"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

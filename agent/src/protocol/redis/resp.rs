@@ -1,0 +1,250 @@
+//! Values of RESP, versions 2 and 3 (Redis serialization protocol specification).
+//!
+//! ```text
+//! +text  -error  :number  _  #t  ,1.5  (123        a line
+//! $5  !5  =5                                       so many bytes and a line end behind the line; -1 is null
+//! *2  ~2  >2  %2  |2                               so many values behind the line, or pairs of them
+//! ```
+use memchr::memchr;
+
+/// Bytes of a value that are kept.
+pub(super) const KEPT: usize = 256;
+/// Longest line of a length or a number.
+const MAX_LINE: usize = 64 * 1024;
+/// Aggregates within aggregates.
+const MAX_DEPTH: usize = 32;
+/// Longest bulk: Redis takes 512 MiB unless set otherwise.
+const MAX_BULK: u64 = 4 << 30;
+
+/// Who hears of what a value is made of.
+pub(super) trait Sink {
+    /// A value that holds no others, at this depth; `content` are its first bytes, at most [`KEPT`].
+    fn leaf(&mut self, depth: usize, kind: u8, content: &[u8]);
+    /// A value that holds `count` others.
+    fn aggregate(&mut self, depth: usize, kind: u8, count: u64);
+}
+
+/// What reading came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Got {
+    /// All bytes were taken.
+    More,
+    /// A value is complete behind so many bytes.
+    Value(usize),
+    /// The bytes are no value.
+    Invalid,
+}
+
+/// The values of one direction. A value that lies within one piece is not copied.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    state: State,
+    /// Values that are to come of each aggregate.
+    left: Vec<u64>,
+    kept: Vec<u8>,
+    /// Bytes of the line that were dropped or kept.
+    line: usize,
+    /// Lines that are no values are commands.
+    pub(super) inline: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Between values of any depth.
+    #[default]
+    Between,
+    /// Inside a line; its first byte, 0 for a command in a line.
+    Line(u8),
+    /// Inside a bulk: bytes to come, the line end among them.
+    Bulk(u8, u64),
+}
+
+impl Reader {
+    pub(super) fn new(inline: bool) -> Self {
+        Self {
+            inline,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.state = State::Between;
+        self.left.clear();
+        self.kept = Vec::new();
+        self.line = 0;
+    }
+
+    /// Whether the next byte begins a value that is in no other.
+    pub(super) fn between(&self) -> bool {
+        self.state == State::Between && self.left.is_empty()
+    }
+
+    /// Reads up to the end of a value that is in no other.
+    pub(super) fn read(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Got {
+        let mut at = 0_usize;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            match self.state {
+                State::Between => {
+                    let kind = rest.first().copied().unwrap_or_default();
+                    let known = b"+-:_#,($!=*~>%|".contains(&kind);
+                    let command = self.inline && self.left.is_empty();
+                    if !(known || command) {
+                        return Got::Invalid;
+                    }
+                    self.kept.clear();
+                    self.line = 0;
+                    self.state = State::Line(if known { kind } else { 0 });
+                    at = at.saturating_add(usize::from(known));
+                }
+                State::Line(kind) => {
+                    let Some(end) = memchr(b'\n', rest) else {
+                        if self.keep(rest) {
+                            return Got::More;
+                        }
+                        return Got::Invalid;
+                    };
+                    let line = rest.get(..end).unwrap_or_default();
+                    at = at.saturating_add(end).saturating_add(1);
+                    let ended = if self.line == 0 {
+                        self.line(kind, line, sink)
+                    } else if self.keep(line) {
+                        let kept = std::mem::take(&mut self.kept);
+                        let ended = self.line(kind, &kept, sink);
+                        self.kept = kept;
+                        self.kept.clear();
+                        ended
+                    } else {
+                        None
+                    };
+                    match ended {
+                        Some(true) => return Got::Value(at),
+                        Some(false) => {}
+                        None => return Got::Invalid,
+                    }
+                }
+                State::Bulk(kind, left) => {
+                    let taken = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+                    let part = rest.get(..taken).unwrap_or_default();
+                    at = at.saturating_add(taken);
+                    let left = left.saturating_sub(taken as u64);
+                    if left == 0 && self.kept.is_empty() && taken > 2 {
+                        let content = part.get(..taken.saturating_sub(2)).unwrap_or_default();
+                        sink.leaf(self.left.len(), kind, content.get(..KEPT).unwrap_or(content));
+                    } else {
+                        // The line end is no content.
+                        let over = usize::try_from(2_u64.saturating_sub(left)).unwrap_or(0).min(taken);
+                        let content = part.get(..taken.saturating_sub(over)).unwrap_or_default();
+                        let room = KEPT.saturating_sub(self.kept.len()).min(content.len());
+                        self.kept.extend_from_slice(content.get(..room).unwrap_or_default());
+                        if left > 0 {
+                            self.state = State::Bulk(kind, left);
+                            continue;
+                        }
+                        sink.leaf(self.left.len(), kind, &self.kept);
+                        self.kept.clear();
+                    }
+                    if self.ended() {
+                        return Got::Value(at);
+                    }
+                }
+            }
+        }
+        Got::More
+    }
+
+    /// Passes a hole; whether a value ends with it, or none if what is behind it is not known.
+    pub(super) fn hole(&mut self, length: u64, sink: &mut impl Sink) -> Option<bool> {
+        match self.state {
+            State::Bulk(kind, left) if length < left => {
+                self.state = State::Bulk(kind, left.saturating_sub(length));
+                Some(false)
+            }
+            State::Bulk(kind, left) if length == left => {
+                sink.leaf(self.left.len(), kind, &self.kept);
+                self.kept.clear();
+                Some(self.ended())
+            }
+            _ => None,
+        }
+    }
+
+    /// Keeps a part of a line; whether it is not too long.
+    fn keep(&mut self, part: &[u8]) -> bool {
+        self.line = self.line.saturating_add(part.len());
+        let room = KEPT.saturating_add(1).saturating_sub(self.kept.len()).min(part.len());
+        self.kept.extend_from_slice(part.get(..room).unwrap_or_default());
+        self.line <= MAX_LINE
+    }
+
+    /// A line without its line feed. Whether it ends a value that is in no other; none if it is no line.
+    fn line(&mut self, kind: u8, line: &[u8], sink: &mut impl Sink) -> Option<bool> {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match kind {
+            b'$' | b'!' | b'=' => match number(line)? {
+                -1 => sink.leaf(self.left.len(), b'_', b""),
+                length => {
+                    let length = u64::try_from(length).ok().filter(|length| *length <= MAX_BULK)?;
+                    self.state = State::Bulk(kind, length.checked_add(2)?);
+                    return Some(false);
+                }
+            },
+            b'*' | b'~' | b'>' | b'%' | b'|' => match number(line)? {
+                -1 => sink.leaf(self.left.len(), b'_', b""),
+                count => {
+                    let count = u64::try_from(count).ok()?;
+                    sink.aggregate(self.left.len(), kind, count);
+                    let values = match kind {
+                        b'%' => count.checked_mul(2)?,
+                        // What the attribute is of follows it.
+                        b'|' => count.checked_mul(2)?.checked_add(1)?,
+                        _ => count,
+                    };
+                    if values > 0 {
+                        if self.left.len() >= MAX_DEPTH {
+                            return None;
+                        }
+                        self.left.push(values);
+                        self.state = State::Between;
+                        return Some(false);
+                    }
+                }
+            },
+            b':' => {
+                number(line)?;
+                sink.leaf(self.left.len(), kind, line.get(..KEPT).unwrap_or(line));
+            }
+            _ => sink.leaf(self.left.len(), kind, line.get(..KEPT).unwrap_or(line)),
+        }
+        Some(self.ended())
+    }
+
+    /// A value is complete. Whether it is in no other, or ends the one it is in, and so on.
+    fn ended(&mut self) -> bool {
+        self.state = State::Between;
+        while let Some(left) = self.left.last_mut() {
+            *left = left.saturating_sub(1);
+            if *left > 0 {
+                return false;
+            }
+            self.left.pop();
+        }
+        true
+    }
+}
+
+fn number(line: &[u8]) -> Option<i64> {
+    let (negative, digits) = match line.split_first()? {
+        (b'-', digits) => (true, digits),
+        (b'+', digits) => (false, digits),
+        _ => (false, line),
+    };
+    if digits.is_empty() || digits.len() > 19 {
+        return None;
+    }
+    let mut value = 0_i64;
+    for digit in digits {
+        let digit = i64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?);
+        value = value.checked_mul(10)?.checked_add(digit)?;
+    }
+    Some(if negative { value.checked_neg()? } else { value })
+}

@@ -62,6 +62,7 @@ impl<T> Calls<T> {
             start: begin.moment,
             head_end: end,
             record: None,
+            stream: None,
             head: RequestHead::Database(Box::new(call)),
         })));
         out.push(Step::RequestEnd {

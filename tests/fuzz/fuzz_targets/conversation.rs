@@ -47,7 +47,7 @@ fn ordered(mut steps: Vec<Step>) -> Vec<Step> {
         Step::RequestEnd { exchange, .. } | Step::ResponseEnd { exchange, .. } | Step::Broken { exchange, .. } => {
             Some(*exchange)
         }
-        Step::Count(_) => None,
+        _ => None,
     });
     steps
 }

@@ -78,7 +78,8 @@ impl Assist {
         let mut node = OsString::from("--require ");
         node.push(quoted(self.folder.join(NODE_FILE).as_os_str()));
         append(&mut environ, NODE_VARIABLE, node);
-        if let Some(hook) = java_word(self.folder.join(JAVA_FILE).as_os_str()).filter(|_| has_java()) {
+        let usable = has_java() && javas(&environ).all(|java| takes_agents(&java));
+        if let Some(hook) = java_word(self.folder.join(JAVA_FILE).as_os_str()).filter(|_| usable) {
             let mut java = OsString::from("-javaagent:");
             java.push(hook);
             append(&mut environ, JAVA_VARIABLE, java);
@@ -103,6 +104,26 @@ impl Drop for Assist {
             let _left = fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// The Java runtimes that a command with this environment finds first: by `JAVA_HOME`, and in each folder of `PATH`.
+fn javas(environ: &[(OsString, OsString)]) -> impl Iterator<Item = PathBuf> {
+    let value = |of: &str| environ.iter().find(|(name, _)| name == of).map(|(_, value)| value);
+    let home = value("JAVA_HOME").map(|home| Path::new(home).join("bin/java"));
+    let path = value("PATH").map(|path| std::env::split_paths(path).map(|folder| folder.join("java")));
+    let found: Vec<PathBuf> = home.into_iter().chain(path.into_iter().flatten()).collect();
+    found.into_iter().filter_map(|java| java.canonicalize().ok())
+}
+
+/// Whether the Java runtime of this `bin/java` takes agents. One without the module `java.instrument` does not start with one; the
+/// `release` file of a runtime names its modules since Java 9. Where it says nothing the runtime is whole.
+fn takes_agents(java: &Path) -> bool {
+    let release = java.parent().and_then(Path::parent).map(|home| home.join("release"));
+    let Some(release) = release.and_then(|release| fs::read_to_string(release).ok()) else {
+        return true;
+    };
+    let modules = release.lines().find_map(|line| line.strip_prefix("MODULES="));
+    modules.is_none_or(|modules| modules.split([' ', '"']).any(|module| module == "java.instrument"))
 }
 
 /// Adds `option` to those that a variable names.
@@ -178,6 +199,35 @@ mod tests {
             panic!("{environ:?}")
         };
         value.to_str().expect("text")
+    }
+
+    #[test]
+    fn runtimes_without_agents() {
+        let root = tempfile::tempdir().expect("a folder");
+        let java = root.path().join("bin/java");
+        fs::create_dir(root.path().join("bin")).expect("a folder");
+        fs::write(&java, "").expect("a file");
+        assert!(takes_agents(&java), "no release file");
+        for (release, want) in [
+            ("JAVA_VERSION=\"17\"\n", true),
+            ("MODULES=\"java.base java.instrument java.logging\"\n", true),
+            ("JAVA_VERSION=\"21\"\nMODULES=\"java.base java.logging\"\n", false),
+            ("MODULES=\"java.base\"\n", false),
+        ] {
+            fs::write(root.path().join("release"), release).expect("a file");
+            assert_eq!(takes_agents(&java), want, "{release}");
+        }
+        let assist = Assist::install_in(root.path()).expect("hooks");
+        let bin = root.path().join("bin");
+        for name in ["JAVA_HOME", "PATH"] {
+            let place = if name == "PATH" {
+                bin.clone()
+            } else {
+                root.path().to_owned()
+            };
+            let environ = assist.environ(vec![(name.into(), place.into_os_string())]);
+            assert!(environ.iter().all(|(name, _)| name != JAVA_VARIABLE), "{name}");
+        }
     }
 
     #[test]

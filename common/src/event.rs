@@ -22,6 +22,8 @@ pub const KIND_LINK: u16 = 7;
 /// A thread runs what others asked for while it waits. A [`Life`] follows, with [`LIFE_PROCESS`] where any thread of the process
 /// may; the header names the thread.
 pub const KIND_HELPER: u16 = 16;
+/// Events before this one found no room in the ring buffer. Nothing follows, and of the header only time and kind are set.
+pub const KIND_LOST: u16 = 17;
 
 /// A session of encryption was seen first. A [`Session`] follows.
 pub const KIND_SESSION: u16 = 32;

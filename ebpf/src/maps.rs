@@ -57,6 +57,10 @@ pub static BATCHES: LruHashMap<u32, Batch> = LruHashMap::with_max_entries(1024, 
 #[map]
 pub static PLANS: Array<Plan> = Array::with_max_entries(MOST_PLANS, 0);
 
+/// Not zero while events were lost that nobody has told of: see [`tell_lost`](crate::ring::tell_lost).
+#[map]
+pub static LOST: Array<u32> = Array::with_max_entries(1, 0);
+
 /// The context [`context::current`](crate::context::current) found, handed from a global function to its caller.
 #[map]
 pub static CONTEXT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);

@@ -1,8 +1,11 @@
 //! Writing events and counters.
-use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit};
+use aya_ebpf::helpers::generated::{
+    bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+};
 use clew_common::counter;
+use clew_common::event::{Header, KIND_LOST};
 
-use crate::maps::{COUNTERS, EVENTS};
+use crate::maps::{COUNTERS, EVENTS, LOST};
 use crate::settings;
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -10,6 +13,48 @@ const BPF_RB_FORCE_WAKEUP: u64 = 2;
 const BPF_RB_AVAIL_DATA: u64 = 0;
 /// `BPF_RINGBUF_HDR_SZ`: what the ring buffer puts before each record.
 const RECORD_HEADER_BYTES: u64 = 8;
+
+/// Counts an event that found no room, and has the next one that finds some tell of it.
+#[inline(always)]
+fn lost() {
+    count(counter::RING_FULL, 1);
+    if let Some(flag) = LOST.get_ptr_mut(0) {
+        // SAFETY: the map gave the pointer; whichever CPU writes, it writes the same.
+        unsafe { flag.write_volatile(1) };
+    }
+}
+
+/// Tells of events that were lost, in their place among those that were not: what the agent knows of who works for whom may rest on
+/// them. Zero.
+///
+/// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn tell_lost() -> u64 {
+    let Some(flag) = LOST.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the map gave the pointer.
+    if unsafe { flag.read_volatile() } == 0 {
+        return 0;
+    }
+    let ring = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the map is a ring buffer.
+    let record: *mut Header = unsafe { bpf_ringbuf_reserve(ring, size_of::<Header>() as u64, 0) }.cast();
+    if record.is_null() {
+        return 0;
+    }
+    // Before the record is visible: a loss from here on asks for another.
+    // SAFETY: the map gave the pointer, and the record was reserved above.
+    unsafe {
+        flag.write_volatile(0);
+        record.write(Header {
+            time_ns: bpf_ktime_get_ns(),
+            kind: KIND_LOST,
+            ..Header::default()
+        });
+        bpf_ringbuf_submit(record.cast(), BPF_RB_NO_WAKEUP);
+    }
+    0
+}
 
 /// Raises a counter.
 #[inline(always)]
@@ -33,6 +78,7 @@ pub unsafe fn write<T>(event: *const T, size: u64) -> bool {
 /// As [`write`]; `now` wakes the reader whatever the buffer holds.
 #[inline(always)]
 unsafe fn write_waking<T>(event: *const T, size: u64, now: bool) -> bool {
+    tell_lost();
     let ring = (&raw const EVENTS).cast_mut().cast();
     let flags = if now { BPF_RB_FORCE_WAKEUP } else { waking(size) };
     // SAFETY: the caller vouches for the bytes.
@@ -40,7 +86,7 @@ unsafe fn write_waking<T>(event: *const T, size: u64, now: bool) -> bool {
     if failed == 0 {
         count(counter::EVENTS, 1);
     } else {
-        count(counter::RING_FULL, 1);
+        lost();
     }
     failed == 0
 }
@@ -78,12 +124,13 @@ fn waking(size: u64) -> u64 {
 /// need no other memory.
 #[inline(always)]
 pub fn fill<T>(fill: impl FnOnce(*mut T)) {
+    tell_lost();
     let ring = (&raw const EVENTS).cast_mut().cast();
     let flags = waking(size_of::<T>() as u64);
     // SAFETY: the map is a ring buffer.
     let record: *mut T = unsafe { bpf_ringbuf_reserve(ring, size_of::<T>() as u64, 0) }.cast();
     if record.is_null() {
-        count(counter::RING_FULL, 1);
+        lost();
         return;
     }
     fill(record);

@@ -1,5 +1,7 @@
 //! Bounds hold, and what is lost is counted.
-use clew_tests::{Clew, Kind, Lab, Plan, free_port, until};
+use std::io::{Read as _, Write as _};
+
+use clew_tests::{Clew, Kind, Lab, Plan, Spans, free_port, until};
 use nix::sys::signal::Signal;
 
 /// Connections of the long form; the short form is for every run.
@@ -62,13 +64,7 @@ fn a_full_ring_buffer_is_counted() {
         .tracing();
     // A stopped agent drains nothing: the ring buffer must fill, and the target must not care.
     run.proc.signal(Signal::SIGSTOP);
-    let body = "x".repeat(12_000);
-    for number in 1..=6000 {
-        let header = format!("X-Fill: {body}\r\nConnection: close\r\n");
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connect");
-        let answer = clew_tests::ask(&mut stream, &format!("/fill?id={number}"), &header).expect("an answer");
-        assert_eq!(answer.code, 200);
-    }
+    flood(port);
     run.proc.signal(Signal::SIGCONT);
     // What comes after is seen again.
     until("a span after the flood", || {
@@ -82,6 +78,80 @@ fn a_full_ring_buffer_is_counted() {
     for span in out.spans.at(Kind::Server, "/fill") {
         out.check(["", "200"].contains(&span.code().as_str()), "a wrong answer");
     }
+}
+
+/// More than the ring buffer holds.
+fn flood(port: u16) {
+    let body = "x".repeat(12_000);
+    for number in 1..=6000 {
+        let header = format!("X-Fill: {body}\r\nConnection: close\r\n");
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connect");
+        let answer = clew_tests::ask(&mut stream, &format!("/fill?id={number}"), &header).expect("an answer");
+        assert_eq!(answer.code, 200);
+    }
+}
+
+/// A goroutine reads a request whose event is lost, and makes a call that is seen: it must not belong to the request before.
+#[test]
+fn a_lost_request_gives_no_parent() {
+    let Some(lab) = Lab::new("a_lost_request_gives_no_parent") else {
+        return;
+    };
+    let (leaf, front, filled) = (free_port(), free_port(), free_port());
+    let next = format!("NEXT={leaf}/leaf");
+    let mut servers = [
+        (leaf, lab.start("leaf", &[Lab::go("server"), leaf.to_string()])),
+        (
+            front,
+            lab.start(
+                "front",
+                &["/usr/bin/env".to_owned(), next, Lab::go("server"), front.to_string()],
+            ),
+        ),
+        (filled, lab.start("filled", &[Lab::c("closing"), filled.to_string()])),
+    ];
+    let mut args = Vec::new();
+    for (port, server) in &mut servers {
+        server.until_listening(*port);
+        args.extend(["--pid".to_owned(), server.pid().to_string()]);
+    }
+    let run = Clew::attach(&lab).args(&args).tracing();
+    let mut kept = clew_tests::connect(front, std::time::Duration::from_secs(20)).expect("connect");
+    let mut number = 0;
+    until("a call with a parent", || {
+        number += 1;
+        clew_tests::ask(&mut kept, &format!("/front?id={number}"), "").expect("an answer");
+        let spans = Spans::parse(&run.otlp());
+        let linked = spans.at(Kind::Client, "/leaf").iter().any(|span| span.parent.is_some());
+        linked.then_some(())
+    });
+    run.proc.signal(Signal::SIGSTOP);
+    flood(filled);
+    let head = "POST /front?id=9000 HTTP/1.1\r\nHost: load.test\r\nContent-Length: 4\r\n\r\n";
+    kept.write_all(head.as_bytes()).expect("a head");
+    // The server has read it, and waits for the body.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    run.proc.signal(Signal::SIGCONT);
+    until("a span after the flood", || {
+        clew_tests::get(filled, "/after?id=7000").expect("an answer");
+        run.otlp().contains("/after").then_some(())
+    });
+    kept.write_all(b"body").expect("a body");
+    let mut answer = [0; 1024];
+    let read = kept.read(&mut answer).expect("an answer");
+    assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{:?}", &answer[..read]);
+    clew_tests::get(front, "/front?id=9001").expect("an answer");
+    let out = run.stop();
+    out.check(out.counter("capture.ring_full") > 0, "capture.ring_full was not raised");
+    out.check_no_wrong_links();
+    let calls = out.spans.at(Kind::Client, "/leaf");
+    let linked = |number| {
+        let call = calls.iter().find(|span| span.number() == Some(number));
+        call.map(|span| span.parent.is_some())
+    };
+    out.check_eq(linked(9000), Some(false), "the call for the request that was lost");
+    out.check_eq(linked(9001), Some(true), "the call for the one behind the loss");
+    out.check(out.counter("causality.unknown.lost") > 0, "causality.unknown.lost");
 }
 
 #[test]

@@ -73,6 +73,7 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
             })
         }
         abi::KIND_MAPPED => Ok(Event::Mapped(moment)),
+        abi::KIND_LOST => Ok(Event::Lost(moment)),
         abi::KIND_EXIT => {
             let (life, _) = take::<abi::Life>(record)?;
             Ok(Event::Exit {

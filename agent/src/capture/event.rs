@@ -316,6 +316,8 @@ pub enum Event {
     },
     /// A target maps a file as code.
     Mapped(Moment),
+    /// Events before this one were lost. Only the time is known.
+    Lost(Moment),
     /// A process or thread ended.
     Exit {
         /// Which.
@@ -336,6 +338,7 @@ impl Event {
             Self::Session(session) => session.moment.time_ns,
             Self::Plain(plain) => plain.data.moment.time_ns,
             Self::Mapped(moment)
+            | Self::Lost(moment)
             | Self::State { moment, .. }
             | Self::Fork { moment, .. }
             | Self::Link { moment, .. }

@@ -178,6 +178,7 @@ impl Pipeline {
             Event::Link { moment, other, link } => {
                 self.traces.link(&moment.actor, other, link);
             }
+            Event::Lost(_) => self.traces.lost(),
             Event::Helper { moment, any } => self.traces.helps(&moment.actor, any),
             Event::Fork { moment, child } => self.processes.forked(moment.actor.pid, child),
             // The program is read by whoever drives the pipeline: see `wants`.

@@ -19,6 +19,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Client spans without a parent: their thread runs an event loop, where order proves nothing.",
     ),
     (
+        "causality.unknown.lost",
+        "Client spans without a parent: events were lost since the request they seem to be for was read.",
+    ),
+    (
         "causality.unknown.multiplexed",
         "Client spans without a parent: connections that carry many requests at once were read or written for all of them.",
     ),

@@ -138,6 +138,10 @@ pub(super) struct Causality {
     asking: HashMap<ConnId, Asking, RandomState>,
     reserved: HashMap<ConnId, Reserved, RandomState>,
     multiplexed: streams::Multiplexed,
+    /// The inbound request that was read last.
+    newest: Option<SpanKey>,
+    /// The last that was read before events were lost.
+    distrusted: Option<SpanKey>,
 }
 
 /// A connection that an event loop is opening, and what its first request will belong to.
@@ -288,8 +292,25 @@ impl Causality {
         }
     }
 
+    /// Events were lost. Whoever worked for a request may have read another since, or have been handed other work, and nothing would
+    /// show it. What is read from here on is known again.
+    pub(super) fn lost(&mut self) {
+        self.distrusted = self.newest;
+    }
+
+    /// What was found, unless events were lost since the request was read.
+    fn certain(&self, found: Found) -> Found {
+        match found.parent() {
+            Some(parent) if self.distrusted.is_some_and(|last| parent <= last) => {
+                Found::Unknown("causality.unknown.lost")
+            }
+            _ => found,
+        }
+    }
+
     /// The head of an inbound request was read, that began at `start_ns`.
     pub(super) fn inbound(&mut self, span: SpanKey, conn: ConnId, actor: &Actor, start_ns: u64) {
+        self.newest = self.newest.max(Some(span));
         let tid = thread_of(actor);
         // Node's contexts are named after how far their connection was read. Where a request waits behind another, Node may
         // look at it later, when more was read.
@@ -382,6 +403,7 @@ impl Causality {
     pub(super) fn outbound(&mut self, span: SpanKey, conn: ConnId, sent: &Sent, runtime: Runtime) -> Found {
         let actor = &sent.actor;
         let found = self.find(conn, sent, runtime);
+        let found = self.certain(found);
         let parent = found.parent();
         if matches!(runtime, Runtime::Envoy) {
             self.doubt(thread_of(actor), &found);

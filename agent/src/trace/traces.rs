@@ -162,6 +162,11 @@ impl Traces {
         self.causality.link(actor, other, link);
     }
 
+    /// Events were lost.
+    pub fn lost(&mut self) {
+        self.causality.lost();
+    }
+
     /// A thread runs what others asked for while it waits, or `any` of its process does.
     pub fn helps(&mut self, actor: &Actor, any: bool) {
         self.causality.helps(actor, any);

@@ -24,6 +24,7 @@ mod python;
 /// shop.21c4 does 5                 it runs where a thread does the work 5
 /// shop.21v4 asks 2                 virtual thread 4 of Java; 21j is a thread of Java that is the kernel's
 /// shop.21 exits 0                  the process is over
+/// shop.21 misses 0                 events are lost, of whomever
 /// shop.21 helps 0                  the thread runs what others asked for while it waits; pools: any of its process does
 /// ```
 #[derive(Clone, Debug)]
@@ -166,6 +167,7 @@ fn tell(traces: &mut Traces, line: &Line) {
         }
         "helps" | "pools" => return traces.helps(&actor, line.verb == "pools"),
         "exits" => return traces.exited(actor.pid),
+        "misses" => return traces.lost(),
         "loses" => return traces.unconnected(conn, line.moment.time_ns),
         "reads" | "gets" | "fails" => Direction::Ingress,
         _ => Direction::Egress,

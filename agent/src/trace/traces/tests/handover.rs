@@ -238,3 +238,42 @@ fn pipelined_requests_are_served_in_their_order() {
         &["causality.unknown.upstream"],
     );
 }
+
+#[test]
+fn lost_events() {
+    // What goroutine 7 read next may be among them, and what thread 21 did.
+    check(
+        GO,
+        "
+        shop.21g7 reads 1
+        shop.22g7 asks 3
+        shop.22g7 gets 3
+        shop.22g7 misses 0
+        shop.22g7 asks 3
+        shop.22g7 gets 3
+        shop.22g7 answers 1
+        shop.22g7 reads 1
+        shop.22g7 asks 3
+        shop.22g7 gets 3
+        shop.22g7 answers 1",
+        &[
+            "shop asks 3 < shop reads 1 by goroutine",
+            "shop asks 3'",
+            "shop asks 3'' < shop reads 1' by goroutine",
+            "shop reads 1",
+            "shop reads 1'",
+        ],
+        &["causality.unknown.lost"],
+    );
+    check(
+        &[],
+        "
+        shop.21 reads 1
+        shop.21 misses 0
+        shop.21 asks 3
+        shop.21 gets 3
+        shop.21 answers 1",
+        &["shop asks 3", "shop reads 1"],
+        &["causality.unknown.lost"],
+    );
+}

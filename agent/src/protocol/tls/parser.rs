@@ -124,7 +124,12 @@ impl Tls {
             if side.records.between() && !rest.is_empty() {
                 side.record = Some(from);
             }
-            match side.records.next(&mut rest) {
+            let before = rest.len();
+            let part = side.records.next(&mut rest);
+            // Counted as they are read: what stands behind the connection's last record is none of its own.
+            let read = before.saturating_sub(rest.len());
+            side.bytes = side.bytes.saturating_add(read as u64);
+            match part {
                 None => break,
                 Some(Part::Begin(header)) => self.begins(direction, header, from),
                 Some(Part::Content(header, content)) => self.content(direction, header, content, here(rest), out),
@@ -365,6 +370,7 @@ impl Tls {
         let side = self.side(direction);
         if !established || settled || side.holed {
             // A hole hid where records begin. What is encrypted is never taken for anything else.
+            side.bytes = side.bytes.saturating_add(rest.len() as u64);
             out.push(Step::Count("protocol.tls.resync"));
             return Flow::Continue;
         }
@@ -393,7 +399,6 @@ impl Tls {
         if length > 0 {
             let turned = self.last.replace(direction) != Some(direction);
             let side = self.side(direction);
-            side.bytes = side.bytes.saturating_add(length);
             side.first = side.first.or(Some(at));
             if turned {
                 side.records.seek();
@@ -423,6 +428,7 @@ impl Tls {
             self.asked(direction, bytes);
         }
         let side = self.side(direction);
+        side.bytes = side.bytes.saturating_add(bytes);
         let plain = side.records.in_handshake() && !side.encrypted;
         let ended = side.records.skip(bytes);
         if plain {

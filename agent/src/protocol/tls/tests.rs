@@ -255,3 +255,14 @@ fn a_connection_that_was_joined_midway_tells_nothing() {
     check(&all, &[]);
     assert_eq!(play(&all, 1).1, Recognition::Known("tls"));
 }
+
+#[test]
+fn what_stands_behind_the_end_is_not_counted() {
+    check(
+        &[
+            Says(true, client_hello(&name("a"))),
+            Says(false, [record(21, &[2, 40]), record(21, &[1, 0])].concat()),
+        ],
+        &["hello a @0", "? established false handshake_failure", "done 7"],
+    );
+}

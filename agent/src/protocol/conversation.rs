@@ -80,7 +80,7 @@ impl Conversation {
         let mut switches = 0_usize;
         let mut next = Some(piece);
         while let Some(piece) = next.take().or_else(|| queue.pop_front()) {
-            let (direction, time_ns) = (piece.direction, piece.moment.time_ns);
+            let (direction, moment) = (piece.direction, piece.moment);
             let (detecting, rest) = match &mut self.state {
                 State::Unknown => return,
                 State::Speaking(_, parser) => match parser.piece(piece, out) {
@@ -91,7 +91,7 @@ impl Conversation {
                     }
                     Flow::Rejected => {
                         self.rejections = self.rejections.saturating_add(1);
-                        (Detecting::behind(direction, time_ns), Vec::new())
+                        (Detecting::behind(direction, moment.time_ns), Vec::new())
                     }
                 },
                 State::Detecting(detecting) => {
@@ -110,7 +110,17 @@ impl Conversation {
                                 from_beginning: self.from_beginning,
                                 carried: self.carried.take(),
                             };
-                            self.state = State::Speaking(protocol.name, (protocol.parser)(&start));
+                            let parser = (protocol.parser)(&start);
+                            if let Some(exchange) = start.carried.filter(|_| parser.open() == 0) {
+                                // What follows is not what was agreed on, and answers nothing.
+                                out.push(Step::Broken {
+                                    exchange,
+                                    at: Mark { offset: 0, moment },
+                                    reason: Broken::Invalid,
+                                    body: Body::default(),
+                                });
+                            }
+                            self.state = State::Speaking(protocol.name, parser);
                         }
                     }
                     continue;

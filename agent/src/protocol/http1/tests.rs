@@ -555,6 +555,19 @@ fn requests_behind_one_to_switch_wait_for_the_answer() {
 }
 
 #[test]
+fn what_was_agreed_on_does_not_follow() {
+    check(
+        r"> GET /1 HTTP/1.1\r\nUpgrade: h2c\r\n\r\n
+          < HTTP/1.1 101 OK\r\nUpgrade: h2c\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        r#"0 GET /1 @0
+           0 asked 0 ""
+           count protocol.http1.upgraded
+           0 broken Invalid
+           count protocol.http1.response_unmatched"#,
+    );
+}
+
+#[test]
 fn a_wrong_guess_is_taken_back() {
     let nonsense = "> \\x01nonsense\n< \\x02nonsense\n".repeat(8);
     let script = format!(

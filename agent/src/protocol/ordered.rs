@@ -41,6 +41,8 @@ pub(super) enum Side {
 pub(super) enum Read {
     /// All bytes were taken.
     All,
+    /// A question is complete behind so many bytes.
+    Asked(usize),
     /// With the last of so many bytes everything that was asked has been answered.
     Answered(usize),
     /// Behind so many bytes an answer begins that nothing was asked for, as far as is known.
@@ -160,10 +162,11 @@ impl<D: Dialect> Ordered<D> {
         match side {
             Side::Ask => {
                 let flow = self.asked(piece, turn, out);
-                if flow != Flow::Continue {
-                    return flow.followed_by(self.early.take());
+                if flow == Flow::Continue {
+                    flow
+                } else {
+                    flow.followed_by(self.early.take())
                 }
-                self.read_early(out)
             }
             Side::Answer => self.answered(piece, out),
         }
@@ -190,11 +193,7 @@ impl<D: Dialect> Ordered<D> {
                     self.missed = true;
                     return Flow::Continue;
                 }
-                match self.dialect.read(Side::Ask, &bytes, at, out) {
-                    Read::All | Read::Answered(_) | Read::Early(_) => {}
-                    Read::Invalid | Read::Mismatch => self.unreadable(at, out),
-                    Read::Switch(taken) => return switched(self.asks, &bytes, at, taken),
-                }
+                return self.asked_bytes(&bytes, at, out);
             }
             Content::Unseen(length) => {
                 if self.blind && turn.turned {
@@ -203,12 +202,39 @@ impl<D: Dialect> Ordered<D> {
                 if self.lost || self.dialect.hole(Side::Ask, length, at, out) == Hole::Lost {
                     self.lose(at.behind(length), true, out);
                 }
+                return self.read_early(out);
             }
             // A client may close its half and wait for answers.
             Content::End => {}
             Content::Failed(errno) => self
                 .dialect
                 .break_all(at, Broken::Failed(errno), Broken::Failed(errno), out),
+        }
+        Flow::Continue
+    }
+
+    /// Takes the bytes of an operation, which begin at `at`. An answer that waited for a question is read before the next
+    /// question is: what follows from it must not depend on how the operation is cut into pieces.
+    fn asked_bytes(&mut self, bytes: &Bytes, at: Mark, out: &mut Vec<Step>) -> Flow {
+        let mut taken = 0_usize;
+        while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty()) {
+            if self.lost {
+                self.missed = true;
+                break;
+            }
+            match self.dialect.read(Side::Ask, left, at.behind(taken as u64), out) {
+                Read::Asked(more) => taken = taken.saturating_add(more),
+                Read::All | Read::Answered(_) | Read::Early(_) => break,
+                Read::Invalid | Read::Mismatch => {
+                    self.unreadable(at, out);
+                    break;
+                }
+                Read::Switch(more) => return switched(self.asks, bytes, at, taken.saturating_add(more)),
+            }
+            let flow = self.read_early(out);
+            if flow != Flow::Continue {
+                return flow.followed_by(rest(self.asks, bytes, at, taken));
+            }
         }
         Flow::Continue
     }
@@ -246,7 +272,7 @@ impl<D: Dialect> Ordered<D> {
                 while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty() && !self.lost) {
                     let here = at.behind(taken as u64);
                     match self.dialect.read(Side::Answer, left, here, out) {
-                        Read::All => break,
+                        Read::All | Read::Asked(_) => break,
                         Read::Answered(more) => {
                             taken = taken.saturating_add(more);
                             self.settle();

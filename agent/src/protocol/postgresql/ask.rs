@@ -29,34 +29,27 @@ impl Span {
 }
 
 impl Postgresql {
-    /// Reads what the client says.
+    /// Reads what the client says, up to the end of a message.
     pub(super) fn asked(&mut self, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Read {
-        let mut taken = 0_usize;
-        while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty()) {
-            let here = at.behind(taken as u64);
-            if self.awaited.len() >= MAX_AWAITED || self.exchanges >= MAX_OPEN {
-                out.push(Step::Count("protocol.postgresql.pipeline_too_long"));
-                return Read::Mismatch;
-            }
-            let more = if self.opening {
-                self.opened(left, here, out)
-            } else {
-                // The reader is put back with what it holds; a frame borrows from it meanwhile.
-                let mut fronts = std::mem::take(&mut self.fronts);
-                let more = match fronts.read(left, here) {
-                    Cut::More => Ok(left.len()),
-                    Cut::Frame(frame, more) => self.message(&frame, out).map(|()| more),
-                    Cut::Invalid => Err(Read::Invalid),
-                };
-                self.fronts = fronts;
-                more
-            };
-            match more {
-                Ok(more) => taken = taken.saturating_add(more),
-                Err(read) => return read,
-            }
+        if self.awaited.len() >= MAX_AWAITED || self.exchanges >= MAX_OPEN {
+            out.push(Step::Count("protocol.postgresql.pipeline_too_long"));
+            return Read::Mismatch;
         }
-        Read::All
+        if self.opening {
+            return self.opened(bytes, at, out);
+        }
+        // The reader is put back with what it holds; a frame borrows from it meanwhile.
+        let mut fronts = std::mem::take(&mut self.fronts);
+        let read = match fronts.read(bytes, at) {
+            Cut::More => Read::All,
+            Cut::Frame(frame, taken) => match self.message(&frame, out) {
+                Ok(()) => Read::Asked(taken),
+                Err(read) => read,
+            },
+            Cut::Invalid => Read::Invalid,
+        };
+        self.fronts = fronts;
+        read
     }
 
     pub(super) fn hole_in_asks(&mut self, length: u64, at: Mark, out: &mut Vec<Step>) -> Hole {
@@ -74,11 +67,11 @@ impl Postgresql {
     }
 
     /// The first messages.
-    fn opened(&mut self, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Result<usize, Read> {
+    fn opened(&mut self, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Read {
         let mut openings = std::mem::take(&mut self.openings);
-        let more = match openings.read(bytes, at) {
-            Cut::More => Ok(bytes.len()),
-            Cut::Frame(frame, more) => {
+        let read = match openings.read(bytes, at) {
+            Cut::More => Read::All,
+            Cut::Frame(frame, taken) => {
                 let span = Span::of(&frame);
                 match number(frame.head, 4) {
                     Some(SSL | GSS) => self.push(What::Encryption, None),
@@ -92,12 +85,12 @@ impl Postgresql {
                         self.opening = false;
                     }
                 }
-                Ok(more)
+                Read::Asked(taken)
             }
-            Cut::Invalid => Err(Read::Invalid),
+            Cut::Invalid => Read::Invalid,
         };
         self.openings = openings;
-        more
+        read
     }
 
     fn message(&mut self, frame: &Frame<'_>, out: &mut Vec<Step>) -> Result<(), Read> {

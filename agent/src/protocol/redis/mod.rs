@@ -138,26 +138,24 @@ impl Sink for Answer {
 
 impl Redis {
     fn ask(&mut self, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Read {
-        let mut taken = 0_usize;
-        while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty() && !self.streams) {
-            let here = at.behind(taken as u64);
-            if self.calls.len() >= MAX_CALLS {
-                out.push(Step::Count("protocol.redis.pipeline_too_long"));
-                return Read::Mismatch;
-            }
-            if self.asks.between() {
-                self.asked.begin(here, self.limits.values);
-            }
-            match self.asks.read(left, &mut self.asked) {
-                Got::More => return Read::All,
-                Got::Value(more) => {
-                    taken = taken.saturating_add(more);
-                    self.command(at.behind(taken as u64), out);
-                }
-                Got::Invalid => return Read::Invalid,
-            }
+        if self.streams {
+            return Read::All;
         }
-        Read::All
+        if self.calls.len() >= MAX_CALLS {
+            out.push(Step::Count("protocol.redis.pipeline_too_long"));
+            return Read::Mismatch;
+        }
+        if self.asks.between() {
+            self.asked.begin(at, self.limits.values);
+        }
+        match self.asks.read(bytes, &mut self.asked) {
+            Got::More => Read::All,
+            Got::Value(taken) => {
+                self.command(at.behind(taken as u64), out);
+                Read::Asked(taken)
+            }
+            Got::Invalid => Read::Invalid,
+        }
     }
 
     /// A command is complete.

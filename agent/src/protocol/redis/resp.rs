@@ -42,6 +42,8 @@ pub(super) struct Reader {
     /// Values that are to come of each aggregate.
     left: Vec<u64>,
     kept: Vec<u8>,
+    /// What comes behind a hole does not go on with what was kept.
+    holed: bool,
     /// Bytes of the line that were dropped or kept.
     line: usize,
     /// Lines that are no values are commands.
@@ -71,6 +73,7 @@ impl Reader {
         self.state = State::Between;
         self.left.clear();
         self.kept = Vec::new();
+        self.holed = false;
         self.line = 0;
     }
 
@@ -92,6 +95,7 @@ impl Reader {
                         return Got::Invalid;
                     }
                     self.kept.clear();
+                    self.holed = false;
                     self.line = 0;
                     self.state = State::Line(if known { kind } else { 0 });
                     at = at.saturating_add(usize::from(known));
@@ -105,7 +109,9 @@ impl Reader {
                     };
                     let line = rest.get(..end).unwrap_or_default();
                     at = at.saturating_add(end).saturating_add(1);
-                    let ended = if self.line == 0 {
+                    let ended = if line.len() > MAX_LINE {
+                        None
+                    } else if self.line == 0 {
                         self.line(kind, line, sink)
                     } else if self.keep(line) {
                         let kept = std::mem::take(&mut self.kept);
@@ -127,14 +133,19 @@ impl Reader {
                     let part = rest.get(..taken).unwrap_or_default();
                     at = at.saturating_add(taken);
                     let left = left.saturating_sub(taken as u64);
-                    if left == 0 && self.kept.is_empty() && taken > 2 {
+                    if left == 0 && self.kept.is_empty() && !self.holed && taken > 2 {
                         let content = part.get(..taken.saturating_sub(2)).unwrap_or_default();
                         sink.leaf(self.left.len(), kind, content.get(..KEPT).unwrap_or(content));
                     } else {
                         // The line end is no content.
                         let over = usize::try_from(2_u64.saturating_sub(left)).unwrap_or(0).min(taken);
                         let content = part.get(..taken.saturating_sub(over)).unwrap_or_default();
-                        let room = KEPT.saturating_sub(self.kept.len()).min(content.len());
+                        let room = if self.holed {
+                            0
+                        } else {
+                            KEPT.saturating_sub(self.kept.len())
+                        };
+                        let room = room.min(content.len());
                         self.kept.extend_from_slice(content.get(..room).unwrap_or_default());
                         if left > 0 {
                             self.state = State::Bulk(kind, left);
@@ -156,6 +167,7 @@ impl Reader {
     pub(super) fn hole(&mut self, length: u64, sink: &mut impl Sink) -> Option<bool> {
         match self.state {
             State::Bulk(kind, left) if length < left => {
+                self.holed = true;
                 self.state = State::Bulk(kind, left.saturating_sub(length));
                 Some(false)
             }

@@ -1,4 +1,9 @@
+use bytes::Bytes;
+
 use super::*;
+use crate::capture::{Actor, Direction, Moment, Pid};
+use crate::protocol::{Conversation, RequestHead};
+use crate::stream::{Content, Piece};
 
 #[track_caller]
 fn check(bytes: &[u8], expected: Recognized) {
@@ -71,4 +76,74 @@ fn values_that_are_none() {
     let whole = "|1\r\n+a\r\n+b\r\n%1\r\n$1\r\nk\r\n*2\r\n:1\r\n#t\r\n";
     let got = Reader::new(false).read(whole.as_bytes(), &mut Answer::default());
     assert_eq!(got, Got::Value(whole.len()));
+}
+
+/// What comes of bytes, by the client if true, that are cut into pieces of `cut`: exchanges as they are asked and answered.
+fn play(all: &[(bool, &'static str)], cut: usize) -> Vec<String> {
+    let mut conversation = Conversation::new(Limits::default());
+    let mut steps = Vec::new();
+    let mut offsets = [0_u64; 2];
+    for (time_ns, (client, bytes)) in (0..).zip(all) {
+        let offset = &mut offsets[usize::from(*client)];
+        for piece in bytes.as_bytes().chunks(cut) {
+            let length = piece.len() as u64;
+            let piece = Piece {
+                direction: if *client { Direction::Egress } else { Direction::Ingress },
+                offset: *offset,
+                content: Content::Bytes(Bytes::from_static(piece)),
+                moment: Moment::new(time_ns, Actor::thread(Pid(1), 1)),
+            };
+            *offset += length;
+            conversation.piece(piece, &mut steps);
+        }
+    }
+    let tell = |step: &Step| match step {
+        Step::Request(request) => match &request.head {
+            RequestHead::Database(_) => Some(format!("asked {}", request.exchange.0)),
+            other => Some(format!("{other:?}")),
+        },
+        Step::ResponseEnd { exchange, .. } => Some(format!("answered {}", exchange.0)),
+        Step::Count(name) => Some((*name).to_owned()),
+        Step::Broken { reason, .. } => Some(format!("{reason:?}")),
+        _ => None,
+    };
+    steps.iter().filter_map(tell).collect()
+}
+
+#[test]
+fn an_answer_that_waited_is_told_before_the_next_question() {
+    let all = [
+        (true, "*1\r\n$4\r\nPING\r\n"),
+        (false, "+PONG\r\n+PONG\r\n+PO"),
+        (true, "*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n"),
+        (false, "NG\r\n+PONG\r\n"),
+    ];
+    let expected = [
+        "asked 0",
+        "answered 0",
+        "asked 1",
+        "answered 1",
+        "asked 2",
+        "asked 3",
+        "answered 2",
+        "answered 3",
+    ];
+    for cut in [usize::MAX, 7, 1] {
+        assert_eq!(play(&all, cut), expected, "in pieces of {cut}");
+    }
+}
+
+#[test]
+fn what_stands_behind_a_hole_is_no_part_of_a_name() {
+    #[track_caller]
+    fn check(before: &[u8], hole: u64, after: &[u8], expected: &str) {
+        let mut reader = Reader::new(false);
+        let mut answer = Answer::default();
+        assert_eq!(reader.read(before, &mut answer), Got::More);
+        assert_eq!(reader.hole(hole, &mut answer), Some(false));
+        assert_eq!(reader.read(after, &mut answer), Got::Value(after.len()));
+        assert_eq!(answer.word, expected);
+    }
+    check(b"*1\r\n$7\r\nmes", 2, b"ge\r\n", "mes");
+    check(b"*1\r\n$7\r\n", 2, b"ssage\r\n", "");
 }

@@ -62,7 +62,10 @@ pub(super) fn recognize(bytes: &[u8]) -> Recognized {
         let value = std::str::from_utf8(number)
             .ok()
             .and_then(|text| text.parse::<usize>().ok());
-        let sound = digits <= 7 && (digits == 0 || value.is_some_and(|value| (1..=most).contains(&value)));
+        // No client begins a number with 0, and what is said of its beginning has to hold for all of it.
+        let sound = digits <= 7
+            && number.first() != Some(&b'0')
+            && (digits == 0 || value.is_some_and(|value| (1..=most).contains(&value)));
         match behind {
             _ if !sound => return Recognized::No,
             [] => return Recognized::More,

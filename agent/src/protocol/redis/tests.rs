@@ -19,6 +19,7 @@ fn commands_are_recognized_and_little_else() {
     check(b"ping\r\n", Recognized::Yes);
     for other in [
         "*0\r\n",
+        "*04\r\n$4\r\nPING\r\n",
         "*x",
         "*1\r\n+OK",
         "*1\r\n$0\r\n",

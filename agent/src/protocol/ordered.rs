@@ -229,7 +229,7 @@ impl<D: Dialect> Ordered<D> {
                     self.unreadable(at, out);
                     break;
                 }
-                Read::Switch(more) => return switched(self.asks, bytes, at, taken.saturating_add(more)),
+                Read::Switch(more) => return self.switch(self.asks, bytes, at, taken.saturating_add(more), out),
             }
             let flow = self.read_early(out);
             if flow != Flow::Continue {
@@ -290,7 +290,7 @@ impl<D: Dialect> Ordered<D> {
                             self.lose(anywhere(at), false, out);
                         }
                         Read::Switch(more) => {
-                            return switched(piece.direction, &bytes, at, taken.saturating_add(more));
+                            return self.switch(piece.direction, &bytes, at, taken.saturating_add(more), out);
                         }
                     }
                 }
@@ -324,6 +324,13 @@ impl<D: Dialect> Ordered<D> {
             }
         }
         Flow::Continue
+    }
+
+    /// What follows behind the first `taken` bytes is another protocol: whatever was asked already is not answered in this one.
+    fn switch(&mut self, direction: Direction, bytes: &Bytes, at: Mark, taken: usize, out: &mut Vec<Step>) -> Flow {
+        self.dialect
+            .break_all(anywhere(at), Broken::Unseen, Broken::Unseen, out);
+        Flow::Switched(rest(direction, bytes, at, taken).into_iter().collect())
     }
 
     /// Messages may have been lost, questions among them if `asked_unseen`.
@@ -423,10 +430,6 @@ fn rest(direction: Direction, bytes: &Bytes, begin: Mark, taken: usize) -> Optio
         content: Content::Bytes(bytes.slice_ref(rest)),
         moment: at.moment,
     })
-}
-
-fn switched(direction: Direction, bytes: &Bytes, begin: Mark, taken: usize) -> Flow {
-    Flow::Switched(rest(direction, bytes, begin, taken).into_iter().collect())
 }
 
 impl<D: Dialect> Parser for Ordered<D> {

@@ -276,3 +276,6 @@ impl Dialect for Postgresql {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -195,7 +195,7 @@ fn chain<F: Format>(bytes: &[u8], judge: impl Fn(u8, &[u8], bool) -> Proof) -> R
         let Some((head, behind)) = rest.split_at_checked(F::HEAD) else {
             // What has come of a head may yet be one: its length is not above a gigabyte. One message alone proves little.
             let fits =
-                rest.get(1).is_none_or(|byte| *byte < 0x40) && (whole > 0 || rest.first().is_none_or(could_begin));
+                rest.get(1).is_none_or(|byte| *byte <= 0x40) && (whole > 0 || rest.first().is_none_or(could_begin));
             return if fits { Recognized::More } else { Recognized::No };
         };
         let Some(shape) = F::shape(head) else {

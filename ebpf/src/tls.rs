@@ -310,7 +310,7 @@ unsafe fn settle(call: *mut TlsCall, within: u64, moved: u64) {
         }
         if (*session).announced == 0 {
             (*session).announced = 1;
-            announce(session, call);
+            tls_announce(within);
         }
         let direction = (*call).direction;
         refill(session, direction as u16);
@@ -334,10 +334,20 @@ unsafe fn settle(call: *mut TlsCall, within: u64, moved: u64) {
     }
 }
 
-#[inline(always)]
-unsafe fn announce(session: *mut TlsSession, call: *mut TlsCall) {
-    // SAFETY: the map gave the pointers.
+/// Tells of the session of the thread's call.
+///
+/// A global function: its stack is not its caller's.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn tls_announce(within: u64) -> i64 {
+    let Some(call) = TLS_CALLS.get_ptr_mut(&key(within & 1)) else {
+        return 0;
+    };
+    // SAFETY: the map gave the pointers; only this thread uses the call.
     unsafe {
+        let Some(session) = TLS_SESSIONS.get_ptr(&scoped((*call).object)) else {
+            return 0;
+        };
         let cookie = library((*call).cookie);
         let mut event = Session {
             header: context::header(KIND_SESSION),
@@ -359,6 +369,7 @@ unsafe fn announce(session: *mut TlsSession, call: *mut TlsCall) {
         }
         let _lost = ring::send(&event);
     }
+    0
 }
 
 /// What is known of the library a call is in; on kernels where a probe is given no number, that its functions are OpenSSL's.

@@ -31,7 +31,8 @@ pub(super) fn judge(spans: &Spans, chain: &[&str], requests: u64) -> Verdict {
         .map(|span| ((span.trace.as_str(), span.id.as_str()), span))
         .collect();
     let mut by_number: HashMap<u64, Vec<&Span>> = HashMap::new();
-    for span in &spans.0 {
+    // A connection whose handshake is all that was seen of it, such as one of a pool that nobody used, is told and is no request's.
+    for span in spans.0.iter().filter(|span| span.text("clew.encrypted").is_empty()) {
         match span.number().filter(|number| (1..=requests).contains(number)) {
             Some(number) => by_number.entry(number).or_default().push(span),
             None => verdict.extra_span += 1,

@@ -310,7 +310,6 @@ impl Causality {
 
     /// The head of an inbound request was read, that began at `start_ns`.
     pub(super) fn inbound(&mut self, span: SpanKey, conn: ConnId, actor: &Actor, start_ns: u64) {
-        self.newest = self.newest.max(Some(span));
         let tid = thread_of(actor);
         // Node's contexts are named after how far their connection was read. Where a request waits behind another, Node may
         // look at it later, when more was read.
@@ -348,14 +347,18 @@ impl Causality {
         for other in others {
             self.taint(other.span);
         }
-        self.inbound.insert(
-            span,
-            Inbound {
-                context,
-                tainted,
-                ..Inbound::new(tid, conn, turn_of(actor), start_ns)
-            },
-        );
+        let inbound = Inbound {
+            context,
+            tainted,
+            ..Inbound::new(tid, conn, turn_of(actor), start_ns)
+        };
+        self.remember(span, inbound);
+    }
+
+    /// Remembers a request that was read, whatever its connection carries.
+    fn remember(&mut self, span: SpanKey, inbound: Inbound) {
+        self.newest = self.newest.max(Some(span));
+        self.inbound.insert(span, inbound);
     }
 
     /// A thread asked whether the client at the other end of `conn` is still there.

@@ -52,7 +52,7 @@ impl Causality {
             multiplexed: true,
             ..Inbound::new(tid, conn, turn_of(actor), read.start_ns)
         };
-        self.inbound.insert(span, inbound);
+        self.remember(span, inbound);
     }
 
     /// The head of a request was sent on a connection that carries many at once; none where the rules for others hold.
@@ -72,5 +72,44 @@ impl Causality {
     /// Whether a process has requests open that came with others on one connection.
     pub(super) fn serves_streams(&self, pid: Pid) -> bool {
         self.processes.get(&pid).is_some_and(|process| process.streams > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Context;
+    use crate::trace::causality::{Candidate, Source};
+
+    /// A proxy may forward what came with others on one connection: a loss counts for it as for any other.
+    #[test]
+    fn a_loss_counts_for_streams() {
+        let read = |causality: &mut Causality, span| {
+            let actor = Actor {
+                pid: Pid(1),
+                tid: 1,
+                context: Context::Thread,
+                turn: 0,
+            };
+            causality.inbound_stream(span, ConnId(1), &Read { actor, start_ns: 1 });
+        };
+        let check = |causality: &Causality, parent, want: bool| {
+            let found = causality.certain(Found::Candidate(Candidate {
+                parent,
+                source: Source::Upstream,
+                tid: (Pid(1), 1),
+                late: false,
+                decided_ns: 2,
+                sent_ns: 2,
+            }));
+            assert_eq!(matches!(found, Found::Candidate(_)), want, "{found:?}");
+        };
+        let mut causality = Causality::default();
+        read(&mut causality, SpanKey(1));
+        check(&causality, SpanKey(1), true);
+        causality.lost();
+        read(&mut causality, SpanKey(2));
+        check(&causality, SpanKey(1), false);
+        check(&causality, SpanKey(2), true);
     }
 }

@@ -227,8 +227,7 @@ impl Live {
             let reason = self.exited.filter(|_| is_ending(&piece.content));
             secured.conversation.piece(piece, &mut passing.steps);
             if let Some(status) = reason {
-                let steps = std::mem::take(&mut passing.steps);
-                passing.steps = steps.into_iter().map(|step| of_exited(step, status)).collect();
+                name_exit(&mut passing.steps, status);
             }
             self.plain_steps(passing, spans, traces);
         }
@@ -325,8 +324,7 @@ impl Live {
             }
             self.conversation.piece(piece, &mut passing.steps);
             if let Some(status) = reason {
-                let steps = std::mem::take(&mut passing.steps);
-                passing.steps = steps.into_iter().map(|step| of_exited(step, status)).collect();
+                name_exit(&mut passing.steps, status);
             }
             self.steps(passing, spans, traces);
         }
@@ -382,15 +380,12 @@ fn news(verdict: Option<Verdict>, told: &mut Option<Verdict>) -> Option<Verdict>
     Some(new)
 }
 
-fn of_exited(step: Step, status: u32) -> Step {
-    match step {
-        Step::Broken { exchange, at, body, .. } => Step::Broken {
-            exchange,
-            at,
-            reason: Broken::Exited(status),
-            body,
-        },
-        other => other,
+/// What broke off did so because the process ended, with this status.
+fn name_exit(steps: &mut [Step], status: u32) {
+    for step in steps {
+        if let Step::Broken { reason, .. } = step {
+            *reason = Broken::Exited(status);
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl<T> Calls<T> {
     /// The call asked last gets no answer; `end` is its own.
     pub(super) fn unanswered(&mut self, end: Mark, out: &mut Vec<Step>) {
         if let Some(call) = self.queue.pop_back() {
-            finish(call, Mark { offset: 0, ..end }, out);
+            answered(call.exchange, call.seen, call.outcome, Mark { offset: 0, ..end }, out);
         }
     }
 
@@ -98,7 +98,7 @@ impl<T> Calls<T> {
     pub(super) fn answered(&mut self, end: Mark, out: &mut Vec<Step>) -> bool {
         match self.queue.pop_front() {
             Some(call) => {
-                finish(call, end, out);
+                answered(call.exchange, call.seen, call.outcome, end, out);
                 true
             }
             None => false,
@@ -119,15 +119,22 @@ impl<T> Calls<T> {
     }
 }
 
-fn finish<T>(call: Waiting<T>, end: Mark, out: &mut Vec<Step>) {
+/// The answer to a call to a database is complete. `seen` is its first byte and the last that was seen.
+pub(super) fn answered(
+    exchange: Exchange,
+    seen: Option<(Moment, Mark)>,
+    outcome: Outcome,
+    end: Mark,
+    out: &mut Vec<Step>,
+) {
     out.push(Step::Response(Box::new(Response {
-        exchange: call.exchange,
-        start: call.seen.map_or(end.moment, |(start, _)| start),
+        exchange,
+        start: seen.map_or(end.moment, |(start, _)| start),
         head_end: end,
-        head: ResponseHead::Database(Box::new(call.outcome)),
+        head: ResponseHead::Database(Box::new(outcome)),
     })));
     out.push(Step::ResponseEnd {
-        exchange: call.exchange,
+        exchange,
         end,
         body: Body::default(),
     });

@@ -4,6 +4,7 @@ use smol_str::SmolStr;
 use super::wire::string;
 use super::{Answering, Awaited, Postgresql, What};
 use crate::protocol::call::Failure;
+use crate::protocol::calls::answered;
 use crate::protocol::frames::{Cut, Frame, Hole as Passed};
 use crate::protocol::ordered::{Hole, Read};
 use crate::protocol::{Mark, Step};
@@ -177,7 +178,7 @@ impl Postgresql {
             }) = self.pop()
         {
             self.session.within(&mut call);
-            self.answered(call, end, out);
+            answered(call.exchange, call.seen, call.outcome, end, out);
         }
         told
     }
@@ -197,7 +198,7 @@ impl Postgresql {
         if self.front() == Some(What::Execute)
             && let Some(Awaited { call: Some(call), .. }) = self.pop()
         {
-            self.answered(call, frame.end, out);
+            answered(call.exchange, call.seen, call.outcome, frame.end, out);
         }
         Told::Fits
     }
@@ -243,7 +244,7 @@ impl Postgresql {
                 Some(failure) => {
                     self.session.within(&mut call);
                     call.outcome.error = Some(failure);
-                    self.answered(call, frame.end, out);
+                    answered(call.exchange, call.seen, call.outcome, frame.end, out);
                 }
                 None => self.skipped(call, frame.end, out),
             }
@@ -260,7 +261,7 @@ impl Postgresql {
     pub(super) fn skipped(&mut self, mut call: Answering, end: Mark, out: &mut Vec<Step>) {
         self.session.within(&mut call);
         call.outcome.skipped = true;
-        self.answered(call, end, out);
+        answered(call.exchange, call.seen, call.outcome, end, out);
     }
 
     /// `ReadyForQuery`.
@@ -279,7 +280,7 @@ impl Postgresql {
                 self.session.status(status, offset);
                 self.session.within(&mut call);
             }
-            self.answered(call, frame.end, out);
+            answered(call.exchange, call.seen, call.outcome, frame.end, out);
         }
         self.session.status(status, offset);
         Told::Fits

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 pub(crate) use wire::recognize;
 
 use super::call::Outcome;
+use super::calls::answered;
 use super::frames::Frames;
 use super::ordered::{Dialect, Hole, Ordered, Read, Side};
 use super::{Body, Broken, Exchange, Limits, Mark, Parser, Response, ResponseHead, Start, Step};
@@ -152,21 +153,6 @@ impl Postgresql {
         self.units = self.units.saturating_sub(usize::from(awaited.what.is_unit()));
         Some(awaited)
     }
-
-    /// An exchange has been answered.
-    fn answered(&self, call: Answering, end: Mark, out: &mut Vec<Step>) {
-        out.push(Step::Response(Box::new(Response {
-            exchange: call.exchange,
-            start: call.seen.map_or(end.moment, |(start, _)| start),
-            head_end: end,
-            head: ResponseHead::Database(Box::new(call.outcome)),
-        })));
-        out.push(Step::ResponseEnd {
-            exchange: call.exchange,
-            end,
-            body: Body::default(),
-        });
-    }
 }
 
 impl Dialect for Postgresql {
@@ -225,7 +211,7 @@ impl Dialect for Postgresql {
             let Some(mut call) = awaited.call else { continue };
             // Behind some errors the server ends the connection; the error was the answer.
             if call.outcome.error.is_some() && matches!(reason, Some(Broken::Closed | Broken::Failed(_))) {
-                self.answered(call, at, out);
+                answered(call.exchange, call.seen, call.outcome, at, out);
                 continue;
             }
             // What the server said before is worth telling.
@@ -262,7 +248,7 @@ impl Dialect for Postgresql {
                 if let Some(tag) = tag {
                     self.session.tag(tag, &mut call);
                 }
-                self.answered(call, end, out);
+                answered(call.exchange, call.seen, call.outcome, end, out);
             }
         }
         self.session.status(status, None);
@@ -272,7 +258,7 @@ impl Dialect for Postgresql {
         if self.awaited.front().is_some_and(|awaited| awaited.what == What::Cancel)
             && let Some(Awaited { call: Some(call), .. }) = self.pop()
         {
-            self.answered(call, at, out);
+            answered(call.exchange, call.seen, call.outcome, at, out);
         }
     }
 }

@@ -19,6 +19,20 @@ pub const VERDICT_WHOLE: u8 = 5;
 /// clients are no larger, as a rule.
 pub const WHOLE_BYTES: u32 = 32 << 10;
 
+/// How a client begins a connection of HTTP/2 (RFC 9113, section 3.4). The kernel side knows it, because what passes before the
+/// agent has given its verdict holds header fields that later messages refer to.
+const HTTP2_PREFACE: u64 = u64::from_ne_bytes(*b"PRI * HT");
+
+/// The verdict that the first eight bytes of a direction of a connection settle by themselves, as they lie in memory.
+#[inline(always)]
+pub const fn begun_with(first: u64) -> Option<u8> {
+    if first == HTTP2_PREFACE {
+        Some(VERDICT_WHOLE)
+    } else {
+        None
+    }
+}
+
 /// The budget of a message on a connection with this verdict, in bytes. An unknown verdict is the default.
 #[inline(always)]
 pub const fn of(verdict: u8, head_bytes: u32, body_bytes: u32) -> u32 {
@@ -33,6 +47,14 @@ pub const fn of(verdict: u8, head_bytes: u32, body_bytes: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_preface_settles_a_verdict() {
+        let first = |bytes: &[u8; 8]| begun_with(u64::from_ne_bytes(*bytes));
+        assert_eq!(first(b"PRI * HT"), Some(VERDICT_WHOLE));
+        assert_eq!(first(b"PRI / HT"), None);
+        assert_eq!(first(b"GET / HT"), None);
+    }
 
     #[test]
     fn all_but_one_verdict_only_lower() {

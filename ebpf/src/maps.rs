@@ -68,7 +68,7 @@ pub static CONTEXT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// Go: the `persistConn` a goroutine writes the requests of. Written when the goroutine begins to. An entry that falls out
 /// makes the goroutine's requests nobody's.
 #[map]
-pub static GO_WRITERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(32_768, 0);
+pub static GO_WRITERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(8192, 0);
 
 /// Go: the goroutine whose request a `persistConn` carries. As [`GO_WRITERS`].
 #[map]
@@ -87,7 +87,7 @@ pub static PYTHON_BASES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(819
 /// Python: the numbers of contexts, by address. Written when one is made or first seen, removed when it is freed. One that falls
 /// out gets another number, which is nobody's.
 #[map]
-pub static PYTHON_CONTEXTS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(131_072, 0);
+pub static PYTHON_CONTEXTS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(65_536, 0);
 
 /// Python: for what a thread makes contexts right now. An entry that falls out only loses links.
 #[map]
@@ -101,7 +101,7 @@ pub static PYTHON_WRITES: LruHashMap<Scoped, PythonWrite> = LruHashMap::with_max
 /// Python: work that waits in a queue for a thread of a pool, by the address of the object. Written when it is put there, removed
 /// when it is taken out. Of work that falls out it is not known whose it is.
 #[map]
-pub static PYTHON_WORK: LruHashMap<Scoped, Work> = LruHashMap::with_max_entries(32_768, 0);
+pub static PYTHON_WORK: LruHashMap<Scoped, Work> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Python: the work a thread took last. Written when it takes it, removed when the thread ends or puts something else into that
 /// queue. An entry that falls out only loses links.
@@ -125,12 +125,12 @@ pub static TOKIO_RECEIVERS: LruHashMap<Scoped, u8> = LruHashMap::with_max_entrie
 /// TLS: calls of a library that have begun, by thread and whether they run within another. Written when a call begins and by the
 /// operations on sockets within it, removed when it ends. A call that falls out is not seen and `tls.call_unknown` counts it.
 #[map]
-pub static TLS_CALLS: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(16384, 0);
+pub static TLS_CALLS: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(8192, 0);
 
 /// TLS: what is remembered of a session, by the address of the library's object. Written when one is made or first used, removed
 /// when it is freed. One that falls out is told anew, and its plaintext counts from there.
 #[map]
-pub static TLS_SESSIONS: LruHashMap<Scoped, TlsSession> = LruHashMap::with_max_entries(65536, 0);
+pub static TLS_SESSIONS: LruHashMap<Scoped, TlsSession> = LruHashMap::with_max_entries(32_768, 0);
 
 /// Counters of `clew_common::counter`. Written by the probes, read by the agent.
 #[map]
@@ -270,6 +270,8 @@ pub struct Walk {
     pub budget: u64,
     /// A `NO_PAYLOAD_` reason once nothing more can be copied.
     pub stopped: u64,
+    /// The verdict that the first bytes of the direction settled; 0 for none.
+    pub settled: u64,
 }
 
 /// A call of a TLS library that has begun.

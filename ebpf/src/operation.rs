@@ -276,6 +276,7 @@ unsafe fn copy(
             offset,
             budget: u64::from((*conn).budget),
             stopped: u64::from(memory.reason),
+            settled: 0,
         };
         count_reason(memory.reason);
         let mut steps = 0;
@@ -289,6 +290,9 @@ unsafe fn copy(
             step();
         }
         (*conn).budget = (*walk).budget as u32;
+        if (*walk).settled != 0 {
+            (*conn).verdict = (*walk).settled as u16;
+        }
     }
 }
 
@@ -363,6 +367,13 @@ pub extern "C" fn step() -> i64 {
             ring::count(counter::USER_FAULT, 1);
             (*walk).stopped = u64::from(NO_PAYLOAD_USER_FAULT);
             return 0;
+        }
+        if (*walk).offset == 0 && size >= 8 {
+            let first = (&raw const (*scratch).payload).cast::<u64>();
+            if let Some(verdict) = budget::begun_with(first.read_unaligned()) {
+                (*walk).settled = u64::from(verdict);
+                (*walk).budget = u64::from(budget::of(verdict, settings::head_bytes(), settings::body_bytes()));
+            }
         }
         // The last record the budget allows carries the rest as a length, so that a large body costs its head.
         let spent = size == (*walk).budget;

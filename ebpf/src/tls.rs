@@ -313,14 +313,20 @@ unsafe fn settle(call: *mut TlsCall, within: u64, moved: u64) {
             tls_announce(within);
         }
         let direction = (*call).direction;
-        refill(session, direction as u16);
-        (*call).left = moved;
-        (*call).budget = u64::from((*session).budget);
         (*call).offset = if direction == u32::from(EGRESS) {
             (*session).sent
         } else {
             (*session).received
         };
+        if (*call).offset == 0 && moved >= 8 {
+            let first = kernel::user::<u64>((*call).buffer).unwrap_or(0);
+            if let Some(verdict) = budget::begun_with(first) {
+                (*session).verdict = u16::from(verdict);
+            }
+        }
+        refill(session, direction as u16);
+        (*call).left = moved;
+        (*call).budget = u64::from((*session).budget);
         if direction == u32::from(EGRESS) {
             (*session).sent += moved;
         } else {

@@ -352,15 +352,24 @@ pub const LINK_WITHIN: u32 = 9;
 
 /// A process began a new program.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
 pub struct Exec {
     /// The process.
     pub life: Life,
     /// The beginning of the program's file name, ended by a zero byte (`task_struct.comm`). The process may be over before
-    /// anyone can ask it. Records that were kept from earlier versions lack it.
+    /// anyone can ask it. Records that were kept from earlier versions lack it and what follows.
     pub name: [u8; 16],
+    /// How much of `args` was written.
+    pub written: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// The beginning of the command line: arguments that each end with a zero byte.
+    pub args: [u8; ARGS_BYTES],
 }
+
+/// Most bytes of a command line that [`Exec`] carries.
+pub const ARGS_BYTES: usize = 512;
 
 /// The whole process ended, not only a thread.
 pub const LIFE_PROCESS: u32 = 1;
@@ -379,6 +388,6 @@ const _: () = {
     assert!(size_of::<State>() == 48 + 16);
     assert!(size_of::<Fork>() == 56);
     assert!(size_of::<Life>() == 56);
-    assert!(size_of::<Exec>() == 72);
+    assert!(size_of::<Exec>() == 80 + ARGS_BYTES);
     assert!(size_of::<Link>() == 80);
 };

@@ -2,15 +2,19 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_get_current_comm;
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::{btf_tracepoint, tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use clew_common::context::without_plan;
 use clew_common::counter;
-use clew_common::event::{Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_MAPPED, LIFE_PROCESS, LIFE_TARGET, Life};
+use clew_common::event::{
+    ARGS_BYTES, Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_MAPPED, LIFE_PROCESS, LIFE_TARGET, Life,
+};
 use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL};
 
 use crate::kernel::{self, Direct, Probe, Reader};
 use crate::maps::{PYTHON_BASES, TARGETS};
+use crate::verifier::opaque;
 use crate::{assist, context, executor, ring, settings as offset};
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
@@ -70,17 +74,45 @@ pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
     }
     if target || offset::watch() & WATCH_ALL != 0 {
         let flags = LIFE_PROCESS | if target { LIFE_TARGET } else { 0 };
-        // What it runs has to be looked at before it does much.
-        let _lost = ring::send_now(&Exec {
-            life: Life {
-                header: context::header(KIND_EXEC),
-                code: 0,
-                flags,
-            },
-            name: bpf_get_current_comm().unwrap_or_default(),
-        });
+        began(flags);
     }
     0
+}
+
+/// Tells of a program that begins: its name and its arguments too, because it may be over before anyone can ask for them.
+#[inline(always)]
+fn began(flags: u32) {
+    let life = Life {
+        header: context::header(KIND_EXEC),
+        code: 0,
+        flags,
+    };
+    let mm = kernel::of_task::<u64>(offset::task_mm()) as *const c_void;
+    // SAFETY: the helper checks the address itself.
+    let (first, end): (u64, u64) = unsafe {
+        (
+            Probe::read(mm, offset::mm_arg_start()),
+            Probe::read(mm, offset::mm_arg_end()),
+        )
+    };
+    let name = bpf_get_current_comm().unwrap_or_default();
+    // What it runs has to be looked at before it does much.
+    ring::fill_now(|record: *mut Exec| {
+        // SAFETY: the record was reserved for one.
+        unsafe {
+            (*record).life = life;
+            (*record).name = name;
+            (*record).reserved = 0;
+            let mut size = end.wrapping_sub(first);
+            if size > ARGS_BYTES as u64 {
+                size = ARGS_BYTES as u64;
+            }
+            let size = opaque(size);
+            let args = (&raw mut (*record).args).cast();
+            let read = size <= ARGS_BYTES as u64 && bpf_probe_read_user(args, size as u32, first as *const c_void) == 0;
+            (*record).written = if read { size as u32 } else { 0 };
+        }
+    });
 }
 
 /// `sched_process_exit(struct task_struct *p, ...)`. `signal->live` has been lowered by then (`do_exit`): the last thread

@@ -125,15 +125,26 @@ fn waking(size: u64) -> u64 {
 #[inline(always)]
 pub fn fill<T>(fill: impl FnOnce(*mut T)) {
     tell_lost();
-    fill_deep(fill);
+    fill_waking(fill, waking(size_of::<T>() as u64));
+}
+
+/// As [`fill`], for an event that the agent should act upon at once.
+#[inline(always)]
+pub fn fill_now<T>(fill: impl FnOnce(*mut T)) {
+    tell_lost();
+    fill_waking(fill, BPF_RB_FORCE_WAKEUP);
 }
 
 /// As [`fill`], but a loss before it is told by the next event only: a call less on the stack, of which all functions below one
 /// program share 512 bytes.
 #[inline(always)]
 pub fn fill_deep<T>(fill: impl FnOnce(*mut T)) {
+    fill_waking(fill, waking(size_of::<T>() as u64));
+}
+
+#[inline(always)]
+fn fill_waking<T>(fill: impl FnOnce(*mut T), flags: u64) {
     let ring = (&raw const EVENTS).cast_mut().cast();
-    let flags = waking(size_of::<T>() as u64);
     // SAFETY: the map is a ring buffer.
     let record: *mut T = unsafe { bpf_ringbuf_reserve(ring, size_of::<T>() as u64, 0) }.cast();
     if record.is_null() {

@@ -32,6 +32,7 @@ globals! {
     OFF_TASK_FILES task_files: u32 = 0;
     OFF_TASK_SIGNAL task_signal: u32 = 0;
     OFF_TASK_EXIT_CODE task_exit_code: u32 = 0;
+    OFF_TASK_MM task_mm: u32 = 0;
     OFF_TASK_TGID task_tgid: u32 = 0;
     OFF_TASK_PID task_pid: u32 = 0;
     OFF_TASK_SUM_EXEC task_sum_exec: u32 = 0;
@@ -39,6 +40,8 @@ globals! {
     OFF_TASK_IO_URING task_io_uring: u32 = 0;
     OFF_TASK_FSBASE task_fsbase: u32 = 0;
     OFF_SIGNAL_LIVE signal_live: u32 = 0;
+    OFF_MM_ARG_START mm_arg_start: u32 = 0;
+    OFF_MM_ARG_END mm_arg_end: u32 = 0;
     OFF_FILES_FDT files_fdt: u32 = 0;
     OFF_FDT_FD fdt_fd: u32 = 0;
     OFF_FDT_MAX fdt_max: u32 = 0;

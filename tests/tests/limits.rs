@@ -201,3 +201,41 @@ fn resident_mib(pid: u32) -> u64 {
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.expect("the agent runs") / 1024
 }
+
+/// Answers itself one request and ends.
+const SHORT: &str = r#"
+import http.server, threading, urllib.request
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(204)
+        self.end_headers()
+server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
+threading.Thread(target=server.serve_forever).start()
+urllib.request.urlopen("http://127.0.0.1:%d/short" % server.server_port).read()
+server.shutdown()
+"#;
+
+#[test]
+fn a_program_that_was_over_has_its_name() {
+    let Some(lab) = Lab::new("a_program_that_was_over_has_its_name") else {
+        return;
+    };
+    let script = lab.file("briefly.py", SHORT);
+    let at = |name: &str| lab.dir().join(name);
+    let steps = format!(
+        "touch begun; until [ -e go ]; do sleep 0.02; done; /usr/bin/python3 {} >/dev/null 2>&1; \
+         touch over; until [ -e end ]; do sleep 0.02; done",
+        script.display()
+    );
+    let run = Clew::run(&lab).start(&["/bin/sh", "-c", &steps]);
+    until("the command", || at("begun").exists().then_some(()));
+    run.proc.signal(Signal::SIGSTOP);
+    lab.file("go", "");
+    until("the program's end", || at("over").exists().then_some(()));
+    run.proc.signal(Signal::SIGCONT);
+    lab.file("end", "");
+    let out = run.wait();
+    for kind in [Kind::Client, Kind::Server] {
+        out.check_eq(out.only(kind, "/short").service().as_str(), "briefly", "service.name");
+    }
+}

@@ -64,12 +64,15 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
             })
         }
         abi::KIND_EXEC => {
-            let (life, name) = take::<abi::Life>(record)?;
+            let (life, rest) = take::<abi::Life>(record)?;
+            // Records that were kept from earlier versions end here, or behind the name.
+            let (name, rest) = rest.split_at(rest.len().min(16));
             let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len()).min(15);
             Ok(Event::Exec {
                 moment,
                 target: life.flags & abi::LIFE_TARGET != 0,
                 name: SmolStr::from(String::from_utf8_lossy(name.get(..end).unwrap_or_default())),
+                args: arguments(rest),
             })
         }
         abi::KIND_MAPPED => Ok(Event::Mapped(moment)),
@@ -118,6 +121,22 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
         }
         kind => Err(Malformed::Kind(kind)),
     }
+}
+
+/// The command line in an [`abi::Exec`], from where its size stands.
+fn arguments(rest: &[u8]) -> Vec<String> {
+    let Ok((size, rest)) = u32::read_from_prefix(rest) else {
+        return Vec::new();
+    };
+    let line = rest.get(4..).unwrap_or_default();
+    let line = line.get(..size as usize).unwrap_or(line);
+    let line = line.strip_suffix(b"\0").unwrap_or(line);
+    if line.is_empty() {
+        return Vec::new();
+    }
+    line.split(|byte| *byte == 0)
+        .map(|argument| String::from_utf8_lossy(argument).into_owned())
+        .collect()
 }
 
 fn take<T: FromBytes>(record: &[u8]) -> Result<(T, &[u8]), Malformed> {
@@ -285,6 +304,46 @@ mod tests {
         };
         change(&mut data);
         [data.as_bytes(), payload].concat()
+    }
+
+    #[test]
+    fn programs_with_and_without_arguments() {
+        let life = abi::Life {
+            header: abi::Header {
+                kind: abi::KIND_EXEC,
+                ..abi::Header::default()
+            },
+            code: 0,
+            flags: abi::LIFE_TARGET,
+        };
+        let check = |size: u32, line: &[u8], want: &[&str]| {
+            let mut args = [b'#'; abi::ARGS_BYTES];
+            args[..line.len()].copy_from_slice(line);
+            let record = abi::Exec {
+                life,
+                name: *b"node\0\0\0\0\0\0\0\0\0\0\0\0",
+                written: size,
+                reserved: 0,
+                args,
+            };
+            let Ok(Event::Exec { name, args, target, .. }) = decode(record.as_bytes()) else {
+                panic!("no program");
+            };
+            assert_eq!((name.as_str(), target), ("node", true));
+            assert_eq!(args, want, "{line:?}");
+        };
+        check(0, b"", &[]);
+        check(10, b"node\0a.js\0", &["node", "a.js"]);
+        check(7, b"node\0a.js\0", &["node", "a."]);
+        check(
+            u32::MAX,
+            &[b'a'; abi::ARGS_BYTES],
+            &["a".repeat(abi::ARGS_BYTES).as_str()],
+        );
+        let Ok(Event::Exec { name, args, .. }) = decode(life.as_bytes()) else {
+            panic!("no program");
+        };
+        assert_eq!((name.as_str(), args.len()), ("", 0));
     }
 
     #[test]

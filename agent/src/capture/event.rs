@@ -313,6 +313,8 @@ pub enum Event {
         target: bool,
         /// The beginning of the program's file name.
         name: SmolStr,
+        /// The beginning of the command line.
+        args: Vec<String>,
     },
     /// A target maps a file as code.
     Mapped(Moment),

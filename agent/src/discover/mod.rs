@@ -42,7 +42,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// One of which only a name is known: it was over before it could be read.
+    /// One that was over before it could be read: what it was called with is known, and by what name.
+    pub fn over(pid: Pid, name: &str, args: Vec<String>) -> Self {
+        let program = args.first().map_or(name, String::as_str);
+        let runtime = runtime::by_name(&service::executable(program)).unwrap_or(Runtime::Unknown);
+        let service = service::script(runtime, &args).unwrap_or_else(|| name.to_owned());
+        Self {
+            args,
+            runtime,
+            ..Self::stranger(pid, &service)
+        }
+    }
+
+    /// One of which only a name is known.
     pub fn stranger(pid: Pid, service: &str) -> Self {
         Self {
             pid,
@@ -305,6 +317,24 @@ mod tests {
             &[("proc/7/cmdline", "python\0")],
             ("python3.11", ServiceSource::Executable),
         );
+    }
+
+    #[test]
+    fn programs_that_were_over() {
+        let over = |name: &str, line: &str| {
+            let args = line.split_whitespace().map(str::to_owned).collect();
+            let process = Process::over(Pid(7), name, args);
+            (process.service, process.runtime)
+        };
+        let want = |service: &str, runtime| (service.to_owned(), runtime);
+        assert_eq!(
+            over("node", "/usr/bin/node -r x /srv/mix.js 1"),
+            want("mix", Runtime::Node)
+        );
+        assert_eq!(over("job.py", "python3 ./job.py"), want("job", Runtime::Python));
+        assert_eq!(over("curl", "curl http://[::1]/"), want("curl", Runtime::Unknown));
+        assert_eq!(over("node", "node"), want("node", Runtime::Node));
+        assert_eq!(over("node", ""), want("node", Runtime::Node));
     }
 
     #[test]

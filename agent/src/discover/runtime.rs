@@ -55,7 +55,7 @@ impl Runtimes {
 }
 
 /// Programs that keep their name.
-fn by_name(name: &str) -> Option<Runtime> {
+pub(super) fn by_name(name: &str) -> Option<Runtime> {
     let versioned = |base: &str| {
         name.strip_prefix(base)
             .is_some_and(|rest| rest.bytes().all(|byte| byte == b'.' || byte.is_ascii_digit()))

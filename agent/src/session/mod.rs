@@ -346,13 +346,16 @@ impl Agent {
         }
     }
 
-    /// A target began a program: reads it, or takes its name if it is over by now.
-    fn began(&mut self, pid: Pid, name: &str) {
+    /// A target began a program: reads it, or takes what the kernel told of it if it is over by now.
+    fn began(&mut self, pid: Pid, name: &str, args: &[String]) {
         if self.discovery.proc().is_alive(pid) || name.is_empty() {
             self.know(pid);
         } else {
-            let name = self.service_name.as_deref().unwrap_or(name);
-            self.input(Input::Process(Process::stranger(pid, name)));
+            let mut process = Process::over(pid, name, args.to_vec());
+            if let Some(name) = &self.service_name {
+                process.service.clone_from(name);
+            }
+            self.input(Input::Process(process));
         }
     }
 
@@ -485,8 +488,8 @@ impl Agent {
         }
         if let Some(pid) = self.pipeline.wants(&event) {
             match &event {
-                Event::Exec { name, .. } => {
-                    self.began(pid, name);
+                Event::Exec { name, args, .. } => {
+                    self.began(pid, name, args);
                     self.finder.expect(pid);
                 }
                 _ => self.know(pid),

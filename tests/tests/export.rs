@@ -1,6 +1,5 @@
 //! Export to collectors not written here, and to servers that refuse.
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Proc, Spans, free_port, until};
 use nix::sys::signal::Signal;
@@ -301,11 +300,8 @@ fn silent(lab: &Lab) -> (Proc, String) {
     (collector, format!("http://127.0.0.1:{port}"))
 }
 
-/// It ended on the second signal, and says what is missing.
-fn check_hurried(out: &Outcome, since: Instant) {
-    // Without the second signal it would have waited for five seconds.
-    let took = since.elapsed();
-    out.check(took < Duration::from_secs(4), &format!("it took {took:?}"));
+/// It ended on the second signal, and says what is missing. Without that signal it waits for five seconds and says something else.
+fn check_hurried(out: &Outcome) {
     let lost = out.counter("export.failed");
     out.check_eq(lost, out.spans.0.len() as u64, "spans counted as lost");
     let message = format!("ended by a second signal: the last {lost} spans were not sent to the collector");
@@ -330,12 +326,11 @@ fn a_second_signal_ends_attach_at_once() {
     let run = Clew::attach(&lab).args(&["--pid", &pid, "--otlp", &endpoint]).tracing();
     clew_tests::get(port, "/hurry?id=1").expect("an answer");
     until("the span is out", || run.otlp().contains("/hurry").then_some(()));
-    let since = Instant::now();
     // Two of a kind that come together are one.
     run.proc.signal(Signal::SIGINT);
     run.proc.signal(Signal::SIGTERM);
     let out = run.wait();
-    check_hurried(&out, since);
+    check_hurried(&out);
     out.check_eq(out.code, 1, "the exit code");
 }
 
@@ -364,9 +359,8 @@ fn a_second_signal_ends_run_at_once() {
     until("the command is over", || {
         (!Path::new("/proc").join(&pid).exists()).then_some(())
     });
-    let since = Instant::now();
     run.proc.signal(Signal::SIGINT);
     let out = run.wait();
-    check_hurried(&out, since);
+    check_hurried(&out);
     out.check_eq(out.code, 7, "the command's code");
 }

@@ -46,6 +46,8 @@ pub struct Host {
     pub memlock_bytes: Option<u64>,
     /// Whether the kernel loads a program that does nothing.
     pub programs: Programs,
+    /// Why Java processes that `clew run` starts from here load no hook; none where they do.
+    pub no_java_hook: Option<String>,
 }
 
 /// What the kernel keeps even from root (kernel_lockdown(7)).
@@ -98,6 +100,7 @@ impl Host {
             Some(error) if error.raw_os_error() == Some(libc::ENOSYS) => Programs::Absent,
             Some(error) => Programs::Refused(error.to_string()),
         };
+        host.no_java_hook = crate::run::no_java_hook(&std::env::vars_os().collect::<Vec<_>>());
         // Its file may not be mounted; the kernel refuses all the same.
         if host.programs == Programs::Loaded && attach::may_read_kernel() == Some(false) {
             host.lockdown = Lockdown::Confidentiality;
@@ -144,6 +147,7 @@ impl Host {
             }),
             memlock_bytes: None,
             programs: Programs::Loaded,
+            no_java_hook: None,
         }
     }
 
@@ -223,6 +227,7 @@ mod tests {
             cgroup2: Some("/sys/fs/cgroup".into()),
             memlock_bytes: None,
             programs: Programs::Loaded,
+            no_java_hook: None,
         };
         let host = Host::at(root.path());
         assert_eq!(host, want);

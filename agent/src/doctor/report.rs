@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::host::{Host, Lockdown, Programs, SyscallEvents, cap};
 use crate::attach::{self, Capture};
-use crate::run::{JAVA_MISSING, has_java};
 
 /// The oldest kernel Clew's programs load on.
 const OLDEST: (u32, u32) = (5, 10);
@@ -79,11 +78,10 @@ impl Report {
         checks.push(cgroup2(host));
         checks.push(ok(
             "hooks of runtimes",
-            if has_java() {
-                "clew run hands Node.js one in NODE_OPTIONS and Java one in JAVA_TOOL_OPTIONS; with --assist off none"
-                    .to_owned()
-            } else {
-                format!("clew run hands Node.js one in NODE_OPTIONS; with --assist off none; {JAVA_MISSING}")
+            match &host.no_java_hook {
+                None => "clew run hands Node.js one in NODE_OPTIONS and Java one in JAVA_TOOL_OPTIONS; with --assist off none"
+                    .to_owned(),
+                Some(why) => format!("clew run hands Node.js one in NODE_OPTIONS; with --assist off none; {why}"),
             },
         ));
         let capture = [("socket", socket), ("syscall", syscall)];
@@ -459,6 +457,7 @@ mod tests {
             cgroup2: Some("/sys/fs/cgroup".into()),
             memlock_bytes: Some(65_536),
             programs: Programs::Loaded,
+            no_java_hook: None,
         }
     }
 

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid as NixPid, fork, pipe2};
 
-use super::{Assist, Identity};
+use super::{Assist, Identity, no_java_hook};
 use crate::capture::Pid;
 
 /// What the parent writes to let the child begin its program. So does the parent's death: the pipe's end.
@@ -26,6 +26,7 @@ pub struct Child {
     program: OsString,
     gate: Option<Gate>,
     exit: Option<Exit>,
+    no_java_hook: Option<String>,
 }
 
 /// Both pipes between Clew and a child that waits.
@@ -150,7 +151,13 @@ impl Child {
             program,
             gate: Some(gate),
             exit: None,
+            no_java_hook: plan.no_java_hook,
         })
+    }
+
+    /// Why Java processes it starts load no hook; none where they do.
+    pub fn no_java_hook(&self) -> Option<&str> {
+        self.no_java_hook.as_deref()
     }
 
     /// Its process number.
@@ -308,6 +315,7 @@ struct Plan {
     /// The command line for a file that is a script without a first line that says so, by path: `/bin/sh path args...`.
     scripts: Vec<Pointers>,
     environ: Pointers,
+    no_java_hook: Option<String>,
     /// User, group and further groups to become.
     ids: Option<(libc::uid_t, libc::gid_t, Vec<libc::gid_t>)>,
 }
@@ -343,6 +351,7 @@ impl Plan {
             Some(assist) => assist.environ(environ),
             None => environ,
         };
+        let no_java_hook = no_java_hook(&environ);
         let path = environ
             .iter()
             .find(|(name, _)| name == "PATH")
@@ -376,6 +385,7 @@ impl Plan {
             args: Pointers::new(args),
             scripts,
             environ: Pointers::new(variables),
+            no_java_hook,
             ids: identity.ids(),
         })
     }

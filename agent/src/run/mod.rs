@@ -8,7 +8,7 @@ mod child;
 mod identity;
 mod signals;
 
-pub use assist::{Assist, JAVA_MISSING, has_java, has_java_hook, has_node_hook};
+pub use assist::{Assist, has_java_hook, has_node_hook, no_java_hook};
 pub use child::{Child, Exit, NotStarted, SpawnError};
 pub use identity::{Identity, IdentityError};
 pub use signals::{Caught, Origin, Signals};

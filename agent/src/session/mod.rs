@@ -22,7 +22,7 @@ use crate::discover::{Discovery, NoProcess, Process, Rules, Runtime};
 use crate::export::otlp::SettingsError;
 use crate::pipeline::{Input, Output, Pipeline};
 use crate::protocol::Limits;
-use crate::run::{Caught, Child, JAVA_MISSING, NotStarted, Signals, has_java};
+use crate::run::{Caught, Child, NotStarted, Signals};
 use crate::span::Policy;
 use crate::telemetry::Counters;
 use libraries::{Cipher, Finder};
@@ -230,7 +230,7 @@ impl Agent {
                 waker
                     .watch(child)
                     .map_err(|error| SessionError::Agent("wait for the command", error))?;
-                self.outputs.begin(&self.begun(None));
+                self.outputs.begin(&self.begun_command(child.no_java_hook()));
                 // A short command may be over before it could be looked at.
                 for (library, path) in libraries::usual() {
                     let pid = child.pid();
@@ -238,7 +238,7 @@ impl Agent {
                 }
                 child.release()?;
             }
-            Start::Attach(_) => self.outputs.begin(&self.begun(Some(self.targets.len()))),
+            Start::Attach(_) => self.outputs.begin(&self.begun()),
         }
         let mut code = 0;
         loop {
@@ -295,23 +295,32 @@ impl Agent {
         Ok(if attached && !complete { 1 } else { code })
     }
 
-    fn begun(&self, targets: Option<usize>) -> String {
-        let how = match self.probes.capture() {
+    /// How operations are captured.
+    fn how(&self) -> &'static str {
+        match self.probes.capture() {
             Capture::Socket => "sockets",
             Capture::Syscall => "system calls",
-        };
-        match targets {
-            None if self.assist => {
-                let loading = if has_java() {
-                    "its Node.js and Java processes load a hook of Clew's (--assist off)".to_owned()
-                } else {
-                    format!("its Node.js processes load a hook of Clew's (--assist off); {JAVA_MISSING}")
-                };
-                format!("tracing the command at {how}; {loading}")
-            }
-            None => format!("tracing the command at {how}"),
-            Some(1) => format!("tracing 1 process at {how}; Ctrl-C ends it"),
-            Some(n) => format!("tracing {n} processes at {how}; Ctrl-C ends it"),
+        }
+    }
+
+    fn begun(&self) -> String {
+        let how = self.how();
+        match self.targets.len() {
+            1 => format!("tracing 1 process at {how}; Ctrl-C ends it"),
+            n => format!("tracing {n} processes at {how}; Ctrl-C ends it"),
+        }
+    }
+
+    fn begun_command(&self, no_java_hook: Option<&str>) -> String {
+        let how = self.how();
+        match no_java_hook {
+            _ if !self.assist => format!("tracing the command at {how}"),
+            None => format!(
+                "tracing the command at {how}; its Node.js and Java processes load a hook of Clew's (--assist off)"
+            ),
+            Some(why) => format!(
+                "tracing the command at {how}; its Node.js processes load a hook of Clew's (--assist off); {why}"
+            ),
         }
     }
 

@@ -24,11 +24,18 @@ const JAVA_FILE: &str = "java.jar";
 const JAVA_VARIABLE: &str = "JAVA_TOOL_OPTIONS";
 
 /// What gives a Clew that was built without a hook for Java one.
-pub const JAVA_MISSING: &str = "this clew was built without its hook for Java: cargo xtask setup, then build it anew";
+const JAVA_MISSING: &str = "this clew was built without its hook for Java: cargo xtask setup, then build it anew";
 
-/// Whether this Clew has a hook for Java.
-pub const fn has_java() -> bool {
-    !JAVA.is_empty()
+/// Why Java processes of a command with this environment get no hook, and what mends it; none where they get one.
+pub fn no_java_hook(environ: &[(OsString, OsString)]) -> Option<String> {
+    if JAVA.is_empty() {
+        return Some(JAVA_MISSING.to_owned());
+    }
+    let java = javas(environ).find(|java| !takes_agents(java))?;
+    Some(format!(
+        "Java gets none, because {} has no module java.instrument and would not start with one: a JAVA_HOME and PATH without it mend that",
+        java.display()
+    ))
 }
 
 /// Hooks, written to where a command's runtimes find them.
@@ -56,7 +63,7 @@ impl Assist {
         // The mask of file modes may have taken from others what they need.
         open_to_all(&assist.folder, 0o755)?;
         assist.write(NODE_FILE, NODE.as_bytes())?;
-        if has_java() {
+        if !JAVA.is_empty() {
             assist.write(JAVA_FILE, JAVA)?;
         }
         Ok(assist)
@@ -78,7 +85,7 @@ impl Assist {
         let mut node = OsString::from("--require ");
         node.push(quoted(self.folder.join(NODE_FILE).as_os_str()));
         append(&mut environ, NODE_VARIABLE, node);
-        let usable = has_java() && javas(&environ).all(|java| takes_agents(&java));
+        let usable = no_java_hook(&environ).is_none();
         if let Some(hook) = java_word(self.folder.join(JAVA_FILE).as_os_str()).filter(|_| usable) {
             let mut java = OsString::from("-javaagent:");
             java.push(hook);
@@ -227,6 +234,8 @@ mod tests {
             };
             let environ = assist.environ(vec![(name.into(), place.into_os_string())]);
             assert!(environ.iter().all(|(name, _)| name != JAVA_VARIABLE), "{name}");
+            let why = no_java_hook(&environ).expect("a reason");
+            assert!(JAVA.is_empty() || why.contains(&java.display().to_string()), "{why}");
         }
     }
 

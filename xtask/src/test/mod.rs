@@ -35,8 +35,7 @@ const STAGES: &[Stage] = &[
     stage("tidy", |_, tally| tally.one(tidy::check()), true, false),
     stage("host tests", host, true, true),
     stage("end-to-end tests", end_to_end, true, true),
-    stage("other kernels", other_kernels, false, false),
-    stage("fuzz", |_, tally| fuzz::run(FUZZ_SECONDS, None, tally), false, false),
+    stage("other kernels and fuzz", kernels_and_fuzz, false, false),
     stage("accuracy", accuracy, false, false),
     stage("crash test", crash, false, false),
     stage("bench", bench, false, false),
@@ -183,8 +182,21 @@ fn end_to_end(options: &Options, tally: &mut Tally) -> Result<()> {
     cargo_test(&tests, options, &env, Duration::from_secs(1500), tally)
 }
 
-fn other_kernels(_: &Options, tally: &mut Tally) -> Result<()> {
-    crate::vm::run(&crate::vm::Options::default(), tally)
+/// Both at once: a virtual machine keeps one core busy, and neither is after time.
+fn kernels_and_fuzz(_: &Options, tally: &mut Tally) -> Result<()> {
+    let (mut booted, mut fuzzed) = (Tally::default(), Tally::default());
+    let (kernels, fuzz) = std::thread::scope(|scope| {
+        let kernels = scope.spawn(|| crate::vm::run(&crate::vm::Options::default(), &mut booted));
+        let fuzz = fuzz::run(FUZZ_SECONDS, None, &mut fuzzed);
+        (kernels.join(), fuzz)
+    });
+    tally.add(&booted);
+    tally.add(&fuzzed);
+    let kernels = kernels.unwrap_or_else(|_| bail!("the test of other kernels panicked"));
+    match (kernels, fuzz) {
+        (Err(kernels), Err(fuzz)) => bail!("{kernels:#}; {fuzz:#}"),
+        (kernels, fuzz) => kernels.and(fuzz),
+    }
 }
 
 fn accuracy(_: &Options, tally: &mut Tally) -> Result<()> {

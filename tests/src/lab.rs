@@ -139,7 +139,7 @@ impl Lab {
             "the Java libraries are missing: run `cargo xtask setup`"
         );
         let folder = Self::workload("java/Calls.java").replace("/Calls.java", "");
-        let sources: Vec<String> = ["Calls", "Front", "NettyFront", "TomcatFront"]
+        let sources: Vec<String> = ["Calls", "FluxFront", "Front", "JettyFront", "MvcFront", "NettyFront", "TomcatFront"]
             .iter()
             .map(|name| format!("{folder}/{name}.java"))
             .collect();

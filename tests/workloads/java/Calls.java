@@ -25,16 +25,26 @@ public class Calls {
     static final String[] STEPS = System.getenv("STEPS").split(",");
     private static final ExecutorService POOL = Executors.newFixedThreadPool(16);
     private static final HttpClient CLIENT = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
-    private static final int NOBODY = nobody();
+    /** A port on which nobody listens. */
+    static final int NOBODY = nobody();
 
     /// All steps, one after the other; the worst status.
     static int all(String number) throws Exception {
-        Thread.sleep(ThreadLocalRandom.current().nextInt(4));
+        rest();
         int status = 200;
         for (String step : STEPS) {
             status = Math.max(status, one(step, number));
         }
         return status;
+    }
+
+    /// A wait of random length.
+    static void rest() {
+        try {
+            Thread.sleep(ThreadLocalRandom.current().nextInt(4));
+        } catch (InterruptedException error) {
+            throw new IllegalStateException(error);
+        }
     }
 
     static int one(String step, String number) throws Exception {

@@ -15,6 +15,16 @@ const ASYNC: &str = "a=here,common=async,last=here";
 /// One of them a task of the common pool, which any thread that waits may run.
 const COMMON: &str = "a=here,common=common,last=here";
 
+/// Spring's clients in the thread that serves the request.
+const SPRING: &str = "a=template,none=refused,slow=impatient,last=template";
+/// And on threads of its executor, several at once, and by the JDK's client.
+const SPRING_MIXED: &str =
+    "a=template,sent=client,async=async,none=refused,fan=fan,slow=impatient,last=template";
+/// Calls of one pool of connections that is too small: one after the other, at once, later, on other threads, in one stream with
+/// those of other requests, refused, given up.
+const FLUX: &str =
+    "a=call,fan=fan,late=late,none=refused,elastic=elastic,shared=shared,slow=impatient,last=call";
+
 macro_rules! here {
     ($service:literal) => {
         &[
@@ -89,6 +99,58 @@ macro_rules! common {
     };
 }
 
+macro_rules! spring {
+    ($service:literal) => {
+        &[
+            "client clew-drive /front",
+            concat!(" server ", $service, " /front"),
+            concat!("  client ", $service, " /a"),
+            "   server go-server /a",
+            concat!("  client ", $service, " /sent"),
+            "   server go-server /sent",
+            concat!("  client ", $service, " /async"),
+            "   server go-server /async",
+            concat!("  client ", $service, " /fan1"),
+            "   server go-server /fan1",
+            concat!("  client ", $service, " /fan2"),
+            "   server go-server /fan2",
+            concat!("  client ", $service, " /fan3"),
+            "   server go-server /fan3",
+            concat!("  ?client ", $service, " /slow"),
+            "   ?server go-server /slow",
+            concat!("  client ", $service, " /last"),
+            "   server go-server /last",
+        ]
+    };
+}
+
+macro_rules! flux {
+    ($service:literal) => {
+        &[
+            "client clew-drive /front",
+            concat!(" server ", $service, " /front"),
+            concat!("  client ", $service, " /a"),
+            "   server go-server /a",
+            concat!("  client ", $service, " /fan1"),
+            "   server go-server /fan1",
+            concat!("  client ", $service, " /fan2"),
+            "   server go-server /fan2",
+            concat!("  client ", $service, " /fan3"),
+            "   server go-server /fan3",
+            concat!("  client ", $service, " /late"),
+            "   server go-server /late",
+            concat!("  client ", $service, " /elastic"),
+            "   server go-server /elastic",
+            concat!("  client ", $service, " /shared"),
+            "   server go-server /shared",
+            concat!("  ?client ", $service, " /slow"),
+            "   ?server go-server /slow",
+            concat!("  client ", $service, " /last"),
+            "   server go-server /last",
+        ]
+    };
+}
+
 /// Every workload whose Java this machine has.
 pub(super) fn workloads() -> impl Iterator<Item = &'static Workload> {
     let releases: [(u32, &[Workload]); 3] = [(17, JAVA_17), (21, JAVA_21), (25, JAVA_25)];
@@ -117,11 +179,26 @@ rows! { JAVA_17, 17:
     "tomcat+assist", "Tomcat, hook", Exact, "TomcatFront", "pool", MIXED, mixed;
     "tomcat-async+assist", "Tomcat, requests wait for a pool of threads, hook", Exact, "TomcatFront", "async", HERE, here;
     "netty+assist", "Netty, event loops and a pool of threads, hook", Exact, "NettyFront", "", MIXED, mixed;
+    "jetty+assist", "Jetty, hook", Exact, "JettyFront", "pool", MIXED, mixed;
+    "jetty-async+assist", "Jetty, requests wait for a pool of threads, hook", Exact, "JettyFront", "async", MIXED, mixed;
+    "jetty-dispatch+assist", "Jetty, requests wait and are served again, hook", Exact, "JettyFront", "dispatch", MIXED, mixed;
+    "mvc+assist", "Spring MVC, hook", Exact, "MvcFront", "pool", SPRING_MIXED, spring;
+    "mvc-async+assist", "Spring MVC, requests wait for its executor, hook", Exact, "MvcFront", "async", SPRING, here;
+    "webflux+assist", "Spring WebFlux, epoll of Netty's own, hook", Exact, "FluxFront", "native", FLUX, flux;
+    "webflux-nio+assist", "Spring WebFlux, Java's selectors, hook", Exact, "FluxFront", "nio", FLUX, flux;
     "httpserver", "a pool of threads", Exact, "Front", "pool", HERE, here;
     "handed", "calls on other threads", Exact, "Front", "pool", HANDED, handed;
     "common", "calls on the common pool", NeverWrong, "Front", "pool", COMMON, common;
     "client-async", "HttpClient.sendAsync", NeverWrong, "Front", "pool", ASYNC, common;
     "async", "requests and calls are tasks of one pool", NeverWrong, "Front", "async", HERE, here;
+    "jetty", "Jetty", Exact, "JettyFront", "pool", HERE, here;
+    "jetty-async", "Jetty, requests wait for a pool of threads", NeverWrong, "JettyFront", "async", HERE, here;
+    "jetty-dispatch", "Jetty, requests wait and are served again", NeverWrong, "JettyFront", "dispatch", HERE, here;
+    "mvc", "Spring MVC", Exact, "MvcFront", "pool", SPRING, here;
+    "mvc-mixed", "Spring MVC, its executor, JDK's client", NeverWrong, "MvcFront", "pool", SPRING_MIXED, spring;
+    "mvc-async", "Spring MVC, requests wait for its executor", NeverWrong, "MvcFront", "async", SPRING, here;
+    "webflux", "Spring WebFlux, epoll of Netty's own", NeverWrong, "FluxFront", "native", FLUX, flux;
+    "webflux-nio", "Spring WebFlux, Java's selectors", NeverWrong, "FluxFront", "nio", FLUX, flux;
     "forkjoin", "requests are tasks of a ForkJoinPool", NeverWrong, "Front", "forkjoin", COMMON, common;
     "tomcat", "Tomcat", Exact, "TomcatFront", "pool", HERE, here;
     "tomcat-async", "Tomcat, requests wait for a pool of threads", NeverWrong, "TomcatFront", "async", HERE, here;

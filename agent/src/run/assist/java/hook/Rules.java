@@ -30,6 +30,10 @@ final class Rules {
         BEGINS,
         /** As `BEGINS`, and may run again. */
         FIRES,
+        /** As `FIRES`, of an object that does not say when it is done with. */
+        ACTS,
+        /** As `ACTS`, and what its first argument does is for the same. */
+        BINDS,
         /** It goes on for whom its object was handed over, within what `HOLDS`. */
         FOLLOWS,
         /** What the thread works for is as before when it is over. */
@@ -38,6 +42,8 @@ final class Rules {
         DOUBTS,
         /** It gives what it takes out of a queue. */
         TAKES,
+        /** It gives what it takes out of a queue, which was handed over when it was put there. */
+        UNPACKS,
         /** It waits. */
         WAITS,
         /** It waits for many things. */
@@ -52,6 +58,12 @@ final class Rules {
         CONNECTS,
         /** It reads from the socket of its object, perhaps without waiting. */
         READS_CHANNEL,
+        /** It reads from the socket of its object, whose number `intValue` is, without waiting. */
+        READS_NUMBER,
+        /** It accepts a connection, and gives the number of its socket. */
+        ACCEPTS_NUMBER,
+        /** It connects the socket of its object, whose number `intValue` is. */
+        CONNECTS_NUMBER,
     }
 
     /** A change of the methods of a class, or of several whose names begin alike. */
@@ -121,8 +133,55 @@ final class Rules {
         also("*io/netty/util/concurrent/SingleThreadEventExecutor", "lazyExecute", "(Ljava/lang/Runnable;)", Change.GIVES_ARGUMENT);
         also("*io/netty/util/concurrent/AbstractEventExecutor", "runTask", null, Change.RUNS);
         also("*io/netty/util/concurrent/AbstractEventExecutor", "safeExecute", null, Change.RUNS);
+        // Its own binding of epoll, whose sockets are not Java's.
+        String epoll = "*io/netty/channel/epoll/";
+        also(epoll + "AbstractEpollStreamChannel$EpollStreamUnsafe", "epollInReady", null, Change.HOLDS);
+        also(epoll + "AbstractEpollChannel$AbstractEpollUnsafe", "epollOutReady", null, Change.HOLDS);
+        for (String loop : new String[] {"EpollEventLoop", "EpollIoHandler"}) {
+            for (String method : new String[] {"epollWait", "epollWaitNoTimerChange", "epollWaitTimeboxed", "epollBusyWait"}) {
+                also(epoll + loop, method, null, Change.SELECTS);
+            }
+        }
+        String descriptor = "*io/netty/channel/unix/FileDescriptor";
+        String socket = "*io/netty/channel/unix/Socket";
+        for (String address : new String[] {"", "Address"}) {
+            also(descriptor, "read" + address, null, Change.READS_NUMBER);
+            also(socket, "recv" + address, null, Change.READS_NUMBER);
+            also(descriptor, "write" + address, null, Change.WRITES);
+            also(socket, "send" + address, null, Change.WRITES);
+        }
+        also(descriptor, "writev", null, Change.WRITES);
+        also(descriptor, "writevAddresses", null, Change.WRITES);
+        also(socket, "accept", null, Change.ACCEPTS_NUMBER);
+        also(socket, "connect", null, Change.CONNECTS_NUMBER);
         // Pools of connections that serve whoever waits when somebody else is done.
         also("*reactor/pool/SimpleDequePool", "drainLoop", null, Change.DOUBTS);
+        String borrower = "*reactor/pool/AbstractPool$Borrower";
+        also(borrower, "<init>", null, Change.GIVES_THIS);
+        also(borrower, "deliver", null, Change.ACTS);
+        also(borrower, "fail", null, Change.ACTS);
+        // Reactor Netty makes an object for each exchange when it has a connection, and tells it what comes.
+        String operations = "reactor/netty/channel/ChannelOperations";
+        also(operations, "<init>", null, Change.GIVES_THIS);
+        for (String of : new String[] {operations, "reactor/netty/http/client/HttpClientOperations", "reactor/netty/http/server/HttpServerOperations"}) {
+            for (String told : new String[] {"onInboundNext", "onInboundComplete", "onInboundClose", "onInboundError", "onOutboundComplete", "onOutboundError"}) {
+                also(of, told, null, Change.ACTS);
+            }
+        }
+        // For a new connection it is made before it is known whose; the observers are made by whoever asks.
+        String observer = "reactor/netty/http/client/HttpClientConnect$Http";
+        for (String of : new String[] {"IOHandlerObserver", "Observer"}) {
+            also(observer + of, "<init>", null, Change.GIVES_THIS);
+        }
+        also(observer + "IOHandlerObserver", "onStateChange", null, Change.BINDS);
+        also(observer + "Observer", "onUncaughtException", null, Change.ACTS);
+        // A request that waited behind another on its connection.
+        also("reactor/netty/http/server/HttpTrafficHandler", "run", null, Change.DOUBTS);
+        // Reactor's queues: whoever empties one does it for all who filled it.
+        for (String queue : new String[] {"SpscArrayQueue", "SpscLinkedArrayQueue", "MpscLinkedQueue", "Queues$OneQueue"}) {
+            also("reactor/util/concurrent/" + queue, "offer", null, Change.GIVES_ARGUMENT);
+            also("reactor/util/concurrent/" + queue, "poll", null, Change.UNPACKS);
+        }
         also("*io/netty/channel/pool/FixedChannelPool", "runTaskQueue", null, Change.DOUBTS);
         // What was made for one and is started by another is for nobody that is known.
         also("okhttp3/RealCall$AsyncCall", "<init>", null, Change.GIVES_THIS);
@@ -305,12 +364,26 @@ final class Rules {
                 case WRITES:
                     call("writing", "()V");
                     break;
+                case READS_NUMBER:
+                    number();
+                    call("reading", "(I)V");
+                    break;
+                case CONNECTS_NUMBER:
+                    number();
+                    call("connecting", "(I)V");
+                    break;
                 case BEGINS:
                 case FIRES:
+                case ACTS:
+                case BINDS:
                     saved = newLocal(Type.LONG_TYPE);
                     loadThis();
-                    call(change == Change.FIRES ? "fire" : "begin", "(Ljava/lang/Object;)J");
+                    call(change == Change.BEGINS ? "begin" : "fire", "(Ljava/lang/Object;)J");
                     storeLocal(saved);
+                    if (change == Change.BINDS) {
+                        loadArg(first(null));
+                        call("bind", "(Ljava/lang/Object;)V");
+                    }
                     break;
                 case FOLLOWS:
                     loadThis();
@@ -349,10 +422,23 @@ final class Rules {
                         call("took", "(Ljava/lang/Object;)V");
                     }
                     break;
+                case UNPACKS:
+                    dup();
+                    call("unpacked", "(Ljava/lang/Object;)V");
+                    break;
                 case READS:
                     size(opcode);
                     loadArg(0);
                     call("read", "(J" + DESCRIPTOR + ")V");
+                    break;
+                case READS_NUMBER:
+                    size(opcode);
+                    number();
+                    call("read", "(JI)V");
+                    break;
+                case ACCEPTS_NUMBER:
+                    dup();
+                    call("accepted", "(I)V");
                     break;
                 case READS_CHANNEL:
                     size(opcode);
@@ -378,6 +464,10 @@ final class Rules {
                     push(0L);
                     loadArg(0);
                     call("read", "(J" + DESCRIPTOR + ")V");
+                } else if (change == Change.READS_NUMBER) {
+                    push(0L);
+                    number();
+                    call("read", "(JI)V");
                 } else {
                     over();
                 }
@@ -393,7 +483,7 @@ final class Rules {
                 loadLocal(saved);
                 loadThis();
                 call("fired", "(JLjava/lang/Object;)V");
-            } else if (change != Change.READS && isGuarded()) {
+            } else if (change != Change.READS && change != Change.READS_NUMBER && isGuarded()) {
                 loadLocal(saved);
                 call("end", "(J)V");
             }
@@ -401,7 +491,7 @@ final class Rules {
 
         private boolean isGuarded() {
             return switch (change) {
-                case READS, WRITES, BEGINS, FIRES, HOLDS, DOUBTS -> true;
+                case READS, READS_NUMBER, WRITES, BEGINS, FIRES, ACTS, BINDS, HOLDS, DOUBTS -> true;
                 default -> false;
             };
         }
@@ -414,6 +504,12 @@ final class Rules {
             } else {
                 dup2();
             }
+        }
+
+        /** The number of the object's socket. */
+        private void number() {
+            loadThis();
+            invokeVirtual(Type.getObjectType(owner), new Method("intValue", "()I"));
         }
 
         private void call(String method, String descriptor) {

@@ -125,9 +125,18 @@ public final class ClewHandOver {
         return result;
     }
 
+    /** A connection was accepted by other code than Java's. */
+    public static void accepted(int descriptor) {
+        mark(descriptor, true);
+    }
+
     /** `descriptor` is being connected. */
     public static void connecting(FileDescriptor descriptor) {
-        mark(DESCRIPTORS.get(descriptor), false);
+        connecting(DESCRIPTORS.get(descriptor));
+    }
+
+    public static void connecting(int descriptor) {
+        mark(descriptor, false);
     }
 
     private static void mark(int descriptor, boolean value) {
@@ -144,14 +153,17 @@ public final class ClewHandOver {
         }
     }
 
-    private static boolean isAccepted(FileDescriptor descriptor) {
-        int number = DESCRIPTORS.get(descriptor);
+    private static boolean isAccepted(int descriptor) {
         boolean[] known = accepted;
-        return number >= 0 && number < known.length && known[number];
+        return descriptor >= 0 && descriptor < known.length && known[descriptor];
     }
 
     /** The thread is about to read. */
     public static void reading(FileDescriptor descriptor) {
+        reading(DESCRIPTORS.get(descriptor));
+    }
+
+    public static void reading(int descriptor) {
         if (!on) {
             return;
         }
@@ -165,6 +177,16 @@ public final class ClewHandOver {
 
     /** The thread has read, or could not. */
     public static void read(long size, FileDescriptor descriptor) {
+        arrived(size, DESCRIPTORS.get(descriptor));
+    }
+
+    /** As both others, of other code than Java's, which never waits. */
+    public static void read(long size, int descriptor) {
+        arrived(size, descriptor);
+        readAtOnce(size, descriptor);
+    }
+
+    private static void arrived(long size, int descriptor) {
         if (!on) {
             return;
         }
@@ -183,7 +205,13 @@ public final class ClewHandOver {
 
     /** The thread has read from a connection that it did not wait for. */
     public static void readAtOnce(long size, FileDescriptor descriptor, boolean blocking) {
-        if (on && size > 0 && !blocking && !isAccepted(descriptor)) {
+        if (!blocking) {
+            readAtOnce(size, DESCRIPTORS.get(descriptor));
+        }
+    }
+
+    private static void readAtOnce(long size, int descriptor) {
+        if (on && size > 0 && !isAccepted(descriptor)) {
             // Whoever asked is known to whom the answer is handed.
             State state = state();
             state.current = UNKNOWN;
@@ -218,6 +246,14 @@ public final class ClewHandOver {
     /** The thread hands `task` over. */
     public static void give(Object task) {
         if (on && task != null) {
+            ORIGINS.put(task, state().current);
+        }
+    }
+
+    /** As {@link #give}, whoever handed it over before. */
+    public static void bind(Object task) {
+        if (on && task != null) {
+            ORIGINS.take(task);
             ORIGINS.put(task, state().current);
         }
     }
@@ -297,6 +333,16 @@ public final class ClewHandOver {
             if (!state.own || state.depth == 0) {
                 state.current = UNKNOWN;
             }
+        }
+    }
+
+    /** The thread took something out of a queue that {@link #give} saw it put into. */
+    public static void unpacked(Object taken) {
+        if (on && taken != null) {
+            long origin = ORIGINS.take(taken);
+            State state = state();
+            state.current = origin == 0 ? UNKNOWN : origin;
+            state.own = false;
         }
     }
 

@@ -139,10 +139,18 @@ impl Lab {
             "the Java libraries are missing: run `cargo xtask setup`"
         );
         let folder = Self::workload("java/Calls.java").replace("/Calls.java", "");
-        let sources: Vec<String> = ["Calls", "FluxFront", "Front", "JettyFront", "MvcFront", "NettyFront", "TomcatFront"]
-            .iter()
-            .map(|name| format!("{folder}/{name}.java"))
-            .collect();
+        let sources: Vec<String> = [
+            "Calls",
+            "FluxFront",
+            "Front",
+            "JettyFront",
+            "MvcFront",
+            "NettyFront",
+            "TomcatFront",
+        ]
+        .iter()
+        .map(|name| format!("{folder}/{name}.java"))
+        .collect();
         let newest = sources
             .iter()
             .filter_map(|source| Path::new(source).metadata().ok()?.modified().ok());

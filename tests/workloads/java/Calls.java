@@ -57,9 +57,21 @@ public class Calls {
             case "client":
                 return CLIENT.send(request(path, number), HttpResponse.BodyHandlers.ofString()).statusCode();
             case "async":
-                return CLIENT.sendAsync(request(path, number), HttpResponse.BodyHandlers.ofString())
-                        .thenApply(HttpResponse::statusCode)
+                return status(path, number).join();
+            case "fan":
+                return Math.max(status(path + "1", number).thenCombine(status(path + "2", number), Math::max).join(),
+                        status(path + "3", number).join());
+            case "chain":
+                return status(path + "1", number)
+                        .thenCompose(first -> status(path + "2", number).thenApply(second -> Math.max(first, second)))
+                        .thenCompose(both -> status(path + "3", number).thenApply(third -> Math.max(both, third)))
                         .join();
+            case "abandoned":
+                CompletableFuture<HttpResponse<String>> late =
+                        CLIENT.sendAsync(request(path, number), HttpResponse.BodyHandlers.ofString());
+                rest();
+                late.cancel(true);
+                return 200;
             case "pool":
                 return POOL.submit(call).get();
             case "common":
@@ -87,6 +99,11 @@ public class Calls {
         } catch (Exception error) {
             throw new IllegalStateException(error);
         }
+    }
+
+    private static CompletableFuture<Integer> status(String path, String number) {
+        return CLIENT.sendAsync(request(path, number), HttpResponse.BodyHandlers.ofString())
+                .thenApply(HttpResponse::statusCode);
     }
 
     private static URI uri(String path, String number) {

@@ -28,7 +28,7 @@ import reactor.netty.resources.ConnectionProvider;
 @EnableAutoConfiguration
 @Import(FluxFront.Front.class)
 public class FluxFront {
-    static final String[] STEPS = System.getenv("STEPS").split(",");
+    private static final String[] STEPS = System.getenv("STEPS").split(",");
     private static final String LEAF = "http://127.0.0.1:" + System.getenv("NEXT").split("/")[0] + "/{path}?id={id}";
 
     public static void main(String[] args) {
@@ -38,6 +38,7 @@ public class FluxFront {
         settings.put("server.address", "127.0.0.1");
         settings.put("server.port", args[0]);
         settings.put("spring.main.banner-mode", "off");
+        settings.put("spring.main.lazy-initialization", "true");
         settings.put("logging.level.root", "error");
         SpringApplication application = new SpringApplication(FluxFront.class);
         application.setWebApplicationType(WebApplicationType.REACTIVE);
@@ -60,6 +61,10 @@ public class FluxFront {
         private final WebClient hasty = client("hasty", 16);
         private final String nobody = "http://127.0.0.1:" + Calls.NOBODY + "/";
         private final Sinks.Many<Shared> shared = Sinks.many().unicast().onBackpressureBuffer();
+
+        /** Whoever finds none asks for one; all go on when that has it. */
+        private final Mono<String> token =
+                Mono.defer(() -> Mono.delay(some()).thenReturn("token")).cache(Duration.ofMillis(1));
 
         Front() {
             // One stream does calls for many requests, each on the thread of whoever put something into it last.
@@ -94,6 +99,8 @@ public class FluxFront {
                         Calls.rest();
                         return path;
                     }).subscribeOn(Schedulers.boundedElastic()).flatMap(at -> call(at, id));
+                case "cached":
+                    return token.flatMap(some -> call(path, id));
                 case "shared":
                     Shared one = new Shared(path, id);
                     synchronized (shared) {

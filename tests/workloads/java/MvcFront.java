@@ -1,5 +1,5 @@
 // Spring Boot MVC on its Tomcat: MvcFront PORT. SERVER is pool (the thread that took a request answers it) or async (it answers with
-// a future that tasks of Spring's executor complete). STEPS names what is done for a request, PATH=HOW, as in Calls.java, by
+// a future that tasks of Spring's executor complete) or virtual (both are virtual threads). STEPS names what is done for a request, PATH=HOW, as in Calls.java, by
 // Spring's clients and `@Async`.
 import java.net.ConnectException;
 import java.net.SocketTimeoutException;
@@ -8,7 +8,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Properties;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.Executor;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.function.Supplier;
 import org.springframework.boot.SpringApplication;
@@ -17,6 +16,8 @@ import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.context.annotation.Import;
+import org.springframework.core.task.AsyncTaskExecutor;
+import org.springframework.core.task.SimpleAsyncTaskExecutor;
 import org.springframework.http.client.JdkClientHttpRequestFactory;
 import org.springframework.http.client.SimpleClientHttpRequestFactory;
 import org.springframework.scheduling.annotation.Async;
@@ -34,7 +35,8 @@ import org.springframework.web.client.RestTemplate;
 @EnableAsync
 @Import({MvcFront.Front.class, MvcFront.Later.class})
 public class MvcFront {
-    static final String[] STEPS = System.getenv("STEPS").split(",");
+    private static final String KIND = System.getenv("SERVER");
+    private static final String[] STEPS = System.getenv("STEPS").split(",");
     private static final String LEAF = "http://127.0.0.1:" + System.getenv("NEXT").split("/")[0] + "/{path}?id={id}";
 
     public static void main(String[] args) {
@@ -45,7 +47,9 @@ public class MvcFront {
         settings.put("server.tomcat.threads.max", "64");
         settings.put("server.tomcat.accept-count", "512");
         settings.put("server.tomcat.max-keep-alive-requests", "-1");
+        settings.put("spring.threads.virtual.enabled", String.valueOf(KIND.equals("virtual")));
         settings.put("spring.main.banner-mode", "off");
+        settings.put("spring.main.lazy-initialization", "true");
         settings.put("logging.level.root", "error");
         SpringApplication application = new SpringApplication(MvcFront.class);
         application.setWebApplicationType(WebApplicationType.SERVLET);
@@ -55,7 +59,12 @@ public class MvcFront {
 
     /** What `@Async` runs on. */
     @Bean
-    ThreadPoolTaskExecutor taskExecutor() {
+    AsyncTaskExecutor taskExecutor() {
+        if (KIND.equals("virtual")) {
+            SimpleAsyncTaskExecutor executor = new SimpleAsyncTaskExecutor();
+            executor.setVirtualThreads(true);
+            return executor;
+        }
         ThreadPoolTaskExecutor executor = new ThreadPoolTaskExecutor();
         executor.setCorePoolSize(16);
         return executor;
@@ -64,7 +73,7 @@ public class MvcFront {
     @RestController
     static class Front {
         private final Later later;
-        private final Executor executor;
+        private final AsyncTaskExecutor executor;
         private final RestTemplate template = new RestTemplate(new SimpleClientHttpRequestFactory());
         private final RestTemplate hasty = new RestTemplate(patience(1 + ThreadLocalRandom.current().nextInt(4)));
         private final RestClient client = RestClient.builder()
@@ -73,14 +82,14 @@ public class MvcFront {
                 .build();
         private final String nobody = "http://127.0.0.1:" + Calls.NOBODY + "/";
 
-        Front(Later later, ThreadPoolTaskExecutor executor) {
+        Front(Later later, AsyncTaskExecutor executor) {
             this.later = later;
             this.executor = executor;
         }
 
         @GetMapping("/front")
         Object front(@RequestParam("id") String id) {
-            if (!System.getenv("SERVER").equals("async")) {
+            if (!KIND.equals("async")) {
                 Calls.rest();
                 for (String step : STEPS) {
                     one(step, id);

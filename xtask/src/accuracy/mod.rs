@@ -105,7 +105,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     });
     let lines = lines.map(|(_, workload)| workload);
     let worth = |workload: &&Workload| !options.quick || !repeats(workload);
-    for workload in workloads().filter(chosen).filter(worth).chain(lines) {
+    let named = !options.quick || options.workload.is_some();
+    let long = java::long().filter(|workload| named && chosen(workload));
+    for workload in workloads().filter(chosen).filter(worth).chain(long).chain(lines) {
         for &concurrency in &levels {
             let row = one(workload, requests, concurrency, &clew, &drive)
                 .with_context(|| format!("{} at concurrency {concurrency}", workload.name))?;

@@ -131,6 +131,7 @@ final class Rules {
         also("*io/netty/channel/nio/NioIoHandler", "processSelectedKey", null, Change.HOLDS);
         also("*io/netty/util/concurrent/SingleThreadEventExecutor", "execute", "(Ljava/lang/Runnable;)", Change.GIVES_ARGUMENT);
         also("*io/netty/util/concurrent/SingleThreadEventExecutor", "lazyExecute", "(Ljava/lang/Runnable;)", Change.GIVES_ARGUMENT);
+        also("*io/netty/util/concurrent/AbstractScheduledEventExecutor", "schedule", "(Lio/netty/util/concurrent/ScheduledFutureTask;", Change.GIVES_ARGUMENT);
         also("*io/netty/util/concurrent/AbstractEventExecutor", "runTask", null, Change.RUNS);
         also("*io/netty/util/concurrent/AbstractEventExecutor", "safeExecute", null, Change.RUNS);
         // Its own binding of epoll, whose sockets are not Java's.
@@ -186,6 +187,22 @@ final class Rules {
         // What was made for one and is started by another is for nobody that is known.
         also("okhttp3/RealCall$AsyncCall", "<init>", null, Change.GIVES_THIS);
         also("okhttp3/internal/connection/RealCall$AsyncCall", "<init>", null, Change.GIVES_THIS);
+        // What many wait for goes on for each of them, whoever completes it.
+        String publisher = "reactor/core/publisher/";
+        for (String waits : new String[] {
+            "NextProcessor$NextInner", "SinkOneMulticast$NextInner", "SinkEmptyMulticast$VoidInner",
+            "MonoCacheTime$CacheMonoSubscriber", "MonoCacheInvalidateIf$CacheMonoSubscriber",
+            "MonoCacheInvalidateWhen$CacheMonoSubscriber"
+        }) {
+            also(publisher + waits, "<init>", null, Change.GIVES_THIS);
+            for (String told : new String[] {"complete", "onComplete", "error", "onError"}) {
+                also(publisher + waits, told, null, Change.ACTS);
+            }
+        }
+        for (String told : new String[] {"complete", "onComplete", "onError"}) {
+            also(publisher + "Operators$MonoSubscriber", told, null, Change.ACTS);
+            also(publisher + "Operators$MonoInnerProducerBase", told, null, Change.ACTS);
+        }
 
         String fork = "java/util/concurrent/ForkJoinTask";
         needs(fork, "fork", null, Change.GIVES_THIS);

@@ -28,6 +28,10 @@ fn libraries() -> Result<bool> {
         return Ok(false);
     }
     println!("  Java libraries: getting tests/workloads/java/pom.xml");
+    // Every library in the folder is on the class path: one of another version would be as well.
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).context("failed to remove old Java libraries")?;
+    }
     std::fs::create_dir_all(&folder)?;
     shell::retried(|| {
         let mut copy = shell::command("mvn", &["-q", "-B", "dependency:copy-dependencies", "-f"]);

@@ -30,7 +30,7 @@ pub struct Statement {
     pub text: Option<Text>,
     /// It was prepared, and its parameters are sent apart.
     pub prepared: bool,
-    /// Values of its parameters in their order, where they are sent as text; none for NULL and for binary ones.
+    /// Values of its parameters in their order, where they are text or can be told as one; none for NULL and others.
     pub parameters: Vec<Option<SmolStr>>,
 }
 
@@ -41,6 +41,16 @@ pub struct Text {
     pub text: Arc<str>,
     /// Its end was not seen or not kept.
     pub cut: bool,
+}
+
+impl Text {
+    /// A text of these bytes.
+    pub(super) fn new(bytes: &[u8], cut: bool) -> Self {
+        Self {
+            text: Arc::from(String::from_utf8_lossy(bytes)),
+            cut,
+        }
+    }
 }
 
 /// A command.
@@ -81,6 +91,8 @@ pub struct Outcome {
 pub struct Failure {
     /// The system's code: SQLSTATE, a number, the first word of the message.
     pub code: SmolStr,
+    /// SQLSTATE, where that is not the code.
+    pub sqlstate: Option<SmolStr>,
     /// What it says; it may hold values.
     pub message: SmolStr,
     /// The call is to be made elsewhere: nothing is wrong.

@@ -47,6 +47,10 @@ impl<T> Calls<T> {
         self.next
     }
 
+    pub(super) fn first(&self) -> Option<&Waiting<T>> {
+        self.queue.front()
+    }
+
     pub(super) fn front(&mut self) -> Option<&mut Waiting<T>> {
         self.queue.front_mut()
     }

@@ -13,6 +13,7 @@ mod frames;
 mod held;
 pub mod http1;
 mod http2;
+mod mysql;
 mod ordered;
 mod postgresql;
 mod redis;
@@ -59,6 +60,15 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "no statement text where it was prepared before Clew came or in a stretch that was lost; replication is one call",
         recognize: postgresql::recognize,
         parser: postgresql::parser,
+    },
+    Protocol {
+        name: "mysql",
+        title: "MySQL and MariaDB, protocol 10",
+        tested: "MariaDB 10.11; PyMySQL, MySQL Connector/Python, MariaDB's C client, mysqlslap",
+        limits: "what follows is not read where a connection is compressed or replicates; no statement text where it was prepared before \
+                 Clew came or in a stretch that was lost; `db.system.name` is `mysql` where the greeting was not seen",
+        recognize: mysql::recognize,
+        parser: mysql::parser,
     },
     Protocol {
         name: "redis",

@@ -94,6 +94,10 @@ pub(super) trait Dialect: Send {
     fn blind_end(&mut self, tail: &[u8], end: Mark, out: &mut Vec<Step>);
     /// The connection ends in good order: ends what ends with it.
     fn closed(&mut self, at: Mark, out: &mut Vec<Step>);
+    /// Whether bytes are still of use.
+    fn wants_bytes(&self) -> bool {
+        true
+    }
 }
 
 /// One connection.
@@ -476,5 +480,9 @@ impl<D: Dialect> Parser for Ordered<D> {
 
     fn wants_whole_operations(&self) -> bool {
         true
+    }
+
+    fn wants_bytes(&self) -> bool {
+        self.dialect.wants_bytes()
     }
 }

@@ -150,6 +150,10 @@ fn outcome(span: &mut Span, outcome: &Outcome, conn: ConnId, policy: &Policy) {
             span.attributes
                 .push(("db.response.status_code", Value::Text(failure.code.clone())));
         }
+        if let Some(sqlstate) = &failure.sqlstate {
+            span.attributes
+                .push(("clew.db.response.sqlstate", Value::Text(sqlstate.clone())));
+        }
         if failure.redirect {
             return;
         }

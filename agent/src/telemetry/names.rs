@@ -219,6 +219,30 @@ pub const NAMES: &[(&str, &str)] = &[
         "HTTP/2 requests dropped because too many are open on one connection.",
     ),
     (
+        "protocol.mysql.compressed",
+        "MySQL connections that are compressed: what follows their opening is not read.",
+    ),
+    (
+        "protocol.mysql.invalid",
+        "Bytes of a MySQL connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.mysql.pipeline_too_long",
+        "Commands of a MySQL client not followed because too many were not answered.",
+    ),
+    (
+        "protocol.mysql.response_unmatched",
+        "Answers of a MySQL server to something that was not seen.",
+    ),
+    (
+        "protocol.mysql.statements_full",
+        "Prepared statements of a MySQL connection not remembered because it has too many.",
+    ),
+    (
+        "protocol.mysql.text_too_long",
+        "Statements to MySQL of which only the beginning is shown.",
+    ),
+    (
         "protocol.postgresql.invalid",
         "Bytes of a PostgreSQL connection that do not follow the protocol.",
     ),

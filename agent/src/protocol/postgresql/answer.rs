@@ -310,6 +310,7 @@ fn failure(payload: &[u8]) -> Failure {
     Failure {
         code: owned(code),
         message: owned(message),
+        sqlstate: None,
         redirect: false,
     }
 }

@@ -1,10 +1,9 @@
 //! What the client says.
 use smol_str::SmolStr;
 
-use super::session::text;
 use super::wire::{CANCEL, GSS, MAX_TEXT, SSL, number, string};
 use super::{Answering, Group, MAX_AWAITED, MAX_OPEN, Postgresql, What};
-use crate::protocol::call::{Call, Command, Outcome, Query, Statement};
+use crate::protocol::call::{Call, Command, Outcome, Query, Statement, Text};
 use crate::protocol::frames::{Cut, Frame, Hole as Passed};
 use crate::protocol::ordered::{Hole, Read};
 use crate::protocol::{Body, Exchange, Mark, Request, RequestHead, Step};
@@ -211,11 +210,11 @@ impl Postgresql {
         }
     }
 
-    fn text(&self, query: &[u8], cut: bool, length: u64, out: &mut Vec<Step>) -> crate::protocol::call::Text {
+    fn text(&self, query: &[u8], cut: bool, length: u64, out: &mut Vec<Step>) -> Text {
         if length > MAX_TEXT as u64 {
             out.push(Step::Count("protocol.postgresql.text_too_long"));
         }
-        text(query, cut)
+        Text::new(query, cut)
     }
 
     fn statement(&mut self, what: What, statement: Statement, span: Span, out: &mut Vec<Step>) {

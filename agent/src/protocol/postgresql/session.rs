@@ -1,6 +1,5 @@
 //! What is known of a session beyond one statement.
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use smol_str::SmolStr;
@@ -165,13 +164,5 @@ impl Session {
             Some(b'T' | b'E') => self.transaction = self.transaction.or(last),
             _ => self.transaction = None,
         }
-    }
-}
-
-/// A statement's text, up to the NUL that ends it.
-pub(super) fn text(bytes: &[u8], cut: bool) -> Text {
-    Text {
-        text: Arc::from(String::from_utf8_lossy(bytes)),
-        cut,
     }
 }

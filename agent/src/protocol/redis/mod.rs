@@ -351,6 +351,7 @@ fn failed(text: &str) -> Failure {
     Failure {
         code: code.into(),
         message: message.into(),
+        sqlstate: None,
         redirect: matches!(code, "MOVED" | "ASK"),
     }
 }

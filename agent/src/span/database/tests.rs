@@ -140,6 +140,7 @@ fn failures_and_commands() {
     let outcome = Outcome {
         error: Some(Failure {
             code: "23505".into(),
+            sqlstate: Some("23000".into()),
             message: "secret".into(),
             redirect: false,
         }),
@@ -149,6 +150,7 @@ fn failures_and_commands() {
         [
             ("error.type", "23505"),
             ("db.response.status_code", "23505"),
+            ("clew.db.response.sqlstate", "23000"),
             ("status", status),
         ]
     };

@@ -463,7 +463,12 @@ fn recalled(call: &Call) -> Vec<String> {
         Query::Sql(statement) if system.is_some() && !statement.parameters.is_empty() => Some(parameters(statement)),
         _ => None,
     };
-    system.into_iter().chain(namespace).chain(text).chain(parameters).collect()
+    system
+        .into_iter()
+        .chain(namespace)
+        .chain(text)
+        .chain(parameters)
+        .collect()
 }
 
 /// The line without what an earlier message tells.
@@ -480,15 +485,10 @@ fn tell_outcome(outcome: &Outcome) -> String {
     told.extend(outcome.returned_rows.map(|rows| format!("returned {rows}")));
     told.extend(outcome.affected_rows.map(|rows| format!("affected {rows}")));
     told.extend(outcome.transaction.map(in_transaction));
-    told.extend(
-        outcome
-            .error
-            .as_ref()
-            .map(|error| {
-                let state = error.sqlstate.iter().map(|state| format!(" ({state})"));
-                format!("failed {}{} {:?}", error.code, state.collect::<String>(), error.message)
-            }),
-    );
+    told.extend(outcome.error.as_ref().map(|error| {
+        let state = error.sqlstate.iter().map(|state| format!(" ({state})"));
+        format!("failed {}{} {:?}", error.code, state.collect::<String>(), error.message)
+    }));
     told.extend(outcome.skipped.then(|| "skipped".to_owned()));
     told.join(", ")
 }

@@ -1,5 +1,5 @@
 //! Calls to real databases, below the requests that made them.
-use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port, postgresql, redis};
+use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Plan, Span, free_port, mariadb, postgresql, redis};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 const REQUESTS: u64 = 120;
@@ -130,6 +130,140 @@ fn values_are_hidden_and_errors_told() {
                     ("db.query.text", "SELECT * FROM missing WHERE name = ?"),
                     ("db.response.status_code", "42P01"),
                     ("error.type", "42P01"),
+                ],
+            );
+        }
+    }
+    let shows = |span: &&Span| {
+        span.attributes
+            .iter()
+            .any(|(key, value)| key.starts_with("db.") && value.to_string().contains("item "))
+    };
+    out.check(!out.spans.0.iter().any(|span| shows(&span)), "a value is shown");
+}
+
+fn with_mariadb(
+    lab: &Lab,
+    certificate: Option<&Certificate>,
+    loads: impl FnOnce(Plan, u16) -> Plan,
+    args: &[&str],
+) -> Outcome {
+    let (database, front) = (free_port(), free_port());
+    let argv = mariadb(lab, database, certificate);
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let app = Lab::workload("python/mysql_app.py");
+    let how = if certificate.is_some() { "TLS" } else { "PLAIN" };
+    let ports = [front.to_string(), database.to_string()];
+    let plan = Plan::default()
+        .service(database, &argv)
+        .service(front, &[&Lab::python("python"), &app, &ports[0], &ports[1], how])
+        .rested();
+    Clew::run(lab).args(args).traced(&loads(plan, front).argv(lab, DRIVE))
+}
+
+/// The statements of requests to mysql_app.py: each is below its request, in its transaction, and joined with the server.
+fn mariadb_statements(out: &Outcome, requests: u64, system: &str) {
+    for number in 1..=requests {
+        let front = request(out, "/front", number);
+        // The client prepares and resets statements, and asks how the server reads texts.
+        const BETWEEN: [&str; 4] = ["PREPARE shop", "RESET STMT shop", "PING shop", "SELECT"];
+        let calls: Vec<&Span> = below(out, &front)
+            .into_iter()
+            .filter(|span| !BETWEEN.contains(&span.name.as_str()))
+            .collect();
+        let names: Vec<&str> = calls.iter().map(|span| span.name.as_str()).collect();
+        out.check_eq(
+            names,
+            vec!["BEGIN", "INSERT items", "SELECT items", "UPDATE items", "COMMIT"],
+            &format!("calls of request {number}"),
+        );
+        let transaction = calls.first().map(|span| span.text("clew.db.transaction.id"));
+        out.check(transaction.as_ref().is_some_and(|id| !id.is_empty()), "a transaction");
+        for call in &calls {
+            out.check_span(
+                call,
+                &[
+                    ("db.system.name", system),
+                    ("db.namespace", "shop"),
+                    ("server.address", "127.0.0.1"),
+                    ("error.type", ""),
+                    ("clew.db.transaction.id", transaction.as_deref().unwrap_or("?")),
+                ],
+            );
+            let ends = below(out, call);
+            out.check_eq(ends.len(), 1, "server spans of a call");
+            for end in ends {
+                out.check_eq(
+                    (end.kind, end.name.as_str(), end.service().as_str()),
+                    (Kind::Server, call.name.as_str(), "mariadbd"),
+                    "the server's end",
+                );
+            }
+        }
+        let name = format!("item {number}");
+        for (call, want) in calls.iter().skip(1).zip([
+            vec![("clew.db.response.affected_rows", "1")],
+            vec![
+                ("db.query.text", "SELECT name FROM items WHERE name = ?"),
+                ("db.query.parameter.0", name.as_str()),
+                ("db.response.returned_rows", "1"),
+                ("clew.db.prepared", "true"),
+            ],
+            vec![
+                ("clew.db.query.normalized", "UPDATE items SET name = ? WHERE name = ?"),
+                ("clew.db.response.affected_rows", "1"),
+            ],
+        ]) {
+            out.check_span(call, &want);
+        }
+    }
+    let pending = out.spans.filter(|span| !span.text("clew.exchange.outcome").is_empty());
+    out.check(pending.is_empty(), "calls without an answer");
+}
+
+#[test]
+fn mariadb_through_a_shared_pool() {
+    let Some(lab) = Lab::new("mariadb_through_a_shared_pool") else {
+        return;
+    };
+    let load = |plan: Plan, front| plan.load(front, "/front", 60, 12);
+    let out = with_mariadb(&lab, None, load, &["--db-values"]);
+    mariadb_statements(&out, 60, "mariadb");
+}
+
+#[test]
+fn mariadb_over_tls() {
+    let Some(lab) = Lab::new("mariadb_over_tls") else {
+        return;
+    };
+    let certificate = Certificate::new(&lab);
+    let load = |plan: Plan, front| plan.load(front, "/front", 20, 4);
+    let out = with_mariadb(&lab, Some(&certificate), load, &["--db-values"]);
+    // The greeting came before encryption.
+    mariadb_statements(&out, 20, "mysql");
+}
+
+#[test]
+fn mariadb_hides_values_and_tells_errors() {
+    let Some(lab) = Lab::new("mariadb_hides_values_and_tells_errors") else {
+        return;
+    };
+    let load = |plan: Plan, front| plan.load(front, "/front", 3, 1).load(front, "/fail", 3, 1);
+    let out = with_mariadb(&lab, None, load, &[]);
+    for number in 1..=3 {
+        let calls = request(&out, "/fail", number);
+        let calls = below(&out, &calls);
+        out.check_eq(calls.len(), 1, "calls of a request that fails");
+        for call in calls {
+            out.check_eq(call.name.as_str(), "SELECT missing", "name");
+            out.check_eq(call.status, 2, "status");
+            out.check_span(
+                call,
+                &[
+                    ("db.query.text", "SELECT * FROM missing WHERE name = ?"),
+                    ("db.response.status_code", "1146"),
+                    ("clew.db.response.sqlstate", "42S02"),
+                    ("error.type", "1146"),
                 ],
             );
         }

@@ -56,7 +56,11 @@ fn done<'a>(frame: &Frame<'a>) -> Option<Done<'a>> {
     Some(Done {
         affected,
         status,
-        changed: if has_changed { changed().unwrap_or_default() } else { &[] },
+        changed: if has_changed {
+            changed().unwrap_or_default()
+        } else {
+            &[]
+        },
     })
 }
 
@@ -221,12 +225,7 @@ impl Mysql {
     /// ```text
     /// | 0 | statement (4) | columns (2) | parameters (2) | 0 | warnings (2) |
     /// ```
-    fn prepared(
-        &mut self,
-        text: Text,
-        frame: &Frame<'_>,
-        out: &mut Vec<Step>,
-    ) -> Option<()> {
+    fn prepared(&mut self, text: Text, frame: &Frame<'_>, out: &mut Vec<Step>) -> Option<()> {
         let statement = number(frame.payload.get(1..)?, 4)?;
         let columns = short(frame.payload, 5)?;
         let parameters = short(frame.payload, 7)?;

@@ -236,11 +236,7 @@ impl Prepared {
         } else {
             rest
         };
-        let is_null = |place: usize| {
-            nulls
-                .get(place / 8)
-                .is_some_and(|byte| byte >> (place % 8) & 1 == 1)
-        };
+        let is_null = |place: usize| nulls.get(place / 8).is_some_and(|byte| byte >> (place % 8) & 1 == 1);
         let mut rest = rest;
         let mut values = Vec::new();
         for (place, kind) in self.kinds.iter().enumerate().take(mine.min(MAX_ARGUMENTS)) {
@@ -266,7 +262,11 @@ pub(super) fn does(text: &str) -> Does {
     }
     // `ROLLBACK [WORK] TO name` goes back within a transaction.
     let back = is(first, "ROLLBACK") && !is(second, "TO") && !(is(second, "WORK") && is(word(word(rest).1).0, "TO"));
-    if is(first, "COMMIT") || back { Does::Ends } else { Does::Other }
+    if is(first, "COMMIT") || back {
+        Does::Ends
+    } else {
+        Does::Other
+    }
 }
 
 /// Whether a statement changes rows, so that it matters if there were none.
@@ -284,7 +284,9 @@ pub(super) fn uses(text: &Text) -> Option<Option<SmolStr>> {
         let rest = rest.trim_start();
         let name = match rest.strip_prefix('`') {
             Some(quoted) => quoted.split_once('`').map(|(name, _)| name),
-            None => rest.split(|letter: char| letter == ';' || letter.is_whitespace()).next(),
+            None => rest
+                .split(|letter: char| letter == ';' || letter.is_whitespace())
+                .next(),
         };
         let name = name.filter(|name| !name.is_empty() && !text.cut);
         return Some(name.map(SmolStr::new));

@@ -290,9 +290,40 @@ fn execution(payload: &[u8], length: usize) -> Recognized {
 
 /// Words that statements begin with.
 const VERBS: &[&str] = &[
-    "ALTER", "ANALYZE", "BEGIN", "CALL", "COMMIT", "CREATE", "DELETE", "DESCRIBE", "DROP", "EXPLAIN", "GRANT", "INSERT",
-    "KILL", "LOAD", "LOCK", "OPTIMIZE", "RELEASE", "RENAME", "REPLACE", "REVOKE", "ROLLBACK", "SAVEPOINT", "SELECT", "SET",
-    "SHOW", "START", "TABLE", "TRUNCATE", "UNLOCK", "UPDATE", "USE", "VALUES", "WITH", "XA",
+    "ALTER",
+    "ANALYZE",
+    "BEGIN",
+    "CALL",
+    "COMMIT",
+    "CREATE",
+    "DELETE",
+    "DESCRIBE",
+    "DROP",
+    "EXPLAIN",
+    "GRANT",
+    "INSERT",
+    "KILL",
+    "LOAD",
+    "LOCK",
+    "OPTIMIZE",
+    "RELEASE",
+    "RENAME",
+    "REPLACE",
+    "REVOKE",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "SELECT",
+    "SET",
+    "SHOW",
+    "START",
+    "TABLE",
+    "TRUNCATE",
+    "UNLOCK",
+    "UPDATE",
+    "USE",
+    "VALUES",
+    "WITH",
+    "XA",
 ];
 /// Bytes of a statement that have to be seen, unless it is shorter: some of another protocol's are alike.
 const PLAIN: usize = 200;
@@ -314,13 +345,21 @@ fn statement(text: &[u8], whole: bool) -> Recognized {
     };
     let letters = text.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
     let (word, rest) = text.split_at_checked(letters).unwrap_or((text, &[]));
-    let begins = |verb: &str| verb.as_bytes().get(..letters).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
+    let begins = |verb: &str| {
+        verb.as_bytes()
+            .get(..letters)
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(word))
+    };
     let known = VERBS.iter().any(|verb| verb.as_bytes().eq_ignore_ascii_case(word));
     match rest.first() {
         None if whole && known => Recognized::Yes,
         None if VERBS.iter().any(|verb| begins(verb)) => more,
         Some(byte) if known && !byte.is_ascii_alphanumeric() && *byte != b'_' => {
-            if whole || text.len() >= PLAIN { Recognized::Yes } else { more }
+            if whole || text.len() >= PLAIN {
+                Recognized::Yes
+            } else {
+                more
+            }
         }
         _ => Recognized::No,
     }

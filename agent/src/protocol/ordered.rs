@@ -233,7 +233,13 @@ impl<D: Dialect> Ordered<D> {
                     self.unreadable(at, out);
                     break;
                 }
-                Read::Switch(more) => return self.switch(self.asks, bytes, at, taken.saturating_add(more), out),
+                Read::Switch(more) => {
+                    // What came before the client asked to switch is not of what it switches to.
+                    if !self.early.is_empty() {
+                        self.unmatched(out);
+                    }
+                    return self.switch(self.asks, bytes, at, taken.saturating_add(more), out);
+                }
             }
             let flow = self.read_early(out);
             if flow != Flow::Continue {

@@ -269,6 +269,20 @@ fn what_is_compressed_is_not_read() {
 }
 
 #[test]
+fn what_came_before_tls_was_asked_for_is_not_of_it() {
+    let mut all = opened(able::TLS);
+    let mut request = able::TLS.to_le_bytes().to_vec();
+    request[1] |= (able::PROTOCOL_41 >> 8) as u8;
+    request.extend([0, 0, 0, 1, 45]);
+    request.extend([0; 23]);
+    all[0].1.extend(b"unasked");
+    all[1].1 = packet(1, &request);
+    all[1].1.extend(b"no record at all");
+    all.truncate(2);
+    check(false, &all, &["protocol.mysql.response_unmatched"]);
+}
+
+#[test]
 fn an_answer_with_another_number_answers_nothing() {
     let mut all = opened(0);
     all.extend([

@@ -56,6 +56,30 @@ pub const GO_IS_SELECT: usize = 5;
 pub const GO_PARKED: usize = 6;
 /// Offset of `hchan.recvx`.
 pub const GO_RECVX: usize = 7;
+/// The lowest address of a probe in `runtime.selectgo`, in `runtime.chanrecv` and in `runtime.chansend`, before the program is
+/// moved to where it is loaded. Probes in one function lie less than [`PAGE`] apart, and programs are moved by whole pages: so a
+/// probe's address tells how far.
+pub const GO_LOWEST_SELECT: usize = 8;
+/// See [`GO_LOWEST_SELECT`].
+pub const GO_LOWEST_RECEIVE: usize = 9;
+/// See [`GO_LOWEST_SELECT`].
+pub const GO_LOWEST_SEND: usize = 10;
+/// Functions that receive what is nobody's work: see [`code_range`].
+pub const GO_POOLS: core::ops::Range<usize> = 11..PLAN_WORDS;
+
+/// The least by which a program is moved.
+pub const PAGE: u64 = 4096;
+
+/// A piece of a program's code in one word: where it starts, above, and how many bytes it has, below.
+pub const fn code_range(start: u64, size: u16) -> u64 {
+    (start << 16) | size as u64
+}
+
+/// Whether a piece of code holds `address`.
+pub const fn in_code_range(range: u64, address: u64) -> bool {
+    address.wrapping_sub(range >> 16) < range & 0xffff
+}
+
 /// Python. Words: `PY_` constants. Addresses are the interpreter's own, before it is moved to where it is loaded.
 pub const PLAN_PYTHON: u64 = 2;
 
@@ -136,6 +160,14 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_of_code() {
+        let range = code_range(0x64_0000, 0x200);
+        let held = [0x63_ffff, 0x64_0000, 0x64_01ff, 0x64_0200].map(|address| in_code_range(range, address));
+        assert_eq!(held, [false, true, true, false]);
+        assert!(!in_code_range(0, 0));
+    }
 
     #[test]
     fn plans_leave_flags_alone() {

@@ -5,13 +5,14 @@
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use clew_common::context::{
-    GO_CURG, GO_GOID, GO_IS_SELECT, GO_M, GO_PARENT, GO_PARKED, GO_RECVX, GO_TLS, PLAN_GO, Plan,
+    GO_CURG, GO_GOID, GO_IS_SELECT, GO_LOWEST_RECEIVE, GO_LOWEST_SELECT, GO_LOWEST_SEND, GO_M, GO_PARENT, GO_PARKED,
+    GO_POOLS, GO_RECVX, GO_TLS, PAGE, PLAN_GO, Plan, in_code_range,
 };
 use clew_common::event::{
     CONTEXT_GOROUTINE, KIND_LINK, LINK_CREATED, LINK_HANDED, LINK_LEFT, LINK_SERVANT, LINK_TAKEN, Link,
 };
 
-use crate::arch::{frame_pointer, go_argument, go_running};
+use crate::arch::{frame_pointer, go_argument, go_running, probed_at};
 use crate::context::{scoped, word};
 use crate::kernel;
 use crate::maps::{GO_ASKERS, GO_SENDERS, GO_WRITERS};
@@ -95,12 +96,22 @@ const CHAN_CAPACITY: u64 = 8;
 const CHAN_BUFFER: u64 = 16;
 const CHAN_ELEMENT: u64 = 24;
 
-/// In `runtime.chansend` and `runtime.selectgo`, before `runtime.send(c, sg, ...)` gives an element to the goroutine that waits
-/// for one.
+/// In `runtime.chansend`, before `runtime.send(c, sg, ...)` gives an element to the goroutine that waits for one.
 #[uprobe]
 pub fn go_sends(ctx: ProbeContext) -> u32 {
+    sends(&ctx, GO_LOWEST_SEND)
+}
+
+/// As [`go_sends`], in `runtime.selectgo`.
+#[uprobe]
+pub fn go_sends_select(ctx: ProbeContext) -> u32 {
+    sends(&ctx, GO_LOWEST_SELECT)
+}
+
+#[inline(always)]
+fn sends(ctx: &ProbeContext, lowest: usize) -> u32 {
     let Some(plan) = plan() else { return 0 };
-    let (chan, waiter) = (go_argument(&ctx, 0), go_argument(&ctx, 1));
+    let (chan, waiter) = (go_argument(ctx, 0), go_argument(ctx, 1));
     // An element without size carries nothing: a signal.
     if kernel::user::<u16>(chan + CHAN_ELEMENT).unwrap_or(0) == 0 {
         return 0;
@@ -112,9 +123,11 @@ pub fn go_sends(ctx: ProbeContext) -> u32 {
     // The frames below the one that parked: of selectgo, or of chanrecv and the function the program called it by.
     let frame: u64 = kernel::user(parked).unwrap_or(0);
     let select: u8 = kernel::user(waiter.wrapping_add(word(plan, GO_IS_SELECT))).unwrap_or(0);
-    let (from, to) = (id_of(plan, go_running(&ctx)), id_of(plan, other));
-    if told(from, to) {
-        link(from, to, (site(frame, select != 0), 0), LINK_HANDED);
+    let (from, to) = (id_of(plan, go_running(ctx)), id_of(plan, other));
+    let site = site(frame, select != 0);
+    // The runtime itself sends the ticks of timers.
+    if from != 0 && told(from, to) && !is_pools(ctx, plan, lowest, site) {
+        link(from, to, (site, 0), LINK_HANDED);
     }
     0
 }
@@ -135,6 +148,7 @@ pub fn go_takes_select(ctx: ProbeContext) -> u32 {
 fn takes(ctx: &ProbeContext, select: bool) -> u32 {
     let Some(plan) = plan() else { return 0 };
     let (chan, waiter) = (go_argument(ctx, 0), go_argument(ctx, 1));
+    let lowest = lowest(select);
     let size: u16 = kernel::user(chan + CHAN_ELEMENT).unwrap_or(0);
     if size == 0 {
         return 0;
@@ -143,9 +157,11 @@ fn takes(ctx: &ProbeContext, select: bool) -> u32 {
         return 0;
     };
     let (sender, taker) = (id_of(plan, sender), id_of(plan, go_running(ctx)));
+    let site = site(frame_pointer(ctx), select);
+    let pools = is_pools(ctx, plan, lowest, site);
     if kernel::user::<u64>(chan + CHAN_CAPACITY).unwrap_or(0) == 0 {
-        if told(sender, taker) {
-            link(sender, taker, (site(frame_pointer(ctx), select), 0), LINK_HANDED);
+        if told(sender, taker) && !pools {
+            link(sender, taker, (site, 0), LINK_HANDED);
         }
         return 0;
     }
@@ -153,7 +169,7 @@ fn takes(ctx: &ProbeContext, select: bool) -> u32 {
     let next: u64 = kernel::user(chan.wrapping_add(word(plan, GO_RECVX))).unwrap_or(0);
     let buffer: u64 = kernel::user(chan + CHAN_BUFFER).unwrap_or(0);
     let slot = buffer.wrapping_add(next.wrapping_mul(u64::from(size)));
-    empty(slot, taker, site(frame_pointer(ctx), select));
+    empty(slot, if pools { 0 } else { taker }, site);
     fill(slot, sender);
     0
 }
@@ -189,11 +205,13 @@ fn unbuffers(ctx: &ProbeContext, select: bool) -> u32 {
     if kernel::user::<u64>(go_argument(ctx, 0)).unwrap_or(0) == 0 {
         return 0;
     }
-    empty(
-        go_argument(ctx, 1),
-        id_of(plan, go_running(ctx)),
-        site(frame_pointer(ctx), select),
-    );
+    let site = site(frame_pointer(ctx), select);
+    let taker = if is_pools(ctx, plan, lowest(select), site) {
+        0
+    } else {
+        id_of(plan, go_running(ctx))
+    };
+    empty(go_argument(ctx, 1), taker, site);
     0
 }
 
@@ -206,19 +224,46 @@ fn fill(slot: u64, giver: u64) {
     }
 }
 
-/// An element is taken out of a slot.
+/// An element is taken out of a slot; `taker` is 0 where it is no work.
 #[inline(always)]
 fn empty(slot: u64, taker: u64, site: u64) {
     let key = scoped(slot);
-    let giver = match GO_SENDERS.get_ptr(&key) {
-        // SAFETY: the map gave the pointer.
-        Some(giver) => unsafe { *giver },
-        None => 0,
-    };
+    // SAFETY: the map gave the pointer.
+    let giver = GO_SENDERS.get_ptr(&key).map(|giver| unsafe { *giver });
     let _absent = GO_SENDERS.remove(&key);
-    if told(giver, taker) {
-        link(giver, taker, (site, slot), LINK_TAKEN);
+    let telling = match giver {
+        // The tick of a timer, which the runtime itself sends.
+        Some(0) => false,
+        // The agent has to forget what was left there.
+        Some(giver) if taker == 0 => !is_servant(giver),
+        None if taker == 0 => false,
+        giver => told(giver.unwrap_or(0), taker),
+    };
+    if telling {
+        link(giver.unwrap_or(0), taker, (site, slot), LINK_TAKEN);
     }
+}
+
+/// Where the lowest probe of the function lies that receives.
+#[inline(always)]
+const fn lowest(select: bool) -> usize {
+    if select { GO_LOWEST_SELECT } else { GO_LOWEST_RECEIVE }
+}
+
+/// Whether a pool of connections receives at `site`: whoever is done with a connection gives it to whoever waits, which says
+/// nothing of whom the one works for.
+#[inline(always)]
+fn is_pools(ctx: &ProbeContext, plan: *const Plan, lowest: usize, site: u64) -> bool {
+    let moved = probed_at(ctx).wrapping_sub(word(plan, lowest)) & !(PAGE - 1);
+    let site = site.wrapping_sub(moved);
+    let mut at = GO_POOLS.start;
+    while at < GO_POOLS.end {
+        if in_code_range(word(plan, at), site) {
+            return true;
+        }
+        at += 1;
+    }
+    false
 }
 
 /// The number of the goroutine `g`; 0 for one that cannot be read, and for the runtime's own.

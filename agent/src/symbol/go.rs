@@ -3,7 +3,8 @@
 //! Offsets are those of each release line, compared with the DWARF of programs built by it; a line that is not in the table is
 //! not followed. Functions are found in the pclntab, which every program has.
 use clew_common::context::{
-    GO_CURG, GO_GOID, GO_IS_SELECT, GO_M, GO_PARENT, GO_PARKED, GO_RECVX, GO_TLS, PLAN_GO, Plan,
+    GO_CURG, GO_GOID, GO_IS_SELECT, GO_LOWEST_RECEIVE, GO_LOWEST_SELECT, GO_LOWEST_SEND, GO_M, GO_PARENT, GO_PARKED,
+    GO_POOLS, GO_RECVX, GO_TLS, PAGE, PLAN_GO, Plan, code_range,
 };
 
 use super::image::{Image, Span};
@@ -67,9 +68,30 @@ const SEND: &str = "runtime.send";
 const RECV: &str = "runtime.recv";
 const MOVE: &str = "runtime.typedmemmove";
 const CLEAR: &str = "runtime.typedmemclr";
+/// Functions that wait for a connection of a pool, or give one back. Who gives them one is done with it, and may work for
+/// another request.
+const GET_CONN: &str = "net/http.(*Transport).getConn";
+const CANCEL: &str = "net/http.(*wantConn).cancel";
+const DATABASE_CONN: &str = "database/sql.(*DB).conn";
+const POOLS: [&str; 3] = [GET_CONN, CANCEL, DATABASE_CONN];
 const NAMES: &[&str] = &[
-    NEWPROC, RUNQPUT, GOGO, ROUND_TRIP, WRITE_LOOP, READ_LOOP, DIAL, CHANSEND, CHANRECV, SELECTGO, SEND, RECV, MOVE,
+    NEWPROC,
+    RUNQPUT,
+    GOGO,
+    ROUND_TRIP,
+    WRITE_LOOP,
+    READ_LOOP,
+    DIAL,
+    CHANSEND,
+    CHANRECV,
+    SELECTGO,
+    SEND,
+    RECV,
+    MOVE,
     CLEAR,
+    GET_CONN,
+    CANCEL,
+    DATABASE_CONN,
 ];
 
 /// Most of a function's beginning that is looked at, bytes.
@@ -96,7 +118,7 @@ pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
         .thread_store(GOGO)
         .or((image.tls_bytes == 8).then_some(-8))
         .ok_or_else(|| unknown("where a thread keeps its goroutine cannot be told"))?;
-    let plan = Plan::of(
+    let mut plan = Plan::of(
         PLAN_GO,
         &[
             (GO_TLS, tls.cast_unsigned()),
@@ -116,7 +138,13 @@ pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
     match (servants(&text), handing(&text)) {
         (Some(servants), Some(handing)) => {
             points.extend(servants);
-            points.extend(handing);
+            for (place, lowest) in handing.lowest {
+                plan.words[place] = lowest;
+            }
+            for (place, range) in GO_POOLS.zip(pools(&text)) {
+                plan.words[place] = range;
+            }
+            points.extend(handing.points);
             points.push(("go_created", text.created));
         }
         (None, _) => {
@@ -144,11 +172,18 @@ fn servants(text: &Text<'_>) -> Option<Vec<(&'static str, u64)>> {
 }
 
 /// Where elements pass through channels.
-fn handing(text: &Text<'_>) -> Option<Vec<(&'static str, u64)>> {
+#[derive(Default)]
+struct Handing {
+    points: Vec<(&'static str, u64)>,
+    /// The lowest of the points in each function, by its place in the plan.
+    lowest: Vec<(usize, u64)>,
+}
+
+fn handing(text: &Text<'_>) -> Option<Handing> {
     let mut points = Vec::new();
     for (caller, callee, program) in [
         (CHANSEND, SEND, "go_sends"),
-        (SELECTGO, SEND, "go_sends"),
+        (SELECTGO, SEND, "go_sends_select"),
         (CHANRECV, RECV, "go_takes"),
         (SELECTGO, RECV, "go_takes_select"),
         (CHANSEND, MOVE, "go_buffers"),
@@ -160,9 +195,32 @@ fn handing(text: &Text<'_>) -> Option<Vec<(&'static str, u64)>> {
         if calls.is_empty() {
             return None;
         }
-        points.extend(calls.into_iter().map(|call| (program, call)));
+        points.extend(calls.into_iter().map(|call| (caller, program, call)));
     }
-    Some(points)
+    let mut lowest = Vec::new();
+    for (caller, place) in [
+        (SELECTGO, GO_LOWEST_SELECT),
+        (CHANRECV, GO_LOWEST_RECEIVE),
+        (CHANSEND, GO_LOWEST_SEND),
+    ] {
+        let within = || points.iter().filter(|(of, ..)| *of == caller).map(|(.., call)| *call);
+        let (first, last) = (within().min()?, within().max()?);
+        if last - first >= PAGE {
+            return None;
+        }
+        lowest.push((place, first));
+    }
+    let points = points.into_iter().map(|(_, program, call)| (program, call)).collect();
+    Some(Handing { points, lowest })
+}
+
+/// The code of the functions that receive connections of pools; of those the program has.
+fn pools(text: &Text<'_>) -> impl Iterator<Item = u64> {
+    POOLS.iter().filter_map(|name| {
+        let function = text.functions.starts.get(name)?;
+        let size = u16::try_from(function.end.checked_sub(function.start)?).ok()?;
+        Some(code_range(text.start.checked_add(function.start)?, size))
+    })
 }
 
 /// The N of the Go 1.N that built the program.

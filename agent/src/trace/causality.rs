@@ -157,6 +157,8 @@ struct Process {
     open: usize,
     /// Those that came with others on one connection.
     streams: usize,
+    /// Those of which it is not known which context read them.
+    unread: usize,
     /// One of its threads waits for readiness.
     has_loop: bool,
     /// Its threads tell which request they take over.
@@ -320,7 +322,9 @@ impl Causality {
         if let Some(context) = context {
             self.contexts.inbound(context, this);
         }
-        self.processes.entry(actor.pid).or_default().open += 1;
+        let process = self.processes.entry(actor.pid).or_default();
+        process.open += 1;
+        process.unread += usize::from(context.is_none());
         self.families.request(conn, span);
         let queue = self.serving.entry(conn).or_default();
         queue.push_back(span);
@@ -619,6 +623,8 @@ impl Causality {
         if let Some(process) = self.processes.get_mut(&tid.0) {
             process.open = process.open.saturating_sub(1);
             process.streams = process.streams.saturating_sub(usize::from(multiplexed));
+            let unread = context.is_none() && !multiplexed;
+            process.unread = process.unread.saturating_sub(usize::from(unread));
         }
         if let Some(queue) = self.serving.get_mut(&conn) {
             // The empty queue stays for the connection's next request.

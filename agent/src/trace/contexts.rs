@@ -40,6 +40,16 @@ pub(super) const fn key(pid: Pid, context: Context) -> Option<Key> {
     }
 }
 
+/// Whether it stands for none: the runtime itself.
+pub(super) const fn is_nobody(key: Key) -> bool {
+    key.2 == 0
+}
+
+/// Whether it is Go's.
+pub(super) const fn is_goroutine(key: Key) -> bool {
+    key.1 == 1
+}
+
 /// Whether it is Python's.
 pub(super) const fn is_python(key: Key) -> bool {
     key.1 == 2

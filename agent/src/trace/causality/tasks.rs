@@ -1,6 +1,6 @@
 //! Contexts that a server on an event loop makes for its connections and requests.
 use super::{Causality, Inbound, thread_of};
-use crate::capture::{Actor, ConnId, Context, LinkKind};
+use crate::capture::{Actor, ConnId, Context, LinkKind, Pid};
 use crate::trace::contexts::{self, Ambiguous, Works, served};
 use crate::trace::families;
 use crate::trace::threads::Tid;
@@ -17,17 +17,31 @@ impl Causality {
             }
             return;
         };
+        let blind = contexts::is_goroutine(other) && self.is_blind(actor.pid);
         match link {
+            LinkKind::Created if blind && self.works(context) == Ok(Works::Itself) => {
+                self.contexts.inherit(other, Works::Unknown);
+            }
             LinkKind::Created | LinkKind::Submitted => self.created(context, other),
             LinkKind::Within => self.within(other, context),
             LinkKind::Servant => self.contexts.servant(other),
             LinkKind::Left { place } => self.contexts.left(context, place),
+            // A pool of connections took it: that is no work.
+            LinkKind::Taken { place, .. } if contexts::is_nobody(other) => {
+                self.contexts.taken(context, place);
+            }
             LinkKind::Handed { site } | LinkKind::Taken { site, .. } => {
                 let inbound = &self.inbound;
                 let is_open = |span| inbound.get(&span).is_some_and(Inbound::is_open);
                 let offered = match link {
                     LinkKind::Taken { place, .. } => self.contexts.taken(context, place),
                     _ => self.contexts.offers(context),
+                };
+                // It may serve a request, and get what is no work.
+                let offered = if blind && self.contexts.works(other) == Ok(Works::Itself) {
+                    Works::Unknown
+                } else {
+                    offered
                 };
                 self.contexts.handed(offered, other, site, is_open);
             }
@@ -49,6 +63,11 @@ impl Causality {
                 }
             }
         }
+    }
+
+    /// Requests are open that contexts read of which nothing was known yet: each that is not known may serve one of them.
+    fn is_blind(&self, pid: Pid) -> bool {
+        self.processes.get(&pid).is_some_and(|process| process.unread > 0)
     }
 
     /// `creator` created `context`.

@@ -6,6 +6,7 @@ use super::*;
 use crate::capture::{Context, Endpoints};
 use crate::span::{Layer, Status};
 
+mod goroutines;
 mod handover;
 mod node;
 mod python;
@@ -22,6 +23,8 @@ mod python;
 /// shop.21c4 takes 5 conn=2         it does so for what was read of connection 2
 /// shop.21c4 submits 5              it hands the work 5 to a pool of threads
 /// shop.21c4 does 5                 it runs where a thread does the work 5
+/// shop.21g4 makes 5                goroutine 4 makes goroutine 5
+/// shop.21g4 hands 5                it hands it something, at the one place where that takes things
 /// shop.21v4 asks 2                 virtual thread 4 of Java; 21j is a thread of Java that is the kernel's
 /// shop.21 exits 0                  the process is over
 /// shop.21 misses 0                 events are lost, of whomever
@@ -145,6 +148,7 @@ const fn inode(n: u64) -> u64 {
 fn tell(traces: &mut Traces, line: &Line) {
     let link = match line.verb.as_str() {
         "makes" => Some(LinkKind::Created),
+        "hands" => Some(LinkKind::Handed { site: 1 }),
         "accepts" => Some(LinkKind::Accepted(line.socket)),
         "takes" => Some(LinkKind::Read(line.socket)),
         "submits" => Some(LinkKind::Submitted),
@@ -152,7 +156,11 @@ fn tell(traces: &mut Traces, line: &Line) {
         _ => None,
     };
     if let Some(link) = link {
-        return traces.link(&line.moment.actor, Context::Python(line.n), link);
+        let other = match line.moment.actor.context {
+            Context::Goroutine(_) => Context::Goroutine(line.n),
+            _ => Context::Python(line.n),
+        };
+        return traces.link(&line.moment.actor, other, link);
     }
     let serves = matches!(line.verb.as_str(), "reads" | "answers");
     let facts = facts(line.n, serves);

@@ -211,6 +211,22 @@ impl Lab {
         })
     }
 
+    /// The Go program in a folder under `workloads/go/` that is a module of its own, with symbols or without.
+    pub fn go_module(folder: &str, stripped: bool) -> String {
+        let source = Self::workload(&format!("go/{folder}/main.go"));
+        let dir = Self::workload(&format!("go/{folder}"));
+        let (suffix, flags) = if stripped { ("-stripped", "-s -w") } else { ("", "") };
+        built(&source, &format!("go-{folder}{suffix}"), |out| {
+            let mut go = go();
+            go.args(["build", "-mod=readonly", "-trimpath", "-ldflags", flags, "-o"])
+                .arg(out)
+                .arg(".")
+                .current_dir(&dir)
+                .env("GO111MODULE", "on");
+            go
+        })
+    }
+
     /// Whether a toolchain of Go is here or can be had.
     pub fn has_go(toolchain: &str) -> bool {
         let mut go = go();
@@ -220,14 +236,22 @@ impl Lab {
 
     /// A Rust program of the workspace under `workloads/rust/`, compiled as for release, with its symbols.
     pub fn rust(name: &str) -> String {
+        Self::rust_built(name, "release")
+    }
+
+    /// The same, compiled by another profile of the workspace: `dev`, or `fat` for link-time optimization.
+    pub fn rust_built(name: &str, profile: &str) -> String {
         let manifest = Self::workload("rust/Cargo.toml");
         let dir = target().join("workloads/rust");
         let output = Command::new("cargo")
             .args([
                 "build",
-                "--release",
+                "--profile",
+                profile,
                 "--locked",
                 "--quiet",
+                "--bin",
+                name,
                 "--manifest-path",
                 &manifest,
                 "--target-dir",
@@ -241,7 +265,7 @@ impl Lab {
             String::from_utf8_lossy(&output.stderr)
         );
         let path = dir
-            .join("release")
+            .join(if profile == "dev" { "debug" } else { profile })
             .join(name)
             .canonicalize()
             .expect("the program exists");

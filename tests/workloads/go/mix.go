@@ -5,6 +5,7 @@
 //	/eager   through workers that were there before any request
 //	/lazy    through workers that requests start when there are too few, and that stay
 //	/relay   through a goroutine that passes requests on to workers
+//	/crowded over connections that calls wait for while others give up, which give the ones they got to those that wait
 package main
 
 import (
@@ -28,6 +29,7 @@ type job struct {
 var (
 	client     = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
 	next, _, _ = strings.Cut(os.Getenv("NEXT"), "/")
+	crowd      = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
 	limit      = make(chan bool, 24)
 	eager      = make(chan *job)
 	relayed    = make(chan *job, 64)
@@ -40,6 +42,10 @@ func pause(number, salt int) {
 }
 
 func ask(ctx context.Context, path string, number int) error {
+	return askWith(client, ctx, path, number)
+}
+
+func askWith(client *http.Client, ctx context.Context, path string, number int) error {
 	url := fmt.Sprintf("http://127.0.0.1:%s%s?id=%d", next, path, number)
 	request, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
@@ -111,6 +117,28 @@ func mixed(number int) error {
 	return nil
 }
 
+func crowded(number int) error {
+	paths := []string{"/w", "/x", "/y", "/z"}
+	done := make(chan error, len(paths))
+	for at, path := range paths {
+		go func(at int, path string) {
+			for more, left := range []string{"-gone", "-left"} {
+				wait := time.Duration((number*7+at*3+more*5)%23) * 100 * time.Microsecond
+				short, cancel := context.WithTimeout(context.Background(), wait)
+				askWith(crowd, short, path+left, number)
+				cancel()
+			}
+			done <- askWith(crowd, context.Background(), path, number)
+		}(at, path)
+	}
+	for range paths {
+		if err := <-done; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func main() {
 	for at := 0; at < 8; at++ {
 		go work(eager)
@@ -136,6 +164,7 @@ func main() {
 		}
 	}
 	handle("/front", mixed)
+	handle("/crowded", crowded)
 	handle("/eager", through(eager))
 	handle("/relay", through(inbox))
 	handle("/lazy", func(number int) error {

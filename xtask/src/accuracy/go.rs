@@ -21,6 +21,61 @@ const MIXED: &[&str] = &[
     "   server go-server /later",
 ];
 
+/// What it does for `/crowded`.
+const CROWDED: &[&str] = &[
+    "client clew-drive /crowded",
+    " server mix /crowded",
+    "  ?client mix /w-gone",
+    "   ?server go-server /w-gone",
+    "  ?client mix /w-left",
+    "   ?server go-server /w-left",
+    "  client mix /w",
+    "   server go-server /w",
+    "  ?client mix /x-gone",
+    "   ?server go-server /x-gone",
+    "  ?client mix /x-left",
+    "   ?server go-server /x-left",
+    "  client mix /x",
+    "   server go-server /x",
+    "  ?client mix /y-gone",
+    "   ?server go-server /y-gone",
+    "  ?client mix /y-left",
+    "   ?server go-server /y-left",
+    "  client mix /y",
+    "   server go-server /y",
+    "  ?client mix /z-gone",
+    "   ?server go-server /z-gone",
+    "  ?client mix /z-left",
+    "   ?server go-server /z-left",
+    "  client mix /z",
+    "   server go-server /z",
+];
+
+/// What `gin/main.go` does.
+const GIN: &[&str] = &[
+    "client clew-drive /front",
+    " server gin /front",
+    "  ?client gin /aborted",
+    "   ?server go-server /aborted",
+    "  client gin /g1",
+    "   server go-server /g1",
+    "  client gin /g2",
+    "   server go-server /g2",
+    "  client gin /g3",
+    "   server go-server /g3",
+    "  client gin /g4",
+    "   server go-server /g4",
+    "  client gin /l1",
+    "   server go-server /l1",
+    "  client gin /l2",
+    "   server go-server /l2",
+    // The program may end before them.
+    "  ?client gin /after",
+    "   ?server go-server /after",
+    "  ?client gin /ticked",
+    "   ?server go-server /ticked",
+];
+
 macro_rules! pool {
     ($path:literal) => {
         &[
@@ -51,6 +106,24 @@ pub(super) const ROWS: &[Workload] = &[
         runtime: "Go, workers behind two channels",
         expect: Expect::Exact,
         make: |lab| mix(lab, Lab::go("mix"), "/relay", pool!("/relay")),
+    },
+    Workload {
+        name: "go-crowded",
+        runtime: "Go, calls that give up give connections away",
+        expect: Expect::Exact,
+        make: |lab| mix(lab, Lab::go("mix"), "/crowded", CROWDED),
+    },
+    Workload {
+        name: "go-gin",
+        runtime: "Go, gin, groups and timers",
+        expect: Expect::Exact,
+        make: |lab| gin(lab, false),
+    },
+    Workload {
+        name: "go-gin-stripped",
+        runtime: "Go, gin, groups and timers, stripped",
+        expect: Expect::Exact,
+        make: |lab| gin(lab, true),
     },
     // The first job of a worker that a request started may be for another request: it is left unknown.
     Workload {
@@ -85,6 +158,11 @@ lines! {
     "go-mix-1.25", "go1.25.8";
     "go-mix-1.26", "go1.26.8";
     "go-mix-1.27", "go1.27.3";
+}
+
+fn gin(lab: &Lab, stripped: bool) -> Made {
+    let program = Lab::go_module("gin", stripped);
+    front(lab, &[&program], &[("OTEL_SERVICE_NAME", "gin")], GIN)
 }
 
 fn mix(lab: &Lab, program: String, path: &'static str, chain: &'static [&'static str]) -> Made {

@@ -139,9 +139,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The short form leaves it out: without its hook Node.js has no links, whatever the program and the version.
+/// The short form leaves it out: without its hook Node.js has no links, whatever the program and the version; and
+/// programs that take a build of their own have the long form.
 fn repeats(workload: &Workload) -> bool {
     let name = workload.name;
+    if matches!(name, "go-gin" | "go-gin-stripped" | "rust-axum-debug" | "rust-axum-fat") {
+        return true;
+    }
     name.starts_with("node-") && !name.ends_with("+assist") && !matches!(name, "node-http" | "node-mix")
 }
 

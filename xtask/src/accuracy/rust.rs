@@ -39,8 +39,26 @@ macro_rules! axum {
 const AXUM: &[&str] = axum!("axum-server", "");
 /// One task makes the calls of all requests, which is seen, so that they are linked to none.
 const WORKER: &[&str] = axum!("axum-server", "", "/worker");
+/// Nothing is known of tasks: the functions that tell of them are not there by themselves, or do not look as they do where they
+/// are optimized.
+const UNFOLLOWED: &[&str] = axum!("axum-server", "~");
 /// Nothing is known of tasks.
 const STRIPPED: &[&str] = axum!("axum-server-stripped", "~");
+/// Which task makes a local one is not seen.
+const LOCAL: &[&str] = &[
+    "client clew-drive /front",
+    " server local-server /front",
+    "  client local-server /a",
+    "   server go-server /a",
+    "  ~client local-server /local",
+    "   server go-server /local",
+    "  ~client local-server /set1",
+    "   server go-server /set1",
+    "  ~client local-server /set2",
+    "   server go-server /set2",
+    "  client local-server /last",
+    "   server go-server /last",
+];
 const HYPER: &[&str] = &[
     "client clew-drive /front",
     " server hyper-server /front",
@@ -78,6 +96,24 @@ pub(super) const WORKLOADS: &[Workload] = &[
         runtime: "Rust, stripped: tasks are unknown",
         expect: Expect::NeverWrong,
         make: |lab| begun(front(lab, &[&Lab::stripped_rust("axum-server")], &[], STRIPPED)),
+    },
+    Workload {
+        name: "rust-axum-debug",
+        runtime: "Rust, not optimized: tasks are unknown",
+        expect: Expect::NeverWrong,
+        make: |lab| begun(front(lab, &[&Lab::rust_built("axum-server", "dev")], &[], UNFOLLOWED)),
+    },
+    Workload {
+        name: "rust-axum-fat",
+        runtime: "Rust, link-time optimized: tasks are unknown",
+        expect: Expect::NeverWrong,
+        make: |lab| begun(front(lab, &[&Lab::rust_built("axum-server", "fat")], &[], UNFOLLOWED)),
+    },
+    Workload {
+        name: "rust-local",
+        runtime: "Rust, tasks of a LocalSet: who made them is unknown",
+        expect: Expect::NeverWrong,
+        make: |lab| rust(lab, "local-server", &[("RUNTIME", "current")], LOCAL),
     },
     Workload {
         name: "rust-hyper",

@@ -1,4 +1,4 @@
-//! The upstream collector, from its Go modules.
+//! The upstream collector, and what the workloads in Go need, from their modules.
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -28,4 +28,23 @@ pub(super) fn collector() -> Result<Step> {
     })?;
     std::fs::rename(&part, &binary)?;
     Ok(Step::Done(binary.display().to_string()))
+}
+
+/// The modules of `tests/workloads/go/gin`.
+pub(super) fn modules() -> Result<Step> {
+    let source = workspace::root().join("tests/workloads/go/gin");
+    let modules = |offline: bool| {
+        let mut go = shell::command("go", &["list", "-mod=readonly", "-deps", "."]);
+        go.current_dir(&source);
+        if offline {
+            go.env("GOPROXY", "off");
+        }
+        shell::quiet(go, Duration::from_secs(300))
+    };
+    let text = source.display().to_string();
+    if modules(true).is_ok() {
+        return Ok(Step::Ready(text));
+    }
+    shell::retried(|| modules(false))?;
+    Ok(Step::Done(text))
 }

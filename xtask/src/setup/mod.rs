@@ -91,6 +91,12 @@ const NEEDS: &[Need] = &[
         compiler: false,
     },
     Need {
+        name: "Go modules",
+        why: "gin and errgroup for the program that the tests trace",
+        provide: go::modules,
+        compiler: false,
+    },
+    Need {
         name: "Rust workloads",
         why: "axum, hyper and reqwest programs that the tests trace",
         provide: rust::workloads,

@@ -34,7 +34,7 @@ pub fn current(plan: *const Plan) -> Option<u64> {
 
 /// The goroutine the current thread runs; none on a thread that is not Go's.
 #[inline(always)]
-fn goroutine(plan: *const Plan) -> Option<u64> {
+pub fn goroutine(plan: *const Plan) -> Option<u64> {
     let base: u64 = kernel::of_task(offset::task_fsbase());
     let g: u64 = kernel::user(base.wrapping_add(word(plan, GO_TLS)))?;
     if g == 0 {
@@ -298,7 +298,7 @@ fn is_servant(id: u64) -> bool {
 
 /// The current process's plan, if it is Go's.
 #[inline(always)]
-fn plan() -> Option<*const Plan> {
+pub fn plan() -> Option<*const Plan> {
     let plan = context::plan()?;
     // SAFETY: the map gave the pointer.
     (unsafe { (*plan).kind } == PLAN_GO).then_some(plan)

@@ -12,6 +12,7 @@ mod connection;
 mod context;
 mod descriptor;
 mod executor;
+mod go_tls;
 mod golang;
 mod java;
 mod kernel;

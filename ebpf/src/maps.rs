@@ -132,6 +132,11 @@ pub static TLS_CALLS: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(81
 #[map]
 pub static TLS_SESSIONS: LruHashMap<Scoped, TlsSession> = LruHashMap::with_max_entries(32_768, 0);
 
+/// TLS: calls of Go's crypto/tls, by goroutine and whether they are handshakes. Written when one begins; one that is over is told by
+/// the goroutine's stack and stays until the next. One that falls out is not seen.
+#[map]
+pub static GO_TLS_CALLS: LruHashMap<Scoped, GoTlsCall> = LruHashMap::with_max_entries(32768, 0);
+
 /// Counters of `clew_common::counter`. Written by the probes, read by the agent.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);
@@ -302,6 +307,22 @@ pub struct TlsCall {
     pub direction: u32,
     /// Operations within it were on several connections.
     pub torn: u32,
+}
+
+/// A call of Go's crypto/tls.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct GoTlsCall {
+    /// Address of the `tls.Conn`.
+    pub object: u64,
+    /// The plaintext, or room for it, and its size; 0 once it was told.
+    pub buffer: u64,
+    pub size: u64,
+    /// Where the function begins and ends.
+    pub low: u64,
+    pub high: u64,
+    /// `EGRESS`, `INGRESS` or `tls::NO_DATA`.
+    pub direction: u64,
 }
 
 /// What is remembered of a TLS session.

@@ -28,10 +28,12 @@ use crate::context::{self, scoped};
 use crate::kernel;
 use crate::maps::{TLS_CALLS, TLS_SESSIONS, TlsCall, TlsSession, VERDICTS};
 use crate::verifier::opaque;
-use crate::{assist, ring, settings};
+use crate::{assist, go_tls, golang, ring, settings};
 
 /// The call moves no plaintext.
-const NO_DATA: u32 = 2;
+pub const NO_DATA: u32 = 2;
+/// How much of C code's stack a call takes at most, bytes: what a thread has by default.
+const MOST_DEEP: u64 = 8 << 20;
 /// Records one call's plaintext is told in, at most.
 const MAX_CHUNKS: u32 = 64;
 
@@ -45,7 +47,7 @@ fn key(within: u64) -> u64 {
 
 /// The current process is traced; notes that it uses TLS.
 #[inline(always)]
-fn traced() -> bool {
+pub fn traced() -> bool {
     let Some(target) = context::target() else {
         return false;
     };
@@ -169,7 +171,7 @@ pub fn tls_freed(ctx: ProbeContext) -> u32 {
 }
 
 #[inline(always)]
-fn new(flags: u32) -> TlsSession {
+pub fn new(flags: u32) -> TlsSession {
     // Time and CPU are a name that no other session has.
     // SAFETY: no arguments.
     let id = unsafe { bpf_ktime_get_ns() << 8 | u64::from(bpf_get_smp_processor_id() & 0xff) };
@@ -208,6 +210,10 @@ pub extern "C" fn tls_carried(conn: u64, direction: u64, end: u64) -> i64 {
     if !uses {
         return 0;
     }
+    let goes = golang::plan().is_some();
+    if goes && settings::typed_task() != 0 && go_tls::go_tls_carried(conn, direction, end) != 0 {
+        return 0;
+    }
     let inner = TLS_CALLS.get_ptr_mut(&key(1));
     let Some(call) = inner.or_else(|| TLS_CALLS.get_ptr_mut(&key(0))) else {
         return 0;
@@ -215,8 +221,12 @@ pub extern "C" fn tls_carried(conn: u64, direction: u64, end: u64) -> i64 {
     // SAFETY: the map gave the pointer, and only this thread uses the entry.
     unsafe {
         // A call whose return was not seen is left behind with the stack it had.
-        if settings::typed_task() != 0 && Registers::current().stack() >= (*call).stack {
-            return 0;
+        if settings::typed_task() != 0 {
+            let deep = (*call).stack.wrapping_sub(Registers::current().stack());
+            // Goroutines have their stacks elsewhere, below those of C code: how deep they are says nothing.
+            if deep as i64 <= 0 || (goes && deep > MOST_DEEP) {
+                return 0;
+            }
         }
         if (*call).conn != 0 && (*call).conn != conn {
             (*call).torn = 1;
@@ -262,6 +272,19 @@ pub fn tls_done(ctx: RetProbeContext) -> u32 {
     unsafe { settle(call, within, moved) };
     let _absent = TLS_CALLS.remove(&key(within));
     0
+}
+
+/// A call was seen that moved `moved` bytes of plaintext.
+#[inline(always)]
+pub fn told(call: &TlsCall, moved: u64) {
+    if TLS_CALLS.insert(&key(0), call, 0).is_err() {
+        return;
+    }
+    if let Some(call) = TLS_CALLS.get_ptr_mut(&key(0)) {
+        // SAFETY: the map gave the pointer.
+        unsafe { settle(call, 0, moved) };
+    }
+    let _absent = TLS_CALLS.remove(&key(0));
 }
 
 /// The thread's call with this stack.

@@ -1,5 +1,7 @@
 //! Connections encrypted by a library: what passes them is seen as if it were plain.
-use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Plan, free_port, nginx_tls, until};
+use std::collections::HashSet;
+
+use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Plan, Span, free_port, nginx_tls, until};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 
@@ -297,4 +299,83 @@ setTimeout(async () => { for (const url of process.argv.slice(2)) await get(url)
         words(&["node", "-e", program, certificate.file(), first, second])
     };
     check("tls_node", server, client);
+}
+
+/// Go's own crypto/tls: load from a program in Go, through one to another, each over kept connections.
+fn go(test: &str, program: &str) {
+    const REQUESTS: u64 = 100;
+    let Some(lab) = Lab::new(test) else { return };
+    let certificate = Certificate::new(&lab);
+    let (leaf, front) = (free_port(), free_port());
+    let (leaf_port, front_port) = (leaf.to_string(), front.to_string());
+    let plan = Plan::default()
+        .service(leaf, &[program, &leaf_port, certificate.file(), certificate.key()])
+        .service(front, &[program, &front_port, certificate.file(), certificate.key()])
+        .env("NEXT", &format!("{leaf}/leaf"))
+        .command(&["sleep", "2"])
+        .command(&["env", "COUNT=100", program, "ask", &front_port, certificate.file()]);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    for path in ["/front", "/leaf"] {
+        out.check_numbers(Kind::Client, path, REQUESTS);
+        out.check_numbers(Kind::Server, path, REQUESTS);
+    }
+    out.check_no_wrong_links();
+    for leaf in out.spans.at(Kind::Server, "/leaf") {
+        out.check_eq(leaf.text("url.scheme").as_str(), "https", "url.scheme");
+        let chain = out.spans.ancestry(leaf);
+        out.check_eq(chain.len(), 4, &format!("links of {chain:?}"));
+    }
+    // net/http may open a connection for a request that another one then serves first: of it there is the handshake, at both ends.
+    let (spare, asked): (Vec<&Span>, Vec<&Span>) = out.spans.0.iter().partition(|span| span.path().is_empty());
+    out.check_eq(asked.len() as u64, 4 * REQUESTS, "number of exchanges");
+    let sockets: HashSet<String> = asked.iter().map(|span| socket(span)).collect();
+    for span in &spare {
+        out.check_eq(span.text("tls.established").as_str(), "true", "tls.established");
+        out.check(
+            !sockets.contains(&socket(span)),
+            "a connection whose content is seen is not told by itself",
+        );
+    }
+    for counter in [
+        "tls.untied",
+        "tls.tie_conflict",
+        "tls.call_unknown",
+        "stream.gap_timeout",
+    ] {
+        out.check_eq(out.counter(counter), 0, counter);
+    }
+}
+
+/// The connection of a span, as the span's own end names it.
+fn socket(span: &Span) -> String {
+    ["network.local.port", "network.peer.port"]
+        .map(|name| {
+            let port = span.text(name);
+            assert!(!port.is_empty(), "{name} of {span:?}");
+            port
+        })
+        .join(" ")
+}
+
+#[test]
+fn go_with_openssl_through_cgo() {
+    check("tls_go_with_openssl", nginx_server, |certificate, first, second| {
+        words(&[&Lab::go("bound"), certificate.file(), first, second])
+    });
+}
+
+#[test]
+fn go_with_symbols() {
+    go("tls_go", &Lab::go("secure"));
+}
+
+#[test]
+fn go_stripped() {
+    for toolchain in ["go1.21.13", "local", "go1.27.3"] {
+        if toolchain == "local" || Lab::has_go(toolchain) {
+            go("tls_go_stripped", &Lab::go_stripped("secure", toolchain));
+        } else {
+            eprintln!("SKIP tls_go_stripped: there is no {toolchain}");
+        }
+    }
 }

@@ -54,8 +54,9 @@ const LINES: &[Line] = &[
 const M: u64 = 48;
 const SCHED: u64 = 56;
 
-const NEWPROC: &str = "runtime.newproc.func1";
-const RUNQPUT: &str = "runtime.runqput";
+/// By these two the start of the text is told.
+pub(super) const NEWPROC: &str = "runtime.newproc.func1";
+pub(super) const RUNQPUT: &str = "runtime.runqput";
 const GOGO: &str = "gogo";
 const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
 const WRITE_LOOP: &str = "net/http.(*persistConn).writeLoop";
@@ -107,9 +108,7 @@ pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
         .iter()
         .find(|known| known.number == line)
         .ok_or_else(|| NoHooks::Unknown(format!("Go 1.{line} is not a version Clew knows")))?;
-    let table = image
-        .section(&[".gopclntab", ".data.rel.ro.gopclntab"])
-        .ok_or_else(|| unknown("there is no .gopclntab"))?;
+    let table = table(&image).ok_or_else(|| unknown("there is no .gopclntab"))?;
     let functions = pclntab::find(&image, table, NAMES)
         .ok_or_else(|| unknown("the .gopclntab has another form than since Go 1.20"))?;
     let text = Text::find(&image, &functions)
@@ -156,6 +155,11 @@ pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
     }
     let points = image.points(points);
     Ok(Hooks { plan, points, limits })
+}
+
+/// The table of functions.
+pub(super) fn table(image: &Image) -> Option<Span> {
+    image.section(&[".gopclntab", ".data.rel.ro.gopclntab"])
 }
 
 /// Where net/http's client hands requests to the goroutines that write them; nothing in a program without it.
@@ -249,7 +253,7 @@ fn line(image: &Image) -> Option<u32> {
 }
 
 /// The program's code, with where the text starts.
-struct Text<'a> {
+pub(super) struct Text<'a> {
     image: &'a Image,
     functions: &'a Functions,
     start: u64,
@@ -260,7 +264,7 @@ struct Text<'a> {
 impl<'a> Text<'a> {
     /// Finds the start of the text. The table names it up to Go 1.25; later it is the start of the section or, where C code
     /// stands before Go's, not far behind. That it is right is seen by a call between two functions.
-    fn find(image: &'a Image, functions: &'a Functions) -> Option<Self> {
+    pub(super) fn find(image: &'a Image, functions: &'a Functions) -> Option<Self> {
         /// How much C code may stand before Go's, bytes.
         const MOST_BEFORE: usize = 4 << 20;
         /// Alignment of the text's start.
@@ -291,13 +295,20 @@ impl<'a> Text<'a> {
         Some((address, self.image.code(address, FUNCTION_BYTES)?))
     }
 
-    fn frame_push(&self, name: &str) -> Option<u64> {
+    pub(super) fn frame_push(&self, name: &str) -> Option<u64> {
         let (address, code) = self.code_of(name)?;
         code::frame_push(&code, address)
     }
 
+    /// The address of a function, and its size.
+    pub(super) fn function(&self, name: &str) -> Option<(u64, u64)> {
+        let function = self.functions.starts.get(name)?;
+        let size = function.end.checked_sub(function.start)?;
+        Some((self.start.checked_add(function.start)?, size))
+    }
+
     /// The calls of `callee` in `caller`.
-    fn calls(&self, caller: &str, callee: &str) -> Option<Vec<u64>> {
+    pub(super) fn calls(&self, caller: &str, callee: &str) -> Option<Vec<u64>> {
         let function = self.functions.starts.get(caller)?;
         let size = function.end.checked_sub(function.start)?.min(WHOLE_BYTES);
         let address = self.start.checked_add(function.start)?;

@@ -8,6 +8,7 @@ mod dynamic;
 mod flow;
 mod functions;
 mod go;
+mod go_tls;
 mod image;
 mod java;
 mod openssl;

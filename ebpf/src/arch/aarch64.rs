@@ -60,7 +60,7 @@ pub(super) fn compat(_registers: Registers, status: u32) -> bool {
 #[inline(always)]
 pub(super) fn go_argument(ctx: &ProbeContext, index: usize) -> u64 {
     // SAFETY: the kernel gives the registers of the probed instruction.
-    unsafe { (*ctx.regs).regs[if index == 0 { 0 } else { 1 }] }
+    unsafe { (*ctx.regs).regs[if index < 2 { index } else { 2 }] }
 }
 
 #[inline(always)]
@@ -103,4 +103,9 @@ pub(super) fn stack_at_return(ctx: &RetProbeContext) -> u64 {
 #[inline(always)]
 pub(super) fn stack(registers: Registers) -> u64 {
     registers.at(31 * 8)
+}
+
+#[inline(always)]
+pub(super) fn frame(registers: Registers) -> u64 {
+    registers.at(29 * 8)
 }

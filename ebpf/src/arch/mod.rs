@@ -18,7 +18,7 @@ use self::x86_64 as machine;
 /// Numbers of the calls that carry bytes.
 pub use self::machine::call;
 
-/// Argument `index` of a Go function at its first instruction (`src/cmd/compile/abi-internal.md` of Go); only the first two.
+/// Argument `index` of a Go function at its first instruction (`src/cmd/compile/abi-internal.md` of Go); only the first three.
 #[inline(always)]
 pub fn go_argument(ctx: &ProbeContext, index: usize) -> u64 {
     machine::go_argument(ctx, index)
@@ -107,6 +107,12 @@ impl Registers {
     #[inline(always)]
     pub fn stack(self) -> u64 {
         machine::stack(self)
+    }
+
+    /// The user's frame pointer.
+    #[inline(always)]
+    pub fn frame(self) -> u64 {
+        machine::frame(self)
     }
 
     /// The word of `T`s size at `offset` bytes.

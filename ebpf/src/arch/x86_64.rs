@@ -64,7 +64,13 @@ pub(super) fn compat(registers: Registers, status: u32) -> bool {
 #[inline(always)]
 pub(super) fn go_argument(ctx: &ProbeContext, index: usize) -> u64 {
     // SAFETY: the kernel gives the registers of the probed instruction.
-    unsafe { if index == 0 { (*ctx.regs).rax } else { (*ctx.regs).rbx } }
+    unsafe {
+        match index {
+            0 => (*ctx.regs).rax,
+            1 => (*ctx.regs).rbx,
+            _ => (*ctx.regs).rcx,
+        }
+    }
 }
 
 #[inline(always)]
@@ -107,4 +113,9 @@ pub(super) fn stack_at_return(ctx: &RetProbeContext) -> u64 {
 #[inline(always)]
 pub(super) fn stack(registers: Registers) -> u64 {
     word(registers, 19)
+}
+
+#[inline(always)]
+pub(super) fn frame(registers: Registers) -> u64 {
+    word(registers, 4)
 }

@@ -13,7 +13,7 @@ use clew_common::event::SOURCE_OPENSSL;
 use clew_common::tls::Cookie;
 
 use super::image::Image;
-use super::{FileKey, Point, dynamic};
+use super::{FileKey, Point, dynamic, go_tls};
 use place::Place;
 
 /// A library that encrypts, and the probes in it.
@@ -81,7 +81,7 @@ const USUAL: &[&str] = &["libssl.so.3", "libssl.so.1.1"];
 pub struct Libraries(HashMap<FileKey, Option<Arc<Encryption>>>);
 
 impl Libraries {
-    /// The probes in the file at `path`; none if it has no functions of OpenSSL's.
+    /// The probes in the file at `path`; none if it has no functions of OpenSSL's and no crypto/tls of Go's.
     pub fn at(&mut self, path: &Path) -> Option<Arc<Encryption>> {
         let key = FileKey::of(path)?;
         if self.0.len() >= MOST_REMEMBERED {
@@ -130,16 +130,30 @@ impl Libraries {
 /// The probes in the file at `path`.
 fn encryption(path: &Path) -> Option<Encryption> {
     let image = Image::open(path)?;
+    let (openssl, go) = (openssl(&image, path), go_tls::encryption(&image));
+    match (openssl, go) {
+        // A program in Go that has OpenSSL within.
+        (Some(openssl), Some(go)) => Some(Encryption {
+            points: [openssl.points, go.points].concat(),
+            name: format!("{}, {}", openssl.name, go.name).into(),
+            limits: [openssl.limits, go.limits].concat(),
+        }),
+        (openssl, go) => openssl.or(go),
+    }
+}
+
+/// The probes in OpenSSL's functions.
+fn openssl(image: &Image, path: &Path) -> Option<Encryption> {
     let mut names: Vec<&str> = WATCHED.iter().map(|watched| watched.name).collect();
     names.extend([FREED, CLEARED, MADE, CLIENT_RANDOM, SERVER_RANDOM]);
-    let symbols = dynamic::symbols(&image, ".dynsym", ".dynstr", &names);
+    let symbols = dynamic::symbols(image, ".dynsym", ".dynstr", &names);
     // Both directions have to be there, or what is seen makes no sense.
     for needed in ["SSL_read", "SSL_write"] {
         symbols.get(needed)?;
     }
     let mut limits = Vec::new();
     let (first, second) =
-        place::random(&image, symbols.get(CLIENT_RANDOM), symbols.get(SERVER_RANDOM)).unwrap_or_else(|| {
+        place::random(image, symbols.get(CLIENT_RANDOM), symbols.get(SERVER_RANDOM)).unwrap_or_else(|| {
             limits.push("connections whose bytes the program moves itself cannot be told apart".to_owned());
             (0, 0)
         });
@@ -163,10 +177,10 @@ fn encryption(path: &Path) -> Option<Encryption> {
             continue;
         };
         let place = match how {
-            How::Call => Place::entry(&image, address).map(|at| (at, "tls_call")),
+            How::Call => Place::entry(image, address).map(|at| (at, "tls_call")),
             How::Counted { reads } | How::Extended { reads } => {
                 let counted = matches!(how, How::Counted { .. });
-                Place::data(&image, address, counted).map(|place| (place.at, program(*reads, &place)))
+                Place::data(image, address, counted).map(|place| (place.at, program(*reads, &place)))
             }
         };
         let (at, program) = place.unwrap_or_else(|| {
@@ -187,9 +201,9 @@ fn encryption(path: &Path) -> Option<Encryption> {
     for (name, program) in [(FREED, "tls_freed"), (CLEARED, "tls_cleared"), (MADE, "tls_made")] {
         if let Some(address) = symbols.get(name).copied() {
             let at = if name == MADE {
-                Place::entry(&image, address)
+                Place::entry(image, address)
             } else {
-                Place::start(&image, address)
+                Place::start(image, address)
             };
             watch(program, at.unwrap_or(address));
         }

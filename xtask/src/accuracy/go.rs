@@ -1,7 +1,7 @@
 //! Go: goroutines, worker pools, and everything at once, on each release line.
-use clew_tests::Lab;
+use clew_tests::{Certificate, Lab, Plan, free_port};
 
-use super::workload::{Expect, Made, Workload, front};
+use super::workload::{Expect, Made, Workload, front, made};
 
 /// What `mix.go` does for `/front`.
 const MIXED: &[&str] = &[
@@ -132,6 +132,26 @@ pub(super) const ROWS: &[Workload] = &[
         expect: Expect::NeverWrong,
         make: |lab| mix(lab, Lab::go("mix"), "/lazy", pool!("/lazy")),
     },
+    Workload {
+        name: "go-https",
+        runtime: "Go, crypto/tls at both ends",
+        expect: Expect::Exact,
+        make: |lab| secure(lab, &Lab::go("secure")),
+    },
+    Workload {
+        name: "go-https-stripped",
+        runtime: "Go, crypto/tls at both ends, stripped",
+        expect: Expect::Exact,
+        make: |lab| secure(lab, &Lab::go_stripped("secure", "local")),
+    },
+];
+
+/// What `secure.go` does for `/front`, which it asks over TLS.
+const SECURE: &[&str] = &[
+    "client clew-drive /front",
+    "server secure /front",
+    "client secure /leaf",
+    "server secure-leaf /leaf",
 ];
 
 /// One row a release line, stripped.
@@ -168,4 +188,18 @@ fn gin(lab: &Lab, stripped: bool) -> Made {
 fn mix(lab: &Lab, program: String, path: &'static str, chain: &'static [&'static str]) -> Made {
     let made = front(lab, &[&program], &[("OTEL_SERVICE_NAME", "mix")], chain);
     Made { path, ..made }
+}
+
+/// A server that answers without TLS, and one behind it that is asked over TLS.
+fn secure(lab: &Lab, program: &str) -> Made {
+    let certificate = Certificate::new(lab);
+    let (leaf, port) = (free_port(), free_port());
+    let argv = |port: &str| [program, port, certificate.file(), certificate.key()].map(str::to_owned);
+    let (behind, before) = (argv(&leaf.to_string()), argv(&port.to_string()));
+    let plan = Plan::default()
+        .service(leaf, &behind.each_ref().map(String::as_str))
+        .env("OTEL_SERVICE_NAME", "secure-leaf")
+        .service(port, &before.each_ref().map(String::as_str));
+    let env = [("OTEL_SERVICE_NAME", "secure"), ("PLAIN", "1")];
+    made(plan, leaf, port, &env, SECURE)
 }

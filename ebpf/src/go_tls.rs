@@ -16,7 +16,7 @@ use clew_common::event::{EGRESS, INGRESS, SESSION_FRESH, SOURCE_GO};
 use clew_common::tls::Cookie;
 
 use crate::arch::{self, Registers, go_argument};
-use crate::context::scoped;
+use crate::context::{self, scoped};
 use crate::maps::{GO_TLS_CALLS, GoTlsCall, TLS_SESSIONS, TlsCall};
 use crate::tls::{self, NO_DATA};
 use crate::{golang, kernel, ring, settings};
@@ -49,8 +49,13 @@ pub fn go_tls_begins(ctx: ProbeContext) -> u32 {
 /// In `crypto/tls.(*Conn).Read`, before `runtime.memmove(buffer, plaintext, size)` gives plaintext to the program.
 #[uprobe]
 pub fn go_tls_gives(ctx: ProbeContext) -> u32 {
+    if settings::typed_task() == 0 || !context::traced() {
+        return 0;
+    }
     let Some(goroutine) = goroutine() else { return 0 };
     let Some(call) = GO_TLS_CALLS.get_ptr(&scoped(key(goroutine, INGRESS.into()))) else {
+        // It began before Clew came, or fell out.
+        ring::count(counter::TLS_CALL_UNKNOWN, 1);
         return 0;
     };
     // SAFETY: the map gave the pointer.

@@ -89,17 +89,16 @@ pub fn told_plain(direction: u8) -> Context {
 /// The header of an operation's record: with the context that the thread tells, else with the one that can be read.
 #[inline(always)]
 pub fn header(told: Context) -> Header {
-    header_of(KIND_DATA, told)
+    let mut header = context::header(KIND_DATA);
+    (header.context_kind, header.context) = or_read(told);
+    header
 }
 
-/// The same of a record of any kind.
+/// The context that the thread tells, else the one that can be read.
 #[inline(always)]
-pub fn header_of(kind: u16, told: Context) -> Header {
-    let mut header = context::header_in_context(kind);
-    if told.0 != CONTEXT_THREAD {
-        (header.context_kind, header.context) = told;
-    }
-    header
+pub fn or_read(told: Context) -> Context {
+    let read = context::here();
+    if told.0 == CONTEXT_THREAD { read } else { told }
 }
 
 /// The current thread is over, or its memory.
@@ -111,8 +110,12 @@ pub fn forget() {
 /// What stands in the words at `address`; none if they are no words.
 #[inline(always)]
 fn words(address: u64) -> Option<[u64; 2]> {
-    let [first, second, writes, reads] = kernel::user::<[u64; 4]>(address)?;
-    (first == MAGIC[0] && second == MAGIC[1]).then_some([writes, reads])
+    // Read in halves, which share their place on the stack.
+    let [first, second] = kernel::user::<[u64; 2]>(address)?;
+    if first != MAGIC[0] || second != MAGIC[1] {
+        return None;
+    }
+    kernel::user::<[u64; 2]>(address + 16)
 }
 
 #[inline(always)]

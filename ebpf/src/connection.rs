@@ -355,47 +355,61 @@ impl Socket {
     #[inline(always)]
     pub unsafe fn announce<M: Mode>(self, conn: *mut Conn) {
         let (id, inode) = M::names(self.sk);
-        let mut event = Connection {
-            header: context::header(KIND_CONNECTION),
-            inode,
-            ..Connection::default()
-        };
-        event.conn = id;
-        // SAFETY: the map gave the pointer; the caller vouches for the mode.
-        unsafe {
-            (*conn).id = id;
-            event.flags = (*conn).flags as u16;
-            event.family = M::read(self.sk, offset::sk_family());
-            let net = M::read::<u64>(self.sk, offset::sk_net()) as *const c_void;
-            event.netns = u64::from(Probe::read::<u32>(net, offset::net_inum()));
-            if self.local != 0 {
-                event.address = self.sk as u64;
-                event.peer = M::read::<u64>(self.unix, offset::unix_peer());
-            } else {
-                event.flags |= CONN_SEQUENCED;
-                let written: u32 = M::read(self.tcp, offset::tcp_write_seq());
-                event.local_isn = written.wrapping_sub(self.sent::<M>(conn) as u32);
-                let next: u32 = M::read(self.tcp, offset::tcp_rcv_nxt());
-                let total: u64 = M::read(self.tcp, offset::tcp_bytes_received());
-                event.remote_isn = next.wrapping_sub(total as u32);
-                event.local_port = M::read(self.sk, offset::sk_num());
-                event.remote_port = u16::from_be(M::read(self.sk, offset::sk_dport()));
-                if event.family == AF_INET6 {
-                    event.local = addresses(
-                        M::read(self.sk, offset::sk_v6_rcv_saddr()),
-                        M::read(self.sk, offset::sk_v6_rcv_saddr() + 8),
-                    );
-                    event.remote = addresses(
-                        M::read(self.sk, offset::sk_v6_daddr()),
-                        M::read(self.sk, offset::sk_v6_daddr() + 8),
-                    );
-                } else {
-                    event.local = addresses(u64::from(M::read::<u32>(self.sk, offset::sk_rcv_saddr())), 0);
-                    event.remote = addresses(u64::from(M::read::<u32>(self.sk, offset::sk_daddr())), 0);
-                }
+        // SAFETY: the map gave the pointer.
+        unsafe { (*conn).id = id };
+        let written = ring::fill(|event: *mut Connection| {
+            // SAFETY: the record was reserved for the event; the caller vouches for the mode.
+            unsafe {
+                event.write(Connection {
+                    header: context::header(KIND_CONNECTION),
+                    conn: id,
+                    inode,
+                    ..Connection::default()
+                });
+                self.describe::<M>(conn, event);
             }
-            // One that is lost is told again with the next operation.
-            (*conn).announced = u16::from(ring::send(&event));
+        });
+        // One that is lost is told again with the next operation.
+        // SAFETY: the map gave the pointer.
+        unsafe { (*conn).announced = u16::from(written) };
+    }
+
+    /// What a connection's first record says of the socket.
+    #[inline(always)]
+    unsafe fn describe<M: Mode>(self, conn: *mut Conn, event: *mut Connection) {
+        // SAFETY: the caller vouches for the pointers and the mode.
+        unsafe {
+            (*event).flags = (*conn).flags as u16;
+            let family: u16 = M::read(self.sk, offset::sk_family());
+            (*event).family = family;
+            let net = M::read::<u64>(self.sk, offset::sk_net()) as *const c_void;
+            (*event).netns = u64::from(Probe::read::<u32>(net, offset::net_inum()));
+            if self.local != 0 {
+                (*event).address = self.sk as u64;
+                (*event).peer = M::read::<u64>(self.unix, offset::unix_peer());
+                return;
+            }
+            (*event).flags |= CONN_SEQUENCED;
+            let written: u32 = M::read(self.tcp, offset::tcp_write_seq());
+            (*event).local_isn = written.wrapping_sub(self.sent::<M>(conn) as u32);
+            let next: u32 = M::read(self.tcp, offset::tcp_rcv_nxt());
+            let total: u64 = M::read(self.tcp, offset::tcp_bytes_received());
+            (*event).remote_isn = next.wrapping_sub(total as u32);
+            (*event).local_port = M::read(self.sk, offset::sk_num());
+            (*event).remote_port = u16::from_be(M::read(self.sk, offset::sk_dport()));
+            if family == AF_INET6 {
+                (*event).local = addresses(
+                    M::read(self.sk, offset::sk_v6_rcv_saddr()),
+                    M::read(self.sk, offset::sk_v6_rcv_saddr() + 8),
+                );
+                (*event).remote = addresses(
+                    M::read(self.sk, offset::sk_v6_daddr()),
+                    M::read(self.sk, offset::sk_v6_daddr() + 8),
+                );
+            } else {
+                (*event).local = addresses(u64::from(M::read::<u32>(self.sk, offset::sk_rcv_saddr())), 0);
+                (*event).remote = addresses(u64::from(M::read::<u32>(self.sk, offset::sk_daddr())), 0);
+            }
         }
     }
 }

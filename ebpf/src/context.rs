@@ -86,12 +86,19 @@ pub fn header(kind: u16) -> Header {
 #[inline(always)]
 pub fn header_in_context(kind: u16) -> Header {
     let mut header = header(kind);
-    header.context_kind = current() as u16;
-    if let Some(id) = CONTEXT.get_ptr(0) {
-        // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
-        header.context = unsafe { *id };
-    }
+    (header.context_kind, header.context) = here();
     header
+}
+
+/// The current thread's execution context: its kind, a `CONTEXT_` constant, and its number.
+#[inline(always)]
+pub fn here() -> (u16, u64) {
+    let kind = current() as u16;
+    match CONTEXT.get_ptr(0) {
+        // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+        Some(id) => (kind, unsafe { *id }),
+        None => (kind, 0),
+    }
 }
 
 /// Finds the current thread's execution context: gives its kind, a `CONTEXT_` constant, and leaves its number in [`CONTEXT`].

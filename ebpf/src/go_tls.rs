@@ -59,7 +59,7 @@ pub fn go_tls_gives(ctx: ProbeContext) -> u32 {
         return 0;
     };
     // SAFETY: the map gave the pointer.
-    let (object, buffer, room) = unsafe { ((*call).object, (*call).buffer, (*call).size) };
+    let (object, buffer, room) = unsafe { ((*call).call.object, (*call).call.buffer, (*call).call.size) };
     let (to, from, size) = (go_argument(&ctx, 0), go_argument(&ctx, 1), go_argument(&ctx, 2));
     if to != buffer || size > room {
         // The stack may have moved, and with it what the program gave: the call is this one all the same.
@@ -131,85 +131,81 @@ fn begin(ctx: &ProbeContext, direction: u32) {
         let _full = TLS_SESSIONS.insert(&scoped(object), &tls::new(SESSION_FRESH), 0);
     }
     let call = GoTlsCall {
-        object,
-        buffer: go_argument(ctx, 1),
-        size: if direction == NO_DATA { 0 } else { go_argument(ctx, 2) },
+        call: TlsCall {
+            buffer: go_argument(ctx, 1),
+            size: if direction == NO_DATA { 0 } else { go_argument(ctx, 2) },
+            direction,
+            ..plain(object)
+        },
         low,
         high: low.wrapping_add(cookie >> 32),
-        direction: u64::from(direction),
     };
     let _full = GO_TLS_CALLS.insert(&scoped(key(goroutine, direction)), &call, 0);
 }
 
 /// The current goroutine moved bytes up to offset `end` of connection `conn`. If it does so within crypto/tls, that is evidence
-/// of which session the connection carries, and 1 is returned: no other library's call did it.
+/// of which session the connection carries: the call becomes the thread's, to be settled by the caller. Gives 0, or one more than
+/// the bytes of plaintext that it gave.
 ///
 /// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn go_tls_carried(conn: u64, direction: u64, end: u64) -> i64 {
+pub extern "C" fn go_tls_carried(conn: u64, direction: u64, end: u64) -> u64 {
     // The verifier looks at this by itself, also on kernels that cannot give the registers.
     if settings::typed_task() == 0 {
         return 0;
     }
     let Some(goroutine) = goroutine() else { return 0 };
-    let outer = GO_TLS_CALLS.get_ptr_mut(&scoped(key(goroutine, EGRESS.into())));
-    let shake = GO_TLS_CALLS.get_ptr_mut(&scoped(key(goroutine, NO_DATA)));
-    // SAFETY: the map gave the pointers.
-    let bounds = |call: Option<*mut GoTlsCall>| match call {
-        Some(call) => unsafe { ((*call).low, (*call).high) },
-        None => (0, 0),
-    };
-    let (outer_in, shake_in) = (bounds(outer), bounds(shake));
-    if outer_in.1 == 0 && shake_in.1 == 0 {
-        return 0;
+    let mut name = scoped(key(goroutine, EGRESS.into()));
+    let outer = GO_TLS_CALLS.get_ptr_mut(&name);
+    name.id = key(goroutine, NO_DATA);
+    let shake = GO_TLS_CALLS.get_ptr_mut(&name);
+    let Some(call) = running(outer, shake) else { return 0 };
+    // SAFETY: the map gave the pointer, and only this goroutine uses the entry.
+    unsafe {
+        let call = &raw mut (*call).call;
+        let sends = direction == u64::from(EGRESS);
+        (*call).conn = conn;
+        (*call).sent = if sends { end } else { 0 };
+        (*call).received = if sends { 0 } else { end };
+        if !tls::call_is(&*call) {
+            return 0;
+        }
+        if !sends || (*call).direction != u32::from(EGRESS) {
+            return 1;
+        }
+        // The rest of its records say nothing more.
+        let moved = (*call).size;
+        (*call).size = 0;
+        moved.wrapping_add(1)
     }
+}
+
+/// Which of two calls the goroutine is in, by the return addresses on its stack; a handshake runs within another call.
+#[inline(always)]
+fn running(outer: Option<*mut GoTlsCall>, shake: Option<*mut GoTlsCall>) -> Option<*mut GoTlsCall> {
+    if outer.is_none() && shake.is_none() {
+        return None;
+    }
+    let holds = |call: Option<*mut GoTlsCall>, back: u64| {
+        // SAFETY: the map gave the pointer.
+        call.is_some_and(|call| unsafe { back > (*call).low && back <= (*call).high })
+    };
     let mut frame = Registers::current().frame();
-    let mut inside = 0_u32;
     let mut frames = 0;
     while frames < MOST_FRAMES {
         frames += 1;
-        let Some([next, back]) = kernel::user::<[u64; 2]>(frame) else {
-            break;
-        };
-        if back > shake_in.0 && back <= shake_in.1 {
-            inside = 2;
-            break;
+        let [next, back] = kernel::user::<[u64; 2]>(frame)?;
+        if holds(shake, back) {
+            return shake;
         }
-        if back > outer_in.0 && back <= outer_in.1 {
-            inside = 1;
-            break;
+        if holds(outer, back) {
+            return outer;
         }
         if next <= frame {
-            break;
+            return None;
         }
         frame = next;
     }
-    let call = match inside {
-        2 => shake,
-        1 => outer,
-        _ => None,
-    };
-    let Some(call) = call else { return 0 };
-    // SAFETY: the map gave the pointer, and only this goroutine uses the entry.
-    let (object, buffer, size, wants) = unsafe { ((*call).object, (*call).buffer, (*call).size, (*call).direction) };
-    let sends = direction == u64::from(EGRESS);
-    let mut moved = 0;
-    if sends && wants == u64::from(EGRESS) && size > 0 {
-        moved = size;
-        // The rest of its records say nothing more.
-        // SAFETY: the map gave the pointer.
-        unsafe { (*call).size = 0 };
-    }
-    let call = TlsCall {
-        buffer,
-        size,
-        conn,
-        sent: if sends { end } else { 0 },
-        received: if sends { 0 } else { end },
-        direction: wants as u32,
-        ..plain(object)
-    };
-    tls::told(&call, moved);
-    1
+    None
 }

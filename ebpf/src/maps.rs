@@ -313,16 +313,11 @@ pub struct TlsCall {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct GoTlsCall {
-    /// Address of the `tls.Conn`.
-    pub object: u64,
-    /// The plaintext, or room for it, and its size; 0 once it was told.
-    pub buffer: u64,
-    pub size: u64,
+    /// The call as one of any library. Its size is 0 once its plaintext was told.
+    pub call: TlsCall,
     /// Where the function begins and ends.
     pub low: u64,
     pub high: u64,
-    /// `EGRESS`, `INGRESS` or `tls::NO_DATA`.
-    pub direction: u64,
 }
 
 /// What is remembered of a TLS session.

@@ -120,39 +120,40 @@ fn waking(size: u64) -> u64 {
     }
 }
 
-/// Writes a record in its place in the ring buffer, or counts the loss. `fill` writes all of it; programs that may be preempted
-/// need no other memory.
+/// Writes a record in its place in the ring buffer, or counts the loss. `fill` writes all of it: programs that may be preempted
+/// need no other memory, and a record takes no stack. Whether it was written.
 #[inline(always)]
-pub fn fill<T>(fill: impl FnOnce(*mut T)) {
+pub fn fill<T>(fill: impl FnOnce(*mut T)) -> bool {
     tell_lost();
-    fill_waking(fill, waking(size_of::<T>() as u64));
+    fill_waking(fill, waking(size_of::<T>() as u64))
 }
 
 /// As [`fill`], for an event that the agent should act upon at once.
 #[inline(always)]
-pub fn fill_now<T>(fill: impl FnOnce(*mut T)) {
+pub fn fill_now<T>(fill: impl FnOnce(*mut T)) -> bool {
     tell_lost();
-    fill_waking(fill, BPF_RB_FORCE_WAKEUP);
+    fill_waking(fill, BPF_RB_FORCE_WAKEUP)
 }
 
 /// As [`fill`], but a loss before it is told by the next event only: a call less on the stack, of which all functions below one
 /// program share 512 bytes.
 #[inline(always)]
-pub fn fill_deep<T>(fill: impl FnOnce(*mut T)) {
-    fill_waking(fill, waking(size_of::<T>() as u64));
+pub fn fill_deep<T>(fill: impl FnOnce(*mut T)) -> bool {
+    fill_waking(fill, waking(size_of::<T>() as u64))
 }
 
 #[inline(always)]
-fn fill_waking<T>(fill: impl FnOnce(*mut T), flags: u64) {
+fn fill_waking<T>(fill: impl FnOnce(*mut T), flags: u64) -> bool {
     let ring = (&raw const EVENTS).cast_mut().cast();
     // SAFETY: the map is a ring buffer.
     let record: *mut T = unsafe { bpf_ringbuf_reserve(ring, size_of::<T>() as u64, 0) }.cast();
     if record.is_null() {
         lost();
-        return;
+        return false;
     }
     fill(record);
     count(counter::EVENTS, 1);
     // SAFETY: the record was reserved above.
     unsafe { bpf_ringbuf_submit(record.cast(), flags) };
+    true
 }

@@ -190,18 +190,25 @@ pub fn new(flags: u32) -> TlsSession {
     }
 }
 
-/// An operation on a socket moved bytes up to offset `end` of connection `conn`: evidence for the call it runs within.
+/// An operation on a socket moved bytes up to offset `end` of connection `conn`: evidence for the call it runs within, which may be
+/// one that is told now.
 #[inline(always)]
 pub fn carried(conn: u64, direction: u8, moved: u64, end: u64) {
-    if moved != 0 {
-        tls_carried(conn, direction.into(), end);
+    if moved == 0 {
+        return;
+    }
+    let passed = tls_carried(conn, direction.into(), end);
+    if passed != 0 {
+        settle(0, passed - 1);
     }
 }
 
+/// Gives 0, or one more than the bytes of plaintext that the thread's call is now known to have moved.
+///
 /// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn tls_carried(conn: u64, direction: u64, end: u64) -> i64 {
+pub extern "C" fn tls_carried(conn: u64, direction: u64, end: u64) -> u64 {
     let uses = match context::target() {
         // SAFETY: the map gave the pointer.
         Some(target) => unsafe { *target & TARGET_TLS != 0 },
@@ -211,8 +218,11 @@ pub extern "C" fn tls_carried(conn: u64, direction: u64, end: u64) -> i64 {
         return 0;
     }
     let goes = golang::plan().is_some();
-    if goes && settings::typed_task() != 0 && go_tls::go_tls_carried(conn, direction, end) != 0 {
-        return 0;
+    if goes && settings::typed_task() != 0 {
+        let passed = go_tls::go_tls_carried(conn, direction, end);
+        if passed != 0 {
+            return passed;
+        }
     }
     let inner = TLS_CALLS.get_ptr_mut(&key(1));
     let Some(call) = inner.or_else(|| TLS_CALLS.get_ptr_mut(&key(0))) else {
@@ -268,23 +278,22 @@ pub fn tls_done(ctx: RetProbeContext) -> u32 {
     if moved > size || direction == NO_DATA {
         moved = 0;
     }
-    // SAFETY: the map gave the pointer.
-    unsafe { settle(call, within, moved) };
-    let _absent = TLS_CALLS.remove(&key(within));
+    settle(within, moved);
     0
 }
 
 /// A call was seen that moved `moved` bytes of plaintext.
 #[inline(always)]
 pub fn told(call: &TlsCall, moved: u64) {
-    if TLS_CALLS.insert(&key(0), call, 0).is_err() {
-        return;
+    if call_is(call) {
+        settle(0, moved);
     }
-    if let Some(call) = TLS_CALLS.get_ptr_mut(&key(0)) {
-        // SAFETY: the map gave the pointer.
-        unsafe { settle(call, 0, moved) };
-    }
-    let _absent = TLS_CALLS.remove(&key(0));
+}
+
+/// The thread is in this call. Whether there was room to remember it.
+#[inline(always)]
+pub fn call_is(call: &TlsCall) -> bool {
+    TLS_CALLS.insert(&key(0), call, 0).is_ok()
 }
 
 /// The thread's call with this stack.
@@ -295,10 +304,37 @@ fn ended(within: u64, stack: u64) -> Option<*mut TlsCall> {
     (unsafe { (*call).stack } == stack).then_some(call)
 }
 
-/// A call is over and moved `moved` bytes of plaintext.
+/// The thread's call is over and moved `moved` bytes of plaintext.
+///
+/// Each step is a global function of its own: called one after the other, none's stack comes on top of another's.
 #[inline(always)]
-unsafe fn settle(call: *mut TlsCall, within: u64, moved: u64) {
-    // SAFETY: the map gave the pointers.
+fn settle(within: u64, moved: u64) {
+    let steps = tls_settle(within, moved);
+    if steps & STEP_ANNOUNCE != 0 {
+        tls_announce(within);
+    }
+    if steps & STEP_TELL != 0 {
+        let mut chunks = 0;
+        while chunks < MAX_CHUNKS && tls_chunk(within) == 0 {
+            chunks += 1;
+        }
+    }
+    let _absent = TLS_CALLS.remove(&key(within));
+}
+
+/// The session of the thread's call is to be told of.
+const STEP_ANNOUNCE: u64 = 1;
+/// Plaintext is to be told of.
+const STEP_TELL: u64 = 2;
+
+/// Notes what the thread's call says of its session. Gives what is to be told, `STEP_` bits.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn tls_settle(within: u64, moved: u64) -> u64 {
+    let Some(call) = TLS_CALLS.get_ptr_mut(&key(within & 1)) else {
+        return 0;
+    };
+    // SAFETY: the map gave the pointers, and only this thread uses the call.
     unsafe {
         let name = scoped((*call).object);
         let torn = (*call).torn != 0;
@@ -317,7 +353,7 @@ unsafe fn settle(call: *mut TlsCall, within: u64, moved: u64) {
         }
         let Some(session) = session else {
             ring::count(counter::TLS_SESSIONS_FULL, 1);
-            return;
+            return 0;
         };
         if conn != 0 {
             (*session).conn = conn;
@@ -329,18 +365,21 @@ unsafe fn settle(call: *mut TlsCall, within: u64, moved: u64) {
             }
         }
         if moved == 0 {
-            return;
+            return 0;
         }
+        let mut steps = STEP_TELL;
         if (*session).announced == 0 {
             (*session).announced = 1;
-            tls_announce(within);
+            steps |= STEP_ANNOUNCE;
         }
         let direction = (*call).direction;
-        (*call).offset = if direction == u32::from(EGRESS) {
-            (*session).sent
+        let passed = if direction == u32::from(EGRESS) {
+            &raw mut (*session).sent
         } else {
-            (*session).received
+            &raw mut (*session).received
         };
+        (*call).offset = *passed;
+        *passed += moved;
         if (*call).offset == 0 && moved >= 8 {
             let first = kernel::user::<u64>((*call).buffer).unwrap_or(0);
             if let Some(verdict) = budget::begun_with(first) {
@@ -350,16 +389,7 @@ unsafe fn settle(call: *mut TlsCall, within: u64, moved: u64) {
         refill(session, direction as u16);
         (*call).left = moved;
         (*call).budget = u64::from((*session).budget);
-        if direction == u32::from(EGRESS) {
-            (*session).sent += moved;
-        } else {
-            (*session).received += moved;
-        }
-        let mut chunks = 0;
-        while chunks < MAX_CHUNKS && tls_chunk(within) == 0 {
-            chunks += 1;
-        }
-        (*session).budget = (*call).budget as u32;
+        steps
     }
 }
 
@@ -378,25 +408,28 @@ pub extern "C" fn tls_announce(within: u64) -> i64 {
             return 0;
         };
         let cookie = library((*call).cookie);
-        let mut event = Session {
-            header: context::header(KIND_SESSION),
-            session: (*session).id,
-            conn: (*session).conn,
-            random: [0; 32],
-            flags: (*session).flags,
-            source: cookie.source,
-            reserved: 0,
-        };
-        let mut at = (*call).object.wrapping_add(u64::from(cookie.first));
-        if cookie.second != 0 {
-            at = kernel::user::<u64>(at)
-                .unwrap_or(0)
-                .wrapping_add(u64::from(cookie.second - 1));
-        }
-        if cookie.first != 0 {
-            event.random = kernel::user::<[u8; 32]>(at).unwrap_or([0; 32]);
-        }
-        let _lost = ring::send(&event);
+        ring::fill(|event: *mut Session| {
+            event.write(Session {
+                header: context::header(KIND_SESSION),
+                session: (*session).id,
+                conn: (*session).conn,
+                random: [0; 32],
+                flags: (*session).flags,
+                source: cookie.source,
+                reserved: 0,
+            });
+            let mut at = (*call).object.wrapping_add(u64::from(cookie.first));
+            if cookie.second != 0 {
+                at = kernel::user::<u64>(at)
+                    .unwrap_or(0)
+                    .wrapping_add(u64::from(cookie.second - 1));
+            }
+            // A failed read leaves zeros.
+            if cookie.first != 0 {
+                let random = (&raw mut (*event).random).cast();
+                bpf_probe_read_user(random, size_of::<[u8; 32]>() as u32, at as *const c_void);
+            }
+        });
     }
     0
 }
@@ -443,7 +476,7 @@ pub extern "C" fn tls_chunk(within: u64) -> i64 {
     };
     // SAFETY: the map gave the pointers; only this thread uses the call.
     unsafe {
-        let Some(session) = TLS_SESSIONS.get_ptr(&scoped((*call).object)) else {
+        let Some(session) = TLS_SESSIONS.get_ptr_mut(&scoped((*call).object)) else {
             return 1;
         };
         let left = (*call).left;
@@ -463,36 +496,13 @@ pub extern "C" fn tls_chunk(within: u64) -> i64 {
         if length > size {
             ring::count(counter::BUDGET_BYTES, length - size);
         }
-        let egress = (*call).direction == u32::from(EGRESS);
-        let head = Plain {
-            header: assist::header_of(KIND_PLAIN, assist::told_plain((*call).direction as u8)),
-            session: (*session).id,
-            conn: (*session).conn,
-            offset: (*call).offset,
-            wire: if egress {
-                (*session).wire_sent
-            } else {
-                (*session).wire_received
-            },
-            length: length as u32,
-            captured: size as u32,
-            direction: (*call).direction as u8,
-            no_payload: if length > size {
-                NO_PAYLOAD_BUDGET
-            } else {
-                NO_PAYLOAD_NONE
-            },
-            flags: if (*call).size == 0 { DATA_CONTINUED } else { 0 },
-            source: library((*call).cookie).source,
-            reserved: 0,
-        };
-        let from = (*call).buffer;
+        let context = assist::or_read(assist::told_plain((*call).direction as u8));
         if size <= SMALL {
-            write::<{ SMALL as usize }>(&head, size, from);
+            write::<{ SMALL as usize }>(call, session, context, length, size);
         } else if size <= MIDDLE {
-            write::<{ MIDDLE as usize }>(&head, size, from);
+            write::<{ MIDDLE as usize }>(call, session, context, length, size);
         } else {
-            write::<CHUNK_BYTES>(&head, size, from);
+            write::<CHUNK_BYTES>(call, session, context, length, size);
         }
         // What the program gave does not matter any more: zero tells the next record that it continues.
         (*call).size = 0;
@@ -500,27 +510,54 @@ pub extern "C" fn tls_chunk(within: u64) -> i64 {
         (*call).offset += length;
         (*call).left -= length;
         (*call).budget -= size;
+        (*session).budget = (*call).budget as u32;
         i64::from((*call).left == 0)
     }
 }
 
-/// Writes a record with `size` bytes of the process's memory at `from`, in one that has room for `ROOM`.
+/// Writes a record of `length` bytes of the call's plaintext, with the first `size` of them, in one that has room for `ROOM`.
+///
+/// # Safety
+/// The maps gave the pointers.
 #[inline(always)]
-fn write<const ROOM: usize>(head: &Plain, size: u64, from: u64) {
+unsafe fn write<const ROOM: usize>(
+    call: *const TlsCall,
+    session: *const TlsSession,
+    context: assist::Context,
+    length: u64,
+    size: u64,
+) {
     ring::fill(|record: *mut Padded<ROOM>| {
-        // SAFETY: the record has room for both.
+        // SAFETY: the caller vouches for the pointers, and the record has room for head and payload.
         unsafe {
-            (*record).head = *head;
+            let head = &raw mut (*record).head;
+            (*head).header = context::header(KIND_PLAIN);
+            ((*head).header.context_kind, (*head).header.context) = context;
+            (*head).session = (*session).id;
+            (*head).conn = (*session).conn;
+            (*head).offset = (*call).offset;
+            (*head).wire = if (*call).direction == u32::from(EGRESS) {
+                (*session).wire_sent
+            } else {
+                (*session).wire_received
+            };
+            (*head).length = length as u32;
+            (*head).captured = size as u32;
+            (*head).direction = (*call).direction as u8;
+            (*head).no_payload = if length > size {
+                NO_PAYLOAD_BUDGET
+            } else {
+                NO_PAYLOAD_NONE
+            };
+            (*head).flags = if (*call).size == 0 { DATA_CONTINUED } else { 0 };
+            (*head).source = library((*call).cookie).source;
+            (*head).reserved = 0;
             let size = opaque(size);
-            let mut failed = size > ROOM as u64;
-            if !failed {
-                failed =
-                    bpf_probe_read_user((&raw mut (*record).payload).cast(), size as u32, from as *const c_void) != 0;
-            }
-            if failed {
+            let payload = (&raw mut (*record).payload).cast();
+            if size > ROOM as u64 || bpf_probe_read_user(payload, size as u32, (*call).buffer as *const c_void) != 0 {
                 ring::count(counter::USER_FAULT, 1);
-                (*record).head.captured = 0;
-                (*record).head.no_payload = NO_PAYLOAD_USER_FAULT;
+                (*head).captured = 0;
+                (*head).no_payload = NO_PAYLOAD_USER_FAULT;
             } else {
                 ring::count(counter::PAYLOAD_BYTES, size);
             }

@@ -5,6 +5,8 @@
 mod btf;
 mod contexts;
 mod offsets;
+#[cfg(test)]
+mod stack;
 
 use std::path::Path;
 

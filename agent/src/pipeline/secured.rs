@@ -111,3 +111,159 @@ impl Secured {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::capture::{Actor, Endpoints, Pid};
+    use crate::protocol::Recognition;
+    use crate::stream::Content;
+
+    fn facts() -> ConnFacts {
+        ConnFacts {
+            conn: ConnId(5),
+            endpoints: Endpoints::Unix { address: 1, peer: 2 },
+            netns: 1,
+            isn: None,
+            midway: false,
+            layer: Layer::Wire,
+            connect_ns: Some(3),
+            handshake: None,
+        }
+    }
+
+    fn secured(fresh: bool, first: Option<Exchange>) -> Secured {
+        Secured::new(SessionId(1 << 63 | 9), fresh, &facts(), Limits::default(), first)
+    }
+
+    fn data(direction: Direction, offset: u64, text: &'static str) -> Data {
+        Data {
+            conn: ConnId(5),
+            moment: Moment::new(offset + 1, Actor::thread(Pid(1), 1)),
+            direction,
+            offset,
+            length: text.len() as u64,
+            payload: Bytes::from_static(text.as_bytes()),
+            end: false,
+            error: 0,
+        }
+    }
+
+    /// Passes plaintext on, and what was asked with it.
+    fn pass(secured: &mut Secured, data: Data, wire: Option<u64>) -> Vec<Request> {
+        let (mut pieces, mut steps) = (Vec::new(), Vec::new());
+        let plain = Plain {
+            session: secured.session,
+            wire,
+            data,
+        };
+        secured.plain(plain, &mut pieces, &mut |count| panic!("{count} was counted"));
+        for piece in pieces {
+            secured.conversation.piece(piece, &mut steps);
+        }
+        let requests = steps.into_iter().filter_map(|step| match step {
+            Step::Request(request) => Some(*request),
+            _ => None,
+        });
+        let mut requests: Vec<Request> = requests.collect();
+        for request in &mut requests {
+            secured.place(request);
+        }
+        requests
+    }
+
+    const FIRST_HALF: &str = "GET /a HTTP/1.1\r\nhost: a\r\n";
+    const SECOND_HALF: &str = "\r\n";
+    const ANSWER: &str = "HTTP/1.1 204 No\r\n\r\n";
+
+    #[test]
+    fn what_is_known_of_it() {
+        let mut whole = secured(true, None);
+        assert_eq!(whole.facts.layer, Layer::Plain);
+        assert_eq!((whole.facts.conn, whole.facts.connect_ns), (ConnId(5), Some(3)));
+        assert_eq!(whole.name(), ConnId(1 << 63 | 9), "verdicts are the session's");
+        assert_eq!(secured(false, None).facts.layer, Layer::PlainMidway);
+        let head = data(Direction::Egress, 0, "GET /a HTTP/1.1\r\n\r\n");
+        let requests = pass(&mut whole, head, None);
+        assert_eq!(requests[0].exchange, FIRST, "the connection's own are below");
+        assert_eq!(requests[0].record, None);
+        let next = whole.conversation.next_exchange();
+        assert_eq!(next, Exchange(FIRST.0 + 1));
+        let mut second = secured(true, Some(next));
+        let requests = pass(&mut second, data(Direction::Egress, 0, "GET /b HTTP/1.1\r\n\r\n"), None);
+        assert_eq!(requests[0].exchange, next);
+        assert!(matches!(second.conversation.recognized(), Recognition::Known(_)));
+    }
+
+    /// The record that carried the last byte of the head tells the place, also where it carried more.
+    #[test]
+    fn a_head_has_its_place_on_the_wire() {
+        let mut secured = secured(true, None);
+        assert!(pass(&mut secured, data(Direction::Egress, 0, FIRST_HALF), Some(100)).is_empty());
+        let end = FIRST_HALF.len() as u64;
+        let requests = pass(&mut secured, data(Direction::Egress, end, SECOND_HALF), Some(150));
+        assert_eq!(requests.len(), 1);
+        assert_eq!(requests[0].record, Some(150));
+        // The other direction's records say nothing of it.
+        pass(&mut secured, data(Direction::Ingress, 0, ANSWER), Some(70));
+        let end = end + SECOND_HALF.len() as u64;
+        let requests = pass(
+            &mut secured,
+            data(Direction::Egress, end, "GET /b HTTP/1.1\r\n\r\n"),
+            Some(400),
+        );
+        assert_eq!(requests[0].record, Some(400));
+    }
+
+    #[test]
+    fn records_are_bounded() {
+        let mut secured = secured(true, None);
+        for n in 0..1000 {
+            pass(&mut secured, data(Direction::Egress, n, "G"), Some(n));
+        }
+        assert_eq!(secured.egress.records.len(), MOST_RECORDS);
+        assert_eq!(secured.egress.records.back(), Some(&(1000, 999)));
+        assert!(secured.ingress.records.is_empty());
+    }
+
+    /// A direction ends behind its plaintext, wherever that is on the wire.
+    #[test]
+    fn directions_end_with_the_connection() {
+        let mut secured = secured(true, None);
+        pass(&mut secured, data(Direction::Ingress, 0, ANSWER), None);
+        let mut pieces = Vec::new();
+        let wire = Data {
+            offset: 5000,
+            end: true,
+            ..data(Direction::Ingress, 0, "")
+        };
+        secured.ended(&wire, &mut pieces, &mut |count| panic!("{count} was counted"));
+        assert_eq!(pieces.len(), 1);
+        assert_eq!(
+            (pieces[0].offset, &pieces[0].content),
+            (ANSWER.len() as u64, &Content::End)
+        );
+    }
+
+    #[test]
+    fn the_last_word_of_a_handshake_counts() {
+        let mut secured = secured(true, Some(Exchange(8)));
+        let mut handshake = Handshake::default();
+        secured.shook_hands(&handshake);
+        handshake.version = Some(0x0304);
+        secured.shook_hands(&handshake);
+        let known = |secured: &Secured| {
+            secured
+                .facts
+                .handshake
+                .clone()
+                .map(|(first, known)| (first, known.version))
+        };
+        assert_eq!(known(&secured), Some((Exchange(8), None)), "it had come as far before");
+        handshake.established = true;
+        secured.shook_hands(&handshake);
+        assert_eq!(known(&secured), Some((Exchange(8), Some(0x0304))));
+    }
+}

@@ -117,3 +117,127 @@ impl Ends {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::capture::{Actor, Data, Library, Moment};
+
+    const CURL: Pid = Pid(10);
+    const SHOP: Pid = Pid(20);
+    const RANDOM: [u8; 32] = [7; 32];
+
+    fn moment(pid: Pid) -> Moment {
+        Moment::new(1, Actor::thread(pid, pid.0))
+    }
+
+    fn session(n: u64, pid: Pid, conn: Option<u64>, random: Option<[u8; 32]>) -> Session {
+        Session {
+            session: SessionId(n),
+            moment: moment(pid),
+            conn: conn.map(ConnId),
+            random,
+            fresh: true,
+            library: Library::OpenSsl,
+        }
+    }
+
+    /// Plaintext of a session; the kernel side knows its connection, or 0.
+    fn plain(n: u64, conn: u64) -> Plain {
+        Plain {
+            session: SessionId(n),
+            wire: None,
+            data: Data {
+                conn: ConnId(conn),
+                moment: moment(CURL),
+                direction: Direction::Egress,
+                offset: 0,
+                length: 1,
+                payload: Bytes::new(),
+                end: false,
+                error: 0,
+            },
+        }
+    }
+
+    /// The connection that plaintext of session `n` passed, or the counter.
+    fn of(sessions: &mut Sessions, n: u64, conn: u64) -> Result<u64, Option<&'static str>> {
+        sessions.of(&plain(n, conn)).map(|(conn, _)| conn.0)
+    }
+
+    #[test]
+    fn the_kernel_knows() {
+        let mut sessions = Sessions::default();
+        sessions.session(&session(1, CURL, Some(5), None));
+        sessions.session(&session(2, CURL, None, None));
+        assert_eq!(of(&mut sessions, 1, 0), Ok(5));
+        assert_eq!(of(&mut sessions, 2, 6), Ok(6), "found by a later call");
+        assert_eq!(of(&mut sessions, 2, 0), Ok(6), "and remembered");
+    }
+
+    #[test]
+    fn whose_session_was_lost() {
+        let mut sessions = Sessions::default();
+        assert_eq!(of(&mut sessions, 1, 5), Err(Some("tls.session_unknown")));
+        sessions.session(&session(1, CURL, Some(5), None));
+        sessions.forget(SessionId(1));
+        assert_eq!(of(&mut sessions, 1, 5), Err(Some("tls.session_unknown")));
+    }
+
+    #[test]
+    fn a_hello_ties() {
+        let mut sessions = Sessions::default();
+        sessions.session(&session(1, CURL, None, Some(RANDOM)));
+        assert_eq!(of(&mut sessions, 1, 0), Err(Some("tls.untied")));
+        assert_eq!(of(&mut sessions, 1, 0), Err(None), "it is counted once");
+        // The other end's process sees the same random number.
+        sessions.hello(SHOP, Direction::Ingress, RANDOM, ConnId(9));
+        assert_eq!(of(&mut sessions, 1, 0), Err(None));
+        sessions.hello(CURL, Direction::Egress, [8; 32], ConnId(7));
+        assert_eq!(of(&mut sessions, 1, 0), Err(None));
+        sessions.hello(CURL, Direction::Egress, RANDOM, ConnId(8));
+        sessions.hello(CURL, Direction::Egress, RANDOM, ConnId(8));
+        assert_eq!(of(&mut sessions, 1, 0), Ok(8), "told twice, it is still one");
+    }
+
+    /// Nothing is guessed where one process has two connections with the hello.
+    #[test]
+    fn a_hello_that_names_two() {
+        for second in [Direction::Ingress, Direction::Egress] {
+            let mut sessions = Sessions::default();
+            sessions.hello(CURL, Direction::Egress, RANDOM, ConnId(8));
+            sessions.hello(CURL, second, RANDOM, ConnId(9));
+            sessions.session(&session(1, CURL, None, Some(RANDOM)));
+            assert_eq!(of(&mut sessions, 1, 0), Err(Some("tls.untied")), "{second:?}");
+        }
+    }
+
+    #[test]
+    fn a_tie_outlasts_its_hello() {
+        let mut sessions = Sessions::default();
+        sessions.hello(CURL, Direction::Egress, RANDOM, ConnId(8));
+        sessions.session(&session(1, CURL, None, Some(RANDOM)));
+        assert_eq!(of(&mut sessions, 1, 0), Ok(8));
+        sessions.hello(CURL, Direction::Egress, RANDOM, ConnId(9));
+        assert_eq!(of(&mut sessions, 1, 0), Ok(8));
+    }
+
+    #[test]
+    fn both_tables_are_bounded() {
+        let mut sessions = Sessions::default();
+        for n in 0..MOST as u64 + 2 {
+            let mut random = [0; 32];
+            random[..8].copy_from_slice(&n.to_le_bytes());
+            sessions.hello(CURL, Direction::Egress, random, ConnId(n + 1));
+            sessions.session(&session(n, CURL, None, Some(random)));
+            // Seen again, it has no second place among the ages.
+            sessions.session(&session(n, CURL, None, Some(random)));
+        }
+        assert_eq!((sessions.known.len(), sessions.ages.len()), (MOST, MOST));
+        assert_eq!((sessions.hellos.len(), sessions.hello_ages.len()), (MOST, MOST));
+        assert_eq!(of(&mut sessions, 1, 0), Err(Some("tls.session_unknown")));
+        assert_eq!(of(&mut sessions, 2, 0), Ok(3));
+    }
+}

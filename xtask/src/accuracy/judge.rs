@@ -35,9 +35,6 @@ pub(super) fn judge(spans: &Spans, chain: &[&str], requests: u64) -> Verdict {
     for span in spans.0.iter().filter(|span| span.text("clew.encrypted").is_empty()) {
         match span.number().filter(|number| (1..=requests).contains(number)) {
             Some(number) => by_number.entry(number).or_default().push(span),
-            // A handshake by itself belongs to no request: net/http opens connections that it then does not need. Of one that
-            // carried requests unseen, their spans are missing.
-            None if span.text("clew.encrypted") == "true" => {}
             None => verdict.extra_span += 1,
         }
     }

@@ -303,6 +303,9 @@ pub struct TlsCall {
     pub left: u64,
     pub offset: u64,
     pub budget: u64,
+    /// The execution context that called, and its kind, a `CONTEXT_` constant.
+    pub context: u64,
+    pub context_kind: u64,
     /// `EGRESS`, `INGRESS` or `tls::NO_DATA`.
     pub direction: u32,
     /// Operations within it were on several connections.

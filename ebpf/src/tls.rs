@@ -86,6 +86,8 @@ fn enter(ctx: &ProbeContext, direction: u32, size: u64, count: u64) -> u32 {
         left: 0,
         offset: 0,
         budget: 0,
+        context: 0,
+        context_kind: 0,
         direction,
         torn: 0,
     };
@@ -314,6 +316,7 @@ fn settle(within: u64, moved: u64) {
         tls_announce(within);
     }
     if steps & STEP_TELL != 0 {
+        tls_context(within);
         let mut chunks = 0;
         while chunks < MAX_CHUNKS && tls_chunk(within) == 0 {
             chunks += 1;
@@ -393,6 +396,21 @@ pub extern "C" fn tls_settle(within: u64, moved: u64) -> u64 {
     }
 }
 
+/// Notes for whom the thread's call was made.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn tls_context(within: u64) -> u64 {
+    if let Some(call) = TLS_CALLS.get_ptr_mut(&key(within & 1)) {
+        // SAFETY: the map gave the pointer, and only this thread uses the call.
+        unsafe {
+            let (kind, context) = assist::or_read(assist::told_plain((*call).direction as u8));
+            (*call).context = context;
+            (*call).context_kind = u64::from(kind);
+        }
+    }
+    0
+}
+
 /// Tells of the session of the thread's call.
 ///
 /// A global function: its stack is not its caller's.
@@ -409,26 +427,24 @@ pub extern "C" fn tls_announce(within: u64) -> i64 {
         };
         let cookie = library((*call).cookie);
         ring::fill(|event: *mut Session| {
-            event.write(Session {
-                header: context::header(KIND_SESSION),
-                session: (*session).id,
-                conn: (*session).conn,
-                random: [0; 32],
-                flags: (*session).flags,
-                source: cookie.source,
-                reserved: 0,
-            });
+            (*event).header = context::header(KIND_SESSION);
+            (*event).session = (*session).id;
+            (*event).conn = (*session).conn;
+            (*event).flags = (*session).flags;
+            (*event).source = cookie.source;
+            (*event).reserved = 0;
             let mut at = (*call).object.wrapping_add(u64::from(cookie.first));
             if cookie.second != 0 {
                 at = kernel::user::<u64>(at)
                     .unwrap_or(0)
                     .wrapping_add(u64::from(cookie.second - 1));
             }
-            // A failed read leaves zeros.
-            if cookie.first != 0 {
-                let random = (&raw mut (*event).random).cast();
-                bpf_probe_read_user(random, size_of::<[u8; 32]>() as u32, at as *const c_void);
+            // The helper leaves zeros where it cannot read, which nobody can at address 0.
+            if cookie.first == 0 {
+                at = 0;
             }
+            let random = (&raw mut (*event).random).cast();
+            bpf_probe_read_user(random, size_of::<[u8; 32]>() as u32, at as *const c_void);
         });
     }
     0
@@ -496,13 +512,12 @@ pub extern "C" fn tls_chunk(within: u64) -> i64 {
         if length > size {
             ring::count(counter::BUDGET_BYTES, length - size);
         }
-        let context = assist::or_read(assist::told_plain((*call).direction as u8));
         if size <= SMALL {
-            write::<{ SMALL as usize }>(call, session, context, length, size);
+            write::<{ SMALL as usize }>(call, session, length, size);
         } else if size <= MIDDLE {
-            write::<{ MIDDLE as usize }>(call, session, context, length, size);
+            write::<{ MIDDLE as usize }>(call, session, length, size);
         } else {
-            write::<CHUNK_BYTES>(call, session, context, length, size);
+            write::<CHUNK_BYTES>(call, session, length, size);
         }
         // What the program gave does not matter any more: zero tells the next record that it continues.
         (*call).size = 0;
@@ -520,19 +535,14 @@ pub extern "C" fn tls_chunk(within: u64) -> i64 {
 /// # Safety
 /// The maps gave the pointers.
 #[inline(always)]
-unsafe fn write<const ROOM: usize>(
-    call: *const TlsCall,
-    session: *const TlsSession,
-    context: assist::Context,
-    length: u64,
-    size: u64,
-) {
+unsafe fn write<const ROOM: usize>(call: *const TlsCall, session: *const TlsSession, length: u64, size: u64) {
     ring::fill(|record: *mut Padded<ROOM>| {
         // SAFETY: the caller vouches for the pointers, and the record has room for head and payload.
         unsafe {
             let head = &raw mut (*record).head;
             (*head).header = context::header(KIND_PLAIN);
-            ((*head).header.context_kind, (*head).header.context) = context;
+            (*head).header.context_kind = (*call).context_kind as u16;
+            (*head).header.context = (*call).context;
             (*head).session = (*session).id;
             (*head).conn = (*session).conn;
             (*head).offset = (*call).offset;

@@ -157,7 +157,7 @@ fn functions(object: &ElfFile64<'_>) -> HashMap<Place, Function> {
 }
 
 /// The chain of calls from `at` that needs the most bytes, and how many, of functions called by those in `above`.
-fn deepest<'a>(all: &'a HashMap<Place, Function>, at: Place, above: usize) -> (u64, Vec<&'a Function>) {
+fn deepest(all: &HashMap<Place, Function>, at: Place, above: usize) -> (u64, Vec<&Function>) {
     let function = all.get(&at).expect("what is called is a function");
     assert!(above < MOST_FRAMES, "{}: calls itself or is too deep", function.name);
     let mut most = (0, Vec::new());

@@ -1,5 +1,6 @@
 //! Reading the kernel's structures and the memory of processes.
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
@@ -59,11 +60,18 @@ impl Reader for Probe {
 /// Reads a `T` of the current process's memory; none where it is not resident.
 #[inline(always)]
 pub fn user<T: Copy + Default>(address: u64) -> Option<T> {
-    let mut value = T::default();
+    // Not cleared before, which LLVM may call a function for: the helper writes all of it, also when it fails.
+    let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper checks the address itself.
-    let failed =
-        unsafe { bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, address as *const c_void) };
-    (failed == 0).then_some(value)
+    let failed = unsafe {
+        bpf_probe_read_user(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const c_void,
+        )
+    };
+    // SAFETY: the helper wrote it.
+    (failed == 0).then(|| unsafe { value.assume_init() })
 }
 
 /// The current task, as a pointer the verifier knows the type of. For programs that load on no kernel before 5.11.

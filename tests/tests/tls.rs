@@ -346,6 +346,56 @@ fn go(test: &str, program: &str) {
     }
 }
 
+/// HTTP/2 over Go's crypto/tls: many requests at once on each connection, and each is joined with its other end.
+#[test]
+fn go_http2() {
+    const REQUESTS: u64 = 100;
+    let Some(lab) = Lab::new("tls_go_http2") else { return };
+    let certificate = Certificate::new(&lab);
+    let program = Lab::go("secure");
+    let (leaf, front) = (free_port(), free_port());
+    let (leaf_port, front_port) = (leaf.to_string(), front.to_string());
+    let serve = |port: &str| ["env", "H2=1", &program, port, certificate.file(), certificate.key()].map(str::to_owned);
+    let (behind, before) = (serve(&leaf_port), serve(&front_port));
+    let plan = Plan::default()
+        .service(leaf, &behind.each_ref().map(String::as_str))
+        .service(front, &before.each_ref().map(String::as_str))
+        .env("NEXT", &format!("{leaf}/leaf"))
+        .command(&["sleep", "2"])
+        .command(&[
+            "env",
+            "H2=1",
+            "COUNT=100",
+            &program,
+            "ask",
+            &front_port,
+            certificate.file(),
+        ]);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    for path in ["/front", "/leaf"] {
+        out.check_numbers(Kind::Client, path, REQUESTS);
+        out.check_numbers(Kind::Server, path, REQUESTS);
+        for server in out.spans.at(Kind::Server, path) {
+            out.check_span(server, &[("network.protocol.version", "2"), ("url.scheme", "https")]);
+            let client = out.spans.parent(server);
+            out.check_eq(client.map(|span| span.path()), Some(path.to_owned()), "the other end");
+            out.check_eq(
+                client.and_then(Span::number),
+                server.number(),
+                "the number at the other end",
+            );
+        }
+    }
+    for counter in [
+        "tls.untied",
+        "tls.tie_conflict",
+        "tls.call_unknown",
+        "protocol.http2.invalid",
+    ] {
+        out.check_eq(out.counter(counter), 0, counter);
+    }
+}
+
 /// The connection of a span, as the span's own end names it.
 fn socket(span: &Span) -> String {
     ["network.local.port", "network.peer.port"]

@@ -1,5 +1,5 @@
 // Command secure PORT CERTIFICATE KEY answers over TLS on localhost and asks NEXT (PORT/path), if set, over TLS with the same number.
-// With PLAIN set it answers without TLS. With ask before the port it asks that port COUNT times instead, eight requests at once.
+// With PLAIN set it answers without TLS, with H2 it speaks HTTP/2. With ask before the port it asks that port COUNT times instead, eight requests at once.
 package main
 
 import (
@@ -27,10 +27,12 @@ func main() {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
-	// HTTP/1.1 only.
+	// A configuration of its own means HTTP/1.1 only, unless it is asked for more.
+	second := os.Getenv("H2") != ""
 	transport := &http.Transport{
 		TLSClientConfig:     &tls.Config{RootCAs: roots},
 		MaxIdleConnsPerHost: 64,
+		ForceAttemptHTTP2:   second,
 	}
 	client := &http.Client{Transport: transport}
 	ask := func(port, path string, number int) int {
@@ -79,9 +81,9 @@ func main() {
 		w.WriteHeader(status)
 		fmt.Fprintf(w, "go %d\n", number)
 	})
-	server := &http.Server{
-		Addr:         "127.0.0.1:" + arguments[0],
-		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+	server := &http.Server{Addr: "127.0.0.1:" + arguments[0]}
+	if !second {
+		server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
 	}
 	if os.Getenv("PLAIN") != "" {
 		err = server.ListenAndServe()

@@ -201,7 +201,7 @@ pub fn carried(conn: u64, direction: u8, moved: u64, end: u64) {
     }
     let passed = tls_carried(conn, direction.into(), end);
     if passed != 0 {
-        settle(0, passed - 1);
+        tls_settled(0, passed - 1);
     }
 }
 
@@ -280,7 +280,7 @@ pub fn tls_done(ctx: RetProbeContext) -> u32 {
     if moved > size || direction == NO_DATA {
         moved = 0;
     }
-    settle(within, moved);
+    tls_settled(within, moved);
     0
 }
 
@@ -288,7 +288,7 @@ pub fn tls_done(ctx: RetProbeContext) -> u32 {
 #[inline(always)]
 pub fn told(call: &TlsCall, moved: u64) {
     if call_is(call) {
-        settle(0, moved);
+        tls_settled(0, moved);
     }
 }
 
@@ -308,9 +308,11 @@ fn ended(within: u64, stack: u64) -> Option<*mut TlsCall> {
 
 /// The thread's call is over and moved `moved` bytes of plaintext.
 ///
-/// Each step is a global function of its own: called one after the other, none's stack comes on top of another's.
-#[inline(always)]
-fn settle(within: u64, moved: u64) {
+/// A global function, which the verifier looks at once by itself. So is each step: called one after the other, none's stack comes on
+/// top of another's.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn tls_settled(within: u64, moved: u64) -> u64 {
     let steps = tls_settle(within, moved);
     if steps & STEP_ANNOUNCE != 0 {
         tls_announce(within);
@@ -322,7 +324,8 @@ fn settle(within: u64, moved: u64) {
             chunks += 1;
         }
     }
-    let _absent = TLS_CALLS.remove(&key(within));
+    let _absent = TLS_CALLS.remove(&key(within & 1));
+    0
 }
 
 /// The session of the thread's call is to be told of.

@@ -9,7 +9,7 @@ use clew_common::event::{
 };
 
 use crate::kernel;
-use crate::maps::{CONTEXT, PLANS, Scoped, TARGETS, TURNS};
+use crate::maps::{PLANS, Scoped, TARGETS, TURNS};
 use crate::python::Current;
 use crate::{golang, java, python, ring, settings as offset, tokio};
 
@@ -90,37 +90,39 @@ pub fn header_in_context(kind: u16) -> Header {
     header
 }
 
+/// Bits of a context's number that [`current`] gives back. Goroutines and Python's contexts are counted by the program or by the
+/// clock, the others go by their address, which has 57 bits at most.
+const NUMBER_BITS: u32 = 60;
+/// [`CONTEXT_UNKNOWN`], as [`current`] gives it back.
+const UNKNOWN: u64 = 0xf;
+
 /// The current thread's execution context: its kind, a `CONTEXT_` constant, and its number.
 #[inline(always)]
 pub fn here() -> (u16, u64) {
-    let kind = current() as u16;
-    match CONTEXT.get_ptr(0) {
-        // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
-        Some(id) => (kind, unsafe { *id }),
-        None => (kind, 0),
-    }
+    let found = current();
+    let kind = match found >> NUMBER_BITS {
+        UNKNOWN => CONTEXT_UNKNOWN,
+        kind => kind as u16,
+    };
+    (kind, found & ((1 << NUMBER_BITS) - 1))
 }
 
-/// Finds the current thread's execution context: gives its kind, a `CONTEXT_` constant, and leaves its number in [`CONTEXT`].
+/// Finds the current thread's execution context: its kind in the upper bits, its number below. Not by a map: a probe in user code may
+/// be preempted, and another task's would write over it.
 ///
 /// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn current() -> u64 {
-    let Some(slot) = CONTEXT.get_ptr_mut(0) else {
-        return CONTEXT_UNKNOWN as u64;
-    };
-    // SAFETY: the map gave the pointer.
-    unsafe { *slot = 0 };
     let Some(plan) = plan() else {
-        return CONTEXT_THREAD as u64;
+        return packed(CONTEXT_THREAD, 0);
     };
     // SAFETY: the map gave the pointer.
     let (kind, found) = match unsafe { (*plan).kind } {
-        PLAN_THREAD => return CONTEXT_THREAD as u64,
+        PLAN_THREAD => return packed(CONTEXT_THREAD, 0),
         PLAN_GO => (CONTEXT_GOROUTINE, golang::current(plan)),
         PLAN_PYTHON => match python::current(plan) {
-            Current::Thread => return CONTEXT_THREAD as u64,
+            Current::Thread => return packed(CONTEXT_THREAD, 0),
             Current::Context(id) => (CONTEXT_PYTHON, Some(id)),
             Current::Unknown => (CONTEXT_PYTHON, None),
         },
@@ -130,9 +132,12 @@ pub extern "C" fn current() -> u64 {
     };
     let Some(id) = found else {
         ring::count(counter::CONTEXT_UNREAD, 1);
-        return CONTEXT_UNKNOWN as u64;
+        return UNKNOWN << NUMBER_BITS;
     };
-    // SAFETY: the map gave the pointer.
-    unsafe { *slot = id };
-    kind as u64
+    packed(kind, id)
+}
+
+#[inline(always)]
+const fn packed(kind: u16, id: u64) -> u64 {
+    (kind as u64) << NUMBER_BITS | id & ((1 << NUMBER_BITS) - 1)
 }

@@ -61,10 +61,6 @@ pub static PLANS: Array<Plan> = Array::with_max_entries(MOST_PLANS, 0);
 #[map]
 pub static LOST: Array<u32> = Array::with_max_entries(1, 0);
 
-/// The context [`context::current`](crate::context::current) found, handed from a global function to its caller.
-#[map]
-pub static CONTEXT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
 /// Go: the `persistConn` a goroutine writes the requests of. Written when the goroutine begins to. An entry that falls out
 /// makes the goroutine's requests nobody's.
 #[map]

@@ -39,6 +39,8 @@ pub struct Socket {
 
 /// How programs of one capture mode reach a socket's fields and what is remembered of it.
 pub trait Mode: Reader {
+    /// The verifier knows pointers by their type, so that it takes no socket for one of another family.
+    const TYPED: bool;
     /// `sk` seen as what its family says. Both pointers are null if it is not that.
     fn narrow(sk: *const c_void, family: u16) -> Socket;
     /// The names of the socket: what identifies the connection, and its inode number.
@@ -49,6 +51,8 @@ pub trait Mode: Reader {
 
 /// `sock_send_length` and `sock_recv_length`: the verifier knows the socket.
 impl Mode for Direct {
+    const TYPED: bool = true;
+
     #[inline(always)]
     fn narrow(sk: *const c_void, family: u16) -> Socket {
         let null = core::ptr::null();
@@ -99,6 +103,8 @@ impl Mode for Direct {
 
 /// System call tracepoints: a socket is a number.
 impl Mode for Probe {
+    const TYPED: bool = false;
+
     #[inline(always)]
     fn narrow(sk: *const c_void, family: u16) -> Socket {
         let null = core::ptr::null();
@@ -384,7 +390,8 @@ impl Socket {
             (*event).family = family;
             let net = M::read::<u64>(self.sk, offset::sk_net()) as *const c_void;
             (*event).netns = u64::from(Probe::read::<u32>(net, offset::net_inum()));
-            if self.local != 0 {
+            // To the verifier `local` is a mere number, which it may take for another's: see `ring::fill`.
+            if if M::TYPED { self.local != 0 } else { family == AF_UNIX } {
                 (*event).address = self.sk as u64;
                 (*event).peer = M::read::<u64>(self.unix, offset::unix_peer());
                 return;

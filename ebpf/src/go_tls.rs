@@ -97,6 +97,8 @@ fn plain(object: u64) -> TlsCall {
         left: 0,
         offset: 0,
         budget: 0,
+        size_now: 0,
+        length_now: 0,
         context: 0,
         context_kind: 0,
         direction: NO_DATA,

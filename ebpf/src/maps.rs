@@ -299,6 +299,9 @@ pub struct TlsCall {
     pub left: u64,
     pub offset: u64,
     pub budget: u64,
+    /// Of these, how many the next record copies and how many it tells of.
+    pub size_now: u64,
+    pub length_now: u64,
     /// The execution context that called, and its kind, a `CONTEXT_` constant.
     pub context: u64,
     pub context_kind: u64,

@@ -120,7 +120,10 @@ fn waking(size: u64) -> u64 {
     }
 }
 
-/// Writes a record in its place in the ring buffer, or counts the loss. `fill` writes all of it: programs that may be preempted
+/// Writes a record in its place in the ring buffer, or counts the loss. What `fill` branches on it must read from memory itself: LLVM
+/// may make it a function that finds what it captured on its caller's stack, and before Linux 6.8 the verifier may take a number that
+/// comes that way for another it has seen there, and write what it believes over the branch ("bpf: track and propagate precision through
+/// PTR_TO_STACK"). `fill` writes all of it: programs that may be preempted
 /// need no other memory, and a record takes no stack. Whether it was written.
 #[inline(always)]
 pub fn fill<T>(fill: impl FnOnce(*mut T)) -> bool {

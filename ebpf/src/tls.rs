@@ -86,6 +86,8 @@ fn enter(ctx: &ProbeContext, direction: u32, size: u64, count: u64) -> u32 {
         left: 0,
         offset: 0,
         budget: 0,
+        size_now: 0,
+        length_now: 0,
         context: 0,
         context_kind: 0,
         direction,
@@ -428,8 +430,8 @@ pub extern "C" fn tls_announce(within: u64) -> i64 {
         let Some(session) = TLS_SESSIONS.get_ptr(&scoped((*call).object)) else {
             return 0;
         };
-        let cookie = library((*call).cookie);
         ring::fill(|event: *mut Session| {
+            let cookie = library((&raw const (*call).cookie).read_volatile());
             (*event).header = context::header(KIND_SESSION);
             (*event).session = (*session).id;
             (*event).conn = (*session).conn;
@@ -515,12 +517,14 @@ pub extern "C" fn tls_chunk(within: u64) -> i64 {
         if length > size {
             ring::count(counter::BUDGET_BYTES, length - size);
         }
+        (*call).size_now = size;
+        (*call).length_now = length;
         if size <= SMALL {
-            write::<{ SMALL as usize }>(call, session, length, size);
+            write::<{ SMALL as usize }>(call, session);
         } else if size <= MIDDLE {
-            write::<{ MIDDLE as usize }>(call, session, length, size);
+            write::<{ MIDDLE as usize }>(call, session);
         } else {
-            write::<CHUNK_BYTES>(call, session, length, size);
+            write::<CHUNK_BYTES>(call, session);
         }
         // What the program gave does not matter any more: zero tells the next record that it continues.
         (*call).size = 0;
@@ -533,15 +537,19 @@ pub extern "C" fn tls_chunk(within: u64) -> i64 {
     }
 }
 
-/// Writes a record of `length` bytes of the call's plaintext, with the first `size` of them, in one that has room for `ROOM`.
+/// Writes a record of `length_now` bytes of the call's plaintext, with the first `size_now` of them, in one that has room for `ROOM`.
+///
+/// They are handed on in the map: see [`ring::fill`].
 ///
 /// # Safety
 /// The maps gave the pointers.
 #[inline(always)]
-unsafe fn write<const ROOM: usize>(call: *const TlsCall, session: *const TlsSession, length: u64, size: u64) {
+unsafe fn write<const ROOM: usize>(call: *const TlsCall, session: *const TlsSession) {
     ring::fill(|record: *mut Padded<ROOM>| {
         // SAFETY: the caller vouches for the pointers, and the record has room for head and payload.
         unsafe {
+            let size = (&raw const (*call).size_now).read_volatile();
+            let length = (&raw const (*call).length_now).read_volatile();
             let head = &raw mut (*record).head;
             (*head).header = context::header(KIND_PLAIN);
             (*head).header.context_kind = (*call).context_kind as u16;

@@ -15,8 +15,20 @@ impl Certificate {
     pub fn new(lab: &Lab) -> Self {
         let at = |name: &str| lab.dir().join(name).display().to_string();
         let (certificate, key) = (at("certificate.pem"), at("key.pem"));
+        // The machine's own configuration may say anything, or be absent.
+        let config = lab.file("openssl.cnf", "[req]\ndistinguished_name = name\n[name]\n");
         let made = Command::new("openssl")
-            .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+            .args([
+                "req",
+                "-config",
+                &config.display().to_string(),
+                "-x509",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+            ])
             .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
             .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
             .args(["-keyout", &key, "-out", &certificate])

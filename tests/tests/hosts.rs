@@ -1,6 +1,6 @@
 //! Hosts that cannot trace, or not in every way: what is wrong, why it matters and what mends it is said, with exit code 3,
 //! and the command is never started. `cargo xtask vm` runs these tests on other kernels too.
-use clew_tests::{Clew, Host, Kind, Lab, Plan, free_port, has_tracepoint};
+use clew_tests::{Certificate, Clew, Host, Kind, Lab, Plan, free_port, has_tracepoint};
 
 /// Since Linux 6.3.
 const SOCKET: &str = "sock_send_length";
@@ -276,4 +276,43 @@ fn mount_tracefs() {
             .status();
         assert!(mount.is_ok_and(|status| status.success()), "tracefs cannot be mounted");
     }
+}
+
+/// The kernel programs for TLS are loaded only where a library is used. What a verifier makes of them differs from kernel to kernel.
+#[test]
+fn plaintext_of_openssl() {
+    let Some(lab) = Lab::new("plaintext_of_openssl") else {
+        return;
+    };
+    let certificate = Certificate::new(&lab);
+    let port = free_port();
+    let accept = port.to_string();
+    let server = [
+        "openssl",
+        "s_server",
+        "-www",
+        "-accept",
+        &accept,
+        "-cert",
+        certificate.file(),
+        "-key",
+        certificate.key(),
+    ];
+    let url = format!("https://127.0.0.1:{port}/");
+    let plan = Plan::default().service(port, &server).command(&[
+        "curl",
+        "--silent",
+        "--fail",
+        "--insecure",
+        "--output",
+        "/dev/null",
+        &url,
+    ]);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, env!("CARGO_BIN_EXE_clew-drive")));
+    let (client, server) = (out.only(Kind::Client, "/"), out.only(Kind::Server, "/"));
+    out.check_eq(server.parent.as_ref(), Some(&client.id), "the server's parent");
+    for span in [client, server] {
+        out.check_span(span, &[("http.response.status_code", "200"), ("url.scheme", "https")]);
+    }
+    out.check_eq(out.counter("capture.user_fault"), 0, "capture.user_fault");
 }

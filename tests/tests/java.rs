@@ -32,7 +32,8 @@ fn started(lab: &Lab, options: &[&str], java: &str, main: &str, server: &str, st
         .service(front, &argv)
         .env("NEXT", &format!("{leaf}/leaf"))
         .env("SERVER", server)
-        .env("STEPS", steps);
+        .env("STEPS", steps)
+        .rested();
     Clew::run(lab)
         .args(options)
         .traced(&plan.load(front, "/front", REQUESTS, CONCURRENCY).argv(lab, DRIVE))

@@ -151,6 +151,7 @@ fn nginx_over_a_unix_socket() {
             ],
         )
         .service(port, &proxy)
+        .rested()
         .load(port, "/unix", 50, 8);
     let out = Clew::run(&lab).traced(&plan.argv(&lab, env!("CARGO_BIN_EXE_clew-drive")));
     out.check_chains(

@@ -16,7 +16,7 @@ fn through(lab: &Lab, program: &str, env: &[(&str, &str)]) -> Outcome {
         plan = plan.env(name, value);
     }
     // Clew reads the program's symbols meanwhile; what is asked before that is unknown.
-    let plan = plan.command(&["sleep", "2"]);
+    let plan = plan.rested();
     Clew::run(lab).traced(&plan.load(front, "/front", REQUESTS, CONCURRENCY).argv(lab, DRIVE))
 }
 

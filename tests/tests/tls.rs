@@ -312,7 +312,7 @@ fn go(test: &str, program: &str) {
         .service(leaf, &[program, &leaf_port, certificate.file(), certificate.key()])
         .service(front, &[program, &front_port, certificate.file(), certificate.key()])
         .env("NEXT", &format!("{leaf}/leaf"))
-        .command(&["sleep", "2"])
+        .rested()
         .command(&["env", "COUNT=100", program, "ask", &front_port, certificate.file()]);
     let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
     for path in ["/front", "/leaf"] {
@@ -361,7 +361,7 @@ fn go_http2() {
         .service(leaf, &behind.each_ref().map(String::as_str))
         .service(front, &before.each_ref().map(String::as_str))
         .env("NEXT", &format!("{leaf}/leaf"))
-        .command(&["sleep", "2"])
+        .rested()
         .command(&[
             "env",
             "H2=1",

@@ -25,6 +25,9 @@ fn drive() -> Result<()> {
     let mut running = plan.start(dir)?;
     let rest = Duration::from_millis(plan.rest_ms);
     std::thread::sleep(rest);
+    if !rest.is_zero() {
+        until_idle(std::os::unix::process::parent_id());
+    }
     let result = plan.loads.iter().try_for_each(|load| load.carry_out());
     std::thread::sleep(rest);
     for (n, proc) in running.iter_mut().enumerate().rev() {
@@ -34,4 +37,31 @@ fn drive() -> Result<()> {
         }
     }
     result.context("the load failed")
+}
+
+/// Waits until Clew, which started this program, has looked at all programs there are: until none of its threads has had anything to
+/// do for half a second. On a loaded machine that takes as long as it takes.
+fn until_idle(clew: u32) {
+    const SAMPLES: u32 = 25;
+    // It looks at its ring buffer now and then.
+    const BUSY: u32 = 4;
+    clew_tests::until("clew has nothing to do", || {
+        let mut busy = 0;
+        for _ in 0..SAMPLES {
+            std::thread::sleep(Duration::from_millis(20));
+            busy += u32::from(is_busy(clew));
+        }
+        (busy <= BUSY).then_some(())
+    });
+}
+
+/// A thread of the process runs, or waits for a processor (proc_pid_stat(5)).
+fn is_busy(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    threads.flatten().any(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state stands behind the name, which is in parentheses.
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with(['R', 'D']))
+    })
 }

@@ -38,7 +38,7 @@ pub(crate) struct Options {
 /// Tests that run on other kernels, by the name of their file.
 const TESTS: &[&str] = &["hosts", "syscalls"];
 /// What the tests call by name; busybox has the rest.
-const PROGRAMS: &[&str] = &["setpriv"];
+const PROGRAMS: &[&str] = &["curl", "openssl", "setpriv"];
 /// A boot takes seconds; the tests decide.
 const LIMIT: Duration = Duration::from_secs(300);
 

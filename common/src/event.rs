@@ -79,8 +79,11 @@ pub const CONTEXT_NODE: u16 = 4;
 pub const CONTEXT_JAVA: u16 = 5;
 /// `context` is the number under which a thread of Java works, as its hook tells it: see [`crate::assist`].
 pub const CONTEXT_HANDED: u16 = 6;
+/// Bits of a context's number that the kernel side reads. Goroutines, tasks and threads are counted by the program or by the clock,
+/// the others go by their address, which has 57 bits at most.
+pub const CONTEXT_BITS: u32 = 60;
 /// The bit that tells virtual threads of Java.
-pub const JAVA_VIRTUAL: u64 = 1 << 63;
+pub const JAVA_VIRTUAL: u64 = 1 << (CONTEXT_BITS - 1);
 /// The thread is executing something Clew could not name: no parent may be taken from the thread.
 pub const CONTEXT_UNKNOWN: u16 = 0xffff;
 

@@ -5,7 +5,8 @@ use clew_common::context::{
 };
 use clew_common::counter;
 use clew_common::event::{
-    CONTEXT_GOROUTINE, CONTEXT_JAVA, CONTEXT_PYTHON, CONTEXT_THREAD, CONTEXT_TOKIO, CONTEXT_UNKNOWN, Header,
+    CONTEXT_BITS, CONTEXT_GOROUTINE, CONTEXT_JAVA, CONTEXT_PYTHON, CONTEXT_THREAD, CONTEXT_TOKIO, CONTEXT_UNKNOWN,
+    Header,
 };
 
 use crate::kernel;
@@ -90,9 +91,6 @@ pub fn header_in_context(kind: u16) -> Header {
     header
 }
 
-/// Bits of a context's number that [`current`] gives back. Goroutines and Python's contexts are counted by the program or by the
-/// clock, the others go by their address, which has 57 bits at most.
-const NUMBER_BITS: u32 = 60;
 /// [`CONTEXT_UNKNOWN`], as [`current`] gives it back.
 const UNKNOWN: u64 = 0xf;
 
@@ -100,11 +98,11 @@ const UNKNOWN: u64 = 0xf;
 #[inline(always)]
 pub fn here() -> (u16, u64) {
     let found = current();
-    let kind = match found >> NUMBER_BITS {
+    let kind = match found >> CONTEXT_BITS {
         UNKNOWN => CONTEXT_UNKNOWN,
         kind => kind as u16,
     };
-    (kind, found & ((1 << NUMBER_BITS) - 1))
+    (kind, found & ((1 << CONTEXT_BITS) - 1))
 }
 
 /// Finds the current thread's execution context: its kind in the upper bits, its number below. Not by a map: a probe in user code may
@@ -132,12 +130,12 @@ pub extern "C" fn current() -> u64 {
     };
     let Some(id) = found else {
         ring::count(counter::CONTEXT_UNREAD, 1);
-        return UNKNOWN << NUMBER_BITS;
+        return UNKNOWN << CONTEXT_BITS;
     };
     packed(kind, id)
 }
 
 #[inline(always)]
 const fn packed(kind: u16, id: u64) -> u64 {
-    (kind as u64) << NUMBER_BITS | id & ((1 << NUMBER_BITS) - 1)
+    (kind as u64) << CONTEXT_BITS | id & ((1 << CONTEXT_BITS) - 1)
 }

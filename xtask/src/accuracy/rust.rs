@@ -95,19 +95,19 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "rust-axum-stripped",
         runtime: "Rust, stripped: tasks are unknown",
         expect: Expect::NeverWrong,
-        make: |lab| begun(front(lab, &[&Lab::stripped_rust("axum-server")], &[], STRIPPED)),
+        make: |lab| front(lab, &[&Lab::stripped_rust("axum-server")], &[], STRIPPED),
     },
     Workload {
         name: "rust-axum-debug",
         runtime: "Rust, not optimized: tasks are unknown",
         expect: Expect::NeverWrong,
-        make: |lab| begun(front(lab, &[&Lab::rust_built("axum-server", "dev")], &[], UNFOLLOWED)),
+        make: |lab| front(lab, &[&Lab::rust_built("axum-server", "dev")], &[], UNFOLLOWED),
     },
     Workload {
         name: "rust-axum-fat",
         runtime: "Rust, link-time optimized: tasks are unknown",
         expect: Expect::NeverWrong,
-        make: |lab| begun(front(lab, &[&Lab::rust_built("axum-server", "fat")], &[], UNFOLLOWED)),
+        make: |lab| front(lab, &[&Lab::rust_built("axum-server", "fat")], &[], UNFOLLOWED),
     },
     Workload {
         name: "rust-local",
@@ -130,13 +130,5 @@ pub(super) const WORKLOADS: &[Workload] = &[
 ];
 
 fn rust(lab: &Lab, program: &str, env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
-    begun(front(lab, &[&Lab::rust(program)], env, chain))
-}
-
-/// The load begins a moment after the program: Clew reads its symbols meanwhile, and what is asked before that is unknown.
-fn begun(made: Made) -> Made {
-    Made {
-        plan: made.plan.command(&["sleep", "2"]),
-        ..made
-    }
+    front(lab, &[&Lab::rust(program)], env, chain)
 }

@@ -8,7 +8,7 @@ use clew_common::counter;
 use clew_common::event::{CONN_OPENED_HERE, CONN_SEQUENCED, Connection, EGRESS, KIND_CONNECTION};
 
 use crate::kernel::{Direct, Probe, Reader};
-use crate::maps::{CONNECTIONS, CONNECTIONS_BY_INODE, Conn, INODE_OF_SOCK};
+use crate::maps::{CONNECTIONS, CONNECTIONS_BY_INODE, Conn, INODE_OF_SOCK, WALK};
 use crate::{context, ring, settings as offset};
 
 const AF_UNIX: u16 = 1;
@@ -39,20 +39,16 @@ pub struct Socket {
 
 /// How programs of one capture mode reach a socket's fields and what is remembered of it.
 pub trait Mode: Reader {
-    /// The verifier knows pointers by their type, so that it takes no socket for one of another family.
-    const TYPED: bool;
     /// `sk` seen as what its family says. Both pointers are null if it is not that.
     fn narrow(sk: *const c_void, family: u16) -> Socket;
-    /// The names of the socket: what identifies the connection, and its inode number.
-    fn names(sk: *const c_void) -> (u64, u64);
+    /// What identifies the connection of the socket.
+    fn name(sk: *const c_void) -> u64;
     /// What is remembered of the connection; made if it is new.
     fn remember(sk: *const c_void) -> *mut Conn;
 }
 
 /// `sock_send_length` and `sock_recv_length`: the verifier knows the socket.
 impl Mode for Direct {
-    const TYPED: bool = true;
-
     #[inline(always)]
     fn narrow(sk: *const c_void, family: u16) -> Socket {
         let null = core::ptr::null();
@@ -78,18 +74,9 @@ impl Mode for Direct {
     }
 
     #[inline(always)]
-    fn names(sk: *const c_void) -> (u64, u64) {
+    fn name(sk: *const c_void) -> u64 {
         // SAFETY: the verifier knows the pointer as a socket.
-        let cookie = unsafe { bpf_get_socket_cookie(sk.cast_mut()) };
-        // SAFETY: each pointer is of the type the field before it has.
-        let inode = unsafe {
-            let socket: *const c_void =
-                core::ptr::read_volatile(sk.cast::<u8>().add(offset::sk_socket() as usize).cast());
-            let file: *const c_void = Probe::pointer(socket, offset::socket_file());
-            let inode: *const c_void = Probe::pointer(file, offset::file_inode());
-            Probe::read::<u64>(inode, offset::inode_ino())
-        };
-        (cookie, inode)
+        unsafe { bpf_get_socket_cookie(sk.cast_mut()) }
     }
 
     #[inline(always)]
@@ -103,8 +90,6 @@ impl Mode for Direct {
 
 /// System call tracepoints: a socket is a number.
 impl Mode for Probe {
-    const TYPED: bool = false;
-
     #[inline(always)]
     fn narrow(sk: *const c_void, family: u16) -> Socket {
         let null = core::ptr::null();
@@ -126,20 +111,13 @@ impl Mode for Probe {
     }
 
     #[inline(always)]
-    fn names(sk: *const c_void) -> (u64, u64) {
-        // SAFETY: the helper checks every address.
-        let inode = unsafe {
-            let socket = Self::pointer(sk, offset::sk_socket());
-            let file = Self::pointer(socket, offset::socket_file());
-            let inode = Self::pointer(file, offset::file_inode());
-            Self::read::<u64>(inode, offset::inode_ino())
-        };
-        (inode, inode)
+    fn name(sk: *const c_void) -> u64 {
+        inode(sk)
     }
 
     #[inline(always)]
     fn remember(sk: *const c_void) -> *mut Conn {
-        let (inode, _) = Self::names(sk);
+        let inode = inode(sk);
         if let Some(conn) = CONNECTIONS_BY_INODE.get_ptr_mut(&inode) {
             return conn;
         }
@@ -224,7 +202,7 @@ impl Socket {
             // SAFETY: the pointer is of the mode's kind.
             return unsafe {
                 if direction == EGRESS {
-                    self.sent::<M>(conn)
+                    self.sent::<M>((*conn).flags)
                 } else {
                     (*conn).received = self.received::<M>();
                     (*conn).received
@@ -288,7 +266,7 @@ impl Socket {
     }
 
     #[inline(always)]
-    unsafe fn sent<M: Mode>(self, conn: *mut Conn) -> u64 {
+    unsafe fn sent<M: Mode>(self, flags: u32) -> u64 {
         // SAFETY: the caller vouches for the mode.
         unsafe {
             let (mut acked, mut unacked) = self.outstanding::<M>();
@@ -298,7 +276,7 @@ impl Socket {
                 (acked, unacked) = self.outstanding::<M>();
             }
             let end = acked.wrapping_add(u64::from(unacked));
-            end.wrapping_sub(self.counts_syn::<M>(conn, end))
+            end.wrapping_sub(self.counts_syn::<M>(flags, end))
         }
     }
 
@@ -329,14 +307,12 @@ impl Socket {
     /// 1 where `end` counts the SYN. A socket older than the agent was not seen opening; then the bytes given to the
     /// network tell: they never count the SYN.
     #[inline(always)]
-    unsafe fn counts_syn<M: Mode>(self, conn: *mut Conn, end: u64) -> u64 {
-        // SAFETY: the map gave the pointer; the caller vouches for the mode.
-        unsafe {
-            if (*conn).flags & u32::from(CONN_OPENED_HERE) != 0 {
-                return 1;
-            }
-            self.syn::<M>(end)
+    unsafe fn counts_syn<M: Mode>(self, flags: u32, end: u64) -> u64 {
+        if flags & u32::from(CONN_OPENED_HERE) != 0 {
+            return 1;
         }
+        // SAFETY: the caller vouches for the mode.
+        unsafe { self.syn::<M>(end) }
     }
 
     #[inline(always)]
@@ -360,65 +336,121 @@ impl Socket {
     /// The socket was made in mode `M`; `conn` is what is remembered of it.
     #[inline(always)]
     pub unsafe fn announce<M: Mode>(self, conn: *mut Conn) {
-        let (id, inode) = M::names(self.sk);
         // SAFETY: the map gave the pointer.
-        unsafe { (*conn).id = id };
-        let written = ring::fill(|event: *mut Connection| {
-            // SAFETY: the record was reserved for the event; the caller vouches for the mode.
-            unsafe {
-                event.write(Connection {
-                    header: context::header(KIND_CONNECTION),
-                    conn: id,
-                    inode,
-                    ..Connection::default()
-                });
-                self.describe::<M>(conn, event);
-            }
-        });
-        // One that is lost is told again with the next operation.
-        // SAFETY: the map gave the pointer.
-        unsafe { (*conn).announced = u16::from(written) };
-    }
-
-    /// What a connection's first record says of the socket.
-    #[inline(always)]
-    unsafe fn describe<M: Mode>(self, conn: *mut Conn, event: *mut Connection) {
-        // SAFETY: the caller vouches for the pointers and the mode.
         unsafe {
-            (*event).flags = (*conn).flags as u16;
-            let family: u16 = M::read(self.sk, offset::sk_family());
-            (*event).family = family;
-            let net = M::read::<u64>(self.sk, offset::sk_net()) as *const c_void;
-            (*event).netns = u64::from(Probe::read::<u32>(net, offset::net_inum()));
-            // To the verifier `local` is a mere number, which it may take for another's: see `ring::fill`.
-            if if M::TYPED { self.local != 0 } else { family == AF_UNIX } {
-                (*event).address = self.sk as u64;
-                (*event).peer = M::read::<u64>(self.unix, offset::unix_peer());
-                return;
-            }
-            (*event).flags |= CONN_SEQUENCED;
-            let written: u32 = M::read(self.tcp, offset::tcp_write_seq());
-            (*event).local_isn = written.wrapping_sub(self.sent::<M>(conn) as u32);
-            let next: u32 = M::read(self.tcp, offset::tcp_rcv_nxt());
-            let total: u64 = M::read(self.tcp, offset::tcp_bytes_received());
-            (*event).remote_isn = next.wrapping_sub(total as u32);
-            (*event).local_port = M::read(self.sk, offset::sk_num());
-            (*event).remote_port = u16::from_be(M::read(self.sk, offset::sk_dport()));
-            if family == AF_INET6 {
-                (*event).local = addresses(
-                    M::read(self.sk, offset::sk_v6_rcv_saddr()),
-                    M::read(self.sk, offset::sk_v6_rcv_saddr() + 8),
-                );
-                (*event).remote = addresses(
-                    M::read(self.sk, offset::sk_v6_daddr()),
-                    M::read(self.sk, offset::sk_v6_daddr() + 8),
-                );
-            } else {
-                (*event).local = addresses(u64::from(M::read::<u32>(self.sk, offset::sk_rcv_saddr())), 0);
-                (*event).remote = addresses(u64::from(M::read::<u32>(self.sk, offset::sk_daddr())), 0);
-            }
+            (*conn).id = M::name(self.sk);
+            // One that is lost is told again with the next operation.
+            (*conn).announced = by_number(self.sk, || announce((*conn).id, (*conn).flags.into())) as u16;
         }
     }
+}
+
+/// Calls a function that the verifier looks at by itself, with [`numbered`] giving it `sk`: a pointer whose type the verifier knows is
+/// no number that it would take as an argument. 0 where it could not be called.
+#[inline(always)]
+pub fn by_number(sk: *const c_void, function: impl FnOnce() -> u64) -> u64 {
+    let Some(walk) = WALK.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+    unsafe { (*walk).sk = sk as u64 };
+    function()
+}
+
+/// The socket that [`by_number`] was given.
+#[inline(always)]
+pub fn numbered() -> *const c_void {
+    match WALK.get_ptr(0) {
+        // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+        Some(walk) => unsafe { (*walk).sk as *const c_void },
+        None => core::ptr::null(),
+    }
+}
+
+/// Writes the first record of the connection `id` on the socket that is [`numbered`], whose [`Conn`] has `flags`. 1 if it was written.
+///
+/// A global function: the verifier looks at it once by itself, not anew in every state of its callers. So the socket is a number to
+/// it, whose fields are read by helper: once for each connection.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn announce(id: u64, flags: u64) -> u64 {
+    let sk = numbered();
+    // SAFETY: the helper checks every address.
+    let family: u16 = unsafe { Probe::read(sk, offset::sk_family()) };
+    let socket = Probe::narrow(sk, family);
+    // SAFETY: the socket was made in this mode.
+    let sent = unsafe {
+        if socket.local == 0 {
+            socket.sent::<Probe>(flags as u32)
+        } else {
+            0
+        }
+    };
+    u64::from(ring::fill(|event: *mut Connection| {
+        // SAFETY: the record was reserved for the event; the helper checks every address.
+        unsafe { describe(sk, id, flags as u16, sent, event) };
+    }))
+}
+
+/// What a connection's first record says of the socket.
+#[inline(always)]
+unsafe fn describe(sk: *const c_void, id: u64, flags: u16, sent: u64, event: *mut Connection) {
+    // SAFETY: the caller vouches for the event, and the helper checks every address.
+    unsafe {
+        event.write(Connection {
+            header: context::header(KIND_CONNECTION),
+            conn: id,
+            inode: inode(sk),
+            ..Connection::default()
+        });
+        (*event).flags = flags;
+        // Read here, see `ring::fill`.
+        let family: u16 = Probe::read(sk, offset::sk_family());
+        (*event).family = family;
+        let net = Probe::pointer(sk, offset::sk_net());
+        (*event).netns = u64::from(Probe::read::<u32>(net, offset::net_inum()));
+        if family == AF_UNIX {
+            (*event).address = sk as u64;
+            (*event).peer = Probe::read::<u64>(sk, offset::unix_peer());
+            return;
+        }
+        (*event).flags |= CONN_SEQUENCED;
+        let written: u32 = Probe::read(sk, offset::tcp_write_seq());
+        (*event).local_isn = written.wrapping_sub(sent as u32);
+        let next: u32 = Probe::read(sk, offset::tcp_rcv_nxt());
+        let total: u64 = Probe::read(sk, offset::tcp_bytes_received());
+        (*event).remote_isn = next.wrapping_sub(total as u32);
+        (*event).local_port = Probe::read(sk, offset::sk_num());
+        (*event).remote_port = u16::from_be(Probe::read(sk, offset::sk_dport()));
+        if family == AF_INET6 {
+            (*event).local = addresses(
+                Probe::read(sk, offset::sk_v6_rcv_saddr()),
+                Probe::read(sk, offset::sk_v6_rcv_saddr() + 8),
+            );
+            (*event).remote = addresses(
+                Probe::read(sk, offset::sk_v6_daddr()),
+                Probe::read(sk, offset::sk_v6_daddr() + 8),
+            );
+        } else {
+            (*event).local = addresses(u64::from(Probe::read::<u32>(sk, offset::sk_rcv_saddr())), 0);
+            (*event).remote = addresses(u64::from(Probe::read::<u32>(sk, offset::sk_daddr())), 0);
+        }
+    }
+}
+
+/// The inode number of the socket at `sk`.
+#[inline(always)]
+fn inode(sk: *const c_void) -> u64 {
+    // SAFETY: the helper checks every address.
+    unsafe {
+        let inode = Probe::pointer(file(sk) as *const c_void, offset::file_inode());
+        Probe::read(inode, offset::inode_ino())
+    }
+}
+
+/// The file that the socket at `sk` is.
+#[inline(always)]
+pub fn file(sk: *const c_void) -> u64 {
+    // SAFETY: the helper checks every address.
+    unsafe { Probe::read(Probe::pointer(sk, offset::sk_socket()), offset::socket_file()) }
 }
 
 /// Sixteen bytes of address from two words in memory order.

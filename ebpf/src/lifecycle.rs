@@ -122,7 +122,7 @@ fn connecting<K: Known>(sk: *const c_void) {
     if conn.is_null() {
         return;
     }
-    let (id, _) = K::Mode::names(socket.sk);
+    let id = K::Mode::name(socket.sk);
     // SAFETY: the map gave the pointer.
     unsafe {
         (*conn).id = id;

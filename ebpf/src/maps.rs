@@ -256,6 +256,8 @@ pub struct Batch {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Walk {
+    /// Address of the socket, for functions that take numbers only. Before the operation is copied.
+    pub sk: u64,
     /// User address of the next `struct iovec`; 0 when the operation has one buffer.
     pub vector: u64,
     /// `struct iovec`s left, the current one not counted.

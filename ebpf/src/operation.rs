@@ -90,6 +90,41 @@ impl Memory {
         }
     }
 
+    /// Leaves where the bytes lie for [`Self::left`], on this CPU. The reason: a function that the verifier looks at by itself gives
+    /// back no more than a number.
+    #[inline(always)]
+    pub fn leave(self) -> u64 {
+        let Some(walk) = WALK.get_ptr_mut(0) else {
+            return u64::from(NO_PAYLOAD_BUDGET);
+        };
+        // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+        unsafe {
+            (*walk).vector = self.vector;
+            (*walk).vectors = self.vectors;
+            (*walk).base = self.base;
+            (*walk).room = self.room;
+        }
+        u64::from(self.reason)
+    }
+
+    /// What was left with `reason`.
+    #[inline(always)]
+    pub fn left(reason: u64) -> Self {
+        let Some(walk) = WALK.get_ptr(0) else {
+            return Self::none(NO_PAYLOAD_BUDGET);
+        };
+        // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+        unsafe {
+            Self {
+                vector: (*walk).vector,
+                vectors: (*walk).vectors,
+                base: (*walk).base,
+                room: (*walk).room,
+                reason: reason as u8,
+            }
+        }
+    }
+
     /// The memory a call names, for every call but the batches. What is not in the table is not read.
     #[inline(always)]
     pub fn of_call(number: u64, arguments: &[u64; 6], direction: u8) -> Self {
@@ -268,6 +303,7 @@ unsafe fn copy(
             return;
         }
         *walk = Walk {
+            sk: 0,
             vector: memory.vector,
             vectors: memory.vectors,
             base: memory.base,
@@ -279,16 +315,7 @@ unsafe fn copy(
             settled: 0,
         };
         count_reason(memory.reason);
-        let mut steps = 0;
-        while steps < MAX_STEPS && step() == 0 {
-            steps += 1;
-        }
-        let left = (*walk).left;
-        if left != 0 {
-            ring::count(counter::IOVEC_LIMIT, 1);
-            (*walk).stopped = u64::from(NO_PAYLOAD_BUDGET);
-            step();
-        }
+        walk_through();
         (*conn).budget = (*walk).budget as u32;
         if (*walk).settled != 0 {
             (*conn).verdict = (*walk).settled as u16;
@@ -312,6 +339,26 @@ fn count_reason(reason: u8) {
         _ => return,
     };
     ring::count(index, 1);
+}
+
+/// Takes all steps of an operation. Zero. A global function, as [`step`]: in its callers the loop would be looked at once for each
+/// state they come to it in.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn walk_through() -> i64 {
+    let mut steps = 0;
+    while steps < MAX_STEPS {
+        if step() != 0 {
+            return 0;
+        }
+        steps += 1;
+    }
+    let Some(walk) = WALK.get_ptr_mut(0) else { return 0 };
+    ring::count(counter::IOVEC_LIMIT, 1);
+    // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+    unsafe { (*walk).stopped = u64::from(NO_PAYLOAD_BUDGET) };
+    step();
+    0
 }
 
 /// One step of an operation: takes the next buffer, or writes one record. 1 when the operation is told whole.

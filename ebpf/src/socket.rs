@@ -42,10 +42,11 @@ fn operation(ctx: &BtfTracePointContext, direction: u8) -> i32 {
     if !operation::matters(result) && !batched {
         return 0;
     }
+    let memory = || Memory::left(connection::by_number(sk, || locate(direction.into(), result as u64)));
     // SAFETY: the tracepoint gives a socket.
     let Some(socket) = (unsafe { connection::stream::<Direct>(sk) }) else {
         if direction == EGRESS {
-            assist::listen(|| memory(sk, direction, result));
+            assist::listen(memory);
         }
         return 0;
     };
@@ -53,18 +54,27 @@ fn operation(ctx: &BtfTracePointContext, direction: u8) -> i32 {
     // SAFETY: the socket is of this mode.
     unsafe {
         if batched {
-            let memory = memory(sk, direction, result);
+            let memory = memory();
             operation::tell::<Direct>(socket, direction, result, flagged, || memory);
         } else {
-            operation::tell::<Direct>(socket, direction, result, flagged, || memory(sk, direction, result));
+            operation::tell::<Direct>(socket, direction, result, flagged, memory);
         }
     }
     0
 }
 
-/// The memory of the operation on `sk`, if the saved registers are proven to be the operation's own.
+/// Finds the memory of the operation on the socket that stands in [`WALK`]: see [`Memory::left`].
+///
+/// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn locate(direction: u64, result: u64) -> u64 {
+    memory(connection::file(connection::numbered()), direction as u8, result as i64).leave()
+}
+
+/// The memory of the operation on the socket that is `file`, if the saved registers are proven to be the operation's own.
 #[inline(always)]
-fn memory(sk: *const c_void, direction: u8, result: i64) -> Memory {
+fn memory(file: u64, direction: u8, result: i64) -> Memory {
     const PF_IO_WORKER: u32 = 0x10;
     const PF_USER_WORKER: u32 = 0x4000;
     const PF_KTHREAD: u32 = 0x0020_0000;
@@ -97,7 +107,7 @@ fn memory(sk: *const c_void, direction: u8, result: i64) -> Memory {
         return Memory::none(beside_call(task));
     }
     let arguments = registers.arguments();
-    if !descriptor_is(task, arguments[0], sk) {
+    if !descriptor_is(task, arguments[0], file) {
         let reason = beside_call(task);
         return Memory::none(if reason == NO_PAYLOAD_KERNEL_SOCKET {
             NO_PAYLOAD_FD_MISMATCH
@@ -143,9 +153,9 @@ fn carries_buffer(number: u64) -> bool {
     )
 }
 
-/// Descriptor `fd` of the task is the socket `sk`.
+/// Descriptor `fd` of the task is the socket that is `own`, a file.
 #[inline(always)]
-fn descriptor_is(task: *const c_void, fd: u64, sk: *const c_void) -> bool {
+fn descriptor_is(task: *const c_void, fd: u64, own: u64) -> bool {
     // SAFETY: each pointer is of the type the field before it has, which the verifier knows, down to the array of files.
     unsafe {
         let files = Direct::pointer(task, offset::task_files());
@@ -158,8 +168,6 @@ fn descriptor_is(task: *const c_void, fd: u64, sk: *const c_void) -> bool {
         }
         let array: u64 = Direct::read(table, offset::fdt_fd());
         let file = Probe::read::<u64>((array + fd * 8) as *const c_void, 0);
-        let socket = Direct::pointer(sk, offset::sk_socket());
-        let own: u64 = Direct::read(socket, offset::socket_file());
         file != 0 && file == own
     }
 }

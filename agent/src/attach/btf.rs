@@ -128,8 +128,16 @@ impl Btf {
 
     /// Whether the kernel offers this helper to programs. Its number has a name in `enum bpf_func_id`.
     pub(super) fn has_helper(&self, name: &str) -> bool {
-        let enumerator = format!("\0BPF_FUNC_{name}\0");
-        memchr::memmem::find(&self.strings, enumerator.as_bytes()).is_some()
+        self.has_enumerator(&format!("\0BPF_FUNC_{name}\0"))
+    }
+
+    /// Whether programs can be attached in this way, which has a name in `enum bpf_attach_type`.
+    pub(super) fn has_attach_type(&self, name: &str) -> bool {
+        self.has_enumerator(&format!("\0BPF_{name}\0"))
+    }
+
+    fn has_enumerator(&self, name: &str) -> bool {
+        memchr::memmem::find(&self.strings, name.as_bytes()).is_some()
     }
 
     /// Offset in bytes of `path`, a chain of members that may run through anonymous structures and unions.

@@ -11,6 +11,7 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope
 use aya::{Ebpf, Pod};
 use clew_common::context::{PLANS, Plan};
 
+use super::multi::Multi;
 use super::{AttachError, Links, map_error, patiently, take};
 use crate::capture::Pid;
 use crate::symbol::{FileKey, Point};
@@ -26,6 +27,9 @@ struct Slot(Plan);
 // SAFETY: a plan is integers without padding, as zerocopy's `IntoBytes` on it proves.
 unsafe impl Pod for Slot {}
 
+/// Where a probe goes: the file's path, the offset in it, and the number given to the probe.
+type Place<'a> = (&'a Path, u64, Option<u64>);
+
 /// All plans and probes.
 pub(super) struct Contexts {
     plans: Array<MapData, Slot>,
@@ -35,6 +39,8 @@ pub(super) struct Contexts {
     /// Files without users, the longest first.
     idle: VecDeque<FileKey>,
     loaded: HashSet<&'static str>,
+    /// Attaches many probes by one link, where the kernel does.
+    multi: Option<Multi>,
 }
 
 #[derive(Default)]
@@ -45,8 +51,9 @@ struct Attached {
 }
 
 impl Contexts {
-    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, AttachError> {
+    pub(super) fn new(ebpf: &mut Ebpf, multi: Option<Multi>) -> Result<Self, AttachError> {
         Ok(Self {
+            multi,
             plans: Array::try_from(take(ebpf, "PLANS")?).map_err(map_error("PLANS"))?,
             places: HashMap::new(),
             free: (1..PLANS).rev().collect(),
@@ -71,42 +78,81 @@ impl Contexts {
         Ok(place)
     }
 
-    /// Attaches the probe `point`, unless it is, in the file that `path` leads to, with the number `cookie` given to it. `pid` uses
-    /// it from now on.
-    pub(super) fn attach(
+    /// Attaches the probes `points`, each with the number given to it, unless they are, in the files that lie at `paths`. `pid` uses
+    /// them from now on.
+    pub(super) fn attach<'a>(
         &mut self,
         ebpf: &mut Ebpf,
         pid: Pid,
-        point: &Point,
-        path: &Path,
-        cookie: Option<u64>,
+        points: impl Iterator<Item = (&'a Point, Option<u64>, &'a Path)>,
     ) -> Result<(), AttachError> {
-        let attached = self.files.entry(point.file).or_default();
-        attached.users.insert(pid);
-        self.idle.retain(|file| *file != point.file);
-        if attached.points.contains(&(point.program, point.offset)) {
-            return Ok(());
+        // One link for all that run one program in one file; in the order of the points, which knows what has to be there first.
+        let mut wanted: Vec<((FileKey, &'static str), Vec<Place<'_>>)> = Vec::new();
+        for (point, cookie, path) in points {
+            let attached = self.files.entry(point.file).or_default();
+            attached.users.insert(pid);
+            self.idle.retain(|file| *file != point.file);
+            if attached.points.insert((point.program, point.offset)) {
+                let key = (point.file, point.program);
+                let place = (path, point.offset, cookie);
+                match wanted.iter_mut().find(|(known, _)| *known == key) {
+                    Some((_, places)) => places.push(place),
+                    None => wanted.push((key, vec![place])),
+                }
+            }
         }
-        let failed = |source| AttachError::Program {
-            program: point.program,
-            source,
-        };
-        let program = ebpf
-            .program_mut(point.program)
-            .ok_or(AttachError::Object(point.program))?;
-        let program: &mut UProbe = program.try_into().map_err(failed)?;
-        if !self.loaded.contains(point.program) {
-            patiently(|| program.load()).map_err(failed)?;
-            self.loaded.insert(point.program);
+        let mut result = Ok(());
+        for ((file, program), places) in wanted {
+            let links = if result.is_ok() {
+                self.link(ebpf, program, &places)
+            } else {
+                Ok(Vec::new())
+            };
+            let attached = self.files.entry(file).or_default();
+            match links {
+                Ok(links) if result.is_ok() => attached.links.0.extend(links),
+                links => {
+                    for (_, offset, _) in places {
+                        attached.points.remove(&(program, offset));
+                    }
+                    result = result.and(links.map(drop));
+                }
+            }
         }
-        let at = UProbeAttachPoint {
-            location: UProbeAttachLocation::AbsoluteOffset(point.offset),
-            cookie,
-        };
-        let id = program.attach(at, path, UProbeScope::AllProcesses).map_err(failed)?;
-        attached.links.0.push(Box::new(program.take_link(id).map_err(failed)?));
-        attached.points.insert((point.program, point.offset));
-        Ok(())
+        result
+    }
+
+    /// Attaches `program` at places of one file.
+    fn link(
+        &mut self,
+        ebpf: &mut Ebpf,
+        program: &'static str,
+        places: &[Place<'_>],
+    ) -> Result<Vec<Box<dyn Send>>, AttachError> {
+        let failed = |source| AttachError::Program { program, source };
+        if let (Some(multi), Some((path, ..))) = (&mut self.multi, places.first()) {
+            let numbered: Vec<_> = places
+                .iter()
+                .map(|(_, offset, cookie)| (*offset, cookie.unwrap_or(0)))
+                .collect();
+            let link = multi.attach(program, path, &numbered);
+            return Ok(vec![Box::new(link.map_err(|error| failed(error.into()))?)]);
+        }
+        let loaded = ebpf.program_mut(program).ok_or(AttachError::Object(program))?;
+        let loaded: &mut UProbe = loaded.try_into().map_err(failed)?;
+        if !self.loaded.contains(program) {
+            patiently(|| loaded.load()).map_err(failed)?;
+            self.loaded.insert(program);
+        }
+        let each = places.iter().map(|(path, offset, cookie)| {
+            let at = UProbeAttachPoint {
+                location: UProbeAttachLocation::AbsoluteOffset(*offset),
+                cookie: *cookie,
+            };
+            let id = loaded.attach(at, path, UProbeScope::AllProcesses)?;
+            Ok(Box::new(loaded.take_link(id)?) as Box<dyn Send>)
+        });
+        each.collect::<Result<_, _>>().map_err(failed)
     }
 
     /// Whether `pid` uses a plan.

@@ -4,6 +4,7 @@
 //! Only this stage and `capture` name aya.
 mod btf;
 mod contexts;
+mod multi;
 mod offsets;
 #[cfg(test)]
 mod stack;
@@ -24,12 +25,16 @@ pub use btf::BtfError;
 use crate::capture::{ConnId, Pid};
 use crate::symbol::{Encryption, Found};
 use contexts::Contexts;
+use multi::Multi;
 
 /// Where the kernel's own type information lies.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Where tracefs is mounted, as the kernel documents it since Linux 4.1.
 const TRACEFS: &str = "/sys/kernel/tracing";
+
+/// The kernel programs.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/clew-ebpf"));
 
 /// How socket operations are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +206,10 @@ impl Probes {
         let btf =
             aya::Btf::from_sys_fs().map_err(|error| AttachError::NoBtf(std::io::Error::other(error.to_string())))?;
 
+        let multi = match kernel.has_attach_type("TRACE_UPROBE_MULTI") {
+            true => Some(Multi::new(OBJECT, &ebpf).map_err(AttachError::Load)?),
+            false => None,
+        };
         let mut links = Links::default();
         for (program, tracepoint) in PROCESS_PROGRAMS {
             attach_btf(&mut ebpf, &mut links, program, tracepoint, &btf)?;
@@ -249,7 +258,7 @@ impl Probes {
         }
         let targets = HashMap::try_from(take(&mut ebpf, "TARGETS")?).map_err(map_error("TARGETS"))?;
         let verdicts = HashMap::try_from(take(&mut ebpf, "VERDICTS")?).map_err(map_error("VERDICTS"))?;
-        let contexts = Contexts::new(&mut ebpf)?;
+        let contexts = Contexts::new(&mut ebpf, multi)?;
         let python_bases = HashMap::try_from(take(&mut ebpf, "PYTHON_BASES")?).map_err(map_error("PYTHON_BASES"))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(map_error("COUNTERS"))?;
         Ok(Self {
@@ -300,14 +309,9 @@ impl Probes {
     pub fn follow(&mut self, pid: Pid, found: &Found) -> Result<(), AttachError> {
         let place = self.contexts.plan(pid, &found.hooks.plan)?;
         let followed = self.set_plan(pid, place).and_then(|()| {
-            found
-                .hooks
-                .points
-                .iter()
-                .try_for_each(|point| match found.path(point.file) {
-                    Some(path) => self.contexts.attach(&mut self.ebpf, pid, point, path, None),
-                    None => Ok(()),
-                })
+            let points = found.hooks.points.iter();
+            let points = points.filter_map(|point| Some((point, None, found.path(point.file)?)));
+            self.contexts.attach(&mut self.ebpf, pid, points)
         });
         if let (Some(base), Ok(())) = (found.base, &followed) {
             let _full = self.python_bases.insert(pid.0, base, 0);
@@ -326,10 +330,9 @@ impl Probes {
     /// [`AttachError`] if the kernel refuses a probe.
     pub fn decipher(&mut self, pid: Pid, library: &Encryption, path: &Path) -> Result<(), AttachError> {
         let cookies = self.cookies;
-        library.points.iter().try_for_each(|(point, cookie)| {
-            let cookie = cookies.then_some(*cookie);
-            self.contexts.attach(&mut self.ebpf, pid, point, path, cookie)
-        })
+        let points = library.points.iter();
+        let points = points.map(|(point, cookie)| (point, cookies.then_some(*cookie), path));
+        self.contexts.attach(&mut self.ebpf, pid, points)
     }
 
     /// Reads the execution contexts of a target by `plan`, without any probe.
@@ -523,9 +526,7 @@ fn load(
             loader.map_max_entries(map, REMEMBERED);
         }
     }
-    loader
-        .load(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/clew-ebpf")))
-        .map_err(AttachError::Load)
+    loader.load(OBJECT).map_err(AttachError::Load)
 }
 
 /// Attachments of any kind.

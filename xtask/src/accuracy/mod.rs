@@ -29,9 +29,12 @@ use crate::{build, setup, shell, workspace};
 /// What to run.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// Only the workloads whose name holds this
+    /// Only the workload of this name, or those whose name holds this
     #[arg(long)]
     workload: Option<String>,
+    /// Only say which workloads would run
+    #[arg(long)]
+    list: bool,
     /// Requests at once; without it 1, 16, 64 and 256
     #[arg(long)]
     concurrency: Option<u64>,
@@ -79,6 +82,14 @@ struct Row {
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(workspace::is_root(), "tracing needs root");
     setup::quiet()?;
+    let selected = selected(options);
+    ensure!(!selected.is_empty(), "no workload has that name");
+    if options.list {
+        for workload in selected {
+            println!("{}", workload.name);
+        }
+        return Ok(());
+    }
     let clew = match &options.clew {
         Some(clew) => clew.clone(),
         None => build::release()?,
@@ -90,24 +101,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         (None, true) => vec![64],
         (None, false) => vec![1, 16, 64, 256],
     };
-    let chosen = |workload: &&Workload| {
-        let only = options.workload.as_ref();
-        only.is_none_or(|only| workload.name.contains(only.as_str()))
-    };
     println!(
         "{:<28} {:>11} {:>8} {:>8}  wrong  missing  extra  unlinked",
         "workload", "concurrency", "requests", "exact"
     );
     let (mut rows, mut findings) = (Vec::new(), Vec::new());
-    let lines = go::LINES.iter().filter(|(toolchain, workload)| {
-        let wanted = !options.quick && chosen(&workload);
-        wanted && (clew_tests::Lab::has_go(toolchain) || skipped(workload.name, toolchain))
-    });
-    let lines = lines.map(|(_, workload)| workload);
-    let worth = |workload: &&Workload| !options.quick || !repeats(workload);
-    let named = !options.quick || options.workload.is_some();
-    let long = java::long().filter(|workload| named && chosen(workload));
-    for workload in workloads().filter(chosen).filter(worth).chain(long).chain(lines) {
+    for workload in selected {
         for &concurrency in &levels {
             let row = one(workload, requests, concurrency, &clew, &drive)
                 .with_context(|| format!("{} at concurrency {concurrency}", workload.name))?;
@@ -130,13 +129,37 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             rows.push(row);
         }
     }
-    ensure!(!rows.is_empty(), "no workload has that name");
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_vec_pretty(&rows)?)
             .with_context(|| format!("failed to write {}", path.display()))?;
     }
     ensure!(findings.is_empty(), "not as expected: {}", findings.join(", "));
     Ok(())
+}
+
+/// The workloads to run, of those this machine can.
+fn selected(options: &Options) -> Vec<&'static Workload> {
+    let all = || {
+        let lines = go::LINES.iter().map(|(_, workload)| workload);
+        workloads().chain(java::long()).chain(lines)
+    };
+    let only = options.workload.as_deref();
+    let exactly = only.filter(|only| all().any(|workload| workload.name == *only));
+    let chosen = |workload: &&Workload| match (exactly, only) {
+        (Some(name), _) => workload.name == name,
+        (None, Some(part)) => workload.name.contains(part),
+        (None, None) => true,
+    };
+    let lines = go::LINES.iter().filter(|(toolchain, workload)| {
+        let wanted = !options.quick && chosen(&workload);
+        wanted && (clew_tests::Lab::has_go(toolchain) || skipped(workload.name, toolchain))
+    });
+    let lines = lines.map(|(_, workload)| workload);
+    let worth = |workload: &&Workload| !options.quick || !repeats(workload);
+    let named = !options.quick || only.is_some();
+    let long = java::long().filter(|workload| named && chosen(workload));
+    let usual = workloads().filter(chosen).filter(worth);
+    usual.chain(long).chain(lines).collect()
 }
 
 /// The short form leaves it out: without its hook Node.js has no links, whatever the program and the version; and

@@ -337,3 +337,82 @@ fn redis_through_a_shared_pool() {
         }
     }
 }
+
+#[test]
+fn memcached_in_text_and_binary() {
+    let Some(lab) = Lab::new("memcached_in_text_and_binary") else {
+        return;
+    };
+    let (cache, front) = (free_port(), free_port());
+    let ports = [front.to_string(), cache.to_string()];
+    let app = Lab::workload("python/memcached_app.py");
+    let server = [
+        "memcached",
+        "-l",
+        "127.0.0.1",
+        "-p",
+        &ports[1],
+        "-U",
+        "0",
+        "-u",
+        "nobody",
+    ];
+    let plan = Plan::default()
+        .service(cache, &server)
+        .service(front, &[&Lab::python("python"), &app, &ports[0], &ports[1]])
+        .rested()
+        .load(front, "/front", REQUESTS, CONCURRENCY);
+    let out = Clew::run(&lab).args(&["--db-values"]).traced(&plan.argv(&lab, DRIVE));
+    for number in 1..=REQUESTS {
+        let front = request(&out, "/front", number);
+        let calls = below(&out, &front);
+        let mut told: Vec<String> = calls
+            .iter()
+            .map(|call| {
+                let of = |key: &str| call.text(key);
+                format!(
+                    "{} rows {} status {} error {}",
+                    of("db.query.text"),
+                    of("db.response.returned_rows"),
+                    of("db.response.status_code"),
+                    of("error.type")
+                )
+            })
+            .collect();
+        let (item, digits) = (format!("item:{number}"), number.to_string().len());
+        let mut want = vec![
+            format!("set {item} 0 0 {digits} rows  status  error "),
+            format!("get {item} missing rows 1 status  error "),
+            "set word 0 0 4 rows  status  error ".to_owned(),
+            "incr word 1 rows  status CLIENT_ERROR error CLIENT_ERROR".to_owned(),
+            format!("set a:{number} rows  status  error "),
+            format!("set b:{number} rows  status  error "),
+            " rows  status  error ".to_owned(),
+            format!("get a:{number} rows 1 status  error "),
+            "get missing rows 0 status  error ".to_owned(),
+            format!("get b:{number} rows 1 status  error "),
+            "get missing rows 0 status KEY_ENOENT error ".to_owned(),
+        ];
+        told.sort_unstable();
+        want.sort_unstable();
+        out.check_eq(told, want, &format!("calls of request {number}"));
+        for call in calls {
+            out.check_span(
+                call,
+                &[("db.system.name", "memcached"), ("server.address", "127.0.0.1")],
+            );
+            let ends = below(&out, call);
+            out.check_eq(ends.len(), 1, "server spans of a call");
+            for end in ends {
+                let services = (end.kind, end.name.as_str(), end.service());
+                out.check_eq(
+                    services,
+                    (Kind::Server, call.name.as_str(), "memcached".to_owned()),
+                    "the server's end",
+                );
+            }
+        }
+    }
+    let pending = out.spans.filter(|span| !span.text("clew.exchange.outcome").is_empty());
+    out.check(pending.is_empty(), "calls without an answer");
+}

@@ -95,6 +95,7 @@ pub struct Failure {
     pub sqlstate: Option<SmolStr>,
     /// What it says; it may hold values.
     pub message: SmolStr,
-    /// The call is to be made elsewhere: nothing is wrong.
-    pub redirect: bool,
+    /// The code says how things are, such as that there is no such key or that the call is to be made elsewhere: nothing is
+    /// wrong.
+    pub expected: bool,
 }

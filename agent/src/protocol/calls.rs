@@ -55,6 +55,11 @@ impl<T> Calls<T> {
         self.queue.front_mut()
     }
 
+    /// What is noted of the calls asked last, so many of those that wait.
+    pub(super) fn last_mut(&mut self, count: usize) -> impl Iterator<Item = &mut T> {
+        self.queue.iter_mut().rev().take(count).map(|call| &mut call.what)
+    }
+
     /// A call was asked, from its first byte to its last.
     pub(super) fn ask(&mut self, begin: Mark, end: Mark, call: Call, what: T, out: &mut Vec<Step>) {
         let exchange = self.next;

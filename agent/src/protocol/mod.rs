@@ -13,6 +13,7 @@ mod frames;
 mod held;
 pub mod http1;
 mod http2;
+mod memcached;
 mod mysql;
 mod ordered;
 mod postgresql;
@@ -78,6 +79,14 @@ pub const PROTOCOLS: &[Protocol] = &[
                  found when it sends arrays",
         recognize: redis::recognize,
         parser: redis::parser,
+    },
+    Protocol {
+        name: "memcached",
+        title: "memcached, text, meta and binary",
+        tested: "memcached 1.6; pymemcache, python-binary-memcached, libmemcached's tools",
+        limits: "quiet commands in text have no outcome, since nothing tells which answer is whose; UDP; the values of `watch`",
+        recognize: memcached::recognize,
+        parser: memcached::parser,
     },
 ];
 

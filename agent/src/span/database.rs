@@ -154,7 +154,7 @@ fn outcome(span: &mut Span, outcome: &Outcome, conn: ConnId, policy: &Policy) {
             span.attributes
                 .push(("clew.db.response.sqlstate", Value::Text(sqlstate.clone())));
         }
-        if failure.redirect {
+        if failure.expected {
             return;
         }
         let kind = if failure.code.is_empty() {

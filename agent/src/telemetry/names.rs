@@ -219,6 +219,18 @@ pub const NAMES: &[(&str, &str)] = &[
         "HTTP/2 requests dropped because too many are open on one connection.",
     ),
     (
+        "protocol.memcached.invalid",
+        "Bytes of a memcached connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.memcached.pipeline_too_long",
+        "Commands of a memcached client not followed because too many were not answered.",
+    ),
+    (
+        "protocol.memcached.response_unmatched",
+        "Answers of a memcached server to something that was not seen.",
+    ),
+    (
         "protocol.mysql.compressed",
         "MySQL connections that are compressed: what follows their opening is not read.",
     ),

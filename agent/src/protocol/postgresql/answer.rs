@@ -311,7 +311,7 @@ fn failure(payload: &[u8]) -> Failure {
         code: owned(code),
         message: owned(message),
         sqlstate: None,
-        redirect: false,
+        expected: false,
     }
 }
 

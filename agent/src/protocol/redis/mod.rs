@@ -352,7 +352,7 @@ fn failed(text: &str) -> Failure {
         code: code.into(),
         message: message.into(),
         sqlstate: None,
-        redirect: matches!(code, "MOVED" | "ASK"),
+        expected: matches!(code, "MOVED" | "ASK"),
     }
 }
 

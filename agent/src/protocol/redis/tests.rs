@@ -44,7 +44,7 @@ fn failure(error: &str, expected: (&str, bool)) {
     let (text, within) = answer.error.expect("an error");
     assert!(!within);
     let failure = self::failed(&text);
-    assert_eq!((failure.code.as_str(), failure.redirect), expected);
+    assert_eq!((failure.code.as_str(), failure.expected), expected);
 }
 
 #[test]

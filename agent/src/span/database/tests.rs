@@ -142,7 +142,7 @@ fn failures_and_commands() {
             code: "23505".into(),
             sqlstate: Some("23000".into()),
             message: "secret".into(),
-            redirect: false,
+            expected: false,
         }),
         ..Outcome::default()
     };

@@ -13,6 +13,7 @@ use clew::protocol::call::{Call, Outcome, Query, Statement};
 use clew::protocol::{
     Body, Broken, Conversation, DETECT_BYTES, Limits, Mark, PROTOCOLS, Recognized, RequestHead, ResponseHead, Step,
     http1, tls,
+    websocket::{self, Counts},
 };
 use clew::stream::{Content, Piece};
 
@@ -84,7 +85,10 @@ fn no_protocol_is_taken_for_another() {
                 let bytes = operation.bytes.as_deref().unwrap_or_default();
                 // Which goes on in TLS when it has asked for it.
                 let switches = path.file_stem().is_some_and(|name| name == "encrypted");
-                let spoken = |name: &str| spoken.starts_with(name) || (switches && name == tls::NAME);
+                let is_upgraded = spoken == websocket::NAME;
+                let spoken = |name: &str| {
+                    spoken.starts_with(name) || (switches && name == tls::NAME) || (is_upgraded && name == "http")
+                };
                 for protocol in PROTOCOLS.iter().filter(|protocol| !spoken(protocol.name)) {
                     for length in 1..=bytes.len().min(DETECT_BYTES) {
                         let seen = bytes.get(..length).expect("so many");
@@ -376,10 +380,18 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                     write!(told.line, ", answered {}", tell_body(body, end))
                 };
             }
-            Step::Broken { exchange, reason, .. } => {
+            Step::Broken {
+                exchange,
+                reason,
+                body,
+                at,
+            } => {
                 let told = all.get_mut(&exchange.0).expect("it began");
                 told.ends += 1;
                 let _ = write!(told.line, " -> broken {reason:?}");
+                if body.websocket.is_some() {
+                    let _ = write!(told.line, ", {}", tell_body(body, at));
+                }
             }
             Step::Withdrawn { exchange } => {
                 let told = all.get_mut(&exchange.0).expect("it began");
@@ -536,6 +548,17 @@ fn tell_body(body: &Body, end: &Mark) -> String {
     }
     if !body.trailers.is_empty() {
         let _ = write!(told, " {:?}", body.trailers);
+    }
+    if let Some(passed) = &body.websocket {
+        let counts = |counts: &Counts| {
+            let more = if counts.more { " and more" } else { "" };
+            format!(
+                "{} frames {} messages {} bytes{more}",
+                counts.frames, counts.messages, counts.bytes
+            )
+        };
+        let (client, server) = (counts(&passed.client), counts(&passed.server));
+        let _ = write!(told, " client {client}, server {server}, {:?}", passed.close);
     }
     format!("{told} to {}", place(end.offset, end.moment))
 }

@@ -1,8 +1,11 @@
 //! What a connection speaks, and the parser that follows it.
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::detect::{Detected, Detecting};
-use super::{Body, Broken, Exchange, Flow, Limits, Mark, Parser, Start, Step, tls};
+use super::{Body, Broken, Exchange, Flow, Limits, Mark, PROTOCOLS, Parser, Start, Step, tls};
+use crate::capture::Direction;
 use crate::stream::Piece;
 
 /// Wrong guesses before a connection is given up as unknown.
@@ -81,12 +84,14 @@ impl Conversation {
         let mut next = Some(piece);
         while let Some(piece) = next.take().or_else(|| queue.pop_front()) {
             let (direction, moment) = (piece.direction, piece.moment);
+            let mut successor = None;
             let (detecting, rest) = match &mut self.state {
                 State::Unknown => return,
                 State::Speaking(_, parser) => match parser.piece(piece, out) {
                     Flow::Continue => continue,
                     Flow::Switched(rest) => {
                         self.carried = parser.carried();
+                        successor = parser.successor();
                         (Detecting::default(), rest)
                     }
                     Flow::Rejected => {
@@ -130,7 +135,10 @@ impl Conversation {
                 self.next = parser.next_exchange();
             }
             self.from_beginning = false;
-            self.state = State::Detecting(detecting);
+            self.state = match successor.and_then(|(name, asks)| self.agreed(name, asks)) {
+                Some((name, parser)) => State::Speaking(name, parser),
+                None => State::Detecting(detecting),
+            };
             switches = switches.saturating_add(1);
             if self.rejections >= MAX_REJECTIONS || switches >= MAX_SWITCHES {
                 self.give_up(out);
@@ -139,6 +147,20 @@ impl Conversation {
                 queue.push_front(piece);
             }
         }
+    }
+
+    /// The parser of the protocol of this name, which both sides agreed on.
+    fn agreed(&mut self, name: &str, asks: Direction) -> Option<(&'static str, Box<dyn Parser>)> {
+        let protocol = PROTOCOLS.iter().find(|protocol| protocol.name == name)?;
+        let start = Start {
+            limits: self.limits,
+            first: self.next,
+            direction: asks,
+            bytes: Bytes::new(),
+            from_beginning: false,
+            carried: self.carried.take(),
+        };
+        Some((protocol.name, (protocol.parser)(&start)))
     }
 
     fn give_up(&mut self, out: &mut Vec<Step>) {

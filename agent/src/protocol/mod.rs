@@ -20,6 +20,7 @@ mod postgresql;
 mod redis;
 pub mod tls;
 mod turn;
+pub mod websocket;
 
 use bytes::Bytes;
 
@@ -45,6 +46,14 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "bodies are not looked into",
         recognize: http1::recognize,
         parser: http1::parser,
+    },
+    Protocol {
+        name: websocket::NAME,
+        title: "WebSocket, behind HTTP/1.1",
+        tested: "websockets, aiohttp",
+        limits: "content is counted, not shown; frames are not counted further where a hole hides where they begin; not over HTTP/2",
+        recognize: websocket::recognize,
+        parser: websocket::parser,
     },
     Protocol {
         name: "http2",
@@ -178,6 +187,11 @@ pub trait Parser: Send {
     }
     /// The exchange that goes on in the protocol that is switched to.
     fn carried(&mut self) -> Option<Exchange> {
+        None
+    }
+    /// The protocol that is switched to and the way its client sends, where both sides have agreed on it in so many words: it
+    /// is not to be recognized.
+    fn successor(&self) -> Option<(&'static str, Direction)> {
         None
     }
 }
@@ -381,4 +395,6 @@ pub struct Body {
     pub messages: Option<u64>,
     /// Fields behind the content. Only HTTP/2's are told.
     pub trailers: http1::Fields,
+    /// What passed a connection that the exchange became.
+    pub websocket: Option<Box<websocket::Passed>>,
 }

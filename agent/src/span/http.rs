@@ -6,7 +6,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use super::build::Exchanged;
 use super::policy::{Policy, REDACTED, Side};
-use super::{Span, SpanKind, Status, Value};
+use super::{Span, SpanKind, Status, Value, websocket};
 use crate::protocol::Body;
 use crate::protocol::http1::{Fields, RequestHead, ResponseHead, field};
 
@@ -80,6 +80,9 @@ pub(super) fn describe(
     size(span, "http.response.body.size", exchanged.response_body.bytes);
     fields(span, Side::Response, &response.fields, policy);
     body(span, &RESPONSE, &response.fields, exchanged.response_body, policy);
+    if let Some(passed) = &exchanged.response_body.websocket {
+        websocket::describe(span, passed, response);
+    }
     // A client's mistake is no error of the server (conventions, "Status").
     let failed = response.status >= 500 || (response.status >= 400 && exchanged.kind == SpanKind::Client);
     if failed {

@@ -14,6 +14,7 @@ mod policy;
 mod rpc;
 mod sql;
 mod tls;
+mod websocket;
 
 use std::sync::Arc;
 

@@ -292,6 +292,14 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     ("protocol.unknown", "Connections whose protocol Clew does not know."),
     (
+        "protocol.websocket.framing_unseen",
+        "Directions of a WebSocket whose frames are not counted further, since it was not seen where they begin.",
+    ),
+    (
+        "protocol.websocket.invalid",
+        "The same, since what was seen are no frames.",
+    ),
+    (
         "stitch.ambiguous",
         "Connections whose other end is not certain; their spans are not joined.",
     ),

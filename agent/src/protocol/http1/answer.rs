@@ -151,20 +151,29 @@ impl Http1 {
             return true;
         }
         let bodiless = pending.head_only || switched || matches!(status, 204 | 304);
+        let (exchange, is_websocket) = (
+            pending.exchange,
+            status == 101 && upgrade.eq_ignore_ascii_case(b"websocket"),
+        );
         let framing = if bodiless || cut {
             None
         } else {
             Framing::of(&parsed.fields, true)
         };
         out.push(Step::Response(Box::new(Response {
-            exchange: pending.exchange,
+            exchange,
             start: head.start,
             head_end: end,
             head: AnyResponse::Http(parsed),
         })));
         let ends = framing.is_none();
         self.responses.begin(framing);
-        if cut {
+        if switched && is_websocket {
+            // The exchange becomes the connection (RFC 6455 section 4.2.2).
+            self.carried = Some(exchange);
+            self.websocket = true;
+            self.pending.pop_front();
+        } else if cut {
             self.responses.blind();
         } else if ends {
             self.response_ended(end, out);

@@ -20,7 +20,7 @@ use super::reader::{Reader, State};
 use crate::capture::Direction;
 use crate::protocol::held::Held;
 use crate::protocol::turn::{Turn, Turns};
-use crate::protocol::{Body, Broken, Exchange, Flow, Mark, Parser, Start, Step};
+use crate::protocol::{Body, Broken, Exchange, Flow, Mark, Parser, Start, Step, websocket};
 use crate::stream::{Content, Piece};
 
 /// How long a response whose end cannot be told from its bytes is silent before it is taken to be over, nanoseconds.
@@ -72,8 +72,10 @@ pub(super) struct Http1 {
     pub(super) late: Held,
     pub(super) strikes: u32,
     pub(super) every_operation: bool,
-    /// Asked for HTTP/2, in which it is answered.
+    /// Asked for HTTP/2, in which it is answered, or for the WebSocket it becomes.
     pub(super) carried: Option<Exchange>,
+    /// It became a WebSocket.
+    pub(super) websocket: bool,
     turns: Turns,
     /// The first piece of (requests, responses) has come.
     begun: (bool, bool),
@@ -103,6 +105,7 @@ impl Http1 {
             strikes: 0,
             every_operation: false,
             carried: None,
+            websocket: false,
             turns: Turns::default(),
             begun: (false, false),
             from_beginning: start.from_beginning,
@@ -252,6 +255,10 @@ impl Parser for Http1 {
 
     fn carried(&mut self) -> Option<Exchange> {
         self.carried.take()
+    }
+
+    fn successor(&self) -> Option<(&'static str, Direction)> {
+        self.websocket.then_some((websocket::NAME, self.asks))
     }
 
     fn wants_every_operation(&self) -> bool {

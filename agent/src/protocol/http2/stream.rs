@@ -86,6 +86,7 @@ impl Message {
             captured: Bytes::from(std::mem::take(&mut self.captured)),
             messages: messages.and_then(|messages| messages.count()),
             trailers,
+            websocket: None,
         }
     }
 }

@@ -477,7 +477,7 @@ pub(super) fn recognize(bytes: &[u8]) -> Recognized {
         }
     };
     let text = line.strip_suffix(b"\r").unwrap_or(line);
-    if !NAMES.iter().any(|name| known(name)) || !is_text(text) {
+    if !NAMES.iter().any(known) || !is_text(text) {
         return Recognized::No;
     }
     match end {

@@ -45,6 +45,8 @@ pub struct Traces {
     /// About the memory that finished spans take.
     bytes: usize,
     tombstones: HashMap<SpanKey, Tombstone, RandomState>,
+    /// How many open spans have this one as their candidate for a parent. A call may be open for long after its request.
+    awaited: HashMap<SpanKey, u32, RandomState>,
     buried: VecDeque<SpanKey>,
     counts: Vec<&'static str>,
 }
@@ -114,6 +116,7 @@ impl Traces {
             due: BinaryHeap::new(),
             bytes: 0,
             tombstones: HashMap::default(),
+            awaited: HashMap::default(),
             buried: VecDeque::new(),
             counts: Vec::new(),
         }
@@ -232,6 +235,9 @@ impl Traces {
                 self.causality.outbound_ended(key, opened.conn, candidate, None);
             }
         }
+        if let Some(candidate) = &candidate {
+            self.awaits(candidate.parent);
+        }
         let mut span_id = [0; 8];
         while span_id == [0; 8] {
             self.random.fill_bytes(&mut span_id);
@@ -332,6 +338,7 @@ impl Traces {
         self.leave(key, &node.opened);
         if let Some(candidate) = &node.candidate {
             self.causality.settled(candidate);
+            self.awaits_no_more(candidate.parent);
         }
         if let Some(peer) = node.peer.and_then(|peer| self.nodes.get_mut(&peer)) {
             peer.peer = None;
@@ -393,6 +400,7 @@ impl Traces {
         self.leave(key, &node.opened);
         if let Some(candidate) = &node.candidate {
             self.causality.settled(candidate);
+            self.awaits_no_more(candidate.parent);
         }
         if node.peer.is_none() {
             self.counts.push("stitch.no_peer");
@@ -585,7 +593,26 @@ impl Traces {
         if self.buried.len() > MAX_TOMBSTONES
             && let Some(oldest) = self.buried.pop_front()
         {
-            self.tombstones.remove(&oldest);
+            if self.awaited.contains_key(&oldest) {
+                self.buried.push_back(oldest);
+            } else {
+                self.tombstones.remove(&oldest);
+            }
+        }
+    }
+
+    /// An open span may turn out to be below `parent`, which is to be known as long.
+    fn awaits(&mut self, parent: SpanKey) {
+        *self.awaited.entry(parent).or_insert(0) += 1;
+    }
+
+    /// A span of those that [`Self::awaits`] told of is open no more.
+    fn awaits_no_more(&mut self, parent: SpanKey) {
+        if let Some(children) = self.awaited.get_mut(&parent) {
+            *children -= 1;
+            if *children == 0 {
+                self.awaited.remove(&parent);
+            }
         }
     }
 }

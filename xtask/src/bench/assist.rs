@@ -1,52 +1,86 @@
-//! What the hook costs that `clew run` hands to Node.js: the same program under Clew, without and with it.
+//! What the hooks cost that `clew run` hands to Node.js and Java: the same program under Clew, without and with it.
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clew_tests::{Lab, Proc, free_port};
+use clew_tests::{Lab, Proc};
+use nix::sys::signal::Signal;
 
 use super::FULL;
 use super::load::{Seen, load};
 use super::row::{Row, median};
+use crate::accuracy::{self, Workload};
 
-/// The name of its rows.
-pub(super) const NAME: &str = "node-assist";
+/// What the names of the rows begin with.
+const NAME: &str = "assist-";
 
-/// A server that asks another for each request it serves, and so makes use of all that the hook does.
-pub(super) fn measure(clew: &Path, rounds: usize, time: Duration) -> Result<Vec<Row>> {
-    const PATH: &str = "/front?id=0";
-    let lab = Lab::new(NAME).context("tracing needs root")?;
-    let next = free_port();
-    let mut leaf = lab.start("leaf", &[Lab::go("server"), next.to_string()]);
-    leaf.until_listening(next);
-    let service = |assist: &str| -> Result<(Proc, u16)> {
-        let port = free_port();
-        let mut command = Command::new(clew);
-        command
-            .args(["run", "--as-root", "--assist", assist])
-            .args(["--format", "none", "--otlp-file", "/dev/null", "--", "node"])
-            .args([Lab::workload("node/server.js"), port.to_string()])
-            .env("NEXT", format!("{next}/leaf"))
-            .current_dir(lab.dir());
-        let mut service = Proc::start(lab.dir(), assist, command);
-        service.until_listening(port);
-        load(port, PATH, FULL, Duration::from_secs(1))?;
-        Ok((service, port))
-    };
-    let (_without, off) = service("off")?;
-    let (_with, auto) = service("auto")?;
+/// Workloads of `cargo xtask accuracy`, servers that ask another for each request and so make use of all that the hook does: Node.js,
+/// threads that hand work to a pool, and Tomcat.
+const WORKLOADS: &[&str] = &["node-http", "java-17-handed", "java-17-tomcat"];
+
+/// The rows of the workloads whose rows' names hold `only`.
+pub(super) fn measure(clew: &Path, only: Option<&str>, rounds: usize, time: Duration) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for name in WORKLOADS {
+        let row = format!("{NAME}{name}");
+        if only.is_some_and(|only| !row.contains(only)) {
+            continue;
+        }
+        let Some(workload) = accuracy::workload(name) else {
+            println!("bench: {row} skipped, this machine has none");
+            continue;
+        };
+        println!("bench: {row}, {rounds} rounds without and with the hook");
+        rows.extend(one(&row, workload, clew, rounds, time).with_context(|| row.clone())?);
+    }
+    Ok(rows)
+}
+
+fn one(name: &str, workload: &Workload, clew: &Path, rounds: usize, time: Duration) -> Result<Vec<Row>> {
+    let lab = Lab::new(name).context("tracing needs root")?;
+    let (_without, off) = started(&lab, workload, clew, "off")?;
+    let (_with, auto) = started(&lab, workload, clew, "auto")?;
     let (mut without, mut with) = (Vec::new(), Vec::new());
+    let round = |(port, path): &(u16, String), time| load(*port, path, FULL, time);
+    for place in [&off, &auto] {
+        // Until the compilers of the runtimes have done most of their work.
+        round(place, Duration::from_secs(3))?;
+    }
     for _ in 0..rounds {
-        without.push(load(off, PATH, FULL, time)?);
-        with.push(load(auto, PATH, FULL, time)?);
+        without.push(round(&off, time)?);
+        with.push(round(&auto, time)?);
     }
     let of = |all: &[Seen], figure: fn(&Seen) -> f64| median(all.iter().map(figure).collect());
     let both =
-        |metric: &str, figure: fn(&Seen) -> f64| Row::both(NAME, metric, of(&without, figure), of(&with, figure));
+        |metric: &str, figure: fn(&Seen) -> f64| Row::both(name, metric, of(&without, figure), of(&with, figure));
     Ok(vec![
         both("throughput", |seen| seen.requests_per_second),
         both("p50_us", |seen| seen.p50_us),
         both("p99_us", |seen| seen.p99_us),
     ])
+}
+
+/// The services of a workload, which end when they are dropped.
+struct Services(Vec<Proc>);
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        for service in self.0.iter_mut().rev() {
+            service.stop(Signal::SIGTERM);
+        }
+    }
+}
+
+/// Starts the services, the last one, which is asked, under `clew run --assist assist`. Where it is asked: port and path.
+fn started(lab: &Lab, workload: &Workload, clew: &Path, assist: &str) -> Result<(Services, (u16, String))> {
+    let mut made = (workload.make)(lab);
+    let front = made.plan.services.last_mut().context("a workload has services")?;
+    let mut argv = vec![clew.display().to_string()];
+    let options = ["run", "--as-root", "--assist", assist, "--format", "none"];
+    argv.extend(options.map(str::to_owned));
+    argv.extend(["--otlp-file", "/dev/null", "--"].map(str::to_owned));
+    argv.append(&mut front.argv);
+    front.argv = argv;
+    let services = made.plan.start(lab.dir())?;
+    Ok((Services(services), (made.port, format!("{}?id=1", made.path))))
 }

@@ -194,11 +194,8 @@ fn measure(options: &Options) -> Result<Vec<Row>> {
         println!("bench: {COPY}, {rounds} rounds with Clew, copying and not");
         rows.extend(copy::measure(&clew, rounds, time / 2).context(COPY)?);
     }
-    if !options.quick && asked.is_none_or(|only| assist::NAME.contains(only.as_str())) {
-        println!("bench: {}, {rounds} rounds without and with the hook", assist::NAME);
-        rows.extend(assist::measure(&clew, rounds, time)?);
-    }
     if !options.quick {
+        rows.extend(assist::measure(&clew, asked.map(String::as_str), rounds, time)?);
         rows.extend(contexts::measure(&clew, asked.map(String::as_str), rounds, time / 2)?);
     }
     ensure!(!rows.is_empty(), "no workload has that name");

@@ -695,6 +695,47 @@ fn contexts_in_headers() {
     }
 }
 
+/// Buries as many spans as there are tombstones.
+fn bury_others(traces: &mut Traces) {
+    let first = 1_000_000_000 + traces.buried.len() as u64;
+    for number in 0..=MAX_TOMBSTONES as u64 {
+        let trace = traces.new_trace();
+        let tombstone = Tombstone {
+            trace,
+            span_id: [1; 8],
+            named: None,
+        };
+        traces.bury(SpanKey(first + number), tombstone);
+    }
+}
+
+#[test]
+fn a_call_that_outlives_its_request_keeps_its_parent() {
+    let mut traces = Traces::new(1);
+    let lines = parse(
+        "
+        shop.21 reads 1
+        shop.21 asks 2
+        shop.21 answers 1
+        shop.21 gets 2",
+        &[],
+    );
+    for line in &lines[..3] {
+        tell(&mut traces, line);
+    }
+    let mut out = Vec::new();
+    traces.tick(20_000_000_000, &mut out);
+    assert_eq!(show(&out), ["shop reads 1"]);
+    bury_others(&mut traces);
+    tell(&mut traces, &lines[3]);
+    traces.tick(60_000_000_000, &mut out);
+    assert_eq!(show(&out), ["shop asks 2 < shop reads 1 by thread", "shop reads 1"]);
+    // Nobody asks for the request any more.
+    bury_others(&mut traces);
+    assert_eq!(traces.tombstones.len(), MAX_TOMBSTONES);
+    assert!(traces.awaited.is_empty());
+}
+
 #[test]
 fn a_server_that_outlives_its_client_keeps_its_parent() {
     let mut traces = Traces::new(1);
@@ -713,18 +754,7 @@ fn a_server_that_outlives_its_client_keeps_its_parent() {
     traces.tick(1_000_000_000, &mut out);
     assert_eq!(show(&out), ["curl asks 1"]);
     // So many spans later that the client's tombstone is gone.
-    for _ in 0..=MAX_TOMBSTONES {
-        let key = SpanKey(traces.buried.len() as u64 + 1_000_000_000);
-        let trace = traces.new_trace();
-        traces.bury(
-            key,
-            Tombstone {
-                trace,
-                span_id: [1; 8],
-                named: None,
-            },
-        );
-    }
+    bury_others(&mut traces);
     assert!(traces.tombstones.len() <= MAX_TOMBSTONES);
     tell(&mut traces, &lines[3]);
     traces.tick(60_000_000_000, &mut out);

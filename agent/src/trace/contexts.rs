@@ -22,7 +22,7 @@ use crate::span::SpanKey;
 const MAX_CONTEXTS: usize = 131_072;
 
 /// Things left for another context that are remembered.
-const MAX_LEFT: usize = 65_536;
+const MAX_LEFT: usize = 16_384;
 
 /// A context of a process.
 pub(super) type Key = (Pid, u16, u64);
@@ -135,6 +135,8 @@ struct Entry {
 struct Left {
     giver: Key,
     offered: Works,
+    /// How many were left before.
+    number: u64,
 }
 
 /// Every context that has read a request or was created for one.
@@ -144,6 +146,8 @@ pub(super) struct Contexts {
     order: VecDeque<Key>,
     /// What lies between a context that left it and the one that will take it: by process and address.
     left: HashMap<(Pid, u64), Left>,
+    /// The same by age, with those that were taken since.
+    lying: VecDeque<((Pid, u64), u64)>,
 }
 
 impl Contexts {
@@ -218,11 +222,23 @@ impl Contexts {
     /// `giver` left something at `place`.
     pub(super) fn left(&mut self, giver: Key, place: u64) {
         let offered = self.offers(giver);
-        if self.left.len() >= MAX_LEFT {
-            // What was left is then of unknown origin.
-            self.left.clear();
+        let number = self.lying.back().map_or(0, |(_, number)| number + 1);
+        if self.lying.len() >= 2 * MAX_LEFT {
+            let left = &self.left;
+            self.lying
+                .retain(|(at, number)| left.get(at).is_some_and(|left| left.number == *number));
         }
-        self.left.insert((giver.0, place), Left { giver, offered });
+        // Much is left for good: the answer to a call that was given up. The oldest is then of unknown origin.
+        while self.left.len() >= MAX_LEFT
+            && let Some((at, number)) = self.lying.pop_front()
+        {
+            if self.left.get(&at).is_some_and(|left| left.number == number) {
+                self.left.remove(&at);
+            }
+        }
+        let at = (giver.0, place);
+        self.lying.push_back((at, number));
+        self.left.insert(at, Left { giver, offered, number });
     }
 
     /// What was left at `place` is for, if it was `giver` who left it.
@@ -292,6 +308,7 @@ impl Contexts {
         self.entries.retain(|(process, ..), _| *process != pid);
         self.order.retain(|(process, ..)| *process != pid);
         self.left.retain(|(process, _), _| *process != pid);
+        self.lying.retain(|((process, _), _)| *process != pid);
     }
 
     fn entry(&mut self, key: Key) -> &mut Entry {
@@ -430,7 +447,16 @@ mod tests {
             contexts.left(goroutine(id), id);
         }
         assert!(contexts.entries.len() <= MAX_CONTEXTS);
-        assert!(contexts.left.len() <= MAX_LEFT);
+        assert_eq!(contexts.left.len(), MAX_LEFT);
         check(&contexts, 1, Works::For(SpanKey(1)));
+        // What was left for good makes room for what was not.
+        let last = MAX_CONTEXTS as u64 + 99;
+        assert_eq!(contexts.taken(goroutine(last), last), Works::After(SpanKey(1)));
+        for _ in 0..3 * MAX_LEFT {
+            contexts.left(goroutine(1), 1);
+            assert_eq!(contexts.taken(goroutine(1), 1), Works::After(SpanKey(1)));
+        }
+        assert!(contexts.lying.len() <= 2 * MAX_LEFT);
+        assert_eq!(contexts.left.len(), MAX_LEFT - 1);
     }
 }

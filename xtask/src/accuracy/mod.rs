@@ -9,6 +9,7 @@ mod loops;
 mod node;
 mod python;
 mod rust;
+mod table;
 mod tls;
 mod tree;
 mod workload;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use clew_tests::Lab;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use self::workload::Workload;
 use self::workload::{Expect, WORKLOADS};
@@ -47,16 +48,19 @@ pub(crate) struct Options {
     /// This program instead of one that is built now
     #[arg(long)]
     clew: Option<PathBuf>,
-    /// Write the results here as well, as JSON
+    /// Write the results here as well, as JSON, after each run; runs whose results stand there already are left out
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Run nothing, but print the results of these files as the table of README
+    #[arg(long, num_args = 1.., conflicts_with = "json")]
+    table: Vec<PathBuf>,
 }
 
 /// One line of the results.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Row {
-    workload: &'static str,
-    runtime: &'static str,
+    workload: String,
+    runtime: String,
     concurrency: u64,
     requests: u64,
     /// Traces with every span present, every parent right and nothing else.
@@ -80,6 +84,11 @@ struct Row {
 /// # Errors
 /// When a workload that must be exact is not, when any has a wrong parent, or when one cannot run.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if !options.table.is_empty() {
+        let rows: Result<Vec<Vec<Row>>> = options.table.iter().map(|path| read(path)).collect();
+        print!("{}", table::markdown(&rows?.concat()));
+        return Ok(());
+    }
     ensure!(workspace::is_root(), "tracing needs root");
     setup::quiet()?;
     let selected = selected(options);
@@ -105,11 +114,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "{:<28} {:>11} {:>8} {:>8}  wrong  missing  extra  unlinked",
         "workload", "concurrency", "requests", "exact"
     );
-    let (mut rows, mut findings) = (Vec::new(), Vec::new());
+    let mut findings = Vec::new();
+    let mut rows = match &options.json {
+        Some(path) if path.exists() => read(path)?,
+        _ => Vec::new(),
+    };
     for workload in selected {
         for &concurrency in &levels {
-            let row = one(workload, requests, concurrency, &clew, &drive)
-                .with_context(|| format!("{} at concurrency {concurrency}", workload.name))?;
+            let is_this = |row: &&Row| {
+                row.workload == workload.name && row.concurrency == concurrency && row.requests == requests
+            };
+            let known = rows.iter().find(is_this).cloned();
+            let is_new = known.is_none();
+            let row = match known {
+                Some(row) => row,
+                None => one(workload, requests, concurrency, &clew, &drive)
+                    .with_context(|| format!("{} at concurrency {concurrency}", workload.name))?,
+            };
             println!(
                 "{:<28} {concurrency:>11} {requests:>8} {:>7.2}%  {:>5}  {:>7}  {:>5}  {}",
                 row.workload,
@@ -126,15 +147,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             if wrong {
                 findings.push(format!("{} at {concurrency}", workload.name));
             }
-            rows.push(row);
+            if is_new {
+                rows.push(row);
+                write(options.json.as_deref(), &rows)?;
+            }
         }
-    }
-    if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&rows)?)
-            .with_context(|| format!("failed to write {}", path.display()))?;
     }
     ensure!(findings.is_empty(), "not as expected: {}", findings.join(", "));
     Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<Row>> {
+    let text = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} holds no results", path.display()))
+}
+
+fn write(path: Option<&Path>, rows: &[Row]) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(path, serde_json::to_vec_pretty(rows)?)
+        .with_context(|| format!("failed to write {}", path.display()))
 }
 
 /// The workloads to run, of those this machine can.
@@ -243,8 +274,8 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
         println!("{example}");
     }
     Ok(Row {
-        workload: workload.name,
-        runtime: workload.runtime,
+        workload: workload.name.to_owned(),
+        runtime: workload.runtime.to_owned(),
         concurrency,
         requests,
         exact: found.exact,

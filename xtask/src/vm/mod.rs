@@ -40,7 +40,7 @@ const TESTS: &[&str] = &["hosts", "syscalls"];
 /// What the tests call by name; busybox has the rest.
 const PROGRAMS: &[&str] = &["curl", "openssl", "setpriv"];
 /// A boot takes seconds; the tests decide.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// `cargo xtask vm`.
 ///

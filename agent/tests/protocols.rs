@@ -3,6 +3,8 @@
 //! Every recording is played whole, in pieces of 7 bytes and byte by byte, which must agree exactly with the expectation
 //! beside it, and with each operation in turn unseen: then no response may be given to a request it does not answer, and
 //! later exchanges must be as expected. `CLEW_BLESS=1` writes the expectations anew.
+mod messages;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -129,7 +131,9 @@ fn check(path: &Path) {
         for hole in 0..connection.len() {
             let holed = play(connection, usize::MAX, Some(hole));
             let what = format!("{} connection {number}, operation {hole} unseen", path.display());
-            if is_multiplexed(&steps) {
+            if messages::are_of(&steps) {
+                messages::agree(&steps, &holed, connection.get(hole).map_or(0, |hole| hole.time_us * 1000), &what);
+            } else if is_multiplexed(&steps) {
                 agrees_by_stream(&steps, &holed, &what);
             } else {
                 agrees(&steps, &holed, &what);
@@ -312,6 +316,11 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                             place(request.head_end.offset, request.head_end.moment)
                         )
                     }
+                    RequestHead::Message(message) => format!(
+                        "{} at {at} to {}",
+                        messages::tell(message),
+                        place(request.head_end.offset, request.head_end.moment)
+                    ),
                     RequestHead::Tls(hello) => format!(
                         "{:?} hello for {} offering {} at {at} to {}",
                         request.direction,
@@ -322,7 +331,7 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                 };
                 let recalled = match &request.head {
                     RequestHead::Database(call) => recalled(call),
-                    RequestHead::Http(_) | RequestHead::Tls(_) => Vec::new(),
+                    RequestHead::Http(_) | RequestHead::Message(_) | RequestHead::Tls(_) => Vec::new(),
                 };
                 let told = Told {
                     request_offset: request.offset,
@@ -364,6 +373,12 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                         tell_outcome(outcome),
                         response.start.time_ns / 1000
                     ),
+                    ResponseHead::Message(outcome) => write!(
+                        told.line,
+                        " -> {} from {}us",
+                        messages::tell_outcome(outcome),
+                        response.start.time_ns / 1000
+                    ),
                     ResponseHead::Tls(handshake) => {
                         write!(told.line, " -> {}", tell_handshake(handshake, &response.head_end))
                     }
@@ -397,6 +412,10 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                 let told = all.get_mut(&exchange.0).expect("it began");
                 told.ends += 1;
                 let _ = write!(told.line, " -> withdrawn");
+            }
+            Step::Shared { exchange } => {
+                let told = all.get_mut(&exchange.0).expect("it began");
+                told.line.push_str(", shared");
             }
             Step::Hello(_) | Step::Count(_) => {}
         }

@@ -13,6 +13,7 @@
 //!     "start_unix_ns": 1700000000000000000, "end_unix_ns": 1700000000000001500,
 //!     "error": "text",                         null unless the span failed; may be empty
 //!     "attributes": {"http.request.method": "GET"},
+//!     "links": [{"trace_id": "...", "span_id": "..."}],
 //!     "events": [{"name": "x", "time_unix_ns": 1, "attributes": {}}]}]}
 //! ```
 //! Times are whole numbers beyond 2^53: a reader that holds numbers as floating point rounds them to 256 ns.
@@ -54,10 +55,13 @@ fn span(placed: &Finished, clock: &Clock) -> Json {
         let attributes: Map<String, Json> = attributes.map(|(key, of)| ((*key).to_owned(), value(of))).collect();
         json!({"name": event.name, "time_unix_ns": clock.unix_ns(event.time_ns), "attributes": attributes})
     });
+    let links = placed.links.iter();
+    let links = links.map(|link| json!({"trace_id": hex(&link.trace_id), "span_id": hex(&link.span_id)}));
     json!({
         "span_id": hex(&placed.span_id),
         "parent_id": placed.parent_id.map(|id| hex(&id)),
         "parent_is_remote": placed.parent_is_remote,
+        "links": links.collect::<Vec<_>>(),
         "name": span.name.as_str(),
         "kind": match span.kind {
             SpanKind::Server => "server",

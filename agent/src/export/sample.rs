@@ -57,6 +57,7 @@ impl Sample {
             trace_state: String::new(),
             flags: 1,
             process: Arc::clone(process),
+            links: Vec::new(),
             parent_is_remote: false,
             span: Span {
                 kind,

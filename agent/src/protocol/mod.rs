@@ -5,15 +5,18 @@
 //!
 //! What a connection speaks is told by its bytes, never by its port, and a wrong guess corrects itself.
 #![forbid(unsafe_code)]
+mod amqp;
 pub mod call;
 mod calls;
 mod conversation;
 mod detect;
 mod frames;
+mod handled;
 mod held;
 pub mod http1;
 mod http2;
 mod memcached;
+pub mod message;
 mod mysql;
 mod ordered;
 mod postgresql;
@@ -96,6 +99,15 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "quiet commands in text have no outcome, since nothing tells which answer is whose; UDP; the values of `watch`",
         recognize: memcached::recognize,
         parser: memcached::parser,
+    },
+    Protocol {
+        name: "amqp",
+        title: "AMQP 0-9-1",
+        tested: "RabbitMQ 3.10; pika, aio-pika",
+        limits: "declarations and bindings are not told; a consumer's span ends with its acknowledgement, or with the message where none \
+                 is awaited; it is joined with its producer where the message carries a trace context or an id of 16 characters and more",
+        recognize: amqp::recognize,
+        parser: amqp::parser,
     },
 ];
 
@@ -290,6 +302,11 @@ pub enum Step {
     },
     /// The connection is encrypted; this was said before.
     Hello(Box<tls::Hello>),
+    /// What carried the request carried others as well: whoever passed it may have passed it for another.
+    Shared {
+        /// Which.
+        exchange: Exchange,
+    },
     /// The exchange is told of in another way: it is as if it had never been. It ends with this.
     Withdrawn {
         /// Which.
@@ -325,7 +342,7 @@ pub enum Broken {
 pub struct Request {
     /// Its exchange.
     pub exchange: Exchange,
-    /// Which way it went: ingress makes this end the server.
+    /// Which way it went: ingress makes this end the server, unless it was [pushed](RequestHead::is_pushed).
     pub direction: Direction,
     /// Its stream, where a connection has many at once.
     pub stream: Option<u32>,
@@ -362,6 +379,8 @@ pub enum RequestHead {
     Http(http1::RequestHead),
     /// A database.
     Database(Box<call::Call>),
+    /// A message for a broker or from one.
+    Message(Box<message::Message>),
     /// The hello of an encrypted connection.
     Tls(tls::ClientHello),
 }
@@ -370,6 +389,11 @@ impl RequestHead {
     /// Whether the exchange is a connection, on which others may ask and answer.
     pub const fn is_connection(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// Whether the end that otherwise answers sent it unasked.
+    pub fn is_pushed(&self) -> bool {
+        matches!(self, Self::Message(message) if message.action == message::Action::Deliver)
     }
 }
 
@@ -380,6 +404,8 @@ pub enum ResponseHead {
     Http(http1::ResponseHead),
     /// A database. It is told when the answer is complete.
     Database(Box<call::Outcome>),
+    /// What became of a message.
+    Message(Box<message::Outcome>),
     /// What the handshake of an encrypted connection came to.
     Tls(Box<tls::Handshake>),
 }

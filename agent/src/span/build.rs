@@ -8,11 +8,12 @@ use smol_str::{SmolStr, ToSmolStr};
 
 use super::phases::Phases;
 use super::{
-    ConnFacts, Layer, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Status,
-    Value, context, database, http, phases, rpc, tls,
+    ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind,
+    Status, Value, context, database, http, messaging, phases, rpc, tls,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
+use crate::protocol::message::{Action, Content};
 use crate::protocol::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Step, http1};
 
 /// Attributes a span usually has no more of.
@@ -86,6 +87,7 @@ impl Spans {
                 }
             }
             Step::Response(response) => {
+                self.told(facts, &response, out);
                 if let Some(open) = self.open.get_mut(&(facts.conn, response.exchange)) {
                     open.actor = response.start.actor;
                     open.response = Some(response);
@@ -99,6 +101,11 @@ impl Spans {
                 body,
             } => {
                 self.finish(facts, exchange, at, &body, Some(reason), out);
+            }
+            Step::Shared { exchange } => {
+                if let Some(open) = self.open.get(&(facts.conn, exchange)) {
+                    out.push(SpanEvent::Shared { key: open.key });
+                }
             }
             Step::Withdrawn { exchange } => {
                 if let Some(open) = self.open.remove(&(facts.conn, exchange)) {
@@ -122,9 +129,13 @@ impl Spans {
     ) {
         let key = self.next;
         self.next = SpanKey(key.0.wrapping_add(1));
-        let kind = match request.direction {
-            Direction::Ingress => SpanKind::Server,
-            Direction::Egress => SpanKind::Client,
+        let (kind, message) = match &request.head {
+            RequestHead::Message(message) => (
+                messaging::kind(message.action, request.direction),
+                Some(end_of(message.action, request.direction)),
+            ),
+            _ if request.direction == Direction::Ingress => (SpanKind::Server, None),
+            _ => (SpanKind::Client, None),
         };
         let remote = remote(&request.head, out);
         out.push(SpanEvent::Opened(Opened {
@@ -138,7 +149,14 @@ impl Spans {
             process: Arc::clone(process),
             remote,
             is_connection: request.head.is_connection(),
+            message,
         }));
+        if let RequestHead::Message(message) = &request.head
+            && let Some(identity) = message.content.identity
+        {
+            let sent = kind == SpanKind::Producer;
+            out.push(SpanEvent::Message { key, identity, sent });
+        }
         let open = Open {
             key,
             kind,
@@ -149,6 +167,30 @@ impl Spans {
             request,
         };
         self.open.insert((facts.conn, open.request.exchange), Box::new(open));
+    }
+
+    /// An answer may tell of the message that was asked for, or of the one that was sent.
+    fn told(&self, facts: &ConnFacts, response: &Response, out: &mut Vec<SpanEvent>) {
+        let (ResponseHead::Message(outcome), Some(open)) =
+            (&response.head, self.open.get(&(facts.conn, response.exchange)))
+        else {
+            return;
+        };
+        let key = open.key;
+        if let Some(identity) = outcome.identity {
+            let sent = open.kind == SpanKind::Producer;
+            out.push(SpanEvent::Message { key, identity, sent });
+        }
+        if let Some(received) = &outcome.received {
+            let identity = received.content.identity;
+            out.extend(identity.map(|identity| SpanEvent::Message {
+                key,
+                identity,
+                sent: false,
+            }));
+            let context = carried(&received.content, out);
+            out.extend(context.map(|context| SpanEvent::Carried { key, context }));
+        }
     }
 
     fn finish(
@@ -163,16 +205,18 @@ impl Spans {
         let Some(open) = self.open.remove(&(facts.conn, exchange)) else {
             return;
         };
+        let pushed = open.request.head.is_pushed();
+        let serves_here = (open.request.direction == Direction::Ingress) != pushed;
         // The end of the connection may be long after the last thing the exchange did; its moment is told all the same:
         // until then the answer was awaited.
         let exchanged = Exchanged {
             kind: open.kind,
             request_body: &open.request_body,
             response_body: body,
-            server: match (&facts.endpoints, open.kind) {
-                (Endpoints::Tcp { remote, .. }, SpanKind::Client) => Some(*remote),
-                (Endpoints::Tcp { local, .. }, _) => Some(*local),
-                (Endpoints::Unix { .. }, _) => None,
+            server: match &facts.endpoints {
+                Endpoints::Tcp { local, .. } if serves_here => Some(*local),
+                Endpoints::Tcp { remote, .. } => Some(*remote),
+                Endpoints::Unix { .. } => None,
             },
             secured: facts.layer.is_plain(),
         };
@@ -198,6 +242,13 @@ impl Spans {
                 };
                 database::describe(&mut span, call, outcome, facts.conn, &exchanged, &self.policy);
             }
+            RequestHead::Message(message) => {
+                let outcome = match response {
+                    Some(ResponseHead::Message(outcome)) => Some(outcome.as_ref()),
+                    _ => None,
+                };
+                messaging::describe(&mut span, message, outcome);
+            }
             RequestHead::Tls(hello) => {
                 let handshake = match response {
                     Some(ResponseHead::Tls(handshake)) => Some(handshake.as_ref()),
@@ -212,11 +263,11 @@ impl Spans {
         {
             tls::negotiated(&mut span, handshake);
         }
-        connection(&mut span, facts, open.kind);
+        connection(&mut span, facts, serves_here);
         let is_connection = open.request.head.is_connection();
         if open.kind == SpanKind::Client && is_connection {
             phases::connect(&mut span, facts);
-        } else if open.kind == SpanKind::Client {
+        } else if open.kind == SpanKind::Client && !pushed {
             let phases = Phases {
                 request: &open.request,
                 request_end_ns: open.request_end_ns,
@@ -251,7 +302,22 @@ const fn http_head(response: Option<&ResponseHead>) -> Option<&http1::ResponseHe
 fn remote(head: &RequestHead, out: &mut Vec<SpanEvent>) -> Option<RemoteContext> {
     match head {
         RequestHead::Http(head) => context::extract(&head.fields, |name| out.push(SpanEvent::Count(name))),
+        RequestHead::Message(message) => carried(&message.content, out),
         RequestHead::Database(_) | RequestHead::Tls(_) => None,
+    }
+}
+
+/// The trace context a message carries.
+fn carried(content: &Content, out: &mut Vec<SpanEvent>) -> Option<RemoteContext> {
+    context::extract(&content.headers, |name| out.push(SpanEvent::Count(name)))
+}
+
+const fn end_of(action: Action, direction: Direction) -> MessageEnd {
+    match (action, direction) {
+        (Action::Deliver, Direction::Ingress) => MessageEnd::Gets,
+        (Action::Deliver, Direction::Egress) => MessageEnd::BrokerHands,
+        (_, Direction::Ingress) => MessageEnd::BrokerAsked,
+        (_, Direction::Egress) => MessageEnd::Asks,
     }
 }
 
@@ -289,7 +355,7 @@ fn outcome(span: &mut Span, broken: Broken) {
 }
 
 /// Where the message went (network attributes of the semantic conventions).
-fn connection(span: &mut Span, facts: &ConnFacts, kind: SpanKind) {
+fn connection(span: &mut Span, facts: &ConnFacts, serves_here: bool) {
     let attributes = &mut span.attributes;
     match &facts.endpoints {
         Endpoints::Tcp { local, remote } => {
@@ -301,10 +367,10 @@ fn connection(span: &mut Span, facts: &ConnFacts, kind: SpanKind) {
             attributes.push(("network.local.port", Value::Int(i64::from(local.port()))));
             attributes.push(("network.peer.address", Value::Text(remote_address.clone())));
             attributes.push(("network.peer.port", Value::Int(i64::from(remote.port()))));
-            let address = if kind == SpanKind::Client { remote } else { local };
+            let address = if serves_here { local } else { remote };
             default(attributes, "server.address", || Value::Text(address.ip().to_smolstr()));
             default(attributes, "server.port", || Value::Int(i64::from(address.port())));
-            if kind == SpanKind::Server {
+            if serves_here {
                 default(attributes, "client.address", || Value::Text(remote_address));
             }
         }

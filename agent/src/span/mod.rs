@@ -9,6 +9,7 @@ mod conceal;
 pub mod context;
 mod database;
 mod http;
+mod messaging;
 mod phases;
 mod policy;
 mod rpc;
@@ -26,6 +27,7 @@ pub use policy::{Policy, RuleError};
 use crate::capture::{Actor, ConnId, Connection, Endpoints, Moment};
 use crate::discover::Process;
 use crate::protocol::Exchange;
+use crate::protocol::message::Identity;
 use crate::protocol::tls::Handshake;
 
 /// The version of the OpenTelemetry semantic conventions all names here follow.
@@ -124,6 +126,27 @@ pub enum SpanEvent {
         /// Its key.
         key: SpanKey,
     },
+    /// The span sent a message, or got one, that is recognized by this.
+    Message {
+        /// Its key.
+        key: SpanKey,
+        /// The message's identity.
+        identity: Identity,
+        /// It was sent.
+        sent: bool,
+    },
+    /// The span got a message that carries this context.
+    Carried {
+        /// Its key.
+        key: SpanKey,
+        /// The context.
+        context: RemoteContext,
+    },
+    /// Whoever passed the span's request may have passed it for another.
+    Shared {
+        /// Its key.
+        key: SpanKey,
+    },
     /// A counter was raised.
     Count(&'static str),
 }
@@ -151,6 +174,33 @@ pub struct Opened {
     pub remote: Option<RemoteContext>,
     /// It is a connection, not a request: whoever reads or writes on it works for nobody because of it.
     pub is_connection: bool,
+    /// It is of a message, and which end of it.
+    pub message: Option<MessageEnd>,
+}
+
+/// An end of a message's way between a program and a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageEnd {
+    /// A program sends it or asks for one.
+    Asks,
+    /// A program is handed one unasked.
+    Gets,
+    /// The broker is asked.
+    BrokerAsked,
+    /// The broker hands one over.
+    BrokerHands,
+}
+
+impl MessageEnd {
+    /// Whether the broker sent it unasked.
+    pub const fn is_pushed(self) -> bool {
+        matches!(self, Self::Gets | Self::BrokerHands)
+    }
+
+    /// Whether it is the broker's.
+    pub const fn is_broker(self) -> bool {
+        matches!(self, Self::BrokerAsked | Self::BrokerHands)
+    }
 }
 
 /// A trace context that came with a message.

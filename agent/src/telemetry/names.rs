@@ -126,6 +126,30 @@ pub const NAMES: &[(&str, &str)] = &[
         "Connections whose time to connect is not told because too many were being opened.",
     ),
     (
+        "protocol.amqp.channels_full",
+        "Frames of an AMQP connection not followed because it has too many channels.",
+    ),
+    (
+        "protocol.amqp.early",
+        "Answers of an AMQP server to a get that was not seen, or not yet.",
+    ),
+    (
+        "protocol.amqp.invalid",
+        "Bytes of an AMQP connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.amqp.resync",
+        "Times it was lost where the frames of an AMQP connection begin, and found again.",
+    ),
+    (
+        "protocol.amqp.returned",
+        "Messages that an AMQP server could not route, and that are not known to be the ones they are.",
+    ),
+    (
+        "protocol.amqp.unsettled_full",
+        "AMQP messages told without what settles them, because too many of a connection are not settled.",
+    ),
+    (
         "protocol.http1.continue_refused",
         "Requests with Expect: 100-continue that got a final answer before their body.",
     ),

@@ -181,6 +181,8 @@ pub(super) struct Sent {
     pub(super) time_ns: u64,
     /// On a connection that carries many at once.
     pub(super) is_stream: bool,
+    /// For a broker, on a connection that all of a program may share.
+    pub(super) is_message: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -445,6 +447,7 @@ impl Causality {
             actor,
             time_ns,
             is_stream,
+            is_message,
         } = sent;
         if *is_stream && let Some(found) = self.outbound_stream(actor, runtime) {
             return found;
@@ -465,6 +468,8 @@ impl Causality {
             let source = Source::Context(contexts::kind_name(context));
             return match self.works(context) {
                 Ok(Works::For(parent)) => candidate(parent, source),
+                // It may be what writes for all, and have been started by the first who needed it.
+                Ok(Works::After(_) | Works::Lent(_)) if *is_message => Found::Unknown("causality.unknown.multiplexed"),
                 Ok(Works::After(parent)) => Found::Candidate(Candidate {
                     parent,
                     source,

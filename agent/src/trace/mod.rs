@@ -10,6 +10,7 @@ mod causality;
 mod contexts;
 mod families;
 mod join;
+mod messages;
 mod retries;
 mod threads;
 mod traces;
@@ -22,6 +23,19 @@ pub use traces::Traces;
 
 use crate::discover::Process;
 use crate::span::Span;
+
+/// A span that another is linked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Trace id, big endian.
+    pub trace_id: [u8; 16],
+    /// Span id.
+    pub span_id: [u8; 8],
+    /// W3C `tracestate` of its trace.
+    pub trace_state: String,
+    /// W3C trace flags.
+    pub flags: u8,
+}
 
 /// A span with its place in a trace.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +52,8 @@ pub struct Placed {
     pub flags: u8,
     /// The process it belongs to.
     pub process: Arc<Process>,
+    /// Spans that sent what it got.
+    pub links: Vec<Link>,
     /// The parent is a span of another process (OTLP's `HAS_IS_REMOTE` and `IS_REMOTE` flags).
     pub parent_is_remote: bool,
     /// The rest.

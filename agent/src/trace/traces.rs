@@ -7,12 +7,14 @@ use foldhash::fast::RandomState;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
-use super::Placed;
+use super::{Link, Placed};
 use super::causality::{Candidate, Causality, Found, Read, Sent};
 use super::join::Ends;
+use super::messages::Messages;
 use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
 use crate::discover::{Process, Runtime};
-use crate::span::{ConnFacts, OUTCOME, Opened, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Value};
+use crate::protocol::message::Identity;
+use crate::span::{ConnFacts, MessageEnd, OUTCOME, Opened, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Value};
 
 /// How long after its end a span is settled: what could change its place is reported within this.
 const LINGER_NS: u64 = 500_000_000;
@@ -26,9 +28,15 @@ const MAX_BYTES: usize = 64 << 20;
 /// when entries come and go.
 const MAX_TOMBSTONES: usize = 28_672;
 
+/// Messages a span got that are looked for, and contexts they carried.
+const MAX_LINKS: usize = 128;
+/// How the parent of a span was found that got a message, as `clew.parent.source` names it.
+const MESSAGE: &str = "message";
 /// Longest chain of spans; a longer one is a cycle that evidence cannot produce.
 const MAX_DEPTH: usize = 1000;
 
+/// A connection, a place in it, a stream, and whether it was the broker who spoke unasked.
+type Spot = (ConnId, Position, Option<u32>, bool);
 type TraceId = [u8; 16];
 type SpanId = [u8; 8];
 
@@ -37,13 +45,14 @@ pub struct Traces {
     random: SmallRng,
     nodes: HashMap<SpanKey, Box<Node>, RandomState>,
     /// Requests by connection, place and stream: one of each end. None where two have the same place.
-    places: HashMap<(ConnId, Position, Option<u32>), Option<SpanKey>, RandomState>,
+    places: HashMap<Spot, Option<SpanKey>, RandomState>,
     ends: Ends,
     causality: Causality,
     /// Finished spans by the time they may be settled.
     due: BinaryHeap<Reverse<(u64, SpanKey)>>,
     /// About the memory that finished spans take.
     bytes: usize,
+    messages: Messages<(Trace, SpanId)>,
     tombstones: HashMap<SpanKey, Tombstone, RandomState>,
     /// How many open spans have this one as their candidate for a parent. A call may be open for long after its request.
     awaited: HashMap<SpanKey, u32, RandomState>,
@@ -92,7 +101,21 @@ struct Node {
     /// Of a client: when its server began, the latest moment at which it can have begun itself.
     latest_start_ns: Option<u64>,
     candidate: Option<Candidate>,
+    /// Whoever passed its request may have passed it for another.
+    shared: bool,
+    mail: Option<Box<Mail>>,
     finished: Option<(u64, Box<Span>)>,
+}
+
+/// What a span has to do with messages.
+#[derive(Default)]
+struct Mail {
+    /// The message it sent.
+    sent: Option<Identity>,
+    /// Messages it got.
+    got: Vec<Identity>,
+    /// Contexts that came with those it asked for.
+    contexts: Vec<RemoteContext>,
 }
 
 /// Where a span belongs.
@@ -115,6 +138,7 @@ impl Traces {
             causality: Causality::default(),
             due: BinaryHeap::new(),
             bytes: 0,
+            messages: Messages::default(),
             tombstones: HashMap::default(),
             awaited: HashMap::default(),
             buried: VecDeque::new(),
@@ -197,6 +221,20 @@ impl Traces {
             SpanEvent::Opened(opened) => self.open(opened),
             SpanEvent::Finished { key, actor, span } => self.finish(key, &actor, span),
             SpanEvent::Withdrawn { key } => self.withdraw(key),
+            SpanEvent::Message { key, identity, sent } => self.message(key, identity, sent),
+            SpanEvent::Carried { key, context } => {
+                if let Some(node) = self.nodes.get_mut(&key) {
+                    let contexts = &mut node.mail.get_or_insert_default().contexts;
+                    if contexts.len() < MAX_LINKS {
+                        contexts.push(context);
+                    }
+                }
+            }
+            SpanEvent::Shared { key } => {
+                if let Some(node) = self.nodes.get_mut(&key) {
+                    node.shared = true;
+                }
+            }
         }
     }
 
@@ -207,8 +245,16 @@ impl Traces {
         }
         let key = opened.key;
         let mut candidate = None;
-        if serves(opened.kind) && opened.is_connection {
-            // Requests come on it, but it is none: nothing is done for it.
+        let is_broker = opened.message.is_some_and(MessageEnd::is_broker);
+        if is_broker || (serves(opened.kind) && opened.is_connection) {
+            // Requests come on it, but it is none: nothing is done for it. A broker hands a message on for its sender, whatever
+            // else it does at the moment.
+        } else if opened.message == Some(MessageEnd::Gets) {
+            let read = Read {
+                actor: opened.actor,
+                start_ns: opened.start.time_ns,
+            };
+            self.causality.inbound_message(key, opened.conn, &read);
         } else if serves(opened.kind) {
             let read = Read {
                 actor: opened.actor,
@@ -224,6 +270,7 @@ impl Traces {
                 actor: opened.actor,
                 time_ns: opened.start.time_ns,
                 is_stream: opened.stream.is_some(),
+                is_message: opened.message.is_some(),
             };
             match self.causality.outbound(key, opened.conn, &sent, opened.process.runtime) {
                 Found::Candidate(found) => candidate = Some(found),
@@ -243,10 +290,7 @@ impl Traces {
             self.random.fill_bytes(&mut span_id);
         }
         for place in opened.places.into_iter().flatten() {
-            let held = self
-                .places
-                .entry((opened.conn, place, opened.stream))
-                .or_insert(Some(key));
+            let held = self.places.entry(spot(&opened, opened.conn, place)).or_insert(Some(key));
             if *held != Some(key) {
                 // A record may carry the ends of two heads; an offset that comes again is a new beginning.
                 *held = (!matches!(place, Position::Record(_))).then_some(key);
@@ -262,6 +306,8 @@ impl Traces {
                 settled_peer: None,
                 latest_start_ns: None,
                 candidate,
+                shared: false,
+                mail: None,
                 finished: None,
             }),
         );
@@ -274,10 +320,9 @@ impl Traces {
         if node.peer.is_some() {
             return node.peer;
         }
-        let (conn, places, stream, kind, start_ns) = (
+        let (conn, places, kind, start_ns) = (
             node.opened.conn,
             node.opened.places,
-            node.opened.stream,
             node.opened.kind,
             node.opened.start.time_ns,
         );
@@ -286,7 +331,7 @@ impl Traces {
         let peer = places
             .into_iter()
             .flatten()
-            .find_map(|place| *self.places.get(&(peer_conn, place, stream))?)?;
+            .find_map(|place| *self.places.get(&spot(&node.opened, peer_conn, place))?)?;
         let other = self.nodes.get_mut(&peer)?;
         // Both ends of an exchange are of different kind, and each has one other end: kernel addresses of Unix sockets are
         // used again.
@@ -320,7 +365,7 @@ impl Traces {
         let is_broken = span.attributes.iter().any(|(name, _)| *name == OUTCOME);
         self.bytes += span.bytes();
         node.finished = Some((end_ns, span));
-        if node.opened.is_connection {
+        if node.opened.is_connection || node.opened.message.is_some_and(MessageEnd::is_broker) {
             // See `open`.
         } else if serves(node.opened.kind) {
             self.causality.inbound_ended(key, actor, end_ns, !is_broken);
@@ -373,8 +418,8 @@ impl Traces {
         let (place, unknown) = self.place(key);
         self.counts.extend(unknown);
         let (trace, parent_id, remote) = match place {
-            Place::Below(parent, _) => match self.ids(key, parent) {
-                Some((trace, span)) => (trace, Some(span), self.is_remote(key, parent)),
+            Place::Below(parent, source) => match self.ids(key, parent) {
+                Some((trace, span)) => (trace, Some(span), source == MESSAGE || self.is_remote(key, parent)),
                 None => {
                     self.counts.push("trace.parent_forgotten");
                     (self.own_trace(key), None, false)
@@ -396,11 +441,15 @@ impl Traces {
             Place::Remote => Some("header"),
             Place::Root => None,
         };
+        let links = self.links(key);
         let Some(node) = self.nodes.remove(&key) else { return };
         self.leave(key, &node.opened);
         if let Some(candidate) = &node.candidate {
             self.causality.settled(candidate);
             self.awaits_no_more(candidate.parent);
+        }
+        if let Some(identity) = node.mail.as_ref().and_then(|mail| mail.sent) {
+            self.messages.settled(identity, key, (trace.clone(), node.span_id));
         }
         if node.peer.is_none() {
             self.counts.push("stitch.no_peer");
@@ -437,6 +486,7 @@ impl Traces {
             trace_state: trace.state.as_ref().to_owned(),
             flags: u8::from(trace.sampled),
             process: node.opened.process,
+            links,
             parent_is_remote: remote,
             span: *span,
         });
@@ -447,16 +497,21 @@ impl Traces {
         let Some(node) = self.nodes.get(&key) else {
             return (Place::Root, None);
         };
-        if serves(node.opened.kind) {
-            let place = match (node.peer, &node.opened.remote) {
-                (Some(peer), _) => Place::Below(peer, "socket"),
-                (None, Some(_)) => Place::Remote,
-                (None, None) => Place::Root,
+        let pushed = node.opened.message.is_some_and(MessageEnd::is_pushed);
+        if pushed || serves(node.opened.kind) {
+            let peer = node.peer.filter(|_| serves(node.opened.kind));
+            let place = match (peer, self.sender(node).filter(|_| pushed), &node.opened.remote) {
+                (Some(peer), _, _) => Place::Below(peer, "socket"),
+                (None, Some(sender), _) => Place::Below(sender, MESSAGE),
+                (None, None, Some(_)) => Place::Remote,
+                (None, None, None) => Place::Root,
             };
             return (place, None);
         }
         let (mut below, mut unknown) = (None, None);
-        if let Some(candidate) = &node.candidate {
+        if node.candidate.is_some() && node.shared {
+            unknown = Some("causality.unknown.multiplexed");
+        } else if let Some(candidate) = &node.candidate {
             match self.causality.holds(candidate, node.opened.process.runtime) {
                 Ok(()) => below = Some((candidate.parent, candidate.source.name())),
                 Err(name) => unknown = Some(name),
@@ -486,7 +541,10 @@ impl Traces {
             at = match &node.candidate {
                 Some(candidate) if !self.causality.is_ripe(candidate) => return false,
                 Some(candidate) => Some(candidate.parent),
-                None => node.peer.filter(|_| serves(node.opened.kind)),
+                None => node
+                    .peer
+                    .filter(|_| serves(node.opened.kind))
+                    .or_else(|| self.sender(node)),
             };
         }
         true
@@ -495,7 +553,7 @@ impl Traces {
     /// Nobody finds the span by its place any more.
     fn leave(&mut self, key: SpanKey, opened: &Opened) {
         for place in opened.places.into_iter().flatten() {
-            let place = (opened.conn, place, opened.stream);
+            let place = spot(opened, opened.conn, place);
             let held = self.places.get(&place);
             if held.is_some_and(|held| held.is_none_or(|held| held == key)) {
                 self.places.remove(&place);
@@ -522,7 +580,10 @@ impl Traces {
         }
         match self.nodes.get(&key).map(|node| node.span_id) {
             Some(span_id) => Some((self.trace_of(key), span_id)),
-            None => self.nodes.get(&child)?.settled_peer.clone(),
+            None => {
+                let child = self.nodes.get(&child)?;
+                child.settled_peer.clone().or_else(|| self.settled_sender(child))
+            }
         }
     }
 
@@ -565,10 +626,68 @@ impl Traces {
         let node = self.nodes.get(&key);
         let known = node.and_then(|node| {
             let settled = node.settled_peer.as_ref().map(|(trace, _)| trace.clone());
+            let sender = self.settled_sender(node).map(|(trace, _)| trace);
             let named = node.opened.remote.as_ref().map(Trace::from);
-            node.trace.clone().or(settled).or(named)
+            node.trace.clone().or(settled).or(sender).or(named)
         });
         known.unwrap_or_else(|| self.new_trace())
+    }
+
+    /// A span sent a message or got one.
+    fn message(&mut self, key: SpanKey, identity: Identity, sent: bool) {
+        let Some(node) = self.nodes.get_mut(&key) else { return };
+        let mail = node.mail.get_or_insert_default();
+        if sent {
+            mail.sent = Some(identity);
+            self.messages.sent(identity, key);
+        } else if mail.got.len() < MAX_LINKS {
+            mail.got.push(identity);
+        }
+    }
+
+    /// Who sent the message that was handed to a span unasked.
+    fn sender(&self, node: &Node) -> Option<SpanKey> {
+        let identity = node.mail.as_ref()?.got.first()?;
+        self.messages.sender(*identity).map(|sent| sent.key)
+    }
+
+    /// The same, where that is settled.
+    fn settled_sender(&self, node: &Node) -> Option<(Trace, SpanId)> {
+        node.opened.message.filter(|end| end.is_pushed())?;
+        let identity = node.mail.as_ref()?.got.first()?;
+        self.messages.sender(*identity)?.settled.clone()
+    }
+
+    /// The spans in which the messages were made that a program's span got.
+    fn links(&mut self, key: SpanKey) -> Vec<Link> {
+        let Some(node) = self.nodes.get(&key) else {
+            return Vec::new();
+        };
+        let own = node.opened.remote.as_ref();
+        let own = own.filter(|_| node.opened.message == Some(MessageEnd::Gets));
+        let mail = node.mail.as_deref();
+        let contexts = mail.iter().flat_map(|mail| &mail.contexts);
+        let mut links: Vec<Link> = own.into_iter().chain(contexts).map(link).collect();
+        let by_program = node.opened.message.is_some_and(|end| !end.is_broker());
+        let got = mail.filter(|_| by_program).map(|mail| mail.got.clone());
+        for identity in got.unwrap_or_default() {
+            let Some(sent) = self.messages.sender(identity) else {
+                continue;
+            };
+            let (sender, settled) = (sent.key, sent.settled.clone());
+            let of = match settled {
+                Some(settled) => Some(settled),
+                None => self.ids(key, sender),
+            };
+            links.extend(of.map(|(trace, span_id)| Link {
+                trace_id: trace.id,
+                span_id,
+                trace_state: trace.state.as_ref().to_owned(),
+                flags: u8::from(trace.sampled),
+            }));
+        }
+        links.dedup();
+        links
     }
 
     fn new_trace(&mut self) -> Trace {
@@ -614,6 +733,22 @@ impl Traces {
                 self.awaited.remove(&parent);
             }
         }
+    }
+}
+
+/// Where a span of `opened` stands at `conn`, which is its connection or the other end of it.
+const fn spot(opened: &Opened, conn: ConnId, place: Position) -> Spot {
+    let pushed = matches!(opened.message, Some(end) if end.is_pushed());
+    (conn, place, opened.stream, pushed)
+}
+
+/// The span a context names.
+fn link(context: &RemoteContext) -> Link {
+    Link {
+        trace_id: context.trace_id,
+        span_id: context.span_id,
+        trace_state: context.trace_state.clone(),
+        flags: u8::from(context.sampled.unwrap_or(true)),
     }
 }
 

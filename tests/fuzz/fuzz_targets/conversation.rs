@@ -185,6 +185,7 @@ fn check(steps: &[Step]) {
             }
             Step::Count(name) => assert!(name.starts_with("protocol.")),
             Step::Hello(_) => {}
+            Step::Shared { exchange } => assert!(begun.contains(exchange)),
             Step::Withdrawn { exchange } => assert!(begun.contains(exchange) && ended.insert(*exchange)),
         }
     }

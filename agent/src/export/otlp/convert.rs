@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind as OtlpKind};
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link as OtlpLink, SpanKind as OtlpKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, SpanFlags, Status as OtlpStatus};
 
@@ -14,6 +14,7 @@ use super::Finished;
 use crate::discover::{Process, Runtime};
 use crate::export::{Clock, Host};
 use crate::span::{SCHEMA_URL, SpanKind, Status, Value};
+use crate::trace::Link;
 
 /// Name of the instrumentation scope, the SDK and the distribution.
 pub(super) const NAME: &str = "clew";
@@ -140,6 +141,7 @@ fn span(placed: &Finished, clock: &Clock) -> Span {
         end_time_unix_nano: clock.unix_ns(span.end_ns.max(span.start_ns)),
         attributes: fixed.chain(named).collect(),
         events: span.events.iter().map(|of| event(of, clock)).collect(),
+        links: placed.links.iter().map(link).collect(),
         status: match &span.status {
             Status::Unset => None,
             Status::Error(message) => Some(OtlpStatus {
@@ -158,6 +160,21 @@ pub(super) fn flags(placed: &Finished) -> u32 {
         flags |= SpanFlags::ContextIsRemoteMask as u32;
     }
     flags
+}
+
+fn link(link: &Link) -> OtlpLink {
+    OtlpLink {
+        trace_id: link.trace_id.to_vec(),
+        span_id: link.span_id.to_vec(),
+        trace_state: link.trace_state.clone(),
+        flags: link_flags(link),
+        ..OtlpLink::default()
+    }
+}
+
+/// Flags of a link: what it names is of another process.
+pub(super) fn link_flags(link: &Link) -> u32 {
+    u32::from(link.flags) | SpanFlags::ContextHasIsRemoteMask as u32 | SpanFlags::ContextIsRemoteMask as u32
 }
 
 pub(super) fn kind(kind: SpanKind) -> OtlpKind {

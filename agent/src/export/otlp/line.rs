@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::Finished;
-use super::convert::{NAME, VERSION, flags, kind, resource};
+use super::convert::{NAME, VERSION, flags, kind, link_flags, resource};
 use crate::discover::Process;
 use crate::export::{Clock, Host};
 use crate::span::{Event, SCHEMA_URL, Status, Value};
+use crate::trace::Link;
 
 /// Appends one `ExportTraceServiceRequest` with all of `spans`, grouped by process, without the end of its line.
 pub fn write_request(spans: &[Finished], host: &Host, clock: &Clock, out: &mut Vec<u8>) {
@@ -72,10 +73,29 @@ fn span(out: &mut Vec<u8>, placed: &Finished, clock: &Clock) {
         list(out, &span.events, |out, of| event(out, of, clock));
         raw(out, "]");
     }
+    if !placed.links.is_empty() {
+        raw(out, r#","links":["#);
+        list(out, &placed.links, link);
+        raw(out, "]");
+    }
     if let Status::Error(message) = &span.status {
         raw(out, r#","status":{"message":"#);
         text(out, message);
         raw(out, r#","code":2}"#);
+    }
+    raw(out, "}");
+}
+
+fn link(out: &mut Vec<u8>, link: &Link) {
+    raw(out, r#"{"traceId":""#);
+    hex(out, &link.trace_id);
+    raw(out, r#"","spanId":""#);
+    hex(out, &link.span_id);
+    raw(out, r#"","flags":"#);
+    number(out, u64::from(link_flags(link)));
+    if !link.trace_state.is_empty() {
+        raw(out, r#","traceState":"#);
+        text(out, &link.trace_state);
     }
     raw(out, "}");
 }

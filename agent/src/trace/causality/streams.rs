@@ -55,6 +55,22 @@ impl Causality {
         self.remember(span, inbound);
     }
 
+    /// A message was read that a broker handed over. Like a request that one thread serves, as long as it is the only one of its
+    /// connection; whoever reads several serves them in an order of its own.
+    pub(in crate::trace) fn inbound_message(&mut self, span: SpanKey, conn: ConnId, read: &Read) {
+        let others = self.serving.get(&conn).map(|open| open.iter().copied().collect());
+        let others: Vec<SpanKey> = others.unwrap_or_default();
+        let alone = others.is_empty() && !self.multiplexed.contains(conn);
+        if alone && contexts::key(read.actor.pid, read.actor.context).is_none() {
+            self.inbound(span, conn, &read.actor, read.start_ns);
+            return;
+        }
+        for other in others {
+            self.taint(other);
+        }
+        self.inbound_stream(span, conn, read);
+    }
+
     /// The head of a request was sent on a connection that carries many at once; none where the rules for others hold.
     pub(super) fn outbound_stream(&self, actor: &Actor, runtime: Runtime) -> Option<Found> {
         // nginx has one request at a time on a connection to an upstream server, and Envoy's rule asks for no connection.

@@ -202,6 +202,7 @@ fn tell(traces: &mut Traces, line: &Line) {
             process: Arc::clone(&line.process),
             remote: line.remote.clone(),
             is_connection: false,
+            message: None,
         }));
     } else {
         let verb = if serves { "reads" } else { "asks" };
@@ -807,6 +808,7 @@ fn more_spans_than_are_held_are_counted() {
             process: Arc::clone(&line.process),
             remote: None,
             is_connection: false,
+            message: None,
         }));
     }
     assert_eq!(traces.pending(), MAX_SPANS);

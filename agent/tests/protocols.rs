@@ -132,7 +132,12 @@ fn check(path: &Path) {
             let holed = play(connection, usize::MAX, Some(hole));
             let what = format!("{} connection {number}, operation {hole} unseen", path.display());
             if messages::are_of(&steps) {
-                messages::agree(&steps, &holed, connection.get(hole).map_or(0, |hole| hole.time_us * 1000), &what);
+                messages::agree(
+                    &steps,
+                    &holed,
+                    connection.get(hole).map_or(0, |hole| hole.time_us * 1000),
+                    &what,
+                );
             } else if is_multiplexed(&steps) {
                 agrees_by_stream(&steps, &holed, &what);
             } else {

@@ -17,6 +17,7 @@ mod outcome;
 mod plan;
 mod postgresql;
 mod process;
+mod rabbitmq;
 mod redis;
 mod span;
 mod wait;

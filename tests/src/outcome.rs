@@ -141,6 +141,8 @@ fn hop(span: &Span) -> String {
     let kind = match span.kind {
         Kind::Server => "server",
         Kind::Client => "client",
+        Kind::Producer => "producer",
+        Kind::Consumer => "consumer",
         Kind::Other(_) => "other",
     };
     format!("{kind} {} {}", span.service(), span.path())

@@ -11,6 +11,10 @@ pub enum Kind {
     Server,
     /// It asks.
     Client,
+    /// It hands a message to a broker.
+    Producer,
+    /// It is handed one.
+    Consumer,
     /// Another kind, by its number.
     Other(i64),
 }
@@ -26,6 +30,8 @@ pub struct Span {
     pub parent: Option<String>,
     /// W3C tracestate.
     pub trace_state: String,
+    /// Spans it is linked to, by trace and id.
+    pub links: Vec<(String, String)>,
     /// OTLP flags.
     pub flags: i64,
     /// Its kind.
@@ -102,6 +108,8 @@ impl Span {
         let kind = match self.kind {
             Kind::Server => "server",
             Kind::Client => "client",
+            Kind::Producer => "producer",
+            Kind::Consumer => "consumer",
             Kind::Other(_) => "other",
         };
         let method = self.text("http.request.method");
@@ -235,10 +243,15 @@ fn span(value: &Value, resource: &BTreeMap<String, Value>) -> Span {
         id: hex("spanId", 16),
         parent: (!parent.is_empty()).then_some(parent),
         trace_state: string(value, "traceState"),
+        links: list(value, "links")
+            .map(|link| (string(link, "traceId"), string(link, "spanId")))
+            .collect(),
         flags: int("flags"),
         kind: match int("kind") {
             2 => Kind::Server,
             3 => Kind::Client,
+            4 => Kind::Producer,
+            5 => Kind::Consumer,
             other => Kind::Other(other),
         },
         name: string(value, "name"),

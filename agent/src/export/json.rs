@@ -130,11 +130,11 @@ mod tests {
                 {"span_id": "0000000000000001", "parent_id": null, "parent_is_remote": false,
                  "name": "GET", "kind": "client", "service": "shop", "pid": 1,
                  "start_unix_ns": 1010, "end_unix_ns": 1040, "error": null,
-                 "attributes": {"code": 500}, "events": []},
+                 "attributes": {"code": 500}, "events": [], "links": []},
                 {"span_id": "0000000000000002", "parent_id": "0000000000000001", "parent_is_remote": true,
                  "name": "GET", "kind": "server", "service": "stock", "pid": 1,
                  "start_unix_ns": 1020, "end_unix_ns": 1030, "error": "no\nstock",
-                 "attributes": {"ratio": 0.5}, "events": []},
+                 "attributes": {"ratio": 0.5}, "events": [], "links": []},
             ],
         });
         assert_eq!(got, expected, "{got:#}");

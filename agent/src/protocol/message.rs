@@ -10,7 +10,13 @@ use super::http1::Fields;
 /// Shortest text that is taken for a name no other message has. What is shorter counts, and begins anew with each program.
 const MIN_UNIQUE: usize = 16;
 /// Headers that name the span a message was made in.
-const CONTEXTS: [&str; 5] = ["traceparent", "b3", "x-b3-spanid", "uber-trace-id", "x-datadog-parent-id"];
+const CONTEXTS: [&str; 5] = [
+    "traceparent",
+    "b3",
+    "x-b3-spanid",
+    "uber-trace-id",
+    "x-datadog-parent-id",
+];
 
 /// What a program has to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +57,8 @@ pub struct Content {
     pub conversation: SmolStr,
     /// Its headers that are text.
     pub headers: Fields,
-    /// By what it is recognized on its way.
-    pub identity: Option<Identity>,
+    /// By what it is recognized on its way, each by itself.
+    pub identities: Vec<Identity>,
     /// Further names and numbers, as the attributes that tell them are called.
     pub details: Vec<(&'static str, Detail)>,
 }

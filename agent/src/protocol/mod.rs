@@ -103,9 +103,9 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "amqp",
         title: "AMQP 0-9-1",
-        tested: "RabbitMQ 3.10; pika, aio-pika",
-        limits: "declarations and bindings are not told; a consumer's span ends with its acknowledgement, or with the message where none \
-                 is awaited; it is joined with its producer where the message carries a trace context or an id of 16 characters and more",
+        tested: "RabbitMQ 3.10; pika, aio-pika, py-amqp",
+        limits: "declarations and bindings are not told; what pika sends or asks has no parent, since it waits with epoll; returned messages \
+                 are told where publishing is confirmed",
         recognize: amqp::recognize,
         parser: amqp::parser,
     },

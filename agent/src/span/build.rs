@@ -151,11 +151,9 @@ impl Spans {
             is_connection: request.head.is_connection(),
             message,
         }));
-        if let RequestHead::Message(message) = &request.head
-            && let Some(identity) = message.content.identity
-        {
+        if let RequestHead::Message(message) = &request.head {
             let sent = kind == SpanKind::Producer;
-            out.push(SpanEvent::Message { key, identity, sent });
+            recognized(&message.content, key, sent, out);
         }
         let open = Open {
             key,
@@ -182,12 +180,7 @@ impl Spans {
             out.push(SpanEvent::Message { key, identity, sent });
         }
         if let Some(received) = &outcome.received {
-            let identity = received.content.identity;
-            out.extend(identity.map(|identity| SpanEvent::Message {
-                key,
-                identity,
-                sent: false,
-            }));
+            recognized(&received.content, key, false, out);
             let context = carried(&received.content, out);
             out.extend(context.map(|context| SpanEvent::Carried { key, context }));
         }
@@ -305,6 +298,16 @@ fn remote(head: &RequestHead, out: &mut Vec<SpanEvent>) -> Option<RemoteContext>
         RequestHead::Message(message) => carried(&message.content, out),
         RequestHead::Database(_) | RequestHead::Tls(_) => None,
     }
+}
+
+/// Tells by what a message is recognized that a span sent or got.
+fn recognized(content: &Content, key: SpanKey, sent: bool, out: &mut Vec<SpanEvent>) {
+    let identities = content.identities.iter();
+    out.extend(identities.map(|identity| SpanEvent::Message {
+        key,
+        identity: *identity,
+        sent,
+    }));
 }
 
 /// The trace context a message carries.

@@ -15,13 +15,13 @@ const MAX_SENT: usize = 28_672;
 /// Messages that were sent. `T` is what remains of a span that is settled.
 #[derive(Debug)]
 pub(super) struct Messages<T> {
-    sent: HashMap<Identity, Sent<T>, RandomState>,
+    sent: HashMap<Identity, Posted<T>, RandomState>,
     order: VecDeque<Identity>,
 }
 
 /// A message that was sent.
 #[derive(Debug)]
-pub(super) struct Sent<T> {
+pub(super) struct Posted<T> {
     /// Who sent it.
     pub(super) key: SpanKey,
     /// What is left of that span, once it is settled.
@@ -52,7 +52,7 @@ impl<T> Messages<T> {
             self.sent.remove(&oldest);
         }
         self.order.push_back(identity);
-        let sent = Sent {
+        let sent = Posted {
             key,
             settled: None,
             twice: false,
@@ -68,7 +68,7 @@ impl<T> Messages<T> {
     }
 
     /// Who sent a message.
-    pub(super) fn sender(&self, identity: Identity) -> Option<&Sent<T>> {
+    pub(super) fn sender(&self, identity: Identity) -> Option<&Posted<T>> {
         self.sent.get(&identity).filter(|sent| !sent.twice)
     }
 }

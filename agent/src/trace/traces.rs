@@ -7,14 +7,16 @@ use foldhash::fast::RandomState;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
-use super::{Link, Placed};
 use super::causality::{Candidate, Causality, Found, Read, Sent};
 use super::join::Ends;
-use super::messages::Messages;
+use super::messages::{Messages, Posted};
+use super::{Link, Placed};
 use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
 use crate::discover::{Process, Runtime};
 use crate::protocol::message::Identity;
-use crate::span::{ConnFacts, MessageEnd, OUTCOME, Opened, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Value};
+use crate::span::{
+    ConnFacts, MessageEnd, OUTCOME, Opened, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Value,
+};
 
 /// How long after its end a span is settled: what could change its place is reported within this.
 const LINGER_NS: u64 = 500_000_000;
@@ -110,8 +112,8 @@ struct Node {
 /// What a span has to do with messages.
 #[derive(Default)]
 struct Mail {
-    /// The message it sent.
-    sent: Option<Identity>,
+    /// The message it sent, by all that it is recognized by.
+    sent: Vec<Identity>,
     /// Messages it got.
     got: Vec<Identity>,
     /// Contexts that came with those it asked for.
@@ -290,7 +292,10 @@ impl Traces {
             self.random.fill_bytes(&mut span_id);
         }
         for place in opened.places.into_iter().flatten() {
-            let held = self.places.entry(spot(&opened, opened.conn, place)).or_insert(Some(key));
+            let held = self
+                .places
+                .entry(spot(&opened, opened.conn, place))
+                .or_insert(Some(key));
             if *held != Some(key) {
                 // A record may carry the ends of two heads; an offset that comes again is a new beginning.
                 *held = (!matches!(place, Position::Record(_))).then_some(key);
@@ -448,8 +453,8 @@ impl Traces {
             self.causality.settled(candidate);
             self.awaits_no_more(candidate.parent);
         }
-        if let Some(identity) = node.mail.as_ref().and_then(|mail| mail.sent) {
-            self.messages.settled(identity, key, (trace.clone(), node.span_id));
+        for identity in node.mail.iter().flat_map(|mail| &mail.sent) {
+            self.messages.settled(*identity, key, (trace.clone(), node.span_id));
         }
         if node.peer.is_none() {
             self.counts.push("stitch.no_peer");
@@ -637,8 +642,8 @@ impl Traces {
     fn message(&mut self, key: SpanKey, identity: Identity, sent: bool) {
         let Some(node) = self.nodes.get_mut(&key) else { return };
         let mail = node.mail.get_or_insert_default();
-        if sent {
-            mail.sent = Some(identity);
+        if sent && mail.sent.len() < MAX_LINKS {
+            mail.sent.push(identity);
             self.messages.sent(identity, key);
         } else if mail.got.len() < MAX_LINKS {
             mail.got.push(identity);
@@ -647,15 +652,19 @@ impl Traces {
 
     /// Who sent the message that was handed to a span unasked.
     fn sender(&self, node: &Node) -> Option<SpanKey> {
-        let identity = node.mail.as_ref()?.got.first()?;
-        self.messages.sender(*identity).map(|sent| sent.key)
+        self.sent_to(node).map(|sent| sent.key)
+    }
+
+    /// What was sent of what a span got first.
+    fn sent_to(&self, node: &Node) -> Option<&Posted<(Trace, SpanId)>> {
+        let got = &node.mail.as_ref()?.got;
+        got.iter().find_map(|identity| self.messages.sender(*identity))
     }
 
     /// The same, where that is settled.
     fn settled_sender(&self, node: &Node) -> Option<(Trace, SpanId)> {
         node.opened.message.filter(|end| end.is_pushed())?;
-        let identity = node.mail.as_ref()?.got.first()?;
-        self.messages.sender(*identity)?.settled.clone()
+        self.sent_to(node)?.settled.clone()
     }
 
     /// The spans in which the messages were made that a program's span got.
@@ -679,14 +688,15 @@ impl Traces {
                 Some(settled) => Some(settled),
                 None => self.ids(key, sender),
             };
-            links.extend(of.map(|(trace, span_id)| Link {
+            let link = of.map(|(trace, span_id)| Link {
                 trace_id: trace.id,
                 span_id,
                 trace_state: trace.state.as_ref().to_owned(),
                 flags: u8::from(trace.sampled),
-            }));
+            });
+            // A message may be recognized by several things.
+            links.extend(link.filter(|link| !links.contains(link)));
         }
-        links.dedup();
         links
     }
 

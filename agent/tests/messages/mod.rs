@@ -43,7 +43,7 @@ fn tell_content(content: &Content) -> String {
             Detail::Is(is) => write!(told, " {key} {is}"),
         };
     }
-    if content.identity.is_some() {
+    if !content.identities.is_empty() {
         told.push_str(" recognized");
     }
     told
@@ -94,8 +94,7 @@ fn all(steps: &[Step]) -> BTreeMap<Place, Told<'_>> {
                 assert!(all.insert(place, told).is_none(), "two messages at {place:?}");
             }
             Step::Response(response) => {
-                if let (ResponseHead::Message(outcome), Some(place)) =
-                    (&response.head, places.get(&response.exchange))
+                if let (ResponseHead::Message(outcome), Some(place)) = (&response.head, places.get(&response.exchange))
                 {
                     all.get_mut(place).expect("it began").outcome = Some(outcome);
                 }
@@ -136,5 +135,9 @@ pub(crate) fn agree(whole: &[Step], holed: &[Step], hole_ns: u64, what: &str) {
     }
     let behind: Vec<_> = whole.iter().filter(|(_, told)| told.begun_ns > hole_ns).collect();
     let missing = behind.iter().filter(|(place, _)| !holed.contains_key(place)).count();
-    assert!(missing <= 1, "{what}: {missing} of {} messages behind it are missing", behind.len());
+    assert!(
+        missing <= 1,
+        "{what}: {missing} of {} messages behind it are missing",
+        behind.len()
+    );
 }

@@ -99,6 +99,8 @@ fn name(span: &Span) -> String {
     let kind = match span.kind {
         Kind::Server => "server",
         Kind::Client => "client",
+        Kind::Producer => "producer",
+        Kind::Consumer => "consumer",
         Kind::Other(_) => "other",
     };
     format!("{kind} {} {}", span.service(), span.path())

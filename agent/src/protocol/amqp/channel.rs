@@ -577,7 +577,11 @@ const fn is_near(early: Moment, now: Moment) -> bool {
 
 pub(super) fn failure(code: u16, text: SmolStr) -> Failure {
     Failure {
-        code: if code == 0 { text.clone() } else { format_smolstr!("{code}") },
+        code: if code == 0 {
+            text.clone()
+        } else {
+            format_smolstr!("{code}")
+        },
         message: text,
         sqlstate: None,
         redirect: false,
@@ -606,7 +610,9 @@ fn destination(route: &Route, queue: Option<&SmolStr>) -> SmolStr {
 }
 
 fn published(route: &Route, mut content: Content) -> Message {
-    content.identity = content.recognized_by(SYSTEM, (&route.exchange, &route.key));
+    content
+        .identities
+        .extend(content.recognized_by(SYSTEM, (&route.exchange, &route.key)));
     content.details.extend(key(route));
     Message {
         system: SYSTEM,
@@ -627,16 +633,16 @@ fn handed(
     route: &Route,
     mut content: Content,
 ) -> Message {
-    content.identity = content.recognized_by(SYSTEM, (&route.exchange, &route.key));
+    content
+        .identities
+        .extend(content.recognized_by(SYSTEM, (&route.exchange, &route.key)));
     content.details.extend(key(route));
     let (tag, redelivered) = number;
     content
         .details
         .push(("messaging.rabbitmq.message.delivery_tag", Detail::Number(tag)));
     if redelivered {
-        content
-            .details
-            .push(("clew.messaging.redelivered", Detail::Is(true)));
+        content.details.push(("clew.messaging.redelivered", Detail::Is(true)));
     }
     Message {
         system: SYSTEM,

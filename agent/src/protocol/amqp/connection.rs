@@ -76,7 +76,10 @@ impl Amqp {
     /// The reader of a direction, whose next byte is at `at`. It is to be given back.
     fn reader(&mut self, direction: Direction, at: Mark) -> Reader {
         let begins = direction == self.recognized || (self.fresh && at.offset == 0);
-        self.half(direction).reader.take().unwrap_or_else(|| Reader::new(begins))
+        self.half(direction)
+            .reader
+            .take()
+            .unwrap_or_else(|| Reader::new(begins))
     }
 
     fn bytes(&mut self, direction: Direction, bytes: Bytes, at: Mark, out: &mut Vec<Step>) -> Flow {
@@ -188,7 +191,9 @@ impl Amqp {
                 if content.is_none() && whole {
                     return Next::Invalid;
                 }
-                self.on_channel(direction, channel, place, out, |known, said| known.header(content, said));
+                self.on_channel(direction, channel, place, out, |known, said| {
+                    known.header(content, said)
+                });
                 Next::Frame
             }
             Event::Body(channel, bytes) => {
@@ -198,14 +203,7 @@ impl Amqp {
         }
     }
 
-    fn method(
-        &mut self,
-        direction: Direction,
-        channel: u16,
-        method: Method,
-        place: (Mark, Mark),
-        out: &mut Vec<Step>,
-    ) {
+    fn method(&mut self, direction: Direction, channel: u16, method: Method, place: (Mark, Mark), out: &mut Vec<Step>) {
         match (channel, method) {
             (0, Method::Close { code, text }) => {
                 let error = self.refusal(direction, code, text);
@@ -326,7 +324,11 @@ impl Amqp {
 }
 
 fn side(direction: Direction, client: Direction) -> Side {
-    if direction == client { Side::Client } else { Side::Server }
+    if direction == client {
+        Side::Client
+    } else {
+        Side::Server
+    }
 }
 
 impl Parser for Amqp {

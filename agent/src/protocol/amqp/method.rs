@@ -356,7 +356,9 @@ mod tests {
     #[test]
     fn a_header_is_read_as_far_as_it_goes() {
         let mut bytes = b"\0\x3c\0\0\0\0\0\0\0\0\0\x05\x34\x80".to_vec();
-        bytes.extend(b"\0\0\0\x35\x04deepA\0\0\0\x06A\0\0\0\x01V\x0btraceparentS\0\0\0\x02ab\x01nI\0\0\0\x07\x01sx\0\0\0\x01a");
+        bytes.extend(
+            b"\0\0\0\x32\x04deepA\0\0\0\x06A\0\0\0\x01V\x0btraceparentS\0\0\0\x02ab\x01nI\0\0\0\x07\x01sx\0\0\0\x01a",
+        );
         bytes.extend(b"\x02\x04corr\x02id");
         let content = header(&bytes).expect("a header");
         assert_eq!(content.bytes, Some(5));
@@ -365,7 +367,10 @@ mod tests {
             ("corr", "id"),
             "{content:?}"
         );
-        assert_eq!(content.headers.iter().collect::<Vec<_>>(), [("traceparent", b"ab".as_ref())]);
+        assert_eq!(
+            content.headers.iter().collect::<Vec<_>>(),
+            [("traceparent", b"ab".as_ref())]
+        );
         for length in 0..bytes.len() {
             let cut = header(&bytes[..length]);
             assert_eq!(cut.is_some(), length >= 14, "{length}");

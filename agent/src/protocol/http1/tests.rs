@@ -127,6 +127,7 @@ fn play(parts: &[Part], cut: usize) -> Vec<String> {
             Step::Hello(hello) => format!("hello {:?}", hello.direction),
             Step::Withdrawn { exchange } => format!("{} withdrawn", exchange.0),
             Step::Count(name) => format!("count {name}"),
+            Step::Shared { exchange } => format!("shared {}", exchange.0),
         })
         .collect()
 }

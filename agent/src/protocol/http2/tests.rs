@@ -176,6 +176,7 @@ fn line(step: &Step) -> String {
         } => format!("{} broken {reason:?} {}", exchange.0, body(it)),
         Step::Hello(_) | Step::Withdrawn { .. } => panic!("said of encryption only"),
         Step::Count(name) => format!("count {}", name.trim_start_matches("protocol.")),
+        Step::Shared { exchange } => format!("shared {}", exchange.0),
     }
 }
 

@@ -110,6 +110,7 @@ fn tell(steps: &[Step]) -> Vec<String> {
             ),
             RequestHead::Http(head) => format!("{} {} @{}", head.method, head.target, request.offset),
             RequestHead::Database(call) => format!("{call:?}"),
+            RequestHead::Message(message) => format!("{message:?}"),
         }),
         Step::Response(response) => Some(match &response.head {
             ResponseHead::Tls(handshake) => format!(
@@ -122,10 +123,12 @@ fn tell(steps: &[Step]) -> Vec<String> {
             ),
             ResponseHead::Http(head) => format!("{}", head.status),
             ResponseHead::Database(outcome) => format!("{outcome:?}"),
+            ResponseHead::Message(outcome) => format!("{outcome:?}"),
         }),
         Step::ResponseEnd { body, .. } => Some(format!("done {:?}", body.bytes.unwrap_or_default())),
         Step::Broken { reason, .. } => Some(format!("{reason:?}")),
         Step::Withdrawn { .. } => Some("withdrawn".to_owned()),
+        Step::Shared { exchange } => Some(format!("shared {}", exchange.0)),
         Step::Count(name) => Some((*name).to_owned()),
     };
     steps.iter().filter_map(tell).collect()

@@ -8,6 +8,7 @@ use crate::span::{Layer, Status};
 
 mod goroutines;
 mod handover;
+mod messages;
 mod node;
 mod python;
 

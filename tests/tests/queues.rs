@@ -1,0 +1,107 @@
+//! Messages through real brokers: who sent what a program got, and what it did with it.
+use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port};
+
+const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
+
+/// The only span of this kind for which `is` holds.
+#[track_caller]
+fn one<'a>(out: &'a Outcome, kind: Kind, what: &str, is: impl Fn(&Span) -> bool) -> &'a Span {
+    let found = out.spans.filter(|span| span.kind == kind && is(span));
+    match found.as_slice() {
+        [one] => one,
+        found => out.fail(&format!("{} spans of {kind:?}: {what}", found.len())),
+    }
+}
+
+/// RabbitMQ: requests publish, a worker takes one message after the other, asks for each, and settles it.
+#[test]
+fn rabbitmq() {
+    const ORDERS: u64 = 30;
+    let Some(lab) = Lab::new("rabbitmq") else { return };
+    let [broker, front, worker] = [free_port(), free_port(), free_port()];
+    let (app, takes) = (
+        Lab::workload("python/amqp_app.py"),
+        Lab::workload("python/amqp_worker.py"),
+    );
+    let ports = [broker, front, worker].map(|port| port.to_string());
+    let [broker_port, front_port, worker_port] = ports.each_ref().map(String::as_str);
+    let python = Lab::python("python");
+    let plan = Plan::default()
+        .rabbitmq(&lab, broker)
+        .service(front, &[&python, &app, front_port, broker_port])
+        .service(worker, &[&python, &takes, worker_port, broker_port, front_port])
+        .rested()
+        .load(front, "/order", ORDERS, 3)
+        .load(worker, "/done", ORDERS, 1);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    for number in 1..=ORDERS {
+        let id = number.to_string();
+        let of_order = |span: &Span| span.text("messaging.message.conversation_id") == id;
+        let order = one(&out, Kind::Server, "an order", |span| {
+            span.path() == "/order" && span.number() == Some(number)
+        });
+        let producer = one(&out, Kind::Producer, "an order", of_order);
+        let consumer = one(&out, Kind::Consumer, "an order", of_order);
+        out.check_eq(producer.name.as_str(), "publish shop:orders", "the producer's name");
+        out.check_eq(consumer.name.as_str(), "deliver shop:orders", "the consumer's name");
+        out.check_span(
+            producer,
+            &[
+                ("messaging.system", "rabbitmq"),
+                ("messaging.operation.name", "publish"),
+                ("messaging.operation.type", "send"),
+                ("messaging.destination.name", "shop:orders"),
+                ("messaging.rabbitmq.destination.routing_key", "orders"),
+                ("messaging.message.body.size", "100"),
+                ("clew.messaging.settled", "accepted"),
+                ("server.port", broker_port),
+            ],
+        );
+        let refused = number % 5 == 0;
+        out.check_span(
+            consumer,
+            &[
+                ("messaging.operation.type", "process"),
+                ("server.port", broker_port),
+                ("clew.messaging.settled", if refused { "rejected" } else { "accepted" }),
+                ("error.type", if refused { "rejected" } else { "" }),
+            ],
+        );
+        let link = (producer.trace.clone(), producer.id.clone());
+        let told = (format!("{number:032x}"), format!("{number:016x}"));
+        match number % 3 {
+            // It has an id of its own.
+            0 => {
+                out.check_eq(&producer.parent, &Some(order.id.clone()), "the producer's parent");
+                out.check_eq(&producer.trace, &order.trace, "the producer's trace");
+                out.check_eq(&consumer.links, &vec![link], "the consumer's links");
+            }
+            // It names a span of the program's own.
+            1 => {
+                out.check_eq(&producer.parent, &Some(told.1.clone()), "the producer's parent");
+                out.check_eq(&producer.trace, &told.0, "the producer's trace");
+                out.check_eq(&consumer.links, &vec![told, link], "the consumer's links");
+            }
+            // Nobody can tell it from others.
+            _ => {
+                out.check_eq(&producer.parent, &Some(order.id.clone()), "the producer's parent");
+                out.check_eq(&consumer.links, &Vec::new(), "the consumer's links");
+            }
+        }
+        // The broker hands it on.
+        let taken = one(&out, Kind::Server, "what the broker takes", of_order);
+        let handed = one(&out, Kind::Client, "what the broker hands over", of_order);
+        out.check_eq(&taken.parent, &Some(producer.id.clone()), "what the broker takes");
+        out.check_eq(&consumer.parent, &Some(handed.id.clone()), "who handed it over");
+        let known = (number % 3 != 2).then(|| producer.id.clone());
+        out.check_eq(&handed.parent, &known, "whose message it is");
+        out.check_eq(consumer.trace == producer.trace, number % 3 != 2, "one trace");
+        // What the worker asks belongs to the message.
+        let stock = one(&out, Kind::Client, "what the worker asks", |span| {
+            span.path() == "/stock" && span.number() == Some(number)
+        });
+        out.check_eq(&stock.parent, &Some(consumer.id.clone()), "what the worker asks for it");
+        out.check(consumer.end >= stock.end, "it is settled when the worker has asked");
+    }
+    out.check_eq(out.counter("protocol.amqp.invalid"), 0, "protocol.amqp.invalid");
+}

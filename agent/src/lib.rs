@@ -13,6 +13,7 @@ pub mod protocol;
 pub mod run;
 pub mod session;
 pub mod span;
+pub mod store;
 pub mod stream;
 pub mod symbol;
 pub mod telemetry;

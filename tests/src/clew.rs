@@ -107,6 +107,10 @@ impl<'a> Clew<'a> {
     pub fn spawn(self) -> ClewRun {
         let mut command = Command::new(Lab::clew());
         command.args([self.verb, "--format", self.format]);
+        // What a test does not look at it does not pay for.
+        if !self.args.iter().any(|arg| arg == "--store") {
+            command.arg("--no-store");
+        }
         command.args(&self.args).envs(self.env);
         command.current_dir(self.lab.dir());
         // What the machine's own environment says about exporters is no part of a test.

@@ -103,7 +103,7 @@ impl<'a> Host<'a> {
                 command.env_remove(name);
             }
         }
-        command.current_dir("/");
+        command.env("CLEW_NO_STORE", "true").current_dir("/");
         if let Some(errno) = self.bpf {
             // SAFETY: the closure makes one system call and allocates nothing.
             unsafe { command.pre_exec(move || refuse_bpf(errno)) };

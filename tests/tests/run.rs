@@ -60,6 +60,7 @@ fn standard_streams_are_the_commands() {
             "-c",
             "cat; printf 'to stderr\\n' >&2",
         ])
+        .env("CLEW_NO_STORE", "true")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -133,7 +134,16 @@ fn ctrl_c_reaches_the_command_once() {
     // A terminal sends SIGINT to the whole foreground group; clew must not send a second.
     let clew = Lab::clew().display().to_string();
     let terminal = Lab::workload("python/terminal.py");
-    let mut argv = vec!["/usr/bin/python3", &terminal, &clew, "run", "--format", "none", "--"];
+    let mut argv = vec![
+        "/usr/bin/python3",
+        &terminal,
+        &clew,
+        "run",
+        "--format",
+        "none",
+        "--no-store",
+        "--",
+    ];
     argv.extend(["/usr/bin/python3", "-c", COUNTER, "SIGINT", "SIGUSR2"]);
     let mut proc = lab.start("terminal", &argv);
     assert_eq!(proc.wait(), 0, "{}{}", proc.stdout(), proc.stderr());

@@ -102,7 +102,7 @@ impl Known {
 }
 
 /// Text another process wrote, without what a terminal would obey.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .map(|char| {
             if char.is_control() {

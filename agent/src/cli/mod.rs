@@ -6,6 +6,7 @@
 mod ask;
 mod parents;
 mod parse;
+mod traces;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -18,6 +19,7 @@ use crate::discover::{Proc, Rules};
 use crate::doctor::{Host, Report};
 use crate::run::{Assist, Child, Identity, Signals};
 use crate::session::{self, Session, SessionError, Start};
+use crate::store::default_folder;
 use parse::{Asked, Refused};
 
 /// Exit code for what has no other.
@@ -47,7 +49,7 @@ impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
         let code = match &error {
             SessionError::Attach(_) => HOST,
-            SessionError::Output(_) | SessionError::Redact(_) => USAGE,
+            SessionError::Output(_) | SessionError::Redact(_) | SessionError::Store(_) => USAGE,
             SessionError::NotStarted(error) => error.code(),
             SessionError::NoProcess(_) | SessionError::File { .. } | SessionError::Agent(..) => FAILED,
         };
@@ -95,6 +97,12 @@ fn carry_out(asked: Asked) -> Result<u8, Failure> {
             }
             Err(error) => Err(Failure::new(FAILED, error)),
         },
+        Asked::Traces { store, ask, json } => {
+            let folder = traces::folder(store).map_err(|error| Failure::new(USAGE, error))?;
+            let text = traces::answer(&folder, &ask, json).map_err(|error| Failure::new(FAILED, error))?;
+            answer(&text);
+            Ok(0)
+        }
     }
 }
 
@@ -127,7 +135,12 @@ fn run(settings: Settings, command: &[OsString]) -> Result<u8, Failure> {
         assist: assist.is_some(),
         ..settings
     };
-    trace(settings, Start::Command(child), identity.owner())
+    let title = command
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ");
+    trace(settings, Start::Command(child), &identity, title)
 }
 
 fn attach(settings: Settings) -> Result<u8, Failure> {
@@ -135,9 +148,7 @@ fn attach(settings: Settings) -> Result<u8, Failure> {
     let rules = Rules::new(&settings.targets, &Proc::default(), Pid(std::process::id()))
         .map_err(|error| Failure::new(USAGE, error))?;
     check_host(&settings)?;
-    let owner = Identity::of_caller()
-        .map_err(|error| Failure::new(USAGE, error))?
-        .owner();
+    let identity = Identity::of_caller().map_err(|error| Failure::new(USAGE, error))?;
     if settings.verbosity == Verbosity::Verbose {
         let later = if rules.watch_all() { "now and later" } else { "now" };
         say(&format!(
@@ -145,10 +156,23 @@ fn attach(settings: Settings) -> Result<u8, Failure> {
             settings.targets.len()
         ));
     }
-    trace(settings, Start::Attach(rules), owner)
+    let title = settings
+        .targets
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ");
+    trace(settings, Start::Attach(rules), &identity, title)
 }
 
-fn trace(settings: Settings, start: Start, owner: Option<(u32, u32)>) -> Result<u8, Failure> {
+fn trace(settings: Settings, start: Start, identity: &Identity, title: String) -> Result<u8, Failure> {
+    let store = match (&settings.store, settings.keep) {
+        (_, false) => None,
+        (Some(folder), true) => Some(folder.clone()),
+        (None, true) => default_folder(identity.home(), |name| std::env::var_os(name))
+            .inspect_err(|error| say(&format!("traces are not kept: {error}")))
+            .ok(),
+    };
     // After the command was made, which shall not inherit it, and before there are threads, which shall.
     let signals = Signals::take()
         .map_err(|error| Failure::new(FAILED, anyhow::Error::from(error).context("failed to take signals")))?;
@@ -156,7 +180,9 @@ fn trace(settings: Settings, start: Start, owner: Option<(u32, u32)>) -> Result<
         settings,
         start,
         signals,
-        owner,
+        owner: identity.owner(),
+        store,
+        title,
     };
     Ok(session::run(session)?)
 }

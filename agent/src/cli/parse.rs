@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::capture::Pid;
 use crate::config::{ConfigError, Flags, OPTIONS, Opt, Settings, Verb, resolve};
+use crate::store::Order;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,21 @@ pub(super) enum Asked {
     Host { json: bool },
     /// Say what is known of a process.
     Process { pid: Pid, json: bool },
+    /// Show traces of a store.
+    Traces {
+        store: Option<PathBuf>,
+        ask: Ask,
+        json: bool,
+    },
+}
+
+/// What of a store is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Traces that match.
+    List { query: String, order: Order, limit: usize },
+    /// One trace.
+    Show { id: String },
 }
 
 /// Why nothing can be done.
@@ -62,9 +78,38 @@ pub(super) fn parse(
                 None => Asked::Host { json },
             })
         }
+        Some(("traces", matches)) => Ok(traces_asked(matches)),
         _ => Err(command()
             .error(clap::error::ErrorKind::MissingSubcommand, "a command is wanted")
             .into()),
+    }
+}
+
+fn traces_asked(matches: &ArgMatches) -> Asked {
+    let text = |matches: &ArgMatches, name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
+    let (name, matches) = matches.subcommand().unwrap_or(("list", matches));
+    let ask = match name {
+        "show" => Ask::Show {
+            id: text(matches, "id"),
+        },
+        _ => Ask::List {
+            query: match name {
+                "search" => text(matches, "query"),
+                _ => String::new(),
+            },
+            order: match text(matches, "sort").as_str() {
+                "duration" => Order::Duration,
+                "spans" => Order::Spans,
+                "errors" => Order::Errors,
+                _ => Order::Start,
+            },
+            limit: matches.get_one::<u16>("limit").copied().map_or(20, usize::from),
+        },
+    };
+    Asked::Traces {
+        store: matches.get_one::<PathBuf>("store").cloned(),
+        ask,
+        json: matches.get_flag("json"),
     }
 }
 
@@ -114,7 +159,50 @@ fn command() -> Command {
                 "clew attach --pid PID | --exe GLOB | --port N | --cgroup PATH | --container ID|NAME [OPTIONS]",
             ),
         )
+        .subcommand(traces())
         .subcommand(doctor())
+}
+
+fn traces() -> Command {
+    let store = Arg::new("store")
+        .long("store")
+        .value_name("DIR")
+        .help("The store's folder [default: where clew run keeps traces]")
+        .value_parser(value_parser!(PathBuf));
+    let json = Arg::new("json")
+        .long("json")
+        .help("Answer in JSON, as the dashboard's API does")
+        .action(ArgAction::SetTrue);
+    let limit = Arg::new("limit")
+        .long("limit")
+        .value_name("N")
+        .help("At most so many [default: 20]")
+        .value_parser(value_parser!(u16).range(1..=1000));
+    let sort = Arg::new("sort")
+        .long("sort")
+        .value_name("BY")
+        .help("The largest first [default: start]")
+        .value_parser(["start", "duration", "spans", "errors"]);
+    let listed = |command: Command| command.args([store.clone(), json.clone(), limit.clone(), sort.clone()]);
+    let (query, id) = (Arg::new("query").value_name("QUERY"), Arg::new("id").value_name("ID"));
+    Command::new("traces")
+        .about("Show the traces of a store")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommand(listed(Command::new("list").about("The latest traces")))
+        .subcommand(listed(Command::new("search").about("Traces that match a query")).arg(
+            query.required(true).allow_hyphen_values(true).help(
+                "Terms that must all hold, such as service:cart status:>=500 duration:>100ms -name:health* \
+                     http.route:/cart \"out of stock\"",
+            ),
+        ))
+        .subcommand(
+            Command::new("show")
+                .about("One trace, span by span")
+                .args([store, json])
+                .arg(id.required(true).help("Its id, or the first 8 digits of it")),
+        )
 }
 
 fn run() -> Command {
@@ -274,6 +362,25 @@ mod tests {
         settings.targets = vec![Rule::Pid(Pid(1)), Rule::Pid(Pid(2)), Rule::Port(80)];
         let line = "clew attach --pid 1 --port 80 --pid 2";
         assert_eq!(asked(line).expect(line), Asked::Attach { settings });
+        let found = Asked::Traces {
+            store: Some("/x".into()),
+            ask: Ask::List {
+                query: "-status:200".to_owned(),
+                order: Order::Duration,
+                limit: 5,
+            },
+            json: true,
+        };
+        let line = "clew traces search --json --limit 5 --store /x --sort duration -status:200";
+        assert_eq!(asked(line).expect(line), found);
+        let shown = Asked::Traces {
+            store: None,
+            ask: Ask::Show {
+                id: "0123abcd".to_owned(),
+            },
+            json: false,
+        };
+        assert_eq!(asked("clew traces show 0123abcd").expect("show"), shown);
         assert_eq!(asked("clew doctor --json").expect("doctor"), Asked::Host { json: true });
         let process = Asked::Process {
             pid: Pid(7),
@@ -294,6 +401,9 @@ mod tests {
             ("clew attach --as-root", 2, "--as-root"),
             ("clew run --format tree --format none -- true", 2, "--format"),
             ("clew doctor --pid 0", 2, "--pid"),
+            ("clew traces", 2, "search"),
+            ("clew traces show", 2, "ID"),
+            ("clew traces list --sort age", 2, "duration"),
             ("clew --help", 0, "attach"),
             ("clew run --help", 0, "CLEW_OTLP_FILE"),
             ("clew --version", 0, env!("CARGO_PKG_VERSION")),
@@ -314,6 +424,7 @@ mod tests {
             ("clew run --bodies many -- true", "many"),
             ("clew run --otlp ftp://collector -- true", "ftp"),
             ("clew run --redact everything -- true", "everything"),
+            ("clew run --store-size 1MiB -- true", "8MiB"),
             ("clew attach --pid zero", "zero"),
         ] {
             let Err(Refused::Config(error)) = asked(line) else {

@@ -49,6 +49,14 @@ pub struct Settings {
     pub assist: bool,
     /// Execution contexts below the thread are followed.
     pub contexts: bool,
+    /// Traces are kept in the store.
+    pub keep: bool,
+    /// Its folder; none is the default one.
+    pub store: Option<PathBuf>,
+    /// What it may hold.
+    pub store_size: u64,
+    /// How long a trace is kept.
+    pub store_age: Duration,
     /// What Clew says of itself on its standard error.
     pub verbosity: Verbosity,
 }
@@ -98,6 +106,10 @@ impl Settings {
             as_root: false,
             assist: true,
             contexts: true,
+            keep: matches!(verb, Verb::Run),
+            store: None,
+            store_size: option::STORE_SIZE,
+            store_age: option::STORE_AGE,
             verbosity: Verbosity::Normal,
         }
     }

@@ -1,4 +1,6 @@
 //! The table of options.
+use std::time::Duration;
+
 use super::{Format, Settings, Verbosity, value};
 use crate::attach::Capture;
 use crate::discover::{Rule, RuleError};
@@ -7,6 +9,10 @@ use crate::discover::{Rule, RuleError};
 pub(super) const HEAD_BYTES: u32 = 4096;
 /// Default of `bodies` in `run`.
 pub(super) const RUN_BODY_BYTES: u32 = 64 << 10;
+/// Default of `store_size`.
+pub(super) const STORE_SIZE: u64 = 1 << 30;
+/// Default of `store_age`.
+pub(super) const STORE_AGE: Duration = Duration::from_secs(7 * 86_400);
 /// More of a head costs ring buffer space for nothing: servers refuse such heads.
 const MOST_HEAD_BYTES: u32 = 64 << 10;
 /// More of a body belongs in no span.
@@ -232,6 +238,48 @@ pub const OPTIONS: &[Opt] = &[
         set: |settings, text| put(&mut settings.contexts, auto_or_off(text)),
     },
     Opt {
+        name: "store",
+        short: None,
+        value: Some("DIR"),
+        many: false,
+        verbs: BOTH,
+        help: "Keep traces in this folder, for clew traces [default: in run, clew in the XDG state directory]",
+        set: |settings, text| {
+            settings.keep = true;
+            put(&mut settings.store, value::text(text).map(|path| Some(path.into())))
+        },
+    },
+    Opt {
+        name: "store-size",
+        short: None,
+        value: Some("BYTES"),
+        many: false,
+        verbs: BOTH,
+        help: "Let the oldest traces go when the store is larger than this [default: 1GiB]",
+        set: |settings, text| put(&mut settings.store_size, store_size(text)),
+    },
+    Opt {
+        name: "store-age",
+        short: None,
+        value: Some("TIME"),
+        many: false,
+        verbs: BOTH,
+        help: "Let traces go that are older than this [default: 7d]",
+        set: |settings, text| put(&mut settings.store_age, value::duration(text)),
+    },
+    Opt {
+        name: "no-store",
+        short: None,
+        value: None,
+        many: false,
+        verbs: BOTH,
+        help: "Keep no traces",
+        set: |settings, text| {
+            settings.keep &= !value::switch(text)?;
+            Ok(())
+        },
+    },
+    Opt {
         name: "as-root",
         short: None,
         value: None,
@@ -312,6 +360,13 @@ fn head_bytes(text: &str) -> Result<u32, String> {
         return Err(format!("at least {LEAST} is wanted"));
     }
     Ok(bytes)
+}
+
+fn store_size(text: &str) -> Result<u64, String> {
+    /// Less does not hold what is written at once.
+    const LEAST: u64 = 8 << 20;
+    let bytes = value::bytes_long(text).filter(|bytes| *bytes >= LEAST);
+    bytes.ok_or_else(|| "a number of bytes such as 512MiB or 2GiB is wanted, at least 8MiB".to_owned())
 }
 
 fn verbosity(settings: &mut Settings, text: &str, level: Verbosity) -> Result<(), String> {

@@ -5,40 +5,46 @@ use crate::span::Policy;
 
 /// A number of bytes: `4096`, `64KiB`, `1 MB`. At most `most`.
 pub(super) fn bytes(text: &str, most: u32) -> Result<u32, String> {
+    let bytes = bytes_long(text).and_then(|bytes| u32::try_from(bytes).ok());
+    bytes
+        .filter(|bytes| *bytes <= most)
+        .ok_or_else(|| format!("a number of bytes such as 4096 or 64KiB is wanted, at most {most}"))
+}
+
+/// A number of bytes of any size.
+pub(super) fn bytes_long(text: &str) -> Option<u64> {
     const UNITS: &[(&str, u64)] = &[
         ("kib", 1 << 10),
         ("mib", 1 << 20),
         ("gib", 1 << 30),
+        ("tib", 1 << 40),
         ("kb", 1_000),
         ("mb", 1_000_000),
         ("gb", 1_000_000_000),
+        ("tb", 1_000_000_000_000),
         ("k", 1 << 10),
         ("m", 1 << 20),
         ("g", 1 << 30),
+        ("t", 1 << 40),
         ("b", 1),
         ("", 1),
     ];
-    let wrong = || format!("a number of bytes such as 4096 or 64KiB is wanted, at most {most}");
     let (number, unit) = split(text);
     let unit = unit.to_ascii_lowercase();
-    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    number
-        .checked_mul(*factor)
-        .and_then(|bytes| u32::try_from(bytes).ok())
-        .filter(|bytes| *bytes <= most)
-        .ok_or_else(wrong)
+    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-/// A time: `10s`, `500ms`, `2m`, `1h`, or seconds without a unit. Never zero.
+/// A time: `10s`, `500ms`, `2m`, `1h`, `7d`, or seconds without a unit. Never zero.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "a time such as 10s, 500ms, 2m or 1h is wanted".to_owned();
+    let wrong = || "a time such as 10s, 500ms, 2m, 1h or 7d is wanted".to_owned();
     let (number, unit) = split(text);
     let ms: u64 = match unit {
         "ms" => 1,
         "" | "s" => 1_000,
         "m" | "min" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(wrong()),
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -147,6 +153,7 @@ mod tests {
             ("500ms", Some(500)),
             ("2m", Some(120_000)),
             ("1h", Some(3_600_000)),
+            ("7d", Some(604_800_000)),
             ("0", None),
             ("soon", None),
             ("18446744073709551615h", None),

@@ -22,6 +22,18 @@ pub enum Rule {
     Container(String),
 }
 
+impl std::fmt::Display for Rule {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pid(pid) => write!(out, "--pid {}", pid.0),
+            Self::Exe(glob) => write!(out, "--exe {glob}"),
+            Self::Port(port) => write!(out, "--port {port}"),
+            Self::Cgroup(path) => write!(out, "--cgroup {path}"),
+            Self::Container(name) => write!(out, "--container {name}"),
+        }
+    }
+}
+
 /// Why a rule cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {

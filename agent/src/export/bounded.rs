@@ -6,10 +6,10 @@ use crate::trace::Placed;
 
 /// Most spans that wait.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) spans: usize,
+pub(crate) struct Bounds {
+    pub(crate) spans: usize,
     /// About the most memory they take.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// A queue with bounds. New spans are the ones refused when it is full: those that wait may be the parents of spans that

@@ -8,14 +8,15 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::bounded::{Bounded, Bounds};
+use super::bounded::Bounds;
 use super::otlp::write_request;
+use super::waiting::Queue;
 use super::{Clock, Finished, Host, Warn};
 use crate::telemetry::Counters;
 
@@ -72,13 +73,7 @@ impl OtlpFile {
         counters: Counters,
         warn: Warn,
     ) -> io::Result<Self> {
-        let queue = Arc::new(Queue {
-            waiting: Mutex::new(Waiting {
-                spans: Bounded::new(QUEUE),
-                closed: false,
-            }),
-            changed: Condvar::new(),
-        });
+        let queue = Arc::new(Queue::new(QUEUE, LINE, LINE_WAIT));
         let spans = Arc::clone(&queue);
         let (finished, done) = oneshot::channel();
         let waiting = Arc::new(AtomicU64::new(0));
@@ -117,7 +112,7 @@ impl OtlpFile {
 
     /// Whether a span of usual size would be taken.
     pub fn has_room(&self) -> bool {
-        self.queue.waiting().spans.has_room()
+        self.queue.has_room()
     }
 
     /// Writes what waits, within `limit` and until `hurry` is over. Gives the spans that could not be written by then; they
@@ -141,59 +136,6 @@ impl OtlpFile {
 impl Drop for OtlpFile {
     fn drop(&mut self) {
         self.queue.close();
-    }
-}
-
-/// Spans on their way to the thread that writes.
-struct Queue {
-    waiting: Mutex<Waiting>,
-    /// Told when a whole line waits, and at the end. Waking the writer for each span would cost more than the span.
-    changed: Condvar,
-}
-
-struct Waiting {
-    spans: Bounded,
-    closed: bool,
-}
-
-impl Queue {
-    #[must_use]
-    fn push(&self, span: Finished) -> bool {
-        let mut waiting = self.waiting();
-        let was_full = waiting.spans.fills(LINE);
-        let fits = waiting.spans.push(span);
-        let wakes = !was_full && waiting.spans.fills(LINE);
-        drop(waiting);
-        if wakes {
-            self.changed.notify_one();
-        }
-        fits
-    }
-
-    /// Waits for a whole line, at most [`LINE_WAIT`] from the last one on; none at the end.
-    fn line(&self) -> Option<Vec<Finished>> {
-        loop {
-            let waits = |waiting: &mut Waiting| !waiting.closed && !waiting.spans.fills(LINE);
-            let (mut waiting, _) = self
-                .changed
-                .wait_timeout_while(self.waiting(), LINE_WAIT, waits)
-                .unwrap_or_else(PoisonError::into_inner);
-            if !waiting.spans.is_empty() {
-                return Some(waiting.spans.take(LINE));
-            }
-            if waiting.closed {
-                return None;
-            }
-        }
-    }
-
-    fn close(&self) {
-        self.waiting().closed = true;
-        self.changed.notify_one();
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -233,7 +175,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, spans: &Queue) {
-        while let Some(batch) = spans.line() {
+        while let Some(batch) = spans.batch() {
             self.write(&batch);
         }
     }

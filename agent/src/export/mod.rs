@@ -18,10 +18,14 @@ pub mod otlp;
 pub mod summary;
 mod text;
 pub mod tree;
+mod waiting;
 
 pub use assemble::{Assembler, Limits};
+pub(crate) use bounded::Bounds;
 pub use clock::Clock;
 pub use host::Host;
+pub(crate) use json::hex;
+pub(crate) use waiting::Queue;
 
 /// A span on its way out, shared between the outputs.
 pub type Finished = Arc<Placed>;
@@ -30,4 +34,4 @@ pub type Finished = Arc<Placed>;
 pub type Warn = Arc<dyn Fn(&str) + Send + Sync>;
 
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;

@@ -8,9 +8,9 @@ use crate::span::{Span, SpanKind, Status, Value};
 use crate::trace::Placed;
 
 /// A trace id with every digit in it.
-pub(super) const TRACE: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255];
+pub(crate) const TRACE: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255];
 
-pub(super) fn host() -> Host {
+pub(crate) fn host() -> Host {
     Host {
         name: Some("box".to_owned()),
         id: Some("1d".to_owned()),
@@ -19,7 +19,7 @@ pub(super) fn host() -> Host {
     }
 }
 
-pub(super) fn process(pid: u32, service: &str, runtime: Runtime) -> Process {
+pub(crate) fn process(pid: u32, service: &str, runtime: Runtime) -> Process {
     Process {
         pid: Pid(pid),
         exe: format!("/usr/bin/{service}"),
@@ -33,19 +33,19 @@ pub(super) fn process(pid: u32, service: &str, runtime: Runtime) -> Process {
 }
 
 /// A native process of this service.
-pub(super) fn service(name: &str) -> Arc<Process> {
+pub(crate) fn service(name: &str) -> Arc<Process> {
     Arc::new(process(1, name, Runtime::Native))
 }
 
 /// Builds a span.
-pub(super) struct Sample(Placed);
+pub(crate) struct Sample(Placed);
 
 impl Sample {
-    pub(super) fn server(id: u64, process: &Arc<Process>) -> Self {
+    pub(crate) fn server(id: u64, process: &Arc<Process>) -> Self {
         Self::new(id, process, SpanKind::Server)
     }
 
-    pub(super) fn client(id: u64, process: &Arc<Process>) -> Self {
+    pub(crate) fn client(id: u64, process: &Arc<Process>) -> Self {
         Self::new(id, process, SpanKind::Client)
     }
 
@@ -72,39 +72,39 @@ impl Sample {
         })
     }
 
-    pub(super) fn trace(mut self, id: u64) -> Self {
+    pub(crate) fn trace(mut self, id: u64) -> Self {
         self.0.trace_id[8..].copy_from_slice(&id.to_be_bytes());
         self
     }
 
-    pub(super) fn parent(mut self, id: u64) -> Self {
+    pub(crate) fn parent(mut self, id: u64) -> Self {
         self.0.parent_id = Some(id.to_be_bytes());
         self
     }
 
-    pub(super) fn remote(mut self) -> Self {
+    pub(crate) fn remote(mut self) -> Self {
         self.0.parent_is_remote = true;
         self
     }
 
-    pub(super) fn at(mut self, start_ns: u64, end_ns: u64) -> Self {
+    pub(crate) fn at(mut self, start_ns: u64, end_ns: u64) -> Self {
         self.0.span.start_ns = start_ns;
         self.0.span.end_ns = end_ns;
         self
     }
 
     /// Between these milliseconds.
-    pub(super) fn ms(self, start: u64, end: u64) -> Self {
+    pub(crate) fn ms(self, start: u64, end: u64) -> Self {
         self.at(start * 1_000_000, end * 1_000_000)
     }
 
-    pub(super) fn with(mut self, key: &'static str, value: Value) -> Self {
+    pub(crate) fn with(mut self, key: &'static str, value: Value) -> Self {
         self.0.span.attributes.push((key, value));
         self
     }
 
     /// An HTTP request to a path with a status.
-    pub(super) fn http(self, method: &str, path: &str, status: i64) -> Self {
+    pub(crate) fn http(self, method: &str, path: &str, status: i64) -> Self {
         let path_key = match self.0.span.kind {
             SpanKind::Client => ("url.full", format!("http://127.0.0.1:80{path}")),
             _ => ("url.path", path.to_owned()),
@@ -117,17 +117,17 @@ impl Sample {
         span
     }
 
-    pub(super) fn error(mut self, message: &str) -> Self {
+    pub(crate) fn error(mut self, message: &str) -> Self {
         self.0.span.status = Status::Error(message.to_owned());
         self
     }
 
-    pub(super) fn state(mut self, text: &str) -> Self {
+    pub(crate) fn state(mut self, text: &str) -> Self {
         self.0.trace_state = text.to_owned();
         self
     }
 
-    pub(super) fn done(self) -> Finished {
+    pub(crate) fn done(self) -> Finished {
         Arc::new(self.0)
     }
 }

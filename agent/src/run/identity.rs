@@ -117,6 +117,11 @@ impl Identity {
         self.caller.as_ref().map(|caller| (caller.uid, caller.gid))
     }
 
+    /// The caller's home, where it is not whoever runs Clew.
+    pub fn home(&self) -> Option<OsString> {
+        self.caller.as_ref().map(|caller| caller.home.clone())
+    }
+
     /// User, group and all groups to become.
     pub(super) fn ids(&self) -> Option<(u32, u32, Vec<u32>)> {
         let caller = self.caller.as_ref()?;

@@ -10,6 +10,7 @@ mod wake;
 
 use std::collections::HashSet;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
@@ -62,6 +63,10 @@ pub struct Session {
     pub signals: Signals,
     /// Owner (user and group id) of files that are made, under sudo.
     pub owner: Option<(u32, u32)>,
+    /// The folder of the store, where traces are kept.
+    pub store: Option<PathBuf>,
+    /// What is traced, in the user's words.
+    pub title: String,
 }
 
 /// Why a session ended without having done its work.
@@ -88,6 +93,9 @@ pub enum SessionError {
         #[source]
         source: io::Error,
     },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
     /// The command did not begin.
     #[error(transparent)]
     NotStarted(#[from] NotStarted),
@@ -128,7 +136,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
         .map_err(|error| SessionError::Agent("start the runtime", error))?;
     let code = runtime.block_on(async {
         let counters = Counters::new();
-        let outputs = Outputs::open(&session.settings, session.owner, counters.clone())?;
+        let outputs = Outputs::open(&session, counters.clone())?;
         let limits = Limits {
             body_bytes: session.settings.body_bytes as usize,
             values: session.settings.db_values,

@@ -5,12 +5,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::SessionError;
-use crate::config::{Format, Settings, Verbosity};
+use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
+
+use super::{Session, SessionError};
+use crate::config::{Format, Verbosity};
 use crate::export::file::OtlpFile;
 use crate::export::otlp::{Exporter, Settings as OtlpSettings};
 use crate::export::summary::Summary;
 use crate::export::{Assembler, Clock, Finished, Host, Limits, Warn, json, tree};
+use crate::store::sqlite::{Bounds, SqliteStore};
+use crate::store::{Setup, Writer};
 use crate::telemetry::{Counters, usage};
 use crate::trace::Placed;
 
@@ -26,6 +30,7 @@ const RESAMPLE_NS: u64 = 10_000_000_000;
 pub(super) struct Outputs {
     otlp: Option<Exporter>,
     file: Option<OtlpFile>,
+    store: Option<Writer>,
     shown: Option<Shown>,
     summary: Summary,
     clock: Clock,
@@ -50,11 +55,8 @@ struct Shown {
 
 impl Outputs {
     /// Opens what the settings name.
-    pub(super) fn open(
-        settings: &Settings,
-        owner: Option<(u32, u32)>,
-        counters: Counters,
-    ) -> Result<Self, SessionError> {
+    pub(super) fn open(session: &Session, counters: Counters) -> Result<Self, SessionError> {
+        let (settings, owner) = (&session.settings, session.owner);
         let clock = Clock::now();
         let host = Host::read(Path::new("/"));
         let warn: Warn = Arc::new(say);
@@ -72,10 +74,21 @@ impl Outputs {
         let file = match &settings.otlp_file {
             Some(path) => {
                 let path = path.to_string_lossy();
-                let file = OtlpFile::open(&path, owner, host, clock.clone(), counters.clone(), warn)
-                    .map_err(|source| file_error(&path, source))?;
+                let file = OtlpFile::open(
+                    &path,
+                    owner,
+                    host.clone(),
+                    clock.clone(),
+                    counters.clone(),
+                    Arc::clone(&warn),
+                )
+                .map_err(|source| file_error(&path, source))?;
                 Some(file)
             }
+            None => None,
+        };
+        let store = match &session.store {
+            Some(folder) => kept(session, folder, host, &clock, &counters, warn)?,
             None => None,
         };
         let terminal = tree::terminal(io::stderr());
@@ -95,6 +108,7 @@ impl Outputs {
         Ok(Self {
             otlp,
             file,
+            store,
             shown,
             summary: Summary::default(),
             clock,
@@ -129,6 +143,9 @@ impl Outputs {
         if let Some(file) = &self.file {
             file.push(Arc::clone(&span));
         }
+        if let Some(store) = &self.store {
+            store.push(Arc::clone(&span));
+        }
         if let Some(shown) = &mut self.shown {
             let traces = shown.assembler.add(span, now_ns);
             shown.show(&traces, &self.clock, now_ns);
@@ -152,7 +169,9 @@ impl Outputs {
     }
 
     fn have_room(&self) -> bool {
-        self.otlp.as_ref().is_none_or(Exporter::has_room) && self.file.as_ref().is_none_or(OtlpFile::has_room)
+        self.otlp.as_ref().is_none_or(Exporter::has_room)
+            && self.file.as_ref().is_none_or(OtlpFile::has_room)
+            && self.store.as_ref().is_none_or(Writer::has_room)
     }
 
     pub(super) fn tick(&mut self, now_ns: u64) {
@@ -186,6 +205,10 @@ impl Outputs {
             let unwritten = file.close(LAST, once(&mut hurried, hurry.as_mut())).await;
             left.push((unwritten, "not written to the file of --otlp-file"));
         }
+        if let Some(store) = self.store {
+            let unwritten = store.close(LAST, once(&mut hurried, hurry.as_mut())).await;
+            left.push((unwritten, "not written to the store"));
+        }
         left.retain(|(spans, _)| *spans > 0);
         let why = if hurried { "ended by a second signal: " } else { "" };
         for (spans, what) in &left {
@@ -201,6 +224,45 @@ impl Outputs {
             let _gone = io::stderr().write_all(summary.as_bytes());
         }
         left.is_empty()
+    }
+}
+
+/// Opens the store. One the user did not ask for is no reason not to trace.
+fn kept(
+    session: &Session,
+    folder: &Path,
+    host: Host,
+    clock: &Clock,
+    counters: &Counters,
+    warn: Warn,
+) -> Result<Option<Writer>, SessionError> {
+    let bounds = Bounds {
+        bytes: session.settings.store_size,
+        age: session.settings.store_age,
+    };
+    let setup = Setup {
+        command: session.title.clone(),
+        host,
+        clock: clock.clone(),
+        counters: counters.clone(),
+        warn,
+    };
+    let (owner, at) = (session.owner, folder.to_owned());
+    let writer = Writer::start(setup, move || {
+        // What the thread makes belongs to the caller of sudo, and it may do no more in the caller's folders than they.
+        if let Some((user, group)) = owner {
+            setfsgid(Gid::from_raw(group));
+            setfsuid(Uid::from_raw(user));
+        }
+        SqliteStore::open(&at, bounds)
+    });
+    match writer {
+        Ok(writer) => Ok(Some(writer)),
+        Err(error) if session.settings.store.is_some() => Err(error.into()),
+        Err(error) => {
+            say(&format!("traces are not kept: {}", super::chain(&error)));
+            Ok(None)
+        }
     }
 }
 

@@ -336,6 +336,24 @@ pub const NAMES: &[(&str, &str)] = &[
         "stitch.unix_midway",
         "Unix connections older than Clew, whose ends cannot be compared by offset.",
     ),
+    (
+        "store.failed",
+        "Spans the store did not take: its disk is full or broken, or they came too late.",
+    ),
+    (
+        "store.names_full",
+        "Spans in the store that go by `(other)` in lists of calls: there are too many names.",
+    ),
+    ("store.queue_full", "Spans the store was too slow for."),
+    ("store.spans", "Spans that were written to the store."),
+    (
+        "store.traces_cut",
+        "Traces that went from the store before their time, since its disk was full.",
+    ),
+    (
+        "store.traces_expired",
+        "Traces that went from the store since it was at its size or they at their age.",
+    ),
     ("stream.after_end", "Bytes on a connection after its end."),
     (
         "stream.buffer_full",
@@ -386,6 +404,8 @@ const USUAL: &[&str] = &[
     "protocol.http1.tunneled",
     "protocol.http1.upgraded",
     "stitch.no_peer",
+    "store.spans",
+    "store.traces_expired",
     "stream.reordered",
 ];
 

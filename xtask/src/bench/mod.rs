@@ -7,6 +7,7 @@ mod copy;
 mod load;
 mod process;
 mod row;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -193,6 +194,10 @@ fn measure(options: &Options) -> Result<Vec<Row>> {
     if !options.quick && asked.is_none_or(|only| COPY.contains(only.as_str())) {
         println!("bench: {COPY}, {rounds} rounds with Clew, copying and not");
         rows.extend(copy::measure(&clew, rounds, time / 2).context(COPY)?);
+    }
+    if !options.quick && asked.is_none_or(|only| store::NAME.contains(only.as_str())) {
+        println!("bench: {}, 1 000 000 spans while questions are asked", store::NAME);
+        rows.extend(store::measure()?);
     }
     if !options.quick {
         rows.extend(assist::measure(&clew, asked.map(String::as_str), rounds, time)?);

@@ -1,14 +1,20 @@
 //! `cargo xtask proof`: the long forms of what no single test can show.
 pub(crate) mod crash;
 
-use anyhow::Result;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
+
+use crate::workspace;
 
 /// What is proven.
 #[derive(Subcommand, Clone, Debug)]
 pub(crate) enum Proof {
     /// Programs of every runtime come to no harm while Clew is attached to them and detached again and again
     Crash(crash::Options),
+    /// The store is whole after each of 50 kills of its writer under load
+    Store,
 }
 
 /// Runs a proof.
@@ -18,5 +24,19 @@ pub(crate) enum Proof {
 pub(crate) fn run(proof: &Proof) -> Result<()> {
     match proof {
         Proof::Crash(options) => crash::run(options),
+        Proof::Store => store(),
     }
+}
+
+/// The short form is a test of the agent's.
+fn store() -> Result<()> {
+    let status = Command::new("cargo")
+        .args(["test", "-p", "clew", "--lib", "--", "--exact", "--nocapture"])
+        .arg("store::sqlite::tests::survives_being_killed")
+        .env("CLEW_TEST_KILLS", "50")
+        .current_dir(workspace::root())
+        .status()
+        .context("failed to start cargo")?;
+    ensure!(status.success(), "the store did not survive being killed");
+    Ok(())
 }

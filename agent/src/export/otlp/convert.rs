@@ -53,7 +53,7 @@ pub fn request(spans: &[Finished], host: &Host, clock: &Clock) -> ExportTraceSer
 
 /// What is known of a process. Facts of the process come first, then what the target says of itself, then the host: the
 /// first to name an attribute wins.
-pub(super) fn resource(process: &Process, host: &Host) -> Resource {
+pub(crate) fn resource(process: &Process, host: &Host) -> Resource {
     let text = |key: &str, value: &str| (key.to_owned(), Any::StringValue(value.to_owned()));
     let optional = |key: &str, value: &Option<String>| value.as_deref().map(|value| text(key, value));
 
@@ -122,7 +122,8 @@ fn runtime(runtime: Runtime) -> Option<&'static str> {
     }
 }
 
-fn span(placed: &Finished, clock: &Clock) -> Span {
+/// A span as OTLP has it.
+pub(crate) fn span(placed: &Finished, clock: &Clock) -> Span {
     let span = &placed.span;
     let fixed = span
         .attributes

@@ -32,7 +32,7 @@ pub(super) fn measure() -> Result<Vec<Row>> {
     let result: Value = serde_json::from_slice(&output.stdout).context("the example's answer is no JSON")?;
     println!("{result:#}");
     let row = |figure: &&str| {
-        let value = result[**figure]
+        let value = result[*figure]
             .as_f64()
             .with_context(|| format!("no {figure} was measured"))?;
         Ok(Row::agent(NAME, figure, value))

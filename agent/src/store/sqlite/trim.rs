@@ -1,5 +1,6 @@
 //! Keeps the store within its bounds: the oldest traces go first.
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -225,6 +226,7 @@ impl Reserve {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(&self.path);
         let filled = options.and_then(|file: File| {
             fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES).map_err(std::io::Error::from)

@@ -39,12 +39,12 @@ mod tests {
             (
                 Some("/home/a"),
                 Some("/state"),
-                Some("/root"),
+                Some("/home/b"),
                 Some("/home/a/.local/state/clew"),
             ),
-            (None, Some("/state"), Some("/root"), Some("/state/clew")),
-            (None, Some("state"), Some("/root"), Some("/root/.local/state/clew")),
-            (None, None, Some("/root"), Some("/root/.local/state/clew")),
+            (None, Some("/state"), Some("/home/b"), Some("/state/clew")),
+            (None, Some("state"), Some("/home/b"), Some("/home/b/.local/state/clew")),
+            (None, None, Some("/home/b"), Some("/home/b/.local/state/clew")),
             (None, None, Some("here"), None),
             (None, None, None, None),
         ];

@@ -15,7 +15,6 @@ fn main() {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     println!("cargo::rerun-if-env-changed=PATH");
-    dashboard(&manifest.join("ui/dist"), &out.join("ui.rs"));
     java_hook(&root.join("target/assist/java.jar"), &out.join("java.jar"));
     need(library_source(), "the standard library's source is missing");
     need(in_path("bpf-linker"), "bpf-linker is missing");
@@ -54,39 +53,6 @@ fn java_hook(built: &Path, out: &Path) {
     println!("cargo::rerun-if-changed={}", built.display());
     let jar = std::fs::read(built).unwrap_or_default();
     if let Err(error) = std::fs::write(out, jar) {
-        fail(&format!("failed to write {}: {error}", out.display()));
-    }
-}
-
-/// The dashboard's files, where `cargo xtask build` has built them, as a list of path, content type and content.
-fn dashboard(built: &Path, out: &Path) {
-    println!("cargo::rerun-if-changed={}", built.display());
-    let mut files = String::from("[");
-    let mut folders = vec![built.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(&folder) else {
-            continue;
-        };
-        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        paths.sort();
-        for path in paths {
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let kind = match path.extension().and_then(|kind| kind.to_str()) {
-                Some("html") => "text/html; charset=utf-8",
-                Some("js") => "text/javascript; charset=utf-8",
-                Some("css") => "text/css; charset=utf-8",
-                Some("svg") => "image/svg+xml",
-                _ => continue,
-            };
-            let name = path.strip_prefix(built).unwrap_or(&path);
-            files.push_str(&format!("({name:?}, {kind:?}, include_bytes!({path:?}) as &[u8]),"));
-        }
-    }
-    files.push(']');
-    if let Err(error) = std::fs::write(out, files) {
         fail(&format!("failed to write {}: {error}", out.display()));
     }
 }

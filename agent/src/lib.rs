@@ -11,6 +11,7 @@ pub mod export;
 pub mod pipeline;
 pub mod protocol;
 pub mod run;
+pub mod serve;
 pub mod session;
 pub mod span;
 pub mod store;

@@ -40,7 +40,14 @@ fn traces_are_kept() {
     chown(&home, Some(65534), Some(65534)).expect("given away");
     let store = home.join("deep/store").display().to_string();
     let run = Clew::attach(&lab)
-        .args(&["--store", &store, "--pid", &server.pid().to_string()])
+        .args(&[
+            "--store",
+            &store,
+            "--listen",
+            "127.0.0.1:0",
+            "--pid",
+            &server.pid().to_string(),
+        ])
         .env("SUDO_UID", "65534")
         .env("SUDO_GID", "65534")
         .env("SUDO_USER", "nobody")
@@ -54,6 +61,13 @@ fn traces_are_kept() {
         let list = traces(&["list", "--store", &store]);
         (list["traces"].as_array().map_or(0, Vec::len) == 11).then_some(list)
     });
+    let stderr = run.proc.stderr();
+    let url = stderr.split_once("answered on http://127.0.0.1:").map(|(_, rest)| rest);
+    let served = url
+        .and_then(|rest| rest.split('/').next()?.parse::<u16>().ok())
+        .expect("a port");
+    let answer = clew_tests::get(served, "/api/v1/traces?limit=1").expect("an answer");
+    assert_eq!(answer.code, 200);
     for name in ["traces.db", "traces.db-wal", "reserve"] {
         let meta = std::fs::metadata(home.join("deep/store").join(name)).expect(name);
         assert_eq!((meta.uid(), meta.gid()), (65534, 65534), "{name}");

@@ -10,6 +10,8 @@ mod traces;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::attach;
@@ -18,8 +20,10 @@ use crate::config::{Settings, Verbosity};
 use crate::discover::{Proc, Rules};
 use crate::doctor::{Host, Report};
 use crate::run::{Assist, Child, Identity, Signals};
+use crate::serve::{self, Server};
 use crate::session::{self, Session, SessionError, Start};
 use crate::store::default_folder;
+use crate::store::sqlite::SqliteReader;
 use parse::{Asked, Refused};
 
 /// Exit code for what has no other.
@@ -51,6 +55,7 @@ impl From<SessionError> for Failure {
             SessionError::Attach(_) => HOST,
             SessionError::Output(_) | SessionError::Redact(_) | SessionError::Store(_) => USAGE,
             SessionError::NotStarted(error) => error.code(),
+            SessionError::Serve(_) => FAILED,
             SessionError::NoProcess(_) | SessionError::File { .. } | SessionError::Agent(..) => FAILED,
         };
         Self::new(code, error)
@@ -97,12 +102,32 @@ fn carry_out(asked: Asked) -> Result<u8, Failure> {
             }
             Err(error) => Err(Failure::new(FAILED, error)),
         },
+        Asked::Ui { store, listen } => {
+            let folder = traces::folder(store).map_err(|error| Failure::new(USAGE, error))?;
+            serve(folder, listen).map_err(|error| Failure::new(FAILED, error))
+        }
         Asked::Traces { store, ask, json } => {
             let folder = traces::folder(store).map_err(|error| Failure::new(USAGE, error))?;
             let text = traces::answer(&folder, &ask, json).map_err(|error| Failure::new(FAILED, error))?;
             answer(&text);
             Ok(0)
         }
+    }
+}
+
+/// Answers questions about a store until a signal ends it.
+fn serve(folder: PathBuf, listen: SocketAddr) -> anyhow::Result<u8> {
+    // What is no store is told at once, and not to whoever asks first.
+    SqliteReader::open(&folder)?;
+    let listening = serve::bind(listen)?;
+    say(&format!(
+        "questions about the traces in {} are answered on {}; Ctrl-C ends it",
+        folder.display(),
+        listening.url()
+    ));
+    let _server = Server::start(listening, folder, || ())?;
+    loop {
+        std::thread::park();
     }
 }
 

@@ -1,11 +1,13 @@
 //! What the arguments say. The options come from the table in [`config`](crate::config).
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::capture::Pid;
 use crate::config::{ConfigError, Flags, OPTIONS, Opt, Settings, Verb, resolve};
+use crate::serve::ADDRESS;
 use crate::store::Order;
 
 /// What was asked for.
@@ -19,6 +21,8 @@ pub(super) enum Asked {
     Host { json: bool },
     /// Say what is known of a process.
     Process { pid: Pid, json: bool },
+    /// Answer questions about a store over HTTP.
+    Ui { store: Option<PathBuf>, listen: SocketAddr },
     /// Show traces of a store.
     Traces {
         store: Option<PathBuf>,
@@ -78,6 +82,10 @@ pub(super) fn parse(
                 None => Asked::Host { json },
             })
         }
+        Some(("ui", matches)) => Ok(Asked::Ui {
+            store: matches.get_one("store").cloned(),
+            listen: matches.get_one("listen").copied().unwrap_or(ADDRESS),
+        }),
         Some(("traces", matches)) => Ok(traces_asked(matches)),
         _ => Err(command()
             .error(clap::error::ErrorKind::MissingSubcommand, "a command is wanted")
@@ -160,15 +168,32 @@ fn command() -> Command {
             ),
         )
         .subcommand(traces())
+        .subcommand(ui())
         .subcommand(doctor())
 }
 
-fn traces() -> Command {
-    let store = Arg::new("store")
+fn ui() -> Command {
+    Command::new("ui")
+        .about("Answer questions about a store over HTTP, as --listen does while it is written")
+        .arg(store())
+        .arg(
+            Arg::new("listen")
+                .long("listen")
+                .value_name("ADDR")
+                .help("The address [default: 127.0.0.1:9911]")
+                .value_parser(value_parser!(SocketAddr)),
+        )
+}
+
+fn store() -> Arg {
+    Arg::new("store")
         .long("store")
         .value_name("DIR")
         .help("The store's folder [default: where clew run keeps traces]")
-        .value_parser(value_parser!(PathBuf));
+        .value_parser(value_parser!(PathBuf))
+}
+
+fn traces() -> Command {
     let json = Arg::new("json")
         .long("json")
         .help("Answer in JSON, as the dashboard's API does")
@@ -183,7 +208,7 @@ fn traces() -> Command {
         .value_name("BY")
         .help("The largest first [default: start]")
         .value_parser(["start", "duration", "spans", "errors"]);
-    let listed = |command: Command| command.args([store.clone(), json.clone(), limit.clone(), sort.clone()]);
+    let listed = |command: Command| command.args([store(), json.clone(), limit.clone(), sort.clone()]);
     let (query, id) = (Arg::new("query").value_name("QUERY"), Arg::new("id").value_name("ID"));
     Command::new("traces")
         .about("Show the traces of a store")
@@ -200,7 +225,7 @@ fn traces() -> Command {
         .subcommand(
             Command::new("show")
                 .about("One trace, span by span")
-                .args([store, json])
+                .args([store(), json])
                 .arg(id.required(true).help("Its id, or the first 8 digits of it")),
         )
 }
@@ -401,6 +426,7 @@ mod tests {
             ("clew attach --as-root", 2, "--as-root"),
             ("clew run --format tree --format none -- true", 2, "--format"),
             ("clew doctor --pid 0", 2, "--pid"),
+            ("clew ui --listen 9911", 2, "--listen"),
             ("clew traces", 2, "search"),
             ("clew traces show", 2, "ID"),
             ("clew traces list --sort age", 2, "duration"),
@@ -425,6 +451,7 @@ mod tests {
             ("clew run --otlp ftp://collector -- true", "ftp"),
             ("clew run --redact everything -- true", "everything"),
             ("clew run --store-size 1MiB -- true", "8MiB"),
+            ("clew run --listen 9911 -- true", "127.0.0.1"),
             ("clew attach --pid zero", "zero"),
         ] {
             let Err(Refused::Config(error)) = asked(line) else {

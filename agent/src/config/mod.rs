@@ -6,6 +6,7 @@ mod option;
 mod source;
 mod value;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ pub struct Settings {
     pub store_size: u64,
     /// How long a trace is kept.
     pub store_age: Duration,
+    /// Where questions about the store are answered.
+    pub listen: Option<SocketAddr>,
     /// What Clew says of itself on its standard error.
     pub verbosity: Verbosity,
 }
@@ -110,6 +113,7 @@ impl Settings {
             store: None,
             store_size: option::STORE_SIZE,
             store_age: option::STORE_AGE,
+            listen: None,
             verbosity: Verbosity::Normal,
         }
     }

@@ -268,6 +268,18 @@ pub const OPTIONS: &[Opt] = &[
         set: |settings, text| put(&mut settings.store_age, value::duration(text)),
     },
     Opt {
+        name: "listen",
+        short: None,
+        value: Some("ADDR"),
+        many: false,
+        verbs: BOTH,
+        help: "Answer questions about the store over HTTP at this address, such as 127.0.0.1:9911",
+        set: |settings, text| {
+            settings.keep = true;
+            put(&mut settings.listen, value::address(text).map(Some))
+        },
+    },
+    Opt {
         name: "no-store",
         short: None,
         value: None,

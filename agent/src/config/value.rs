@@ -1,4 +1,5 @@
 //! Values as people write them. An error says what would be good.
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::span::Policy;
@@ -60,6 +61,12 @@ fn split(text: &str) -> (&str, &str) {
     let end = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number, unit.trim_start())
+}
+
+/// An address to listen on.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "an address with its port such as 127.0.0.1:9911 or [::]:9911 is wanted".to_owned())
 }
 
 /// Yes or no.

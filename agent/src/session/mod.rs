@@ -96,6 +96,9 @@ pub enum SessionError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// Questions cannot be answered at the address that was asked for.
+    #[error(transparent)]
+    Serve(#[from] crate::serve::ServeError),
     /// The command did not begin.
     #[error(transparent)]
     NotStarted(#[from] NotStarted),

@@ -1,5 +1,6 @@
 //! Where spans go: a collector, a file, the terminal.
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::export::file::OtlpFile;
 use crate::export::otlp::{Exporter, Settings as OtlpSettings};
 use crate::export::summary::Summary;
 use crate::export::{Assembler, Clock, Finished, Host, Limits, Warn, json, tree};
+use crate::serve::{ServeError, Server, bind};
 use crate::store::sqlite::{Bounds, SqliteStore};
 use crate::store::{Setup, Writer};
 use crate::telemetry::{Counters, usage};
@@ -31,6 +33,8 @@ pub(super) struct Outputs {
     otlp: Option<Exporter>,
     file: Option<OtlpFile>,
     store: Option<Writer>,
+    /// Answers questions as long as it is here.
+    server: Option<Server>,
     shown: Option<Shown>,
     summary: Summary,
     clock: Clock,
@@ -91,6 +95,10 @@ impl Outputs {
             Some(folder) => kept(session, folder, host, &clock, &counters, warn)?,
             None => None,
         };
+        let server = match (&session.store, settings.listen) {
+            (Some(folder), Some(address)) if store.is_some() => Some(served(session, folder, address)?),
+            _ => None,
+        };
         let terminal = tree::terminal(io::stderr());
         let tree = match settings.format {
             Format::None => None,
@@ -109,6 +117,7 @@ impl Outputs {
             otlp,
             file,
             store,
+            server,
             shown,
             summary: Summary::default(),
             clock,
@@ -214,6 +223,7 @@ impl Outputs {
         for (spans, what) in &left {
             say(&format!("{why}the last {spans} spans were {what}"));
         }
+        drop(self.server);
         if self.verbosity > Verbosity::Quiet {
             let mut usage = usage();
             usage.cpu = usage.cpu.saturating_sub(self.start_cpu);
@@ -249,11 +259,7 @@ fn kept(
     };
     let (owner, at) = (session.owner, folder.to_owned());
     let writer = Writer::start(setup, move || {
-        // What the thread makes belongs to the caller of sudo, and it may do no more in the caller's folders than they.
-        if let Some((user, group)) = owner {
-            setfsgid(Gid::from_raw(group));
-            setfsuid(Uid::from_raw(user));
-        }
+        act_for(owner);
         SqliteStore::open(&at, bounds)
     });
     match writer {
@@ -263,6 +269,24 @@ fn kept(
             say(&format!("traces are not kept: {}", super::chain(&error)));
             Ok(None)
         }
+    }
+}
+
+/// Answers questions about the store from now on, and says where.
+fn served(session: &Session, folder: &Path, address: SocketAddr) -> Result<Server, ServeError> {
+    let listening = bind(address)?;
+    if session.settings.verbosity > Verbosity::Quiet {
+        say(&format!("questions about traces are answered on {}", listening.url()));
+    }
+    let owner = session.owner;
+    Server::start(listening, folder.to_owned(), move || act_for(owner))
+}
+
+/// From here on what the thread makes belongs to the caller of sudo, and it may do no more in the caller's folders than they.
+fn act_for(owner: Option<(u32, u32)>) {
+    if let Some((user, group)) = owner {
+        setfsgid(Gid::from_raw(group));
+        setfsuid(Uid::from_raw(user));
     }
 }
 

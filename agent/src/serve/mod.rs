@@ -1,0 +1,21 @@
+//! Answers questions about the store to scripts and browsers: the HTTP API under `/api/v1`.
+//!
+//! In: a store's folder. Out: answers, and streams of what changes. It reads the store as any other process would, on threads
+//! of its own, so whoever asks, however slowly, holds up neither capture nor writing. [`guard`] decides who may ask. What
+//! programs said is text here and never part of a page.
+#![forbid(unsafe_code)]
+mod answer;
+mod api;
+mod follow;
+mod guard;
+mod page;
+mod server;
+
+pub use guard::Access;
+pub use server::{ADDRESS, Listening, ServeError, Server, bind};
+
+/// The description of the API, for people and generators.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! Listens, and serves on a thread of its own.
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::answer::{Body, Problem};
+use super::api;
+use super::guard::Access;
+use crate::store::sqlite::SqliteReader;
+use crate::store::{Reader, StoreError};
+
+/// Where questions are answered unless told otherwise.
+pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9911);
+/// Connections served at once; more wait to be accepted.
+const CONNECTIONS: usize = 128;
+/// How long a request's head may take.
+const HEAD: Duration = Duration::from_secs(10);
+/// The largest head, which has the query in it.
+const HEAD_BYTES: usize = 16 << 10;
+/// Questions answered at once.
+const READERS: usize = 4;
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken or not this machine's.
+    #[error("failed to listen on {0}")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// There is no thread or runtime.
+    #[error("failed to start a thread that answers")]
+    Thread(#[source] io::Error),
+}
+
+/// A port that is held, and not yet served.
+#[derive(Debug)]
+pub struct Listening {
+    listener: TcpListener,
+    access: Access,
+}
+
+/// Takes an address.
+///
+/// # Errors
+/// It cannot be had.
+pub fn bind(address: SocketAddr) -> Result<Listening, ServeError> {
+    let failed = |error| ServeError::Listen(address, error);
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let access = Access::new(listener.local_addr().map_err(failed)?);
+    Ok(Listening { listener, access })
+}
+
+impl Listening {
+    /// Where a browser finds it.
+    pub fn url(&self) -> String {
+        self.access.url()
+    }
+}
+
+/// Answers until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    _stop: oneshot::Sender<()>,
+}
+
+impl Server {
+    /// Serves a store on a thread. `prepare` is called on each thread that reads it, before it does.
+    ///
+    /// # Errors
+    /// There is no thread.
+    pub fn start(
+        listening: Listening,
+        folder: PathBuf,
+        prepare: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, ServeError> {
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(READERS)
+            .thread_keep_alive(Duration::from_secs(5))
+            .thread_name("clew-read")
+            .on_thread_start(prepare)
+            .build()
+            .map_err(ServeError::Thread)?;
+        let thread = std::thread::Builder::new().name("clew-serve".to_owned());
+        let started = thread.spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = accept(listening, folder) => {}
+                    // Also where it is dropped.
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_background();
+        });
+        started.map_err(ServeError::Thread)?;
+        Ok(Self { _stop: stop })
+    }
+}
+
+async fn accept(listening: Listening, folder: PathBuf) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listening.listener) else {
+        return;
+    };
+    let service = Arc::new(Service {
+        access: listening.access,
+        readers: Arc::new(Readers {
+            folder,
+            idle: Mutex::new(Vec::new()),
+        }),
+        followers: Arc::new(Semaphore::new(super::follow::MOST_FOLLOWERS)),
+    });
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        let Ok((connection, _)) = listener.accept().await else {
+            // No descriptors are left, as a rule: others have to end first.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let service = Arc::clone(&service);
+        tokio::spawn(async move {
+            let asked = service_fn(move |request| {
+                let service = Arc::clone(&service);
+                async move { Ok::<_, Infallible>(service.serve(request).await) }
+            });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .max_buf_size(HEAD_BYTES)
+                .serve_connection(TokioIo::new(connection), asked);
+            // A client that is gone is no trouble of ours.
+            let _gone = served.await;
+            drop(permit);
+        });
+    }
+}
+
+/// What each connection needs.
+pub(super) struct Service {
+    access: Access,
+    pub(super) readers: Arc<Readers>,
+    pub(super) followers: Arc<Semaphore>,
+}
+
+impl Service {
+    async fn serve<B>(&self, request: Request<B>) -> Response<Body> {
+        let public = !request.uri().path().starts_with("/api/");
+        let answer = match self.access.check(request.method(), request.headers(), public) {
+            // A body is not read: it ends the connection.
+            Ok(()) => api::answer(self, request.uri()).await,
+            Err(refused) => Err(refused.into()),
+        };
+        answer.unwrap_or_else(|problem: Problem| problem.response())
+    }
+}
+
+/// Readers that wait to be asked.
+pub(super) struct Readers {
+    folder: PathBuf,
+    idle: Mutex<Vec<SqliteReader>>,
+}
+
+impl Readers {
+    /// Asks the store on a thread that may wait for the disk.
+    pub(super) async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        question: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let readers = Arc::clone(self);
+        let asked = tokio::task::spawn_blocking(move || {
+            let idle = readers.lock().pop();
+            let reader = match idle {
+                Some(reader) => reader,
+                None => SqliteReader::open(&readers.folder)?,
+            };
+            let answer = question(&reader)?;
+            let mut idle = readers.lock();
+            if idle.len() < READERS {
+                idle.push(reader);
+            }
+            Ok::<T, StoreError>(answer)
+        });
+        let ended = |_| {
+            Problem(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the question was given up".to_owned(),
+            )
+        };
+        Ok(asked.await.map_err(ended)??)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SqliteReader>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

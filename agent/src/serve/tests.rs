@@ -1,0 +1,226 @@
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::{Server, bind};
+use crate::export::sample::{Sample, service};
+use crate::export::{Clock, Host};
+use crate::store::sqlite::{Bounds, SqliteStore};
+use crate::store::{Setup, Writer};
+use crate::telemetry::Counters;
+
+/// A store with a writer, and what answers questions about it.
+struct Lab {
+    folder: tempfile::TempDir,
+    writer: Writer,
+    counters: Counters,
+    address: SocketAddr,
+    _server: Server,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let counters = Counters::new();
+        let setup = Setup {
+            command: String::new(),
+            host: Host::default(),
+            clock: Clock::now(),
+            counters: counters.clone(),
+            warn: Arc::new(|line| panic!("{line}")),
+        };
+        let at = folder.path().to_owned();
+        let writer = Writer::start(setup, move || SqliteStore::open(&at, Bounds::default())).expect("a writer");
+        let listening = bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let url = listening.url();
+        let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix('/'));
+        Self {
+            writer,
+            counters,
+            address: address.and_then(|text| text.parse().ok()).expect("an address"),
+            _server: Server::start(listening, folder.path().to_owned(), || ()).expect("a server"),
+            folder,
+        }
+    }
+
+    /// Stores a trace of one span, and waits until it is there.
+    fn store(&self, id: u64, path: &str) {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
+        let now_ns = now.tv_sec() as u64 * 1_000_000_000;
+        let before = self.counters.value("store.spans");
+        let span = Sample::server(id, &service("shop"))
+            .trace(id)
+            .at(now_ns, now_ns + 5_000_000);
+        self.writer.push(span.http("GET", path, 200).done());
+        while self.counters.value("store.spans") == before {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends a request as it is.
+    fn send(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
+        // One that is refused may be closed before all of it was sent.
+        let _closed = stream.write_all(request.as_bytes());
+        stream
+    }
+
+    /// The code, the head and the body of an answer.
+    fn ask(&self, target: &str, more: &str) -> (u16, String, Json) {
+        let host = if more.to_lowercase().contains("host:") {
+            String::new()
+        } else {
+            format!("Host: {}\r\n", self.address)
+        };
+        let (method, target) = target.split_once(' ').unwrap_or(("GET", target));
+        let request = format!("{method} {target} HTTP/1.1\r\n{host}Connection: close\r\n{more}\r\n");
+        let mut text = Vec::new();
+        // A connection that is reset has said all it will.
+        let _reset = self.send(&request).read_to_end(&mut text);
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        (
+            code,
+            head.to_lowercase(),
+            serde_json::from_str(body).unwrap_or(Json::Null),
+        )
+    }
+}
+
+#[test]
+fn questions_are_answered_and_others_refused() {
+    let lab = Lab::new();
+    lab.store(1, "/cart");
+    lab.store(2, "/<script>alert(1)</script>");
+    let (code, head, list) = lab.ask("/api/v1/traces?q=service%3Ashop&sort=duration&limit=1", "");
+    assert_eq!((code, list["traces"].as_array().map(Vec::len)), (200, Some(1)));
+    for wanted in [
+        "content-type: application/json",
+        "content-security-policy: default-src 'none'",
+        "x-content-type-options: nosniff",
+        "cache-control: no-store",
+    ] {
+        assert!(head.contains(wanted), "{head}");
+    }
+    let next = list["next"].as_str().expect("more").to_owned();
+    let (_, _, second) = lab.ask(&format!("/api/v1/traces?sort=duration&limit=1&after={next}"), "");
+    assert_eq!(second["traces"].as_array().map(Vec::len), Some(1));
+    assert_ne!(second["traces"][0]["trace_id"], list["traces"][0]["trace_id"]);
+    let (code, head, shown) = lab.ask("/api/v1/traces/00010203040506070000000000000002", "");
+    // What a program said stays what it is, and no browser takes it for a page.
+    assert_eq!(
+        (code, &shown["span_list"][0]["attributes"]["url.path"]),
+        (200, &"/<script>alert(1)</script>".into())
+    );
+    assert!(head.contains("content-type: application/json"));
+    for (path, found) in [("services", 1), ("endpoints?run=1", 1), ("errors", 0), ("runs", 1)] {
+        let (code, _, list) = lab.ask(&format!("/api/v1/{path}"), "");
+        assert_eq!((code, list.as_array().map(Vec::len)), (200, Some(found)), "{path}");
+    }
+    // Each path of the description is there.
+    let (_, _, described) = lab.ask("/api/v1/openapi.json", "");
+    for path in described["paths"].as_object().expect("paths").keys() {
+        if path != "/live" {
+            let path = path.replace("{id}", "00010203040506070000000000000001");
+            assert_eq!(lab.ask(&format!("/api/v1{path}"), "").0, 200, "{path}");
+        }
+    }
+    assert_eq!(lab.ask("/", "").0, 200);
+    let long = format!("X: {}\r\n", "x".repeat(100_000));
+    for (target, more, want) in [
+        ("/api/v1/traces?q=duration:long", "", 400),
+        ("/api/v1/traces?limit=0", "", 400),
+        ("/api/v1/traces?limit=1001", "", 400),
+        ("/api/v1/traces?sort=age", "", 400),
+        ("/api/v1/traces?follow=1", "", 400),
+        ("/api/v1/endpoints?run=x", "", 400),
+        ("/api/v1/traces/ffffffffffffffff", "", 404),
+        ("/api/v1/traces/../../etc/passwd", "", 404),
+        ("/../../etc/passwd", "", 404),
+        ("/%2e%2e/%2e%2e/etc/passwd", "", 404),
+        ("/api/v2/traces", "", 404),
+        ("POST /api/v1/traces", "Content-Length: 0\r\n", 405),
+        ("DELETE /api/v1/traces", "", 405),
+        ("/api/v1/traces", "Host: evil.example\r\n", 403),
+        ("/api/v1/traces", "Origin: http://evil.example\r\n", 403),
+        ("/api/v1/live", "Upgrade: websocket\r\nOrigin: null\r\n", 403),
+        ("/api/v1/traces", &long, 431),
+    ] {
+        let (code, _, body) = lab.ask(target, more);
+        assert_eq!(code, want, "{target} {}", &more[..more.len().min(80)]);
+        assert!(body["error"].is_string() || want == 431, "{target}: {body}");
+    }
+}
+
+#[test]
+fn who_follows_is_told() {
+    let lab = Lab::new();
+    lab.store(1, "/before");
+    let follow = |target: &str| {
+        let stream = lab.send(&format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", lab.address));
+        let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
+        assert_eq!(lines.next().as_deref(), Some("HTTP/1.1 200 OK"));
+        lines
+    };
+    let mut lines = follow("/api/v1/traces?follow=true&q=path:/wanted");
+    let mut events = follow("/api/v1/live");
+    // What comes before the first word belongs to what was there. Behind the head each piece has its length before it.
+    for lines in [&mut lines, &mut events] {
+        assert!(lines.any(|line| line.is_empty()) && lines.next().is_some());
+    }
+    lab.store(2, "/other");
+    lab.store(3, "/wanted");
+    let found = lines.find(|line| line.starts_with('{')).expect("a trace");
+    let found: Json = serde_json::from_str(&found).expect("JSON");
+    assert_eq!(found["title"], "GET /wanted");
+    let data = events.find(|line| line.starts_with("data: [")).expect("traces");
+    assert!(data.contains("GET /other"), "{data}");
+    // More followers than are served, none of whom reads: they are told so, and others are still answered.
+    let idle: Vec<TcpStream> = (0..40)
+        .map(|_| lab.send(&format!("GET /api/v1/live HTTP/1.1\r\nHost: {}\r\n\r\n", lab.address)))
+        .collect();
+    let refused = idle.iter().filter(|stream| {
+        let mut head = [0; 12];
+        (&**stream).read_exact(&mut head).expect("a head");
+        head.ends_with(b"503")
+    });
+    assert!(refused.count() >= 8);
+    // Who sends no request at all holds up nobody either.
+    let silent: Vec<TcpStream> = (0..40).map(|_| lab.send("GET /api")).collect();
+    assert_eq!(lab.ask("/api/v1/traces", "").0, 200);
+    drop((idle, silent));
+}
+
+#[test]
+fn a_store_that_comes_later() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listening = bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let taken = listening
+        .url()
+        .trim_end_matches('/')
+        .trim_start_matches("http://")
+        .to_owned();
+    assert!(
+        bind(taken.parse().expect("an address")).is_err(),
+        "a port was taken twice"
+    );
+    let lab = Lab::new();
+    let absent: &Path = folder.path();
+    let server = Server::start(listening, absent.to_owned(), || ()).expect("a server");
+    let elsewhere = Lab {
+        address: taken.parse().expect("an address"),
+        _server: server,
+        ..lab
+    };
+    let (code, _, body) = elsewhere.ask("/api/v1/traces", "");
+    assert_eq!(code, 404, "{body}");
+    SqliteStore::open(absent, Bounds::default()).expect("a store");
+    assert_eq!(elsewhere.ask("/api/v1/traces", "").0, 200);
+    assert!(elsewhere.folder.path().exists());
+}

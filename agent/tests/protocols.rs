@@ -26,6 +26,8 @@ struct Operation {
     direction: Direction,
     /// None for the end of the direction.
     bytes: Option<Vec<u8>>,
+    /// It is a datagram.
+    datagram: bool,
 }
 
 #[test]
@@ -138,6 +140,8 @@ fn check(path: &Path) {
                     connection.get(hole).map_or(0, |hole| hole.time_us * 1000),
                     &what,
                 );
+            } else if is_of_datagrams(connection) {
+                agrees_by_place(&steps, &holed, &what);
             } else if is_multiplexed(&steps) {
                 agrees_by_stream(&steps, &holed, &what);
             } else {
@@ -185,9 +189,11 @@ fn recordings(folder: &Path) -> Vec<PathBuf> {
 /// Reads the format that tests/fixtures/record.py describes.
 fn parse(text: &str) -> Vec<Vec<Operation>> {
     let mut connections: Vec<Vec<Operation>> = Vec::new();
+    let mut datagram = false;
     for line in text.lines() {
-        if line == "connection" {
+        if line == "connection" || line == "datagrams" {
             connections.push(Vec::new());
+            datagram = line == "datagrams";
             continue;
         }
         let (mark, rest) = line.split_once(' ').expect("mark");
@@ -202,6 +208,7 @@ fn parse(text: &str) -> Vec<Vec<Operation>> {
                 Direction::Ingress
             },
             bytes: (!mark.ends_with('.')).then(|| unescape(bytes.expect("bytes"))),
+            datagram,
         });
     }
     connections
@@ -236,10 +243,15 @@ fn moment(time_us: u64) -> Moment {
 
 /// Plays a connection with its bytes cut into pieces of `cut`, and one operation unseen.
 fn play(connection: &[Operation], cut: usize, hole: Option<usize>) -> Vec<Step> {
-    let mut conversation = Conversation::new(Limits {
+    let limits = Limits {
         body_bytes: 32,
         values: true,
-    });
+    };
+    let (mut conversation, cut) = if is_of_datagrams(connection) {
+        (Conversation::datagrams(limits), usize::MAX)
+    } else {
+        (Conversation::new(limits), cut)
+    };
     let mut steps = Vec::new();
     let (mut sent, mut received) = (0_u64, 0_u64);
     let mut last = 0;
@@ -326,6 +338,12 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                         messages::tell(message),
                         place(request.head_end.offset, request.head_end.moment)
                     ),
+                    RequestHead::Dns(question) => format!(
+                        "{} {} at {at} to {}",
+                        question.kind_name().unwrap_or("?"),
+                        question.name,
+                        place(request.head_end.offset, request.head_end.moment)
+                    ),
                     RequestHead::Tls(hello) => format!(
                         "{:?} hello for {} offering {} at {at} to {}",
                         request.direction,
@@ -336,7 +354,9 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                 };
                 let recalled = match &request.head {
                     RequestHead::Database(call) => recalled(call),
-                    RequestHead::Http(_) | RequestHead::Message(_) | RequestHead::Tls(_) => Vec::new(),
+                    RequestHead::Http(_) | RequestHead::Message(_) | RequestHead::Tls(_) | RequestHead::Dns(_) => {
+                        Vec::new()
+                    }
                 };
                 let told = Told {
                     request_offset: request.offset,
@@ -383,6 +403,15 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                         " -> {} from {}us",
                         messages::tell_outcome(outcome),
                         response.start.time_ns / 1000
+                    ),
+                    ResponseHead::Dns(answer) => write!(
+                        told.line,
+                        " -> {} {:?} of {}{}{}",
+                        answer.code_name().unwrap_or("?"),
+                        answer.answers,
+                        answer.count,
+                        if answer.truncated { ", truncated" } else { "" },
+                        if answer.repeated > 0 { ", repeated" } else { "" },
                     ),
                     ResponseHead::Tls(handshake) => {
                         write!(told.line, " -> {}", tell_handshake(handshake, &response.head_end))
@@ -585,6 +614,23 @@ fn tell_body(body: &Body, end: &Mark) -> String {
         let _ = write!(told, " client {client}, server {server}, {:?}", passed.close);
     }
     format!("{told} to {}", place(end.offset, end.moment))
+}
+
+fn is_of_datagrams(connection: &[Operation]) -> bool {
+    connection.first().is_some_and(|operation| operation.datagram)
+}
+
+/// With one datagram unseen, what is told of the others is what is told without.
+#[track_caller]
+fn agrees_by_place(whole: &[Step], holed: &[Step], what: &str) {
+    let (whole, holed) = (exchanges(whole), exchanges(holed));
+    assert!(holed.len() + 1 >= whole.len(), "{what}");
+    // One whose answer is what was not seen is asked again.
+    let is_plain = |told: &&Told| told.response_head.is_some() && !told.line.contains(", repeated");
+    for told in holed.values().filter(is_plain) {
+        let expected = whole.values().find(|one| one.request_offset == told.request_offset);
+        assert_eq!(Some(&told.line), expected.map(|expected| &expected.line), "{what}");
+    }
 }
 
 fn is_multiplexed(steps: &[Step]) -> bool {

@@ -128,6 +128,8 @@ pub const CONN_SEQUENCED: u16 = 1;
 pub const CONN_OPENED_HERE: u16 = 2;
 /// The socket may be older than the agent, and its offsets do not count from byte 0.
 pub const CONN_MIDWAY: u16 = 4;
+/// UDP: each operation is a message, and offsets say nothing. Told anew with each operation.
+pub const CONN_DATAGRAM: u16 = 8;
 
 /// Bytes that passed a connection in one operation, or one chunk of them.
 ///

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::{
     bpf_get_socket_cookie, bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_skc_to_unix_sock,
 };
 use clew_common::counter;
-use clew_common::event::{CONN_OPENED_HERE, CONN_SEQUENCED, Connection, EGRESS, KIND_CONNECTION};
+use clew_common::event::{CONN_DATAGRAM, CONN_OPENED_HERE, CONN_SEQUENCED, Connection, EGRESS, KIND_CONNECTION};
 
 use crate::kernel::{Direct, Probe, Reader};
 use crate::maps::{CONNECTIONS, CONNECTIONS_BY_INODE, Conn, INODE_OF_SOCK, WALK};
@@ -18,13 +18,19 @@ const AF_VSOCK: u16 = 40;
 const AF_SMC: u16 = 43;
 const SOCK_STREAM: u16 = 1;
 const IPPROTO_TCP: u16 = 6;
+const IPPROTO_UDP: u16 = 17;
 const IPPROTO_SCTP: u16 = 132;
 const IPPROTO_MPTCP: u16 = 262;
 const RCV_SHUTDOWN: u8 = 1;
 /// The bit of `sk_flags` that says the other end's FIN has arrived (`tcp_fin`); bit 1 since `enum sock_flags` exists.
 const SOCK_DONE: u64 = 1 << 1;
 
-/// A stream socket Clew follows.
+/// The port of name servers, as a socket has it for its other end.
+const NAMES_PORT: u16 = 53_u16.to_be();
+/// [`Socket::local`] of a socket whose messages are of their own.
+const DATAGRAM: u64 = 2;
+
+/// A socket Clew follows.
 #[derive(Clone, Copy)]
 pub struct Socket {
     /// `struct sock`.
@@ -33,7 +39,8 @@ pub struct Socket {
     pub tcp: *const c_void,
     /// The same as `struct unix_sock`; null for TCP.
     unix: *const c_void,
-    /// 1 for a Unix socket. A flag of its own: the verifier does not conclude it from the pointers.
+    /// 0 for TCP, 1 for a Unix socket, [`DATAGRAM`] for UDP. A flag of its own: the verifier does not conclude it from the
+    /// pointers.
     local: u64,
 }
 
@@ -140,7 +147,7 @@ impl Mode for Probe {
     }
 }
 
-/// The socket as a stream Clew follows; none, and counted, where it is something else.
+/// The socket as one Clew follows; none, and counted, where it is something else.
 ///
 /// # Safety
 /// `sk` is a `struct sock` pointer of the kind the mode reads, not null.
@@ -165,6 +172,17 @@ pub unsafe fn stream<M: Mode>(sk: *const c_void) -> Option<Socket> {
             ring::count(counter::UNIX_MESSAGES, 1);
             None
         }
+        // Of UDP only what is connected to a name server: all else costs this look at the socket.
+        AF_INET | AF_INET6 if protocol == IPPROTO_UDP => {
+            // SAFETY: as above.
+            let port: u16 = unsafe { M::read(sk, offset::sk_dport()) };
+            (port == NAMES_PORT).then_some(Socket {
+                sk,
+                tcp: core::ptr::null(),
+                unix: core::ptr::null(),
+                local: DATAGRAM,
+            })
+        }
         AF_INET | AF_INET6 if protocol == IPPROTO_MPTCP || protocol == IPPROTO_SCTP => {
             ring::count(counter::FAMILY_UNSUPPORTED, 1);
             None
@@ -178,6 +196,12 @@ pub unsafe fn stream<M: Mode>(sk: *const c_void) -> Option<Socket> {
 }
 
 impl Socket {
+    /// Its messages are of their own.
+    #[inline(always)]
+    pub const fn is_datagram(self) -> bool {
+        self.local == DATAGRAM
+    }
+
     /// The other end will send nothing more (`sk_shutdown`).
     ///
     /// # Safety
@@ -221,7 +245,7 @@ impl Socket {
         }
     }
 
-    /// Ports of the other end and of this one, and the words of the other end's address; none for a Unix socket.
+    /// Ports of the other end and of this one, and the words of the other end's address; none for what is not TCP.
     ///
     /// # Safety
     /// The socket was made in mode `M`.
@@ -375,10 +399,17 @@ pub extern "C" fn announce(id: u64, flags: u64) -> u64 {
     let sk = numbered();
     // SAFETY: the helper checks every address.
     let family: u16 = unsafe { Probe::read(sk, offset::sk_family()) };
+    // SAFETY: as above.
+    let protocol: u16 = unsafe { Probe::read(sk, offset::sk_protocol()) };
+    let flags = if protocol == IPPROTO_UDP {
+        flags | u64::from(CONN_DATAGRAM)
+    } else {
+        flags
+    };
     let socket = Probe::narrow(sk, family);
     // SAFETY: the socket was made in this mode.
     let sent = unsafe {
-        if socket.local == 0 {
+        if socket.local == 0 && flags & u64::from(CONN_DATAGRAM) == 0 {
             socket.sent::<Probe>(flags as u32)
         } else {
             0
@@ -412,12 +443,14 @@ unsafe fn describe(sk: *const c_void, id: u64, flags: u16, sent: u64, event: *mu
             (*event).peer = Probe::read::<u64>(sk, offset::unix_peer());
             return;
         }
-        (*event).flags |= CONN_SEQUENCED;
-        let written: u32 = Probe::read(sk, offset::tcp_write_seq());
-        (*event).local_isn = written.wrapping_sub(sent as u32);
-        let next: u32 = Probe::read(sk, offset::tcp_rcv_nxt());
-        let total: u64 = Probe::read(sk, offset::tcp_bytes_received());
-        (*event).remote_isn = next.wrapping_sub(total as u32);
+        if flags & CONN_DATAGRAM == 0 {
+            (*event).flags |= CONN_SEQUENCED;
+            let written: u32 = Probe::read(sk, offset::tcp_write_seq());
+            (*event).local_isn = written.wrapping_sub(sent as u32);
+            let next: u32 = Probe::read(sk, offset::tcp_rcv_nxt());
+            let total: u64 = Probe::read(sk, offset::tcp_bytes_received());
+            (*event).remote_isn = next.wrapping_sub(total as u32);
+        }
         (*event).local_port = Probe::read(sk, offset::sk_num());
         (*event).remote_port = u16::from_be(Probe::read(sk, offset::sk_dport()));
         if family == AF_INET6 {

@@ -217,11 +217,14 @@ pub unsafe fn tell<M: Mode>(
     // SAFETY: the map gave `conn`, and the socket is of the mode.
     unsafe {
         // The name has to be there before an offset is asked for: it says whether the SYN counts.
-        if (*conn).announced == 0 {
+        // Nothing tells that a socket of datagrams is closed: the agent forgets it when it is silent.
+        if (*conn).announced == 0 || socket.is_datagram() {
             socket.announce::<M>(conn);
         }
         let end = socket.advance::<M>(conn, direction, moved);
-        tls::carried((*conn).id, direction, moved, end);
+        if !socket.is_datagram() {
+            tls::carried((*conn).id, direction, moved, end);
+        }
         refill(conn, direction);
         let memory = if moved == 0 || (*conn).budget == 0 {
             Memory::none(NO_PAYLOAD_BUDGET)
@@ -503,7 +506,7 @@ pub unsafe fn tell_batch<M: Mode>(socket: Socket, direction: u8, flags: u32, vec
     }
     // SAFETY: the map gave `conn` and the batch; the socket is of the mode.
     unsafe {
-        if (*conn).announced == 0 {
+        if (*conn).announced == 0 || socket.is_datagram() {
             socket.announce::<M>(conn);
         }
         let end = socket.advance::<M>(conn, direction, total);

@@ -72,3 +72,79 @@ fn a_websocket_is_one_span_at_each_end() {
         }
     }
 }
+
+#[test]
+fn lookups_of_names_are_below_the_request_that_needs_them() {
+    const REQUESTS: u64 = 90;
+    let Some(lab) = Lab::new("lookups_of_names_are_below_the_request_that_needs_them") else {
+        return;
+    };
+    let (port, names) = (free_port(), free_port());
+    let address = format!("127.53.{}.{}", names >> 8, names & 0xff);
+    let resolv = lab.dir().join("resolv.conf");
+    std::fs::write(&resolv, format!("nameserver {address}\n")).expect("a file of the test's own");
+    // glibc asks where /etc/resolv.conf says.
+    let script = format!("mount --bind {} /etc/resolv.conf && exec \"$@\"", resolv.display());
+    let server = Lab::workload("python/name_server.py");
+    let app = Lab::workload("python/names_app.py");
+    let (python, ports) = (Lab::python("python"), [port.to_string(), names.to_string()]);
+    let inside = ["unshare", "-m", "sh", "-c", &script, "sh"];
+    let plan = Plan::default()
+        .service(names, &[&python, &server, &address, &ports[1]])
+        .service(port, &[&inside[..], &[&python, &app, &ports[0]]].concat())
+        .rested()
+        .load(port, "/front", REQUESTS, 12);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    for number in 1..=REQUESTS {
+        let front = only(&out, Kind::Server, "/front", number);
+        let lookups = out
+            .spans
+            .filter(|span| span.parent.as_ref() == Some(&front.id) && span.name.starts_with("DNS "));
+        let mut told: Vec<String> = lookups
+            .iter()
+            .map(|span| {
+                let of = |key: &str| span.text(key);
+                out.check_eq(span.kind, Kind::Client, "kind");
+                format!(
+                    "{} {} over {} of {}: {} {}",
+                    span.name,
+                    of("dns.question.name"),
+                    of("network.transport"),
+                    of("server.address"),
+                    of("clew.dns.response.code"),
+                    of("dns.answers"),
+                )
+            })
+            .collect();
+        told.sort_unstable();
+        let of = |kind: &str, name: &str, over: &str, told: &str| {
+            format!("DNS {kind} {name}.test over {over} of {address}: {told}")
+        };
+        let mut want = match number % 3 {
+            0 => vec![
+                of("A", "real", "udp", "NOERROR two.test,127.0.0.1"),
+                of("AAAA", "real", "udp", "NOERROR two.test"),
+            ],
+            1 => vec![
+                of("A", "long", "udp", "NOERROR "),
+                of("AAAA", "long", "udp", "NOERROR "),
+                of("A", "long", "tcp", "NOERROR 127.0.0.1"),
+                of("AAAA", "long", "tcp", "NOERROR "),
+            ],
+            _ => vec![
+                of("A", "none", "udp", "NXDOMAIN "),
+                of("AAAA", "none", "udp", "NXDOMAIN "),
+            ],
+        };
+        want.sort_unstable();
+        out.check_eq(told, want, &format!("lookups of request {number}"));
+        if number % 3 != 2 {
+            let back = only(&out, Kind::Client, "/back", number);
+            out.check_eq(back.parent.as_ref(), Some(&front.id), "the parent of the call");
+            out.check(
+                lookups.iter().all(|lookup| lookup.end <= back.start),
+                "a lookup after its call",
+            );
+        }
+    }
+}

@@ -176,10 +176,15 @@ fn connection(record: abi::Connection, moment: Moment) -> Result<Connection, Mal
             address: record.address,
             peer: record.peer,
         },
-        AF_INET | AF_INET6 => Endpoints::Tcp {
-            local: SocketAddr::new(address(record.family, record.local), record.local_port),
-            remote: SocketAddr::new(address(record.family, record.remote), record.remote_port),
-        },
+        AF_INET | AF_INET6 => {
+            let local = SocketAddr::new(address(record.family, record.local), record.local_port);
+            let remote = SocketAddr::new(address(record.family, record.remote), record.remote_port);
+            if record.flags & abi::CONN_DATAGRAM != 0 {
+                Endpoints::Udp { local, remote }
+            } else {
+                Endpoints::Tcp { local, remote }
+            }
+        }
         _ => return Err(Malformed::Field("address family")),
     };
     let sequenced = record.flags & abi::CONN_SEQUENCED != 0;

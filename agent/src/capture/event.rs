@@ -114,6 +114,13 @@ pub enum Endpoints {
         /// The other end.
         remote: SocketAddr,
     },
+    /// A UDP socket that is connected, and each of its messages.
+    Udp {
+        /// This end.
+        local: SocketAddr,
+        /// The other end.
+        remote: SocketAddr,
+    },
     /// A Unix stream socket.
     Unix {
         /// Kernel address of this end, only to be compared.

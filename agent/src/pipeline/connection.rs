@@ -8,7 +8,7 @@ use crate::capture::{ConnId, Connection, Data, Endpoints, Moment, Pid, Plain, Se
 use crate::discover::Process;
 use crate::protocol::{Broken, Conversation, Exchange, Limits, Mark, Recognition, ResponseHead, Step, tls};
 use crate::span::{ConnFacts, SpanEvent, Spans};
-use crate::stream::{Piece, Stream};
+use crate::stream::{Content, Piece, Stream};
 use crate::trace::Traces;
 
 /// What is on its way between the stages. Empty between events, and kept for its memory.
@@ -50,10 +50,15 @@ impl Live {
             connect_ns,
             ..ConnFacts::from(connection)
         };
+        let conversation = if matches!(facts.endpoints, Endpoints::Udp { .. }) {
+            Conversation::datagrams(limits)
+        } else {
+            Conversation::new(limits).midway(connection.midway)
+        };
         Self {
             facts: Arc::new(facts),
             stream: Stream::new(starts_late(connection)),
-            conversation: Conversation::new(limits).midway(connection.midway),
+            conversation,
             owner: None,
             last: connection.moment,
             told: None,
@@ -74,6 +79,10 @@ impl Live {
 
     pub(super) fn is_unix(&self) -> bool {
         matches!(self.facts.endpoints, Endpoints::Unix { .. })
+    }
+
+    pub(super) fn is_datagram(&self) -> bool {
+        matches!(self.facts.endpoints, Endpoints::Udp { .. })
     }
 
     pub(super) fn pid(&self) -> Option<Pid> {
@@ -150,6 +159,12 @@ impl Live {
         }
         self.owner = Some(Arc::clone(process));
         self.last = data.moment;
+        if self.is_datagram() {
+            // There is no order that could be waited for.
+            passing.pieces.push(datagram(data));
+            self.pieces(passing, spans, traces);
+            return;
+        }
         let ended = (data.end || data.error != 0).then(|| data.clone());
         self.stream
             .data(data, &mut passing.pieces, &mut |name| out.counts.push(name));
@@ -359,6 +374,23 @@ impl Live {
             spans.step(&self.facts, process, step, &mut passing.events);
             pass(&mut passing.events, traces);
         }
+    }
+}
+
+/// A message, as far as it was copied.
+fn datagram(data: Data) -> Piece {
+    let content = if data.error != 0 {
+        Content::Failed(data.error)
+    } else if data.payload.is_empty() {
+        Content::Unseen(data.length)
+    } else {
+        Content::Bytes(data.payload)
+    };
+    Piece {
+        direction: data.direction,
+        offset: data.offset,
+        moment: data.moment,
+        content,
     }
 }
 

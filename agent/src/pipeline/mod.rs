@@ -198,6 +198,11 @@ impl Pipeline {
     fn connection(&mut self, mut connection: Connection, out: &mut Output) {
         let unix = matches!(connection.endpoints, Endpoints::Unix { .. });
         connection.midway |= unix && self.older.contains(&connection.inode);
+        let datagram = matches!(connection.endpoints, Endpoints::Udp { .. });
+        if datagram && self.connections.contains_key(&connection.conn) {
+            // It is told of anew with each message.
+            return;
+        }
         if self.connections.len() >= MAX_CONNECTIONS {
             self.make_room(out);
         }
@@ -217,7 +222,13 @@ impl Pipeline {
             return;
         };
         let ended = data.end || data.error != 0;
-        if data.length > 0 || (ended && forwards(process.runtime)) {
+        if live.is_datagram() && forwards(process.runtime) {
+            // What a loop that forwards looks up is for whatever it forwards next, and no request that it sends.
+            return;
+        }
+        if live.is_datagram() {
+            // Looking something up says nothing of whom a thread works for.
+        } else if data.length > 0 || (ended && forwards(process.runtime)) {
             self.traces.operation(conn, &data.moment.actor, data.direction);
         }
         let time_ns = data.moment.time_ns;
@@ -327,6 +338,13 @@ impl Pipeline {
             if live.pid() != Some(pid) {
                 continue;
             }
+            if live.is_datagram() {
+                // Whether it still waited is not known: no closing of such a socket is seen.
+                let due = moment.time_ns.saturating_add(CLOSING_NS);
+                self.closing
+                    .insert((due, *conn), Closing::Exchanges(moment, Broken::Unseen));
+                continue;
+            }
             live.exited(status);
             if live.is_unix() {
                 let due = moment.time_ns.saturating_add(CLOSING_NS);
@@ -344,7 +362,11 @@ impl Pipeline {
                 return false;
             };
             live.tick(now_ns, &mut self.spans, &mut self.traces, &mut self.passing, out);
-            live.awaits() || now_ns.saturating_sub(live.last_ns()) < RESTLESS_NS
+            let restless = live.awaits() || now_ns.saturating_sub(live.last_ns()) < RESTLESS_NS;
+            if !restless && live.is_datagram() {
+                self.closing.insert((now_ns, *conn), Closing::Ends);
+            }
+            restless
         });
         self.restless = restless;
         while let Some(entry) = self.closing.first_entry().filter(|entry| entry.key().0 <= now_ns) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::detect::{Detected, Detecting};
-use super::{Body, Broken, Exchange, Flow, Limits, Mark, PROTOCOLS, Parser, Start, Step, tls};
+use super::{Body, Broken, Exchange, Flow, Limits, Mark, PROTOCOLS, Parser, Start, Step, dns, tls};
 use crate::capture::Direction;
 use crate::stream::Piece;
 
@@ -52,6 +52,25 @@ impl Conversation {
             from_beginning: true,
             rejections: 0,
             carried: None,
+        }
+    }
+
+    /// A conversation in datagrams, each of which is one operation. What passes in them is DNS, or nothing Clew decodes.
+    pub fn datagrams(limits: Limits) -> Self {
+        let start = Start {
+            limits,
+            first: Exchange(0),
+            direction: Direction::Egress,
+            bytes: Bytes::new(),
+            from_beginning: false,
+            datagrams: true,
+            carried: None,
+        };
+        Self {
+            state: State::Speaking(dns::NAME, dns::parser(&start)),
+            // It is guessed once.
+            rejections: MAX_REJECTIONS,
+            ..Self::new(limits)
         }
     }
 
@@ -113,6 +132,7 @@ impl Conversation {
                                 direction,
                                 bytes,
                                 from_beginning: self.from_beginning,
+                                datagrams: false,
                                 carried: self.carried.take(),
                             };
                             let parser = (protocol.parser)(&start);
@@ -158,6 +178,7 @@ impl Conversation {
             direction: asks,
             bytes: Bytes::new(),
             from_beginning: false,
+            datagrams: false,
             carried: self.carried.take(),
         };
         Some((protocol.name, (protocol.parser)(&start)))

@@ -10,6 +10,7 @@ pub mod call;
 mod calls;
 mod conversation;
 mod detect;
+pub mod dns;
 mod frames;
 mod handled;
 mod held;
@@ -109,6 +110,14 @@ pub const PROTOCOLS: &[Protocol] = &[
         recognize: amqp::recognize,
         parser: amqp::parser,
     },
+    Protocol {
+        name: dns::NAME,
+        title: "DNS, over UDP and TCP",
+        tested: "dnslib; glibc, dnspython",
+        limits: "over UDP the client's end alone, on a socket that is connected to port 53; not that of nginx and Envoy; no updates",
+        recognize: dns::recognize,
+        parser: dns::parser,
+    },
 ];
 
 /// Bytes of a direction that recognition looks at, however they are cut.
@@ -163,6 +172,8 @@ pub struct Start {
     pub bytes: Bytes,
     /// The connection was followed from its beginning: offsets count from byte 0.
     pub from_beginning: bool,
+    /// Each operation is a message of its own.
+    pub datagrams: bool,
     /// The exchange that asked for this protocol and is answered in it.
     pub carried: Option<Exchange>,
 }
@@ -383,6 +394,8 @@ pub enum RequestHead {
     Message(Box<message::Message>),
     /// The hello of an encrypted connection.
     Tls(tls::ClientHello),
+    /// A name that is looked up.
+    Dns(Box<dns::Question>),
 }
 
 impl RequestHead {
@@ -408,6 +421,8 @@ pub enum ResponseHead {
     Message(Box<message::Outcome>),
     /// What the handshake of an encrypted connection came to.
     Tls(Box<tls::Handshake>),
+    /// What is known of a name.
+    Dns(Box<dns::Answer>),
 }
 
 /// What is known of a message's body.

@@ -9,7 +9,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use super::phases::Phases;
 use super::{
     ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind,
-    Status, Value, context, database, http, messaging, phases, rpc, tls,
+    Status, Value, context, database, dns, http, messaging, phases, rpc, tls,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
@@ -207,8 +207,8 @@ impl Spans {
             request_body: &open.request_body,
             response_body: body,
             server: match &facts.endpoints {
-                Endpoints::Tcp { local, .. } if serves_here => Some(*local),
-                Endpoints::Tcp { remote, .. } => Some(*remote),
+                Endpoints::Tcp { local, .. } | Endpoints::Udp { local, .. } if serves_here => Some(*local),
+                Endpoints::Tcp { remote, .. } | Endpoints::Udp { remote, .. } => Some(*remote),
                 Endpoints::Unix { .. } => None,
             },
             secured: facts.layer.is_plain(),
@@ -249,6 +249,13 @@ impl Spans {
                 };
                 tls::describe(&mut span, hello, handshake, &exchanged);
             }
+            RequestHead::Dns(question) => {
+                let answer = match response {
+                    Some(ResponseHead::Dns(answer)) => Some(answer.as_ref()),
+                    _ => None,
+                };
+                dns::describe(&mut span, question, answer);
+            }
         }
         // What was agreed on belongs to the exchange the connection was opened for.
         if let Some((first, handshake)) = &facts.handshake
@@ -258,9 +265,10 @@ impl Spans {
         }
         connection(&mut span, facts, serves_here);
         let is_connection = open.request.head.is_connection();
+        let is_lookup = matches!(open.request.head, RequestHead::Dns(_));
         if open.kind == SpanKind::Client && is_connection {
             phases::connect(&mut span, facts);
-        } else if open.kind == SpanKind::Client && !pushed {
+        } else if open.kind == SpanKind::Client && !pushed && !is_lookup {
             let phases = Phases {
                 request: &open.request,
                 request_end_ns: open.request_end_ns,
@@ -296,7 +304,7 @@ fn remote(head: &RequestHead, out: &mut Vec<SpanEvent>) -> Option<RemoteContext>
     match head {
         RequestHead::Http(head) => context::extract(&head.fields, |name| out.push(SpanEvent::Count(name))),
         RequestHead::Message(message) => carried(&message.content, out),
-        RequestHead::Database(_) | RequestHead::Tls(_) => None,
+        RequestHead::Database(_) | RequestHead::Tls(_) | RequestHead::Dns(_) => None,
     }
 }
 
@@ -361,9 +369,13 @@ fn outcome(span: &mut Span, broken: Broken) {
 fn connection(span: &mut Span, facts: &ConnFacts, serves_here: bool) {
     let attributes = &mut span.attributes;
     match &facts.endpoints {
-        Endpoints::Tcp { local, remote } => {
+        Endpoints::Tcp { local, remote } | Endpoints::Udp { local, remote } => {
+            let transport = match &facts.endpoints {
+                Endpoints::Udp { .. } => "udp",
+                _ => "tcp",
+            };
             let (local_address, remote_address) = (local.ip().to_smolstr(), remote.ip().to_smolstr());
-            attributes.push(("network.transport", Value::fixed("tcp")));
+            attributes.push(("network.transport", Value::fixed(transport)));
             let family = if local.is_ipv4() { "ipv4" } else { "ipv6" };
             attributes.push(("network.type", Value::fixed(family)));
             attributes.push(("network.local.address", Value::Text(local_address)));

@@ -8,6 +8,7 @@ mod build;
 mod conceal;
 pub mod context;
 mod database;
+mod dns;
 mod http;
 mod messaging;
 mod phases;

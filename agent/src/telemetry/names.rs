@@ -150,6 +150,18 @@ pub const NAMES: &[(&str, &str)] = &[
         "AMQP messages told without what settles them, because too many of a connection are not settled.",
     ),
     (
+        "protocol.dns.invalid",
+        "Messages to or from a name server that are no DNS.",
+    ),
+    (
+        "protocol.dns.response_unmatched",
+        "Answers of a name server to something that was not seen.",
+    ),
+    (
+        "protocol.dns.waiting_full",
+        "Lookups given up because too many of a connection were not answered.",
+    ),
+    (
         "protocol.http1.continue_refused",
         "Requests with Expect: 100-continue that got a final answer before their body.",
     ),

@@ -70,7 +70,7 @@ impl End {
             Endpoints::Unix { address, peer } if !facts.midway && *peer != 0 && *address != 0 => {
                 (Some(Name::Sockets(*address, *peer)), None)
             }
-            Endpoints::Unix { .. } => return None,
+            Endpoints::Unix { .. } | Endpoints::Udp { .. } => return None,
         };
         Some(Self {
             name,

@@ -3,7 +3,7 @@
 //!
 //! An input is a list of operations, a line each, as in tests/fixtures: its first byte says what it is (`>` and `<` bytes of
 //! either direction, `h` and `H` a hole, `e` and `E` an end, `f` and `F` a failure, `t` time passes, `m` the connection is
-//! older than the agent); what follows are its bytes, where `\r`, `\n` and `\xNN` stand for others, or the size of the hole.
+//! older than the agent, `d` what passes are datagrams); what follows are its bytes, where `\r`, `\n` and `\xNN` stand for others, or the size of the hole.
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ enum Operation {
     Content(Direction, Content),
     Time(u64),
     Midway,
+    Datagrams,
 }
 
 /// Plays an input.
@@ -30,6 +31,9 @@ pub fn play_all(input: &[u8]) {
         .collect();
     let whole = play(&operations, usize::MAX);
     check(&whole);
+    if matches!(operations.first(), Some(Operation::Datagrams)) {
+        return;
+    }
     for cut in [1, 7] {
         let steps = play(&operations, cut);
         let same = steps.iter().zip(&whole).take_while(|(one, other)| one == other).count();
@@ -74,6 +78,7 @@ fn operation(line: &[u8]) -> Option<Operation> {
         b'F' => Operation::Content(Ingress, Content::Failed(104)),
         b't' => Operation::Time(number % 10_000_000_000),
         b'm' => Operation::Midway,
+        b'd' => Operation::Datagrams,
         _ => return None,
     })
 }
@@ -105,18 +110,22 @@ fn moment(time_ns: u64) -> Moment {
 
 fn play(operations: &[Operation], cut: usize) -> Vec<Step> {
     let midway = matches!(operations.first(), Some(Operation::Midway));
-    let mut conversation = Conversation::new(Limits {
+    let limits = Limits {
         body_bytes: BODY_BYTES,
         ..Limits::default()
-    })
-    .midway(midway);
+    };
+    let mut conversation = if matches!(operations.first(), Some(Operation::Datagrams)) {
+        Conversation::datagrams(limits)
+    } else {
+        Conversation::new(limits).midway(midway)
+    };
     let mut steps = Vec::new();
     let (mut sent, mut received) = (0_u64, 0_u64);
     let mut now = 0_u64;
     for operation in operations {
         now += 1000;
         match operation {
-            Operation::Midway => {}
+            Operation::Midway | Operation::Datagrams => {}
             Operation::Time(time_ns) => {
                 now += time_ns;
                 conversation.tick(now, &mut steps);

@@ -109,8 +109,7 @@ fn tell(steps: &[Step]) -> Vec<String> {
                 request.offset
             ),
             RequestHead::Http(head) => format!("{} {} @{}", head.method, head.target, request.offset),
-            RequestHead::Database(call) => format!("{call:?}"),
-            RequestHead::Message(message) => format!("{message:?}"),
+            other => format!("{other:?}"),
         }),
         Step::Response(response) => Some(match &response.head {
             ResponseHead::Tls(handshake) => format!(
@@ -122,8 +121,7 @@ fn tell(steps: &[Step]) -> Vec<String> {
                     .map_or(String::new(), |alert| alert.name().unwrap_or("encrypted").to_owned())
             ),
             ResponseHead::Http(head) => format!("{}", head.status),
-            ResponseHead::Database(outcome) => format!("{outcome:?}"),
-            ResponseHead::Message(outcome) => format!("{outcome:?}"),
+            other => format!("{other:?}"),
         }),
         Step::ResponseEnd { body, .. } => Some(format!("done {:?}", body.bytes.unwrap_or_default())),
         Step::Broken { reason, .. } => Some(format!("{reason:?}")),

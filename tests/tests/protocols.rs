@@ -125,9 +125,10 @@ fn lookups_of_names_are_below_the_request_that_needs_them() {
                 of("A", "real", "udp", "NOERROR two.test,127.0.0.1"),
                 of("AAAA", "real", "udp", "NOERROR two.test"),
             ],
+            // It goes over to TCP with both questions when it has read one answer.
             1 => vec![
                 of("A", "long", "udp", "NOERROR "),
-                of("AAAA", "long", "udp", "NOERROR "),
+                of("AAAA", "long", "udp", " "),
                 of("A", "long", "tcp", "NOERROR 127.0.0.1"),
                 of("AAAA", "long", "tcp", "NOERROR "),
             ],
@@ -137,6 +138,12 @@ fn lookups_of_names_are_below_the_request_that_needs_them() {
             ],
         };
         want.sort_unstable();
+        if number % 3 == 1 && told.contains(&of("A", "long", "udp", " ")) {
+            // The answers came the other way round.
+            want.retain(|line| !line.contains("udp"));
+            want.extend([of("A", "long", "udp", " "), of("AAAA", "long", "udp", "NOERROR ")]);
+            want.sort_unstable();
+        }
         out.check_eq(told, want, &format!("lookups of request {number}"));
         if number % 3 != 2 {
             let back = only(&out, Kind::Client, "/back", number);

@@ -47,7 +47,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         name: "http",
         title: "HTTP/1.0, HTTP/1.1",
         tested: "curl, nginx, Go, Node.js, Python, Ruby, Java, Rust, Envoy",
-        limits: "bodies are not looked into",
+        limits: "bodies are looked into for GraphQL, JSON-RPC and calls to generative models alone, and only where they are kept (`--bodies`)",
         recognize: http1::recognize,
         parser: http1::parser,
     },
@@ -432,6 +432,8 @@ pub struct Body {
     pub bytes: Option<u64>,
     /// The first of them, up to the limit of the settings.
     pub captured: Bytes,
+    /// When the first of them passed, `CLOCK_MONOTONIC` nanoseconds. Only HTTP/1's are told.
+    pub first_ns: Option<u64>,
     /// Messages within, where the content is made of some, as gRPC's is, and all were seen.
     pub messages: Option<u64>,
     /// Fields behind the content. Only HTTP/2's are told.

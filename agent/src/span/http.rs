@@ -6,7 +6,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use super::build::Exchanged;
 use super::policy::{Policy, REDACTED, Side};
-use super::{Span, SpanKind, Status, Value, websocket};
+use super::{Span, SpanKind, Status, Value, content, websocket};
 use crate::protocol::Body;
 use crate::protocol::http1::{Fields, RequestHead, ResponseHead, field};
 
@@ -65,6 +65,22 @@ pub(super) fn describe(
     );
     fields(span, Side::Request, &request.fields, policy);
     body(span, &REQUEST, &request.fields, exchanged.request_body, policy);
+    if !exchanged.request_body.captured.is_empty() {
+        let asked = decoded(&request.fields, exchanged.request_body);
+        let answered = response.map(|response| decoded(&response.fields, exchanged.response_body));
+        let answered = answered
+            .as_ref()
+            .and_then(|answered| answered.bytes())
+            .unwrap_or_default();
+        content::describe(
+            span,
+            request,
+            response,
+            asked.bytes().unwrap_or_default(),
+            answered,
+            exchanged,
+        );
+    }
     let unknown = request
         .unknown
         .saturating_add(response.map_or(0, |response| response.unknown));
@@ -251,33 +267,11 @@ fn body(span: &mut Span, keys: &BodyKeys, fields: &Fields, body: &Body, policy: 
         return;
     }
     let whole = body.bytes == Some(body.captured.len() as u64);
-    let coding = field(fields, "content-encoding")
-        .map(<[u8]>::to_ascii_lowercase)
-        .unwrap_or_default();
-    let mut decoded = Vec::new();
-    // A body that was cut still decodes up to the cut.
-    let compressed = match coding.as_slice() {
-        b"gzip" | b"x-gzip" => {
-            let _cut = flate2::read::MultiGzDecoder::new(body.captured.as_ref())
-                .take(MAX_DECODED)
-                .read_to_end(&mut decoded);
-            true
-        }
-        b"deflate" => {
-            let _cut = flate2::read::ZlibDecoder::new(body.captured.as_ref())
-                .take(MAX_DECODED)
-                .read_to_end(&mut decoded);
-            true
-        }
-        _ => false,
-    };
-    let is_plain = coding.is_empty() || coding == b"identity";
-    let bytes = if compressed && !decoded.is_empty() {
-        Some(decoded.as_slice())
-    } else {
+    let decoded = decoded(fields, body);
+    let bytes = decoded
+        .bytes()
         // Whoever can decode what is not decoded here would find in it what is to be hidden.
-        (is_plain || !policy.looks_into_bodies()).then_some(body.captured.as_ref())
-    };
+        .or_else(|| (!policy.looks_into_bodies()).then_some(body.captured.as_ref()));
     let shown = bytes.map(|bytes| policy.body(fields, bytes));
     let shown = shown.as_deref().unwrap_or(REDACTED.as_bytes());
     match text(shown) {
@@ -289,6 +283,48 @@ fn body(span: &mut Span, keys: &BodyKeys, fields: &Fields, body: &Body, policy: 
     }
     if !whole {
         span.attributes.push((keys.truncated, Value::Bool(true)));
+    }
+}
+
+/// A body without its content coding.
+enum Decoded<'a> {
+    /// It has none.
+    Plain(&'a [u8]),
+    /// As far as it was kept; a body that was cut still decodes up to the cut.
+    Inflated(Vec<u8>),
+    /// It has one that is not decoded.
+    Unknown,
+}
+
+impl Decoded<'_> {
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(bytes) => Some(bytes),
+            Self::Inflated(bytes) => Some(bytes),
+            Self::Unknown => None,
+        }
+    }
+}
+
+fn decoded<'a>(fields: &Fields, body: &'a Body) -> Decoded<'a> {
+    let coding = field(fields, "content-encoding")
+        .map(<[u8]>::to_ascii_lowercase)
+        .unwrap_or_default();
+    let mut decoded = Vec::new();
+    let _cut = match coding.as_slice() {
+        b"" | b"identity" => return Decoded::Plain(&body.captured),
+        b"gzip" | b"x-gzip" => flate2::read::MultiGzDecoder::new(body.captured.as_ref())
+            .take(MAX_DECODED)
+            .read_to_end(&mut decoded),
+        b"deflate" => flate2::read::ZlibDecoder::new(body.captured.as_ref())
+            .take(MAX_DECODED)
+            .read_to_end(&mut decoded),
+        _ => return Decoded::Unknown,
+    };
+    if decoded.is_empty() {
+        Decoded::Unknown
+    } else {
+        Decoded::Inflated(decoded)
     }
 }
 

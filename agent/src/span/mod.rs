@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 mod build;
 mod conceal;
+mod content;
 pub mod context;
 mod database;
 mod dns;
 mod http;
+mod json;
 mod messaging;
 mod phases;
 mod policy;

@@ -46,6 +46,8 @@ pub(super) struct Reader {
     pub(super) state: State,
     body: Vec<u8>,
     body_bytes: u64,
+    /// When the first byte of content passed.
+    first_ns: Option<u64>,
     counted: bool,
     /// A hole lies in the body: what comes behind it does not go on with what was captured.
     holed: bool,
@@ -77,6 +79,7 @@ impl Reader {
             state: State::Idle,
             body: Vec::new(),
             body_bytes: 0,
+            first_ns: None,
             counted: true,
             holed: false,
             sought: false,
@@ -95,6 +98,7 @@ impl Reader {
     pub(super) fn begin(&mut self, framing: Option<Framing>) {
         self.body.clear();
         self.body_bytes = 0;
+        self.first_ns = None;
         self.counted = true;
         self.holed = false;
         self.sought = false;
@@ -107,6 +111,7 @@ impl Reader {
         Body {
             bytes: self.counted.then_some(self.body_bytes),
             captured,
+            first_ns: self.first_ns.take(),
             ..Body::default()
         }
     }
@@ -164,7 +169,11 @@ impl Reader {
             State::Body(framing) => {
                 let (body, count) = (&mut self.body, &mut self.body_bytes);
                 let limit = if self.holed { 0 } else { self.limit };
+                let first_ns = &mut self.first_ns;
                 let progress = framing.feed(bytes, &mut |content| {
+                    if !content.is_empty() {
+                        first_ns.get_or_insert(moment.time_ns);
+                    }
                     *count = count.saturating_add(content.len() as u64);
                     let room = limit.saturating_sub(body.len()).min(content.len());
                     body.extend_from_slice(content.get(..room).unwrap_or_default());

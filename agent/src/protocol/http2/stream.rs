@@ -87,6 +87,7 @@ impl Message {
             messages: messages.and_then(|messages| messages.count()),
             trailers,
             websocket: None,
+            first_ns: None,
         }
     }
 }

@@ -105,3 +105,96 @@ fn rabbitmq() {
     }
     out.check_eq(out.counter("protocol.amqp.invalid"), 0, "protocol.amqp.invalid");
 }
+
+/// NATS: requests, messages of a stream, and others, with contexts and without.
+#[test]
+fn nats() {
+    const EACH: u64 = 20;
+    let Some(lab) = Lab::new("nats") else { return };
+    let [broker, worker] = [free_port(), free_port()];
+    let [broker_port, worker_port] = [broker, worker].map(|port| port.to_string());
+    let store = lab.dir().join("stream").display().to_string();
+    let (takes, sends) = (
+        Lab::workload("python/nats_worker.py"),
+        Lab::workload("python/nats_client.py"),
+    );
+    let python = Lab::python("python");
+    let plan = Plan::default()
+        .service(
+            broker,
+            &[
+                "nats-server",
+                "-a",
+                "127.0.0.1",
+                "-p",
+                &broker_port,
+                "-js",
+                "-sd",
+                &store,
+            ],
+        )
+        .service(worker, &[&python, &takes, &worker_port, &broker_port])
+        .rested()
+        .command(&[&python, &sends, &broker_port, &EACH.to_string()]);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    for number in 1..=EACH {
+        let size = number.to_string();
+        let of = |kind: Kind, subject: &str, is: &dyn Fn(&Span) -> bool| -> Span {
+            let name = format!("a message to {subject}");
+            one(&out, kind, &name, |span| {
+                let size_is = span.text("messaging.message.body.size") == size;
+                size_is && span.text("messaging.destination.name") == subject && is(span)
+            })
+            .clone()
+        };
+        let any = |_: &Span| true;
+        for subject in ["upper", "orders.new"] {
+            let (producer, consumer) = (of(Kind::Producer, subject, &any), of(Kind::Consumer, subject, &any));
+            let link = (producer.trace.clone(), producer.id.clone());
+            out.check_eq(&consumer.links, &vec![link], "the consumer's links");
+            out.check_eq(&consumer.trace, &producer.trace, "one trace");
+            let handed = of(Kind::Client, subject, &any);
+            out.check_eq(
+                &handed.parent,
+                &Some(producer.id.clone()),
+                "whose message the broker hands over",
+            );
+            out.check_eq(&consumer.parent, &Some(handed.id.clone()), "who handed it over");
+            let is_stored = subject == "orders.new";
+            let settled = if is_stored { "accepted" } else { "" };
+            out.check_span(
+                &consumer,
+                &[
+                    ("messaging.system", "nats"),
+                    ("messaging.operation.type", "process"),
+                    ("messaging.consumer.group.name", if is_stored { "" } else { "workers" }),
+                    (
+                        "messaging.destination.subscription.name",
+                        if is_stored { "worker" } else { "" },
+                    ),
+                    ("clew.messaging.settled", settled),
+                ],
+            );
+            out.check_span(
+                &producer,
+                &[("clew.messaging.settled", settled), ("server.port", &broker_port)],
+            );
+            // It waits for the answer, but a stream's is not that of whoever takes the message.
+            out.check(is_stored || producer.end >= handed.end, "it ends with the answer");
+        }
+        let told = (format!("{number:032x}"), format!("{number:016x}"));
+        let continues = |span: &Span| span.trace == told.0;
+        let producer = of(Kind::Producer, "news", &continues);
+        let consumer = of(Kind::Consumer, "news", &continues);
+        out.check_eq(&producer.parent, &Some(told.1.clone()), "the producer's parent");
+        let link = (producer.trace.clone(), producer.id.clone());
+        out.check_eq(&consumer.links, &vec![told.clone(), link], "the consumer's links");
+        let consumer = of(Kind::Consumer, "news", &|span| !continues(span));
+        out.check_eq(
+            &consumer.links,
+            &Vec::new(),
+            "links of what nobody can tell from others",
+        );
+    }
+    out.check_eq(out.counter("protocol.nats.invalid"), 0, "protocol.nats.invalid");
+}

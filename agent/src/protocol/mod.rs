@@ -19,6 +19,7 @@ mod http2;
 mod memcached;
 pub mod message;
 mod mysql;
+mod nats;
 mod ordered;
 mod postgresql;
 mod redis;
@@ -42,6 +43,16 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "the handshake alone; what passes encrypted is told as the protocol that it is",
         recognize: tls::recognize,
         parser: tls::parser,
+    },
+    // Before HTTP: its client begins with what looks like a method of HTTP's.
+    Protocol {
+        name: "nats",
+        title: "NATS, with headers and JetStream",
+        tested: "nats-server 2.9; nats-py",
+        limits: "calls of JetStream's API are not told; an answer is waited for ten seconds, an acknowledgement a minute; what is published \
+                 from a client's buffer by another task has no parent",
+        recognize: nats::recognize,
+        parser: nats::parser,
     },
     Protocol {
         name: "http",

@@ -291,6 +291,18 @@ pub const NAMES: &[(&str, &str)] = &[
         "Statements to MySQL of which only the beginning is shown.",
     ),
     (
+        "protocol.nats.invalid",
+        "Bytes of a NATS connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.nats.resync",
+        "Times it was lost where the lines of a NATS connection begin, and found again.",
+    ),
+    (
+        "protocol.nats.unsettled_full",
+        "NATS messages told without their answers, because too many of a connection wait for one.",
+    ),
+    (
         "protocol.postgresql.invalid",
         "Bytes of a PostgreSQL connection that do not follow the protocol.",
     ),

@@ -35,6 +35,13 @@ impl Cookie {
     }
 }
 
+/// rustls, as the first number of a probe: it reads from the connection. The second says nothing.
+pub const RUSTLS_READ: u16 = 1;
+/// It writes records to the connection. The second number is how far the part of the session it is given lies behind its state.
+pub const RUSTLS_FLUSH: u16 = 2;
+/// It is given plaintext. The second number says nothing.
+pub const RUSTLS_GIVE: u16 = 3;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -86,23 +86,9 @@ fn plain(object: u64) -> TlsCall {
     };
     TlsCall {
         object,
-        buffer: 0,
-        size: 0,
-        count: 0,
-        stack: 0,
         cookie: cookie.pack(),
-        conn: 0,
-        received: 0,
-        sent: 0,
-        left: 0,
-        offset: 0,
-        budget: 0,
-        size_now: 0,
-        length_now: 0,
-        context: 0,
-        context_kind: 0,
         direction: NO_DATA,
-        torn: 0,
+        ..TlsCall::NEW
     }
 }
 
@@ -172,7 +158,7 @@ pub extern "C" fn go_tls_carried(conn: u64, direction: u64, end: u64) -> u64 {
         (*call).conn = conn;
         (*call).sent = if sends { end } else { 0 };
         (*call).received = if sends { 0 } else { end };
-        if !tls::call_is(&*call) {
+        if !tls::call_is(0, &*call) {
             return 0;
         }
         if !sends || (*call).direction != u32::from(EGRESS) {

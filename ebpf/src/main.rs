@@ -22,6 +22,7 @@ mod operation;
 mod process;
 mod python;
 mod ring;
+mod rustls;
 mod settings;
 mod socket;
 mod syscall;

@@ -133,6 +133,16 @@ pub static TLS_SESSIONS: LruHashMap<Scoped, TlsSession> = LruHashMap::with_max_e
 #[map]
 pub static GO_TLS_CALLS: LruHashMap<Scoped, GoTlsCall> = LruHashMap::with_max_entries(32768, 0);
 
+/// TLS: what threads do for sessions of rustls, by thread. Written behind reads and when plaintext is told. One that falls out
+/// loses the plaintext of one read, which `tls.call_unknown` counts.
+#[map]
+pub static RUSTLS_THREADS: LruHashMap<u32, RustlsThread> = LruHashMap::with_max_entries(8192, 0);
+
+/// TLS: what was given to sessions of rustls and has not gone yet, by the address of the session's state. Written when plaintext
+/// passes. One that falls out loses it.
+#[map]
+pub static RUSTLS_OBJECTS: LruHashMap<Scoped, RustlsObject> = LruHashMap::with_max_entries(8192, 0);
+
 /// Counters of `clew_common::counter`. Written by the probes, read by the agent.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);
@@ -311,6 +321,96 @@ pub struct TlsCall {
     pub direction: u32,
     /// Operations within it were on several connections.
     pub torn: u32,
+}
+
+impl TlsCall {
+    /// Nothing is known of it.
+    pub const NEW: Self = Self {
+        object: 0,
+        buffer: 0,
+        size: 0,
+        count: 0,
+        stack: 0,
+        cookie: 0,
+        conn: 0,
+        received: 0,
+        sent: 0,
+        left: 0,
+        offset: 0,
+        budget: 0,
+        size_now: 0,
+        length_now: 0,
+        context: 0,
+        context_kind: 0,
+        direction: 0,
+        torn: 0,
+    };
+}
+
+/// Pieces of plaintext given to a session of rustls in one call whose places are remembered.
+pub const RUSTLS_PARTS: usize = 8;
+
+/// What a thread does for sessions of rustls.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RustlsThread {
+    /// The buffer into which it read from a connection last; 0 where no operation showed which. The connection, and the offset in
+    /// it behind what was read.
+    pub read: u64,
+    pub read_conn: u64,
+    pub read_end: u64,
+    /// The session whose plaintext is being told, its connection, and the offset in it behind the records.
+    pub flush: u64,
+    pub flush_conn: u64,
+    pub flush_end: u64,
+}
+
+impl RustlsThread {
+    /// Nothing.
+    pub const NEW: Self = Self {
+        read: 0,
+        read_conn: 0,
+        read_end: 0,
+        flush: 0,
+        flush_conn: 0,
+        flush_end: 0,
+    };
+}
+
+/// What is remembered of a session of rustls while it lies where it is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RustlsObject {
+    /// The connection it used last; 0 where it is not known.
+    pub conn: u64,
+    /// Bytes of plaintext that were given to it and have not gone yet: whose places are known, and others.
+    pub size: u64,
+    pub late: u64,
+    /// The ends of the first part when it was given.
+    pub mark: [u64; 2],
+    /// Address and size of each part.
+    pub parts: [[u64; 2]; RUSTLS_PARTS],
+    pub n_parts: u32,
+    /// The next to be told.
+    pub next: u32,
+    /// The thread that gave it.
+    pub thread: u32,
+    pub reserved: u32,
+}
+
+impl RustlsObject {
+    /// Nothing is known of it.
+    pub const NEW: Self = Self {
+        conn: 0,
+        size: 0,
+        late: 0,
+        mark: [0; 2],
+        parts: [[0; 2]; RUSTLS_PARTS],
+        n_parts: 0,
+        next: 0,
+        thread: 0,
+        reserved: 0,
+    };
 }
 
 /// A call of Go's crypto/tls.

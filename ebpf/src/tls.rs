@@ -17,7 +17,7 @@ use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use clew_common::event::{
     CHUNK_BYTES, DATA_CONTINUED, EGRESS, INGRESS, KIND_PLAIN, KIND_SESSION, NO_PAYLOAD_BUDGET, NO_PAYLOAD_NONE,
-    NO_PAYLOAD_USER_FAULT, Plain, SESSION_BIT, SESSION_FRESH, SOURCE_OPENSSL, Session,
+    NO_PAYLOAD_USER_FAULT, Plain, SESSION_BIT, SESSION_FRESH, SOURCE_OPENSSL, SOURCE_RUSTLS, Session,
 };
 use clew_common::settings::TARGET_TLS;
 use clew_common::tls::Cookie;
@@ -28,7 +28,7 @@ use crate::context::{self, scoped};
 use crate::kernel;
 use crate::maps::{TLS_CALLS, TLS_SESSIONS, TlsCall, TlsSession, VERDICTS};
 use crate::verifier::opaque;
-use crate::{assist, go_tls, golang, ring, settings};
+use crate::{assist, go_tls, golang, ring, rustls, settings};
 
 /// The call moves no plaintext.
 pub const NO_DATA: u32 = 2;
@@ -37,12 +37,15 @@ const MOST_DEEP: u64 = 8 << 20;
 /// Records one call's plaintext is told in, at most.
 const MAX_CHUNKS: u32 = 64;
 
-/// The calls of the current thread that have begun: the outer one, or the one within it.
+/// Beside the calls of a thread that run: one that is told while another runs.
+pub const TOLD: u64 = 2;
+
+/// The calls of the current thread that have begun: the outer one, the one within it, or [`TOLD`].
 #[inline(always)]
-fn key(within: u64) -> u64 {
+fn key(place: u64) -> u64 {
     // SAFETY: no arguments.
     let tid = unsafe { bpf_get_current_pid_tgid() } as u32;
-    u64::from(tid) << 1 | within
+    u64::from(tid) << 2 | place & 3
 }
 
 /// The current process is traced; notes that it uses TLS.
@@ -62,7 +65,7 @@ pub fn traced() -> bool {
 
 /// A call begins.
 #[inline(always)]
-fn enter(ctx: &ProbeContext, direction: u32, size: u64, count: u64) -> u32 {
+pub fn enter(ctx: &ProbeContext, direction: u32, size: u64, count: u64) -> u32 {
     if !traced() {
         return 0;
     }
@@ -80,18 +83,8 @@ fn enter(ctx: &ProbeContext, direction: u32, size: u64, count: u64) -> u32 {
         count,
         stack,
         cookie,
-        conn: 0,
-        received: 0,
-        sent: 0,
-        left: 0,
-        offset: 0,
-        budget: 0,
-        size_now: 0,
-        length_now: 0,
-        context: 0,
-        context_kind: 0,
         direction,
-        torn: 0,
+        ..TlsCall::NEW
     };
     // A library may be called from within another call, for a connection that runs through it: stacks grow downward.
     let within = match TLS_CALLS.get_ptr(&key(0)) {
@@ -201,18 +194,20 @@ pub fn carried(conn: u64, direction: u8, moved: u64, end: u64) {
     if moved == 0 {
         return;
     }
-    let passed = tls_carried(conn, direction.into(), end);
-    if passed != 0 {
+    let passed = tls_carried(conn, direction.into(), end, moved);
+    if passed == rustls::TELLS {
+        rustls::rustls_tells();
+    } else if passed != 0 {
         tls_settled(0, passed - 1);
     }
 }
 
-/// Gives 0, or one more than the bytes of plaintext that the thread's call is now known to have moved.
+/// Gives 0, or one more than the bytes of plaintext that the thread's call is now known to have moved, or [`rustls::TELLS`].
 ///
 /// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn tls_carried(conn: u64, direction: u64, end: u64) -> u64 {
+pub extern "C" fn tls_carried(conn: u64, direction: u64, end: u64, moved: u64) -> u64 {
     let uses = match context::target() {
         // SAFETY: the map gave the pointer.
         Some(target) => unsafe { *target & TARGET_TLS != 0 },
@@ -251,6 +246,9 @@ pub extern "C" fn tls_carried(conn: u64, direction: u64, end: u64) -> u64 {
         } else {
             (*call).received = end;
         }
+        if Cookie::unpack((*call).cookie).source == SOURCE_RUSTLS {
+            return rustls::rustls_carried((*call).object, (*call).cookie, conn, end, moved);
+        }
     }
     0
 }
@@ -262,13 +260,7 @@ pub fn tls_done(ctx: RetProbeContext) -> u32 {
         return 0;
     }
     let stack = arch::stack_at_return(&ctx);
-    let mut within = 1;
-    let mut found = ended(1, stack);
-    if found.is_none() {
-        within = 0;
-        found = ended(0, stack);
-    }
-    let Some(call) = found else {
+    let Some((call, within)) = ending(stack) else {
         ring::count(counter::TLS_CALL_UNKNOWN, 1);
         return 0;
     };
@@ -289,15 +281,30 @@ pub fn tls_done(ctx: RetProbeContext) -> u32 {
 /// A call was seen that moved `moved` bytes of plaintext.
 #[inline(always)]
 pub fn told(call: &TlsCall, moved: u64) {
-    if call_is(call) {
+    if call_is(0, call) {
         tls_settled(0, moved);
     }
 }
 
 /// The thread is in this call. Whether there was room to remember it.
 #[inline(always)]
-pub fn call_is(call: &TlsCall) -> bool {
-    TLS_CALLS.insert(&key(0), call, 0).is_ok()
+pub fn call_is(place: u64, call: &TlsCall) -> bool {
+    TLS_CALLS.insert(&key(place), call, 0).is_ok()
+}
+
+/// The thread's innermost call that ends with this stack, and its place.
+#[inline(always)]
+pub fn ending(stack: u64) -> Option<(*mut TlsCall, u64)> {
+    if let Some(call) = ended(1, stack) {
+        return Some((call, 1));
+    }
+    ended(0, stack).map(|call| (call, 0))
+}
+
+/// The thread's call is over.
+#[inline(always)]
+pub fn over(place: u64) {
+    let _absent = TLS_CALLS.remove(&key(place));
 }
 
 /// The thread's call with this stack.
@@ -326,7 +333,7 @@ pub extern "C" fn tls_settled(within: u64, moved: u64) -> u64 {
             chunks += 1;
         }
     }
-    let _absent = TLS_CALLS.remove(&key(within & 1));
+    over(within);
     0
 }
 
@@ -339,7 +346,7 @@ const STEP_TELL: u64 = 2;
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn tls_settle(within: u64, moved: u64) -> u64 {
-    let Some(call) = TLS_CALLS.get_ptr_mut(&key(within & 1)) else {
+    let Some(call) = TLS_CALLS.get_ptr_mut(&key(within)) else {
         return 0;
     };
     // SAFETY: the map gave the pointers, and only this thread uses the call.
@@ -405,7 +412,7 @@ pub extern "C" fn tls_settle(within: u64, moved: u64) -> u64 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn tls_context(within: u64) -> u64 {
-    if let Some(call) = TLS_CALLS.get_ptr_mut(&key(within & 1)) {
+    if let Some(call) = TLS_CALLS.get_ptr_mut(&key(within)) {
         // SAFETY: the map gave the pointer, and only this thread uses the call.
         unsafe {
             let (kind, context) = assist::or_read(assist::told_plain((*call).direction as u8));
@@ -422,7 +429,7 @@ pub extern "C" fn tls_context(within: u64) -> u64 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn tls_announce(within: u64) -> i64 {
-    let Some(call) = TLS_CALLS.get_ptr_mut(&key(within & 1)) else {
+    let Some(call) = TLS_CALLS.get_ptr_mut(&key(within)) else {
         return 0;
     };
     // SAFETY: the map gave the pointers; only this thread uses the call.
@@ -492,7 +499,7 @@ unsafe fn refill(session: *mut TlsSession, direction: u16) {
 pub extern "C" fn tls_chunk(within: u64) -> i64 {
     const SMALL: u64 = 512;
     const MIDDLE: u64 = 4096;
-    let Some(call) = TLS_CALLS.get_ptr_mut(&key(within & 1)) else {
+    let Some(call) = TLS_CALLS.get_ptr_mut(&key(within)) else {
         return 1;
     };
     // SAFETY: the map gave the pointers; only this thread uses the call.

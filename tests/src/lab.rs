@@ -241,7 +241,17 @@ impl Lab {
 
     /// The same, compiled by another profile of the workspace: `dev`, or `fat` for link-time optimization.
     pub fn rust_built(name: &str, profile: &str) -> String {
-        let manifest = Self::workload("rust/Cargo.toml");
+        Self::cargo("rust", name, profile)
+    }
+
+    /// The Rust program over rustls, of the workspace under `workloads/rustls/`, compiled by a profile of it: `release`, or `fat` for
+    /// link-time optimization.
+    pub fn rustls(profile: &str) -> String {
+        Self::cargo("rustls", "rustls-server", profile)
+    }
+
+    fn cargo(workspace: &str, name: &str, profile: &str) -> String {
+        let manifest = Self::workload(&format!("{workspace}/Cargo.toml"));
         let dir = target().join("workloads/rust");
         let output = Command::new("cargo")
             .args([

@@ -303,9 +303,15 @@ setTimeout(async () => { for (const url of process.argv.slice(2)) await get(url)
 
 /// Go's own crypto/tls: load from a program in Go, through one to another, each over kept connections.
 fn go(test: &str, program: &str) {
+    if let Some(lab) = Lab::new(test) {
+        kept(&lab, program);
+    }
+}
+
+/// Load from a program, through the same to another, each over kept connections of the library that it brings itself.
+fn kept(lab: &Lab, program: &str) {
     const REQUESTS: u64 = 100;
-    let Some(lab) = Lab::new(test) else { return };
-    let certificate = Certificate::new(&lab);
+    let certificate = Certificate::new(lab);
     let (leaf, front) = (free_port(), free_port());
     let (leaf_port, front_port) = (leaf.to_string(), front.to_string());
     let plan = Plan::default()
@@ -314,7 +320,7 @@ fn go(test: &str, program: &str) {
         .env("NEXT", &format!("{leaf}/leaf"))
         .rested()
         .command(&["env", "COUNT=100", program, "ask", &front_port, certificate.file()]);
-    let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    let out = Clew::run(lab).traced(&plan.argv(lab, DRIVE));
     for path in ["/front", "/leaf"] {
         out.check_numbers(Kind::Client, path, REQUESTS);
         out.check_numbers(Kind::Server, path, REQUESTS);
@@ -325,7 +331,7 @@ fn go(test: &str, program: &str) {
         let chain = out.spans.ancestry(leaf);
         out.check_eq(chain.len(), 4, &format!("links of {chain:?}"));
     }
-    // net/http may open a connection for a request that another one then serves first: of it there is the handshake, at both ends.
+    // Clients may open a connection for a request that another one then serves first: of it there is the handshake, at both ends.
     let (spare, asked): (Vec<&Span>, Vec<&Span>) = out.spans.0.iter().partition(|span| span.path().is_empty());
     out.check_eq(asked.len() as u64, 4 * REQUESTS, "number of exchanges");
     let sockets: HashSet<String> = asked.iter().map(|span| socket(span)).collect();
@@ -427,5 +433,14 @@ fn go_stripped() {
         } else {
             eprintln!("SKIP tls_go_stripped: there is no {toolchain}");
         }
+    }
+}
+
+/// rustls in a program that has its symbols: both ends of every request join, also behind answers that are larger than what a socket
+/// takes at once.
+#[test]
+fn rustls() {
+    if let Some(lab) = Lab::new("tls_rustls") {
+        kept(&lab, &Lab::rustls("release"));
     }
 }

@@ -62,8 +62,10 @@ impl Known {
         let mut words: Vec<String> = found
             .iter()
             .map(|(library, _)| {
-                let limits = library.limits.iter().map(|limit| format!("; {limit}"));
-                format!("{} is seen through{}", library.name, limits.collect::<String>())
+                // What there are no probes in says why.
+                let seen = (!library.points.is_empty()).then(|| format!("{} is seen through", library.name));
+                let words: Vec<String> = seen.into_iter().chain(library.limits.iter().cloned()).collect();
+                words.join("; ")
             })
             .collect();
         if words.is_empty() {

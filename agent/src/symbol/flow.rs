@@ -17,6 +17,24 @@ enum Value {
     Field(Register, u32),
     /// What is in memory there, moved.
     FieldOfField(Register, u32, u32),
+    /// The argument itself, moved.
+    Near(Register, i64),
+    /// A pointer in memory at the argument, moved on.
+    Behind(Register, u32, i64),
+}
+
+impl Value {
+    /// The value as an address, some bytes on.
+    fn moved(self, by: i64) -> Option<Self> {
+        Some(match self {
+            Self::Thread(at) => Self::Thread(at.checked_add(by)?),
+            Self::Argument(register) => Self::Near(register, by),
+            Self::Near(register, at) => Self::Near(register, at.checked_add(by)?),
+            Self::Field(register, field) => Self::Behind(register, field, by),
+            Self::Behind(register, field, at) => Self::Behind(register, field, at.checked_add(by)?),
+            Self::FieldOfField(..) => return None,
+        })
+    }
 }
 
 /// Registers that were written since the function began; none where the value is unknown.
@@ -83,19 +101,11 @@ impl Flow {
             (Code::Mov_r64_rm64, OpKind::Memory) => self.load(instruction),
             (Code::Mov_r64_rm64 | Code::Mov_rm64_r64, OpKind::Register) => self.value(instruction.op1_register()),
             (Code::Lea_r64_m, _) if instruction.memory_index() == Register::None => {
-                match self.value(instruction.memory_base()) {
-                    Some(Value::Thread(at)) => Some(Value::Thread(at.checked_add(displacement)?)),
-                    _ => None,
-                }
+                self.value(instruction.memory_base())?.moved(displacement)
             }
-            (Code::Add_rm64_imm32 | Code::Add_rm64_imm8 | Code::Add_RAX_imm32, _) => {
-                match self.value(instruction.op0_register()) {
-                    Some(Value::Thread(at)) => {
-                        Some(Value::Thread(at.checked_add(instruction.immediate(1).cast_signed())?))
-                    }
-                    _ => None,
-                }
-            }
+            (Code::Add_rm64_imm32 | Code::Add_rm64_imm8 | Code::Add_RAX_imm32, _) => self
+                .value(instruction.op0_register())?
+                .moved(instruction.immediate(1).cast_signed()),
             _ => None,
         }
     }
@@ -240,6 +250,74 @@ pub(super) fn reads_by_table(code: &[u8], address: u64) -> Option<(u32, u32)> {
     None
 }
 
+/// An address that a function knows: one that it was given or found where it was given one, and how many bytes on it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    base: Value,
+    offset: i64,
+}
+
+impl Spot {
+    fn of(value: Value) -> Option<Self> {
+        let (base, offset) = match value {
+            Value::Argument(_) | Value::Field(..) => (value, 0),
+            Value::Near(register, at) => (Value::Argument(register), at),
+            Value::Behind(register, field, at) => (Value::Field(register, field), at),
+            Value::Thread(_) | Value::FieldOfField(..) => return None,
+        };
+        Some(Self { base, offset })
+    }
+
+    /// How far it is from another; none if that is not known.
+    pub(super) fn from(self, other: Self) -> Option<i64> {
+        (self.base == other.base).then(|| self.offset.checked_sub(other.offset))?
+    }
+}
+
+/// What the function's calls at these places are given as the first argument, where it is known.
+pub(super) fn given(code: &[u8], address: u64, calls: &[u64]) -> Vec<(u64, Spot)> {
+    let mut flow = Flow::default();
+    let mut factory = InstructionInfoFactory::new();
+    let mut found = Vec::new();
+    for instruction in instructions(code, address) {
+        flow.reach(&instruction);
+        if calls.contains(&instruction.ip())
+            && let Some(spot) = flow.value(Register::RDI).and_then(Spot::of)
+        {
+            found.push((instruction.ip(), spot));
+        }
+        flow.step(&instruction, &mut factory);
+    }
+    found
+}
+
+/// How far behind the function's first argument what it is given at this call lies.
+pub(super) fn behind_first(spot: Spot) -> Option<i64> {
+    (spot.base == Value::Argument(Register::RDI)).then_some(spot.offset)
+}
+
+/// Where the function looks at what an argument points to, in bytes, in the order of its instructions; once each.
+pub(super) fn looks_at(code: &[u8], address: u64, argument: Register) -> Vec<u32> {
+    let mut flow = Flow::default();
+    let mut factory = InstructionInfoFactory::new();
+    let mut found = Vec::new();
+    for instruction in instructions(code, address) {
+        flow.reach(&instruction);
+        let is_memory = (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory);
+        if is_memory
+            && instruction.code() != Code::Lea_r64_m
+            && instruction.memory_index() == Register::None
+            && flow.value(instruction.memory_base()) == Some(Value::Argument(argument))
+            && let Ok(at) = u32::try_from(instruction.memory_displacement64())
+            && !found.contains(&at)
+        {
+            found.push(at);
+        }
+        flow.step(&instruction, &mut factory);
+    }
+    found
+}
+
 /// The function reads what its second argument has at this offset.
 pub(super) fn reads_second(code: &[u8], address: u64, at: u32) -> bool {
     let mut flow = Flow::default();
@@ -312,6 +390,55 @@ mod tests {
         called.splice(3..3, [0xe8, 0, 0, 0, 0]);
         assert_eq!(reads_by_table(&called, 0), None);
         assert_eq!(reads_by_table(&code[..code.len() - 1], 0), None);
+    }
+
+    #[test]
+    fn what_calls_are_given() {
+        // mov %rsi,%rbx; lea 0x400(%rbx),%rdi; call; add $0x88,%rbx; mov %rbx,%rdi; call; call
+        let code = [
+            0x48, 0x89, 0xf3, 0x48, 0x8d, 0xbb, 0, 4, 0, 0, 0xe8, 0, 0, 0, 0, 0x48, 0x81, 0xc3, 0x88, 0, 0, 0, 0x48,
+            0x89, 0xdf, 0xe8, 0, 0, 0, 0, 0xe8, 0, 0, 0, 0,
+        ];
+        let [(first, buffer), (second, records)] = given(&code, 0x1000, &[0x100a, 0x1019, 0x101e])[..] else {
+            panic!("behind a call the register holds anything");
+        };
+        assert_eq!((first, second), (0x100a, 0x1019));
+        assert_eq!(buffer.from(records), Some(0x378));
+        assert_eq!(behind_first(buffer), None, "it was the second argument");
+        // mov 8(%rdi),%rbx; lea 0x10(%rbx),%rdi; call: behind a pointer.
+        let found = [0x48, 0x8b, 0x5f, 8, 0x48, 0x8d, 0x7b, 0x10, 0xe8, 0, 0, 0, 0];
+        let [(_, spot)] = given(&found, 0, &[8])[..] else {
+            panic!("a place behind a pointer");
+        };
+        assert_eq!(spot.from(buffer), None, "another object");
+        assert_eq!(behind_first(spot), None);
+        // add $0x98,%rdi; call
+        let own = [0x48, 0x81, 0xc7, 0x98, 0, 0, 0, 0xe8, 0, 0, 0, 0];
+        assert_eq!(
+            given(&own, 0, &[7]).first().and_then(|(_, spot)| behind_first(*spot)),
+            Some(0x98)
+        );
+    }
+
+    /// Where the ways to a call disagree, nothing is known of what it is given.
+    #[test]
+    fn what_calls_may_be_given() {
+        // test %rsi,%rsi; je +7; add $0x88,%rdi; call
+        let code = [
+            0x48, 0x85, 0xf6, 0x74, 7, 0x48, 0x81, 0xc7, 0x88, 0, 0, 0, 0xe8, 0, 0, 0, 0,
+        ];
+        assert_eq!(given(&code, 0, &[12]), []);
+    }
+
+    #[test]
+    fn looks() {
+        // mov 0x28(%rdi),%rbp; test %rbp,%rbp; lea 0x50(%rdi),%rax; cmpq $0,0x10(%rdi); mov 0x28(%rdi),%rcx; mov 8(%rsi),%rdx
+        let code = [
+            0x48, 0x8b, 0x6f, 0x28, 0x48, 0x85, 0xed, 0x48, 0x8d, 0x47, 0x50, 0x48, 0x83, 0x7f, 0x10, 0, 0x48, 0x8b,
+            0x4f, 0x28, 0x48, 0x8b, 0x56, 8,
+        ];
+        assert_eq!(looks_at(&code, 0, Register::RDI), [0x28, 0x10]);
+        assert_eq!(looks_at(&code, 0, Register::RSI), [8]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod java;
 mod openssl;
 mod pclntab;
 mod python;
+mod rustls;
 mod tokio;
 
 use std::collections::HashMap;

@@ -13,7 +13,7 @@ use clew_common::event::SOURCE_OPENSSL;
 use clew_common::tls::Cookie;
 
 use super::image::Image;
-use super::{FileKey, Point, dynamic, go_tls};
+use super::{FileKey, Point, dynamic, go_tls, rustls};
 use place::Place;
 
 /// A library that encrypts, and the probes in it.
@@ -130,16 +130,17 @@ impl Libraries {
 /// The probes in the file at `path`.
 fn encryption(path: &Path) -> Option<Encryption> {
     let image = Image::open(path)?;
-    let (openssl, go) = (openssl(&image, path), go_tls::encryption(&image));
-    match (openssl, go) {
-        // A program in Go that has OpenSSL within.
-        (Some(openssl), Some(go)) => Some(Encryption {
-            points: [openssl.points, go.points].concat(),
-            name: format!("{}, {}", openssl.name, go.name).into(),
-            limits: [openssl.limits, go.limits].concat(),
-        }),
-        (openssl, go) => openssl.or(go),
-    }
+    // A program may have several within.
+    let found = [
+        openssl(&image, path),
+        go_tls::encryption(&image),
+        rustls::encryption(&image),
+    ];
+    found.into_iter().flatten().reduce(|one, other| Encryption {
+        points: [one.points, other.points].concat(),
+        name: format!("{}, {}", one.name, other.name).into(),
+        limits: [one.limits, other.limits].concat(),
+    })
 }
 
 /// The probes in OpenSSL's functions.
@@ -276,7 +277,8 @@ mod tests {
         let cookie = Cookie::unpack(found.points.first().expect("a point").1);
         assert_ne!(cookie.first, 0, "{:?}", found.limits);
         assert!(found.limits.is_empty(), "{:?}", found.limits);
-        // Another library of that kind of name has none of the functions.
-        assert!(encryption(Path::new("/proc/self/exe")).is_none());
+        // Another file has none of the functions.
+        let own = Path::new("/proc/self/exe");
+        assert!(openssl(&Image::open(own).expect("this program"), own).is_none());
     }
 }

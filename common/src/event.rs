@@ -224,6 +224,8 @@ pub const SOURCE_OPENSSL: u16 = 1;
 pub const SOURCE_GO: u16 = 2;
 /// rustls.
 pub const SOURCE_RUSTLS: u16 = 3;
+/// GnuTLS.
+pub const SOURCE_GNUTLS: u16 = 4;
 
 /// Plaintext that a session gave to or took from the program in one call, or one chunk of it.
 ///

@@ -149,6 +149,24 @@ pub fn tls_made(ctx: RetProbeContext) -> u32 {
     0
 }
 
+/// Behind `int f(session **, ...)`, which makes a session object, such as `gnutls_init`.
+#[uretprobe]
+pub fn tls_made_at(ctx: RetProbeContext) -> u32 {
+    if !context::traced() {
+        return 0;
+    }
+    let Some((call, place)) = ending(arch::stack_at_return(&ctx)) else {
+        return 0;
+    };
+    // SAFETY: the map gave the pointer, and only this thread uses the entry.
+    let object = kernel::user::<u64>(unsafe { (*call).object }).unwrap_or(0);
+    over(place);
+    if object != 0 {
+        let _full = TLS_SESSIONS.insert(&scoped(object), &new(SESSION_FRESH), 0);
+    }
+    0
+}
+
 /// At the start of a function that makes a session object as if it were new, such as `SSL_clear`.
 #[uprobe]
 pub fn tls_cleared(ctx: ProbeContext) -> u32 {
@@ -266,12 +284,14 @@ pub fn tls_done(ctx: RetProbeContext) -> u32 {
     };
     let result: u64 = ctx.ret();
     // SAFETY: the map gave the pointer, and only this thread uses the entry.
-    let (size, count, direction) = unsafe { ((*call).size, (*call).count, (*call).direction) };
+    let (size, count, direction, buffer) = unsafe { ((*call).size, (*call).count, (*call).direction, (*call).buffer) };
     let mut moved = positive(result);
     if moved != 0 && count != 0 {
         moved = kernel::user::<u64>(count).unwrap_or(0);
     }
-    if moved > size || direction == NO_DATA {
+    // GnuTLS may be asked to go on with what it was given before, without being given it again.
+    let again = buffer == 0 && direction == u32::from(EGRESS);
+    if (moved > size && !again) || direction == NO_DATA {
         moved = 0;
     }
     tls_settled(within, moved);

@@ -32,7 +32,7 @@ pub use mariadb::mariadb;
 pub use nginx::{nginx, nginx_tls};
 pub use outcome::Outcome;
 pub use plan::{Load, Plan, Service};
-pub use postgresql::{Postgresql, postgresql};
+pub use postgresql::{Postgresql, postgresql, postgresql_tls};
 pub use process::{Proc, heed_signals};
 pub use redis::redis;
 pub use span::{Kind, Span, Spans};

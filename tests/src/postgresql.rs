@@ -1,6 +1,7 @@
 //! PostgreSQL as the tests use it.
 use std::process::Command;
 
+use crate::certificate::Certificate;
 use crate::lab::Lab;
 use crate::process::command;
 
@@ -18,6 +19,15 @@ pub struct Postgresql {
 
 /// Makes a cluster that listens on `port`.
 pub fn postgresql(lab: &Lab, port: u16) -> Postgresql {
+    cluster(lab, port, None)
+}
+
+/// As [`postgresql`], speaking TLS.
+pub fn postgresql_tls(lab: &Lab, port: u16, certificate: &Certificate) -> Postgresql {
+    cluster(lab, port, Some(certificate))
+}
+
+fn cluster(lab: &Lab, port: u16, certificate: Option<&Certificate>) -> Postgresql {
     let bin = bin();
     let folder = lab.dir().join("postgresql");
     std::fs::create_dir_all(&folder).expect("create the cluster's folder");
@@ -50,9 +60,25 @@ pub fn postgresql(lab: &Lab, port: u16) -> Postgresql {
     for setting in settings {
         argv.extend(["-c".to_owned(), setting.to_owned()]);
     }
+    if let Some(certificate) = certificate {
+        // Its key has to be its own, and closed to others.
+        let key = format!("{folder}/key.pem");
+        run(Command::new("cp").args([certificate.key(), &key]));
+        run(Command::new("chown").args([USER, &key]));
+        run(Command::new("chmod").args(["600", &key]));
+        let cert = certificate.file();
+        for setting in [
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={cert}"),
+            format!("ssl_key_file={key}"),
+        ] {
+            argv.extend(["-c".to_owned(), setting]);
+        }
+    }
+    let how = if certificate.is_some() { "require" } else { "disable" };
     Postgresql {
         argv,
-        dsn: format!("host=127.0.0.1 port={port} user={USER} dbname=shop sslmode=disable gssencmode=disable"),
+        dsn: format!("host=127.0.0.1 port={port} user={USER} dbname=shop sslmode={how} gssencmode=disable"),
     }
 }
 

@@ -1,5 +1,8 @@
 //! Calls to real databases, below the requests that made them.
-use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Plan, Span, free_port, mariadb, postgresql, redis};
+use clew_tests::{
+    Certificate, Clew, Kind, Lab, Outcome, Plan, Postgresql, Span, free_port, mariadb, postgresql, postgresql_tls,
+    redis,
+};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 const REQUESTS: u64 = 120;
@@ -27,8 +30,17 @@ fn request(out: &Outcome, path: &str, number: u64) -> Span {
 }
 
 fn with_postgresql(lab: &Lab, loads: impl FnOnce(Plan, u16) -> Plan, args: &[&str]) -> Outcome {
+    with_server(lab, loads, args, postgresql)
+}
+
+fn with_server(
+    lab: &Lab,
+    loads: impl FnOnce(Plan, u16) -> Plan,
+    args: &[&str],
+    server: impl FnOnce(&Lab, u16) -> Postgresql,
+) -> Outcome {
     let (database, front) = (free_port(), free_port());
-    let server = postgresql(lab, database);
+    let server = server(lab, database);
     let argv: Vec<&str> = server.argv.iter().map(String::as_str).collect();
     let app = Lab::workload("python/database_app.py");
     let plan = Plan::default()
@@ -43,8 +55,26 @@ fn postgresql_through_a_shared_pool() {
     let Some(lab) = Lab::new("postgresql_through_a_shared_pool") else {
         return;
     };
+    through_a_shared_pool(&lab, postgresql);
+}
+
+/// The client's OpenSSL is part of its package, under a name of its own; the server's is the system's. TLS begins when they have agreed
+/// to in plain.
+#[test]
+fn postgresql_over_tls() {
+    let Some(lab) = Lab::new("postgresql_over_tls") else {
+        return;
+    };
+    let certificate = Certificate::new(&lab);
+    let out = through_a_shared_pool(&lab, |lab, port| postgresql_tls(lab, port, &certificate));
+    for counter in ["tls.untied", "tls.tie_conflict", "tls.call_unknown"] {
+        out.check_eq(out.counter(counter), 0, counter);
+    }
+}
+
+fn through_a_shared_pool(lab: &Lab, server: impl FnOnce(&Lab, u16) -> Postgresql) -> Outcome {
     let load = |plan: Plan, front| plan.load(front, "/front", REQUESTS, CONCURRENCY);
-    let out = with_postgresql(&lab, load, &["--db-values"]);
+    let out = with_server(lab, load, &["--db-values"], server);
     for number in 1..=REQUESTS {
         let front = request(&out, "/front", number);
         let calls = below(&out, &front);
@@ -108,6 +138,7 @@ fn postgresql_through_a_shared_pool() {
     }
     let pending = out.spans.filter(|span| !span.text("clew.exchange.outcome").is_empty());
     out.check(pending.is_empty(), "calls without an answer");
+    out
 }
 
 #[test]

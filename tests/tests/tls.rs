@@ -200,6 +200,22 @@ fn curl_and_nginx() {
     check("tls_curl_and_nginx", nginx_server, curl);
 }
 
+/// Debian's wget uses GnuTLS.
+#[test]
+fn wget_on_gnutls() {
+    let linked = std::process::Command::new("ldd").arg("/usr/bin/wget").output();
+    if !linked.is_ok_and(|linked| String::from_utf8_lossy(&linked.stdout).contains("libgnutls")) {
+        if let Some(lab) = Lab::new("tls_wget_on_gnutls") {
+            lab.skip("there is no wget that uses GnuTLS");
+        }
+        return;
+    }
+    check("tls_wget_on_gnutls", nginx_server, |certificate, first, second| {
+        let authority = format!("--ca-certificate={}", certificate.file());
+        words(&["/usr/bin/wget", "-q", "-O", "/dev/null", &authority, first, second])
+    });
+}
+
 #[test]
 fn requests_and_python() {
     check("tls_requests_and_python", python_server, requests);

@@ -244,6 +244,7 @@ fn session(record: &abi::Session, moment: Moment) -> Result<Session, Malformed> 
             abi::SOURCE_OPENSSL => Library::OpenSsl,
             abi::SOURCE_GO => Library::Go,
             abi::SOURCE_RUSTLS => Library::Rustls,
+            abi::SOURCE_GNUTLS => Library::GnuTls,
             _ => return Err(Malformed::Field("source")),
         },
     })

@@ -185,6 +185,8 @@ pub enum Library {
     Go,
     /// rustls.
     Rustls,
+    /// GnuTLS.
+    GnuTls,
 }
 
 /// The first sight of a session of encryption.

@@ -7,6 +7,7 @@ mod code;
 mod dynamic;
 mod flow;
 mod functions;
+mod gnutls;
 mod go;
 mod go_tls;
 mod image;
@@ -51,6 +52,14 @@ pub struct Hooks {
     pub points: Vec<Point>,
     /// What of the mechanism could not be had, for people.
     pub limits: Vec<String>,
+}
+
+/// The last part of the path of a file, for people. An executable is opened through a link.
+fn file_name(path: &Path) -> Arc<str> {
+    let real = std::fs::read_link(path);
+    let name = real.as_deref().unwrap_or(path).file_name();
+    name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+        .into()
 }
 
 /// An instruction at which a kernel program runs.

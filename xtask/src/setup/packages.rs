@@ -29,6 +29,7 @@ const PACKAGES: &[Package] = &[
     package("nginx-light", "nginx", "server and reverse proxy under test"),
     package("wrk", "wrk", "load for the benchmark"),
     package("curl", "curl", "client under test"),
+    package("wget", "wget", "a client under test that uses GnuTLS"),
     package("iproute2", "ip", "network namespaces"),
     package("util-linux", "setpriv", "running Clew as another user"),
     package("qemu-system-x86", "qemu-system-x86_64", "other kernels"),

@@ -13,8 +13,8 @@ use clew_common::event::SOURCE_OPENSSL;
 use clew_common::tls::Cookie;
 
 use super::image::Image;
-use super::{FileKey, Point, dynamic, go_tls, rustls};
-use place::Place;
+use super::{FileKey, Point, dynamic, file_name, gnutls, go_tls, rustls};
+pub(super) use place::Place;
 
 /// A library that encrypts, and the probes in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,25 +63,25 @@ const fn watched(name: &'static str, how: How) -> Watched {
     Watched { name, how }
 }
 
-/// Whether a file that is mapped under this path may be a library of OpenSSL's: packages that bring their own give it a name of
-/// their own.
+/// Whether a file that is mapped under this path may be a library of OpenSSL's or GnuTLS: packages that bring their own give it a
+/// name of their own.
 fn may_encrypt(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    name.starts_with("libssl") && name.contains(".so")
+    (name.starts_with("libssl") || name.starts_with("libgnutls")) && name.contains(".so")
 }
 
 /// Files that are remembered.
 const MOST_REMEMBERED: usize = 4096;
 
-/// Where a system has the library, in its own folders.
-const USUAL: &[&str] = &["libssl.so.3", "libssl.so.1.1"];
+/// Where a system has the libraries, in its own folders.
+const USUAL: &[&str] = &["libssl.so.3", "libssl.so.1.1", "libgnutls.so.30"];
 
 /// Looks into files and remembers what it found.
 #[derive(Debug, Default)]
 pub struct Libraries(HashMap<FileKey, Option<Arc<Encryption>>>);
 
 impl Libraries {
-    /// The probes in the file at `path`; none if it has no functions of OpenSSL's and no crypto/tls of Go's.
+    /// The probes in the file at `path`; none if it encrypts with nothing that is known.
     pub fn at(&mut self, path: &Path) -> Option<Arc<Encryption>> {
         let key = FileKey::of(path)?;
         if self.0.len() >= MOST_REMEMBERED {
@@ -133,6 +133,7 @@ fn encryption(path: &Path) -> Option<Encryption> {
     // A program may have several within.
     let found = [
         openssl(&image, path),
+        gnutls::encryption(&image, path),
         go_tls::encryption(&image),
         rustls::encryption(&image),
     ];
@@ -209,16 +210,9 @@ fn openssl(image: &Image, path: &Path) -> Option<Encryption> {
             watch(program, at.unwrap_or(address));
         }
     }
-    // The executable is opened through a link.
-    let real = std::fs::read_link(path);
-    let name = real
-        .as_deref()
-        .unwrap_or(path)
-        .file_name()
-        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let encryption = Encryption {
         points,
-        name: name.into(),
+        name: file_name(path),
         limits,
     };
     Some(encryption)
@@ -244,6 +238,7 @@ mod tests {
             ("/usr/lib/x86_64-linux-gnu/libssl.so.3", true),
             ("/site-packages/psycopg_binary.libs/libssl-81ffa89e.so.3", true),
             ("/usr/lib/libssl3.so", true),
+            ("/usr/lib/x86_64-linux-gnu/libgnutls.so.30", true),
             ("/usr/lib/libcrypto.so.3", false),
             ("/srv/libssl/app", false),
         ] {

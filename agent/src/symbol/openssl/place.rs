@@ -18,7 +18,7 @@ const ARGUMENTS: [Register; 5] = [Register::RDI, Register::RSI, Register::RDX, R
 
 /// A cheap place in a function that moves plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(in crate::symbol) struct Place {
     /// Address of the instruction. Nothing was pushed before it: the return address is on top of the stack.
     pub(super) at: u64,
     /// The argument that says where the number of bytes is written; none where it is returned.
@@ -27,15 +27,21 @@ pub(super) struct Place {
 
 impl Place {
     /// The first instruction the kernel emulates, before which only the session's register has to be untouched.
-    pub(super) fn start(image: &Image, address: u64) -> Option<u64> {
+    pub(in crate::symbol) fn start(image: &Image, address: u64) -> Option<u64> {
         let code = image.code(address, CODE_BYTES)?;
         cheap(&code, address, 1, false)
     }
 
     /// The same with the return address on top of the stack.
-    pub(super) fn entry(image: &Image, address: u64) -> Option<u64> {
+    pub(in crate::symbol) fn entry(image: &Image, address: u64) -> Option<u64> {
         let code = image.code(address, CODE_BYTES)?;
         cheap(&code, address, 1, true)
+    }
+
+    /// The same where a function that is given a session, a buffer and its size has all three.
+    pub(in crate::symbol) fn own(image: &Image, address: u64) -> Option<u64> {
+        let code = image.code(address, CODE_BYTES)?;
+        cheap(&code, address, 3, true)
     }
 
     /// The place for a function that moves plaintext, which itself returns how much if it is `counted`.

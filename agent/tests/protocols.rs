@@ -4,10 +4,11 @@
 //! beside it, and with each operation in turn unseen: then no response may be given to a request it does not answer, and
 //! later exchanges must be as expected. `CLEW_BLESS=1` writes the expectations anew.
 mod messages;
+mod recorded;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use clew::capture::{Actor, Direction, Moment, Pid};
@@ -18,17 +19,7 @@ use clew::protocol::{
     websocket::{self, Counts},
 };
 use clew::stream::{Content, Piece};
-
-/// One line of a recording.
-#[derive(Clone)]
-struct Operation {
-    time_us: u64,
-    direction: Direction,
-    /// None for the end of the direction.
-    bytes: Option<Vec<u8>>,
-    /// It is a datagram.
-    datagram: bool,
-}
+use recorded::{Operation, parse, recordings};
 
 #[test]
 fn recordings_give_the_expected_exchanges() {
@@ -171,74 +162,6 @@ fn check(path: &Path) {
         "{} differs (CLEW_BLESS=1 writes it anew):\n{told}",
         beside.display()
     );
-}
-
-fn recordings(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for protocol in std::fs::read_dir(folder).expect("fixtures").flatten() {
-        let Ok(files) = std::fs::read_dir(protocol.path()) else {
-            continue;
-        };
-        found.extend(
-            files
-                .flatten()
-                .map(|file| file.path())
-                .filter(|path| path.extension().is_some_and(|extension| extension == "wire")),
-        );
-    }
-    found.sort();
-    found
-}
-
-/// Reads the format that tests/fixtures/record.py describes.
-fn parse(text: &str) -> Vec<Vec<Operation>> {
-    let mut connections: Vec<Vec<Operation>> = Vec::new();
-    let mut datagram = false;
-    for line in text.lines() {
-        if line == "connection" || line == "datagrams" {
-            connections.push(Vec::new());
-            datagram = line == "datagrams";
-            continue;
-        }
-        let (mark, rest) = line.split_once(' ').expect("mark");
-        let (time, bytes) = rest
-            .split_once(' ')
-            .map_or((rest, None), |(time, bytes)| (time, Some(bytes)));
-        connections.last_mut().expect("a connection first").push(Operation {
-            time_us: time.parse().expect("time"),
-            direction: if mark.starts_with('>') {
-                Direction::Egress
-            } else {
-                Direction::Ingress
-            },
-            bytes: (!mark.ends_with('.')).then(|| unescape(bytes.expect("bytes"))),
-            datagram,
-        });
-    }
-    connections
-}
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'\\' {
-            bytes.push(byte);
-            continue;
-        }
-        bytes.push(match rest.next().expect("escape") {
-            b'r' => b'\r',
-            b'n' => b'\n',
-            b't' => b'\t',
-            b'\\' => b'\\',
-            b'x' => {
-                let digits = [rest.next().expect("digit"), rest.next().expect("digit")];
-                u8::from_str_radix(std::str::from_utf8(&digits).expect("ASCII"), 16).expect("hexadecimal")
-            }
-            other => panic!("unknown escape {other}"),
-        });
-    }
-    bytes
 }
 
 fn moment(time_us: u64) -> Moment {

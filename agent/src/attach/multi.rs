@@ -4,7 +4,7 @@
 //! second and more for those of one library. A link of many goes in one. Its programs are loaded here: the kernel has to be told at
 //! loading what they are for, and aya does not tell it.
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -135,7 +135,7 @@ impl Program {
         // The last byte stays zero.
         let room = program.prog_name.len() - 1;
         for (to, from) in program.prog_name.iter_mut().take(room).zip(name.bytes()) {
-            *to = from.cast_signed();
+            *to = c_char::from_ne_bytes([from]);
         }
         program.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
         program.expected_attach_type = FOR_MANY;

@@ -32,11 +32,12 @@ fn check_joined(out: &Outcome, count: usize, same: &[&str]) {
             out.fail(&format!("{} has no client", server.brief()));
         };
         for name in same {
-            out.check_eq(
-                server.text(name),
-                client.text(name),
-                &format!("{name} of {}", server.brief()),
-            );
+            let (got, want) = (server.text(name), client.text(name));
+            // A server that got the request a little later gets the reset before its own clock says that the time is over.
+            if want == "DEADLINE_EXCEEDED" && got == "CANCELLED" {
+                continue;
+            }
+            out.check_eq(got, want, &format!("{name} of {}", server.brief()));
         }
     }
 }

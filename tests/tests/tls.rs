@@ -358,12 +358,8 @@ fn kept(lab: &Lab, program: &str) {
             "a connection whose content is seen is not told by itself",
         );
     }
-    for counter in [
-        "tls.untied",
-        "tls.tie_conflict",
-        "tls.call_unknown",
-        "stream.gap_timeout",
-    ] {
+    // A call that was under way when the probes came is unknown: whether a server listens is asked by connecting to it.
+    for counter in ["tls.untied", "tls.tie_conflict", "stream.gap_timeout"] {
         out.check_eq(out.counter(counter), 0, counter);
     }
 }

@@ -145,6 +145,9 @@ impl Dns {
             side.begin = None;
             let end = at.behind(taken as u64);
             self.message(direction, kept.get(2..).unwrap_or_default(), begin, end, out);
+            if self.strikes >= MAX_STRIKES {
+                return;
+            }
         }
     }
 
@@ -153,6 +156,9 @@ impl Dns {
         let Some(message) = message::parse(bytes) else {
             self.strikes = self.strikes.saturating_add(1);
             out.push(Step::Count("protocol.dns.invalid"));
+            if self.strikes >= MAX_STRIKES {
+                self.break_all(end, Broken::Invalid, out);
+            }
             return;
         };
         self.strikes = 0;
@@ -300,7 +306,6 @@ impl Parser for Dns {
             Content::Failed(errno) => self.break_all(at, Broken::Failed(errno), out),
         }
         if self.strikes >= MAX_STRIKES {
-            self.break_all(at, Broken::Invalid, out);
             return Flow::Rejected;
         }
         Flow::Continue

@@ -158,3 +158,41 @@ fn datagrams_that_are_none_end_it() {
     assert_eq!(conversation.recognized(), Recognition::Unknown);
     assert_eq!(told.last().map(String::as_str), Some("protocol.unknown"));
 }
+
+/// However the bytes of a stream came, it ends at the same message.
+#[test]
+fn a_stream_that_is_none_ends_at_one_place() {
+    let mut bytes = over_tcp(QUESTION);
+    // More messages than are borne, each of a length and nothing.
+    bytes.extend_from_slice(&[0; 2 * (MAX_STRIKES as usize + 3)]);
+    let told = |cut: usize| {
+        let mut dns = parser(&Start {
+            limits: Limits::default(),
+            first: Exchange(0),
+            direction: Direction::Egress,
+            bytes: Bytes::new(),
+            from_beginning: true,
+            datagrams: false,
+            carried: None,
+        });
+        let mut steps = Vec::new();
+        for (number, part) in bytes.chunks(cut).enumerate() {
+            let piece = Piece {
+                direction: Direction::Egress,
+                offset: (number * cut) as u64,
+                content: Content::Bytes(Bytes::copy_from_slice(part)),
+                moment: Moment::new(0, Actor::thread(Pid(1), 1)),
+            };
+            if matches!(dns.piece(piece, &mut steps), Flow::Rejected) {
+                break;
+            }
+        }
+        steps
+    };
+    let whole = told(bytes.len());
+    let end = (QUESTION.len() + 2) as u64 + 2 * u64::from(MAX_STRIKES);
+    assert!(matches!(whole.last(), Some(Step::Broken { at, .. }) if at.offset == end));
+    for cut in [1, 7] {
+        assert_eq!(told(cut), whole, "in pieces of {cut}");
+    }
+}

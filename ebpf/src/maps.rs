@@ -131,17 +131,17 @@ pub static TLS_SESSIONS: LruHashMap<Scoped, TlsSession> = LruHashMap::with_max_e
 /// TLS: calls of Go's crypto/tls, by goroutine and whether they are handshakes. Written when one begins; one that is over is told by
 /// the goroutine's stack and stays until the next. One that falls out is not seen.
 #[map]
-pub static GO_TLS_CALLS: LruHashMap<Scoped, GoTlsCall> = LruHashMap::with_max_entries(32768, 0);
+pub static GO_TLS_CALLS: LruHashMap<Scoped, GoTlsCall> = LruHashMap::with_max_entries(16_384, 0);
 
 /// TLS: what threads do for sessions of rustls, by thread. Written behind reads and when plaintext is told. One that falls out
 /// loses the plaintext of one read, which `tls.call_unknown` counts.
 #[map]
-pub static RUSTLS_THREADS: LruHashMap<u32, RustlsThread> = LruHashMap::with_max_entries(8192, 0);
+pub static RUSTLS_THREADS: LruHashMap<u32, RustlsThread> = LruHashMap::with_max_entries(2048, 0);
 
 /// TLS: what was given to sessions of rustls and has not gone yet, by the address of the session's state. Written when plaintext
 /// passes. One that falls out loses it.
 #[map]
-pub static RUSTLS_OBJECTS: LruHashMap<Scoped, RustlsObject> = LruHashMap::with_max_entries(8192, 0);
+pub static RUSTLS_OBJECTS: LruHashMap<Scoped, RustlsObject> = LruHashMap::with_max_entries(4096, 0);
 
 /// Counters of `clew_common::counter`. Written by the probes, read by the agent.
 #[map]

@@ -197,7 +197,10 @@ fn selected(options: &Options) -> Vec<&'static Workload> {
 /// programs that take a build of their own have the long form.
 fn repeats(workload: &Workload) -> bool {
     let name = workload.name;
-    if matches!(name, "go-gin" | "go-gin-stripped" | "rust-axum-debug" | "rust-axum-fat") {
+    if matches!(
+        name,
+        "go-gin" | "go-gin-stripped" | "rust-axum-debug" | "rust-axum-fat" | "rust-https"
+    ) {
         return true;
     }
     name.starts_with("node-") && !name.ends_with("+assist") && !matches!(name, "node-http" | "node-mix")

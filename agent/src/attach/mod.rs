@@ -565,15 +565,33 @@ fn attach_btf(
 }
 
 /// Loads a program, again where a signal interrupted the verifier: it gives up then (`do_check` in kernel/bpf/verifier.c, EAGAIN).
-fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+fn patiently<T, E: Interrupted>(mut load: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     const TRIES: u32 = 8;
     for _ in 1..TRIES {
         match load() {
-            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) if error.is_interrupted() => {}
             result => return result,
         }
     }
     load()
+}
+
+/// Why a program was not loaded.
+trait Interrupted {
+    /// A signal interrupted the verifier.
+    fn is_interrupted(&self) -> bool;
+}
+
+impl Interrupted for std::io::Error {
+    fn is_interrupted(&self) -> bool {
+        self.kind() == std::io::ErrorKind::WouldBlock
+    }
+}
+
+impl Interrupted for ProgramError {
+    fn is_interrupted(&self) -> bool {
+        matches!(self, Self::LoadError { io_error, .. } if io_error.is_interrupted())
+    }
 }
 
 /// What to do when a kernel does not have a system call's tracepoint.

@@ -16,6 +16,8 @@ use aya::{Ebpf, EbpfError};
 use aya_obj::generated::{BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
 use aya_obj::{Object, ProgramSection};
 
+use super::patiently;
+
 const FOR_MANY: u32 = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
 
 /// Programs for probes in user code, loaded when first needed.
@@ -146,17 +148,8 @@ impl Program {
         program.func_info = self.functions.as_ptr() as u64;
         program.func_info_rec_size = count(self.function_bytes)?;
         program.func_info_cnt = count(self.functions.len() / self.function_bytes.max(1))?;
-        // A signal interrupts the verifier: see `patiently`.
-        const TRIES: u32 = 8;
-        for _ in 1..TRIES {
-            // SAFETY: what the attributes point to lives until the call is over.
-            match unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &attributes) } {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
-            }
-        }
-        // SAFETY: as above.
-        unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &attributes) }
+        // SAFETY: what the attributes point to lives until the call is over.
+        patiently(|| unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &attributes) })
     }
 }
 

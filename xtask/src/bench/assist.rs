@@ -7,9 +7,10 @@ use clew_tests::{Lab, Proc};
 use nix::sys::signal::Signal;
 
 use super::FULL;
+use super::contexts::of_workloads;
 use super::load::{Seen, load};
 use super::row::{Row, median};
-use crate::accuracy::{self, Workload};
+use crate::accuracy::Workload;
 
 /// What the names of the rows begin with.
 const NAME: &str = "assist-";
@@ -20,20 +21,10 @@ const WORKLOADS: &[&str] = &["node-http", "java-17-handed", "java-17-tomcat"];
 
 /// The rows of the workloads whose rows' names hold `only`.
 pub(super) fn measure(clew: &Path, only: Option<&str>, rounds: usize, time: Duration) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for name in WORKLOADS {
-        let row = format!("{NAME}{name}");
-        if only.is_some_and(|only| !row.contains(only)) {
-            continue;
-        }
-        let Some(workload) = accuracy::workload(name) else {
-            println!("bench: {row} skipped, this machine has none");
-            continue;
-        };
+    of_workloads(NAME, WORKLOADS, only, |row, workload| {
         println!("bench: {row}, {rounds} rounds without and with the hook");
-        rows.extend(one(&row, workload, clew, rounds, time).with_context(|| row.clone())?);
-    }
-    Ok(rows)
+        one(row, workload, clew, rounds, time)
+    })
 }
 
 fn one(name: &str, workload: &Workload, clew: &Path, rounds: usize, time: Duration) -> Result<Vec<Row>> {

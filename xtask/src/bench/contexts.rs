@@ -31,18 +31,29 @@ const SETTLING: Duration = Duration::from_secs(2);
 
 /// The rows of the workloads whose rows' names hold `only`.
 pub(super) fn measure(clew: &Path, only: Option<&str>, rounds: usize, time: Duration) -> Result<Vec<Row>> {
+    of_workloads(NAME, WORKLOADS, only, |row, workload| {
+        println!("bench: {row}, {rounds} rounds without and with contexts");
+        one(row, workload, clew, rounds, time)
+    })
+}
+
+/// What `measure` gives for each of the workloads that this machine has; their rows' names begin with `prefix` and hold `only`.
+pub(super) fn of_workloads(
+    prefix: &str,
+    workloads: &[&str],
+    only: Option<&str>,
+    measure: impl Fn(&str, &'static Workload) -> Result<Vec<Row>>,
+) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for name in WORKLOADS {
-        let row = format!("{NAME}{name}");
+    for name in workloads {
+        let row = format!("{prefix}{name}");
         if only.is_some_and(|only| !row.contains(only)) {
             continue;
         }
-        let Some(workload) = accuracy::workload(name) else {
-            println!("bench: {row} skipped, this machine has none");
-            continue;
-        };
-        println!("bench: {row}, {rounds} rounds without and with contexts");
-        rows.extend(one(&row, workload, clew, rounds, time).with_context(|| row.clone())?);
+        match accuracy::workload(name) {
+            Some(workload) => rows.extend(measure(&row, workload).with_context(|| row.clone())?),
+            None => println!("bench: {row} skipped, this machine has none"),
+        }
     }
     Ok(rows)
 }

@@ -25,6 +25,7 @@ pub(super) fn answer(folder: &Path, ask: &Ask, json: bool) -> anyhow::Result<Str
         Ask::List { query, order, limit } => {
             let page = Page {
                 order: *order,
+                ascending: false,
                 limit: *limit,
                 after: None,
                 now_ns: now_ns(),
@@ -154,7 +155,7 @@ fn time(ns: u64) -> String {
     }
 }
 
-fn now_ns() -> u64 {
+pub(super) fn now_ns() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

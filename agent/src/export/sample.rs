@@ -49,6 +49,14 @@ impl Sample {
         Self::new(id, process, SpanKind::Client)
     }
 
+    pub(crate) fn producer(id: u64, process: &Arc<Process>) -> Self {
+        Self::new(id, process, SpanKind::Producer)
+    }
+
+    pub(crate) fn consumer(id: u64, process: &Arc<Process>) -> Self {
+        Self::new(id, process, SpanKind::Consumer)
+    }
+
     fn new(id: u64, process: &Arc<Process>, kind: SpanKind) -> Self {
         Self(Placed {
             trace_id: TRACE,

@@ -11,6 +11,8 @@ use crate::store::{Order, Page, Query};
 
 /// Traces in a page unless asked for more.
 const LIMIT: usize = 100;
+/// Points unless asked for more.
+const POINTS: usize = 2_000;
 
 /// Answers a request that may be made.
 pub(super) async fn answer(service: &Service, uri: &Uri) -> Answer {
@@ -30,6 +32,27 @@ pub(super) async fn answer(service: &Service, uri: &Uri) -> Answer {
         "v1/endpoints" => {
             let run = asked.number("run")?;
             json(&readers.ask(move |reader| reader.endpoints(run)).await?)
+        }
+        "v1/facets" => {
+            let query = asked.query()?;
+            json(&readers.ask(move |reader| reader.facets(&query, unix_ns())).await?)
+        }
+        "v1/points" => {
+            let (query, most) = (asked.query()?, asked.limit(POINTS, 10_000)?);
+            json(
+                &readers
+                    .ask(move |reader| reader.points(&query, unix_ns(), most))
+                    .await?,
+            )
+        }
+        "v1/map" => {
+            let query = asked.query()?;
+            json(&readers.ask(move |reader| reader.map(&query, unix_ns())).await?)
+        }
+        "v1/compare" => {
+            let (base, run) = (asked.number("base")?, asked.number("run")?);
+            let found = readers.ask(move |reader| reader.compare(base, run)).await?;
+            json(&found.ok_or_else(|| missing("there are no two such runs"))?)
         }
         "v1/errors" => json(&readers.ask(|reader| reader.errors()).await?),
         "v1/runs" => json(&readers.ask(|reader| reader.runs()).await?),
@@ -93,23 +116,24 @@ impl Asked {
         }
     }
 
-    fn page(&self) -> Result<Page, Problem> {
-        let limit = match self.number("limit")? {
-            None => LIMIT,
-            Some(limit) => usize::try_from(limit)
-                .ok()
-                .filter(|limit| (1..=1000).contains(limit))
-                .ok_or_else(|| bad("limit: 1 to 1000 is wanted"))?,
+    fn limit(&self, usual: usize, most: usize) -> Result<usize, Problem> {
+        let Some(limit) = self.number("limit")? else {
+            return Ok(usual);
         };
+        let limit = usize::try_from(limit).ok().filter(|limit| (1..=most).contains(limit));
+        limit.ok_or_else(|| bad(&format!("limit: 1 to {most} is wanted")))
+    }
+
+    fn page(&self) -> Result<Page, Problem> {
         Ok(Page {
-            order: match self.text("sort").unwrap_or("start") {
-                "start" => Order::Start,
-                "duration" => Order::Duration,
-                "spans" => Order::Spans,
-                "errors" => Order::Errors,
-                _ => return Err(bad("sort: start, duration, spans or errors is wanted")),
+            order: Order::of(self.text("sort").unwrap_or("start"))
+                .ok_or_else(|| bad("sort: start, duration, spans, errors, service, title or status is wanted"))?,
+            ascending: match self.text("order").unwrap_or("desc") {
+                "desc" => false,
+                "asc" => true,
+                _ => return Err(bad("order: desc or asc is wanted")),
             },
-            limit,
+            limit: self.limit(LIMIT, 1000)?,
             after: self.text("after").map(str::to_owned),
             now_ns: unix_ns(),
         })

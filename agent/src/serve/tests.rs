@@ -119,6 +119,13 @@ fn questions_are_answered_and_others_refused() {
         (200, &"/<script>alert(1)</script>".into())
     );
     assert!(head.contains("content-type: application/json"));
+    let (_, _, facets) = lab.ask("/api/v1/facets?q=service:shop", "");
+    assert_eq!(facets["fields"][0]["values"][0]["traces"], 2, "{facets}");
+    let (_, _, map) = lab.ask("/api/v1/map", "");
+    assert_eq!(
+        (&map["edges"][0]["from"], &map["edges"][0]["count"]),
+        (&"caller".into(), &2.into())
+    );
     for (path, found) in [("services", 1), ("endpoints?run=1", 1), ("errors", 0), ("runs", 1)] {
         let (code, _, list) = lab.ask(&format!("/api/v1/{path}"), "");
         assert_eq!((code, list.as_array().map(Vec::len)), (200, Some(found)), "{path}");
@@ -128,6 +135,7 @@ fn questions_are_answered_and_others_refused() {
     for path in described["paths"].as_object().expect("paths").keys() {
         if path != "/live" {
             let path = path.replace("{id}", "00010203040506070000000000000001");
+            let path = path.replace("/compare", "/compare?base=1&run=1");
             assert_eq!(lab.ask(&format!("/api/v1{path}"), "").0, 200, "{path}");
         }
     }
@@ -138,6 +146,10 @@ fn questions_are_answered_and_others_refused() {
         ("/api/v1/traces?limit=0", "", 400),
         ("/api/v1/traces?limit=1001", "", 400),
         ("/api/v1/traces?sort=age", "", 400),
+        ("/api/v1/traces?order=up", "", 400),
+        ("/api/v1/points?limit=10001", "", 400),
+        ("/api/v1/compare", "", 404),
+        ("/api/v1/compare?base=1&run=x", "", 400),
         ("/api/v1/traces?follow=1", "", 400),
         ("/api/v1/endpoints?run=x", "", 400),
         ("/api/v1/traces/ffffffffffffffff", "", 404),

@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 mod facts;
 mod model;
+mod moment;
 mod place;
 mod query;
 pub mod sqlite;
+mod sums;
 mod writer;
 
 pub use model::{
@@ -17,6 +19,9 @@ pub use model::{
 };
 pub use place::{NoPlace, default_folder};
 pub use query::{Query, QueryError};
+pub use sums::{
+    Compared, Comparison, Edge, Facet, FacetValue, Facets, Figures, Node, NodeKind, Point, Points, ServiceMap,
+};
 pub use writer::{Setup, Writer};
 
 use std::path::PathBuf;
@@ -97,6 +102,31 @@ pub trait Reader: Send {
     /// # Errors
     /// The store refuses.
     fn runs(&self) -> Result<Vec<Run>, StoreError>;
+
+    /// Values of fields among the latest traces that match, with counts.
+    ///
+    /// # Errors
+    /// The store refuses.
+    fn facets(&self, query: &Query, now_ns: u64) -> Result<Facets, StoreError>;
+
+    /// The latest traces that match as points, at most `most`.
+    ///
+    /// # Errors
+    /// The store refuses.
+    fn points(&self, query: &Query, now_ns: u64, most: usize) -> Result<Points, StoreError>;
+
+    /// Who calls whom in the latest traces that match.
+    ///
+    /// # Errors
+    /// The store refuses.
+    fn map(&self, query: &Query, now_ns: u64) -> Result<ServiceMap, StoreError>;
+
+    /// Two runs side by side; none if one of them is not here. Without a number the latest that has traces is meant, and the
+    /// one before it.
+    ///
+    /// # Errors
+    /// The store refuses.
+    fn compare(&self, base: Option<i64>, run: Option<i64>) -> Result<Option<Comparison>, StoreError>;
 
     /// Where the store stands: compared with an earlier one it tells whether there is anything new.
     ///

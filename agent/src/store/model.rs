@@ -2,6 +2,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
+use super::sums::Figures;
+
 /// A trace in a list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TraceRow {
@@ -39,18 +41,40 @@ pub struct TraceList {
     pub next: Option<String>,
 }
 
-/// What to list by, the largest first.
+/// What to list by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// The latest first.
+    /// When it began.
     #[default]
     Start,
-    /// The longest first.
+    /// How long it took.
     Duration,
-    /// Those with the most spans first.
+    /// Spans that are here.
     Spans,
-    /// Those with the most failed spans first.
+    /// Spans that failed.
     Errors,
+    /// The root's service.
+    Service,
+    /// What the root did.
+    Title,
+    /// The root's status code.
+    Status,
+}
+
+impl Order {
+    /// Its word, as the API has it.
+    pub fn of(word: &str) -> Option<Self> {
+        Some(match word {
+            "start" => Self::Start,
+            "duration" => Self::Duration,
+            "spans" => Self::Spans,
+            "errors" => Self::Errors,
+            "service" => Self::Service,
+            "title" => Self::Title,
+            "status" => Self::Status,
+            _ => return None,
+        })
+    }
 }
 
 /// A part of a list.
@@ -58,6 +82,8 @@ pub enum Order {
 pub struct Page {
     /// The order.
     pub order: Order,
+    /// The least first; else the greatest.
+    pub ascending: bool,
     /// Most traces.
     pub limit: usize,
     /// Where it begins: [`TraceList::next`] of the page before.
@@ -131,18 +157,9 @@ pub struct Endpoint {
     pub kind: &'static str,
     /// The spans' name.
     pub name: String,
-    /// Spans.
-    pub count: u64,
-    /// Those that failed.
-    pub errors: u64,
-    /// Half of them took no longer; within 7% above, as the two below.
-    pub p50_ns: u64,
-    /// Nine of ten took no longer.
-    pub p90_ns: u64,
-    /// All but one in a hundred took no longer.
-    pub p99_ns: u64,
-    /// All of them together.
-    pub sum_ns: u64,
+    /// How they went.
+    #[serde(flatten)]
+    pub figures: Figures,
     /// By time.
     pub bins: Vec<Bin>,
 }

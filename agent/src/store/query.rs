@@ -53,6 +53,8 @@ pub(super) enum Quantity {
     Run,
     /// How long ago it began.
     Age,
+    /// When it began.
+    Start,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,6 +229,11 @@ fn term(field: &str, value: &str) -> Result<What, String> {
     match field {
         "duration" => quantity(Quantity::Duration, time, "a time such as >100ms"),
         "age" => quantity(Quantity::Age, time, "a time such as <10m"),
+        "start" => quantity(
+            Quantity::Start,
+            super::moment::parse,
+            "a moment such as >=2026-01-31T12:00:00Z or seconds since 1970",
+        ),
         "spans" => quantity(Quantity::Spans, number, "a number such as >10"),
         "errors" => quantity(Quantity::Errors, number, "a number such as >0"),
         "run" => quantity(Quantity::Run, number, "a run's number"),
@@ -291,6 +298,7 @@ const FIELDS: &[&str] = &[
     "trace",
     "run",
     "age",
+    "start",
 ];
 
 fn comparison(value: &str) -> (Comparison, &str) {
@@ -408,6 +416,7 @@ mod tests {
             ("status:>x", ">=500"),
             ("nothing:5", "service"),
             ("trace:xyz", "hex"),
+            ("start:>noon", "1970"),
             ("a.b:>x", "number"),
         ] {
             let error = Query::parse(text).expect_err(text);

@@ -6,10 +6,12 @@
 //!
 //! SQLite's log makes a commit whole or absent, whenever the process dies. Without power the last seconds may be missing.
 mod histogram;
+mod map;
 mod part;
 mod read;
 mod schema;
 mod search;
+mod sums;
 mod trim;
 mod write;
 

@@ -1,5 +1,5 @@
 //! Answers from the file, while others may write it.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -8,18 +8,17 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags};
 use prost::Message as _;
-use rusqlite::types::Value as Sql;
+use rusqlite::types::{Value as Sql, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 use serde_json::{Map, Value as Json, json};
 
-use super::histogram::Histogram;
 use super::search::{Condition, id_range};
 use super::{open_to_read, part, unsigned};
 use crate::export::hex;
 use crate::store::facts;
 use crate::store::{
-    Bin, Change, Endpoint, ErrorGroup, Order, Page, Query, Reader, Run, Service, SpanView, StoreError, TraceList,
-    TraceRow, TraceView,
+    Change, Comparison, Endpoint, ErrorGroup, Facets, Order, Page, Points, Query, Reader, Run, Service, ServiceMap,
+    SpanView, StoreError, TraceList, TraceRow, TraceView,
 };
 
 /// Most traces in a page.
@@ -31,14 +30,14 @@ const MOST_SPANS: usize = 100_000;
 /// Most kinds of failures, and of runs, told.
 const MOST_GROUPS: i64 = 1_000;
 
-const ROW: &str = "
+pub(super) const ROW: &str = "
 SELECT t.id, t.trace_id, t.start_ns, t.end_ns - t.start_ns, t.spans, t.errors, t.run, t.title,
     coalesce(o.service, ''), coalesce(o.status, ''), coalesce(o.failed, 0)";
-const FROM: &str = " FROM trace t LEFT JOIN operation o ON o.id = t.root_operation WHERE true";
+pub(super) const FROM: &str = " FROM trace t LEFT JOIN operation o ON o.id = t.root_operation WHERE true";
 
 /// A store that is read.
 pub struct SqliteReader {
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 impl SqliteReader {
@@ -52,7 +51,8 @@ impl SqliteReader {
         })
     }
 
-    fn resources(&self) -> Result<HashMap<i64, (String, Option<i64>)>, StoreError> {
+    /// Service and process of each resource.
+    pub(super) fn resources(&self) -> Result<HashMap<i64, (String, Option<i64>)>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT id, data FROM resource")?;
         let mut rows = statement.query([])?;
         let mut all = HashMap::new();
@@ -72,24 +72,17 @@ impl SqliteReader {
 impl Reader for SqliteReader {
     fn traces(&self, query: &Query, page: &Page) -> Result<TraceList, StoreError> {
         let mut condition = Condition::new(query, &self.connection, page.now_ns)?;
-        let key = match page.order {
-            Order::Start => "t.start_ns",
-            Order::Duration => "(t.end_ns - t.start_ns)",
-            Order::Spans => "t.spans",
-            Order::Errors => "t.errors",
-        };
+        let key = key(page.order);
+        let (sign, direction) = if page.ascending { (">", "ASC") } else { ("<", "DESC") };
         if let Some((value, id)) = page.after.as_deref().and_then(cursor) {
-            condition.and(
-                &format!("({key}, t.id) < (?, ?)"),
-                [Sql::Integer(value), Sql::Integer(id)],
-            );
+            condition.and(&format!("({key}, t.id) {sign} (?, ?)"), [value, Sql::Integer(id)]);
         }
         let limit = page.limit.clamp(1, MOST_ROWS);
         let looks = condition.looks_into_spans();
         // One more than asked for tells whether there are more.
         let rows_wanted = if looks { MOST_LOOKS } else { limit + 1 };
         let sql = format!(
-            "{ROW}, {key}{FROM}{} ORDER BY {key} DESC, t.id DESC LIMIT {rows_wanted}",
+            "{ROW}, {key}{FROM}{} ORDER BY {key} {direction}, t.id {direction} LIMIT {rows_wanted}",
             condition.sql()
         );
         let mut statement = self.connection.prepare(&sql)?;
@@ -102,7 +95,7 @@ impl Reader for SqliteReader {
             }
             let found = trace_row(row)?;
             seen += 1;
-            last = Some(format!("{}.{}", row.get::<_, i64>(11)?, found.id));
+            last = Some(place(row.get_ref(11)?, found.id));
             if !looks || condition.holds(found.id, &self.connection)? {
                 traces.push(found);
             }
@@ -166,50 +159,7 @@ impl Reader for SqliteReader {
     }
 
     fn endpoints(&self, run: Option<i64>) -> Result<Vec<Endpoint>, StoreError> {
-        #[derive(Default)]
-        struct Sums {
-            count: u64,
-            errors: u64,
-            sum_ns: u64,
-            histogram: Histogram,
-            bins: BTreeMap<u64, (u64, u64)>,
-        }
-        let mut statement = self.connection.prepare_cached(
-            "SELECT service, kind, name, failed, minute, m.spans, sum_ns, histogram FROM minute m \
-             JOIN operation o ON o.id = m.operation WHERE ?1 IS NULL OR run = ?1",
-        )?;
-        let mut rows = statement.query([run])?;
-        let mut all: BTreeMap<(String, i64, String), Sums> = BTreeMap::new();
-        while let Some(row) = rows.next()? {
-            let sums = all.entry((row.get(0)?, row.get(1)?, row.get(2)?)).or_default();
-            let (failed, count) = (row.get::<_, bool>(3)?, unsigned(row.get(5)?));
-            let errors = if failed { count } else { 0 };
-            sums.count += count;
-            sums.errors += errors;
-            sums.sum_ns = sums.sum_ns.saturating_add(unsigned(row.get(6)?));
-            sums.histogram
-                .merge(&Histogram::decode(row.get_ref(7)?.as_blob().unwrap_or_default()));
-            let bin = sums.bins.entry(unsigned(row.get(4)?)).or_default();
-            *bin = (bin.0 + count, bin.1 + errors);
-        }
-        let mut endpoints: Vec<Endpoint> = all
-            .into_iter()
-            .map(|((service, kind, name), sums)| Endpoint {
-                service,
-                kind: facts::kind_word(kind),
-                name,
-                count: sums.count,
-                errors: sums.errors,
-                p50_ns: sums.histogram.quantile(0.5),
-                p90_ns: sums.histogram.quantile(0.9),
-                p99_ns: sums.histogram.quantile(0.99),
-                sum_ns: sums.sum_ns,
-                bins: newest_bins(&sums.bins),
-            })
-            .collect();
-        endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.sum_ns));
-        endpoints.truncate(MOST_ROWS);
-        Ok(endpoints)
+        self.endpoint_list(run)
     }
 
     fn errors(&self) -> Result<Vec<ErrorGroup>, StoreError> {
@@ -237,16 +187,24 @@ impl Reader for SqliteReader {
             "SELECT id, command, start_ns, end_ns, (SELECT count(*) FROM trace WHERE run = run.id) FROM run \
              ORDER BY id DESC LIMIT ?1",
         )?;
-        let rows = statement.query_map([MOST_GROUPS], |row| {
-            Ok(Run {
-                id: row.get(0)?,
-                command: row.get(1)?,
-                start_unix_ns: unsigned(row.get(2)?),
-                end_unix_ns: row.get::<_, Option<i64>>(3)?.map(unsigned),
-                traces: unsigned(row.get(4)?),
-            })
-        })?;
+        let rows = statement.query_map([MOST_GROUPS], run_row)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn facets(&self, query: &Query, now_ns: u64) -> Result<Facets, StoreError> {
+        self.facet_list(query, now_ns)
+    }
+
+    fn points(&self, query: &Query, now_ns: u64, most: usize) -> Result<Points, StoreError> {
+        self.point_list(query, now_ns, most)
+    }
+
+    fn map(&self, query: &Query, now_ns: u64) -> Result<ServiceMap, StoreError> {
+        self.service_map(query, now_ns)
+    }
+
+    fn compare(&self, base: Option<i64>, run: Option<i64>) -> Result<Option<Comparison>, StoreError> {
+        self.comparison(base, run)
     }
 
     fn change(&self) -> Result<Change, StoreError> {
@@ -278,7 +236,7 @@ impl Reader for SqliteReader {
     }
 }
 
-fn trace_row(row: &Row<'_>) -> Result<TraceRow, StoreError> {
+pub(super) fn trace_row(row: &Row<'_>) -> Result<TraceRow, StoreError> {
     Ok(TraceRow {
         id: row.get(0)?,
         trace_id: hex(row.get_ref(1)?.as_blob().unwrap_or_default()),
@@ -294,23 +252,50 @@ fn trace_row(row: &Row<'_>) -> Result<TraceRow, StoreError> {
     })
 }
 
-/// Where a page ended: what it was ordered by, and the trace's number.
-fn cursor(text: &str) -> Option<(i64, i64)> {
-    let (value, id) = text.split_once('.')?;
-    Some((value.parse().ok()?, id.parse().ok()?))
+pub(super) fn run_row(row: &Row<'_>) -> rusqlite::Result<Run> {
+    Ok(Run {
+        id: row.get(0)?,
+        command: row.get(1)?,
+        start_unix_ns: unsigned(row.get(2)?),
+        end_unix_ns: row.get::<_, Option<i64>>(3)?.map(unsigned),
+        traces: unsigned(row.get(4)?),
+    })
 }
 
-/// The last hour of what there is.
-fn newest_bins(bins: &BTreeMap<u64, (u64, u64)>) -> Vec<Bin> {
-    const MINUTES: usize = 60;
-    let skipped = bins.len().saturating_sub(MINUTES);
-    let newest = bins.iter().skip(skipped);
-    newest
-        .map(|(minute, (count, errors))| Bin {
-            unix_s: minute * 60,
-            count: *count,
-            errors: *errors,
-        })
+/// What rows are ordered by.
+fn key(order: Order) -> &'static str {
+    match order {
+        Order::Start => "t.start_ns",
+        Order::Duration => "(t.end_ns - t.start_ns)",
+        Order::Spans => "t.spans",
+        Order::Errors => "t.errors",
+        Order::Service => "coalesce(o.service, '')",
+        Order::Title => "t.title",
+        Order::Status => "coalesce(o.status, '')",
+    }
+}
+
+/// Where a page ended: what it was ordered by, a text as hex digits behind an `x`, and the trace's number.
+fn place(key: ValueRef<'_>, id: i64) -> String {
+    match key {
+        ValueRef::Integer(number) => format!("{number}.{id}"),
+        other => format!("x{}.{id}", hex(other.as_bytes().unwrap_or_default())),
+    }
+}
+
+fn cursor(text: &str) -> Option<(Sql, i64)> {
+    let (value, id) = text.split_once('.')?;
+    let value = match value.strip_prefix('x') {
+        Some(digits) => Sql::Text(String::from_utf8(unhex(digits)?).ok()?),
+        None => Sql::Integer(value.parse().ok()?),
+    };
+    Some((value, id.parse().ok()?))
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
         .collect()
 }
 

@@ -104,6 +104,7 @@ impl Condition {
             Quantity::Errors => "t.errors",
             Quantity::Run => "t.run",
             Quantity::Age => "(? - t.start_ns)",
+            Quantity::Start => "t.start_ns",
         };
         let now = (quantity == Quantity::Age).then(|| Sql::Integer(signed(now_ns)));
         // No time is met to the nanosecond.

@@ -241,8 +241,11 @@ fn summaries() {
         (shop.service.as_str(), shop.kind, shop.name.as_str()),
         ("shop", "server", "GET")
     );
-    assert_eq!((shop.count, shop.errors, shop.sum_ns), (6, 2, 21_000_000));
-    assert!((3_000_000..3_400_000).contains(&shop.p50_ns) && (6_000_000..6_800_000).contains(&shop.p99_ns));
+    let figures = &shop.figures;
+    assert_eq!((figures.count, figures.errors, figures.sum_ns), (6, 2, 21_000_000));
+    assert!((3_000_000..3_400_000).contains(&figures.p50_ns) && (6_000_000..6_800_000).contains(&figures.p99_ns));
+    // All of them within less than a second.
+    assert_eq!(figures.per_second, 6.0);
     assert_eq!(
         shop.bins.iter().map(|bin| (bin.count, bin.errors)).collect::<Vec<_>>(),
         [(6, 2)]
@@ -575,3 +578,5 @@ fn a_full_disk_takes_the_oldest() {
     });
     test.join().expect("no panic");
 }
+
+mod sums;

@@ -198,3 +198,73 @@ fn nats() {
     }
     out.check_eq(out.counter("protocol.nats.invalid"), 0, "protocol.nats.invalid");
 }
+
+/// MQTT 5 and 3.1.1 through mosquitto: each quality of service, with contexts, with answers, and with neither.
+#[test]
+fn mqtt() {
+    const EACH: u64 = 12;
+    let Some(lab) = Lab::new("mqtt") else { return };
+    let [broker, worker] = [free_port(), free_port()];
+    let [broker_port, worker_port] = [broker, worker].map(|port| port.to_string());
+    let (takes, sends) = (
+        Lab::workload("python/mqtt_worker.py"),
+        Lab::workload("python/mqtt_client.py"),
+    );
+    let python = Lab::python("python");
+    let plan = Plan::default()
+        .service(broker, &["mosquitto", "-p", &broker_port])
+        .service(worker, &[&python, &takes, &worker_port, &broker_port])
+        .rested()
+        .command(&[&python, &sends, &broker_port, &EACH.to_string()]);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    for number in 1..=EACH {
+        let size = number.to_string();
+        let of = |kind: Kind, topic: &str| -> Span {
+            one(&out, kind, &format!("a message to {topic}"), |span| {
+                let size_is = span.text("messaging.message.body.size") == size;
+                size_is && span.text("messaging.destination.name") == topic
+            })
+            .clone()
+        };
+        let told = (format!("{number:032x}"), format!("{number:016x}"));
+        for (topic, client, qos) in [
+            ("orders/new", "new", 1 + number % 2),
+            ("ask", "new", 1),
+            ("answers", "worker", 1),
+            ("plain/text", "old", number % 3),
+        ] {
+            let (producer, consumer) = (of(Kind::Producer, topic), of(Kind::Consumer, topic));
+            let qos = qos.to_string();
+            let settled = if qos == "0" { "" } else { "accepted" };
+            for (span, operation) in [(&producer, "send"), (&consumer, "process")] {
+                out.check_span(
+                    span,
+                    &[
+                        ("messaging.system", "mqtt"),
+                        ("messaging.operation.type", operation),
+                        ("clew.messaging.mqtt.qos", &qos),
+                        ("clew.messaging.settled", settled),
+                        ("server.port", &broker_port),
+                    ],
+                );
+            }
+            out.check_span(&producer, &[("messaging.client.id", client)]);
+            let (taken, handed) = (of(Kind::Server, topic), of(Kind::Client, topic));
+            out.check_eq(&taken.parent, &Some(producer.id.clone()), "what the broker takes");
+            out.check_eq(&consumer.parent, &Some(handed.id.clone()), "who handed it over");
+            // Version 3.1.1 has nothing by which a message could be told from others.
+            let is_known = topic != "plain/text";
+            let sender = is_known.then(|| producer.id.clone());
+            out.check_eq(&handed.parent, &sender, "whose message the broker hands over");
+            let link = (producer.trace.clone(), producer.id.clone());
+            let mut links: Vec<_> = is_known.then_some(link).into_iter().collect();
+            if topic == "orders/new" {
+                out.check_eq(&producer.parent, &Some(told.1.clone()), "the producer's parent");
+                links.insert(0, told.clone());
+            }
+            out.check_eq(&consumer.links, &links, "the consumer's links");
+            out.check_eq(consumer.trace == producer.trace, is_known, "one trace");
+        }
+    }
+    out.check_eq(out.counter("protocol.mqtt.invalid"), 0, "protocol.mqtt.invalid");
+}

@@ -18,6 +18,7 @@ pub mod http1;
 mod http2;
 mod memcached;
 pub mod message;
+mod mqtt;
 mod mysql;
 mod nats;
 mod ordered;
@@ -120,6 +121,15 @@ pub const PROTOCOLS: &[Protocol] = &[
                  are told where publishing is confirmed",
         recognize: amqp::recognize,
         parser: amqp::parser,
+    },
+    Protocol {
+        name: "mqtt",
+        title: "MQTT 3.1, 3.1.1 and 5",
+        tested: "mosquitto 2.0; paho-mqtt",
+        limits: "connecting, subscribing and wills that are set are not told; on a connection that was joined midway nothing is told until a \
+                 packet shows who is the client, and the topic alone until one shows the version; not over WebSocket",
+        recognize: mqtt::recognize,
+        parser: mqtt::parser,
     },
     Protocol {
         name: dns::NAME,

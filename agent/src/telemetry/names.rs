@@ -267,6 +267,26 @@ pub const NAMES: &[(&str, &str)] = &[
         "Answers of a memcached server to something that was not seen.",
     ),
     (
+        "protocol.mqtt.cut",
+        "MQTT messages that are not told, because their topic or properties were not seen whole.",
+    ),
+    (
+        "protocol.mqtt.invalid",
+        "Bytes of an MQTT connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.mqtt.resync",
+        "Times it was lost where the packets of an MQTT connection begin, and found again.",
+    ),
+    (
+        "protocol.mqtt.side_unknown",
+        "MQTT messages that are not told, because nothing has shown yet which end of the connection is the client.",
+    ),
+    (
+        "protocol.mqtt.unsettled_full",
+        "MQTT messages told without their acknowledgements, because too many of a connection wait for one.",
+    ),
+    (
         "protocol.mysql.compressed",
         "MySQL connections that are compressed: what follows their opening is not read.",
     ),

@@ -58,6 +58,7 @@ const PACKAGES: &[Package] = &[
     package("postgresql", "/usr/lib/postgresql/*/bin/postgres", "server under test"),
     package("redis-server", "redis-server", "server under test"),
     package("mariadb-server", "mariadbd", "server under test"),
+    package("mosquitto", "mosquitto", "server under test"),
     package("nats-server", "nats-server", "server under test"),
     package("rabbitmq-server", "rabbitmq-server", "server under test"),
     package("memcached", "memcached", "server under test"),

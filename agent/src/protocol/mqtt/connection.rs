@@ -1,0 +1,457 @@
+//! One connection: what is on its way in each direction, and what is to be acknowledged.
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use smol_str::{SmolStr, format_smolstr};
+
+use super::packet::{self, Acknowledged, Publish};
+use super::reader::{Packet, Read, Reader};
+use crate::capture::{Direction, Moment};
+use crate::protocol::call::Failure;
+use crate::protocol::handled::Handled;
+use crate::protocol::message::{Action, Content as Known, Detail, Message, Outcome, Settled};
+use crate::protocol::{Broken, Exchange, Flow, Mark, Parser, Start, Step};
+use crate::stream::{Content, Piece};
+
+const SYSTEM: &str = "mqtt";
+/// Aliases of topics that are remembered.
+const MAX_ALIASES: usize = 4096;
+/// Offences against the protocol before it is called a wrong guess.
+const MAX_STRIKES: u32 = 8;
+/// Acknowledgements that came before their message and are kept, and how long, nanoseconds: threads report within microseconds of
+/// each other.
+const MAX_EARLY: usize = 64;
+const EARLY_NS: u64 = 200_000_000;
+/// Reasons from here on are failures (5.0, section 2.4).
+const FAILED: u8 = 0x80;
+
+/// A connection.
+pub(super) struct Mqtt {
+    handled: Handled,
+    /// The way of what the client says, once it is known.
+    client: Option<Direction>,
+    version: Option<u8>,
+    /// What the client calls itself.
+    name: SmolStr,
+    fresh: bool,
+    recognized: Direction,
+    ingress: Option<Reader>,
+    egress: Option<Reader>,
+    /// Topics by who made an alias for them, and the alias.
+    aliases: HashMap<(Side, u16), SmolStr, RandomState>,
+    /// What is to be acknowledged, by who sent it and its identifier.
+    waiting: HashMap<(Side, u16), Waiting, RandomState>,
+    early: VecDeque<Early>,
+    strikes: u32,
+}
+
+/// Who says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Side {
+    Client,
+    Server,
+}
+
+impl Side {
+    const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    exchange: Exchange,
+    /// Its own last byte.
+    end: Mark,
+    qos: u8,
+}
+
+/// An acknowledgement that came before its message.
+#[derive(Debug)]
+struct Early {
+    /// Whose message it is of.
+    of: Side,
+    kind: u8,
+    said: Acknowledged,
+    begin: Moment,
+    end: Mark,
+}
+
+impl Mqtt {
+    pub(super) fn new(start: &Start) -> Self {
+        let begins = start.bytes.first().is_some_and(|first| first >> 4 == packet::CONNECT);
+        Self {
+            handled: Handled::new(start),
+            client: begins.then_some(start.direction),
+            version: None,
+            name: SmolStr::default(),
+            fresh: start.from_beginning || begins,
+            recognized: start.direction,
+            ingress: None,
+            egress: None,
+            aliases: HashMap::default(),
+            waiting: HashMap::default(),
+            early: VecDeque::new(),
+            strikes: 0,
+        }
+    }
+
+    const fn reader(&mut self, direction: Direction) -> &mut Option<Reader> {
+        match direction {
+            Direction::Ingress => &mut self.ingress,
+            Direction::Egress => &mut self.egress,
+        }
+    }
+
+    fn take_reader(&mut self, direction: Direction, at: Mark) -> Reader {
+        let begins = direction == self.recognized || (self.fresh && at.offset == 0);
+        self.reader(direction).take().unwrap_or_else(|| Reader::new(begins))
+    }
+
+    fn bytes(&mut self, direction: Direction, bytes: &Bytes, at: Mark, out: &mut Vec<Step>) -> Flow {
+        let mut reader = self.take_reader(direction, at);
+        let mut flow = Flow::Continue;
+        let mut taken = 0_usize;
+        while taken < bytes.len() && flow == Flow::Continue {
+            let lost = reader.is_lost();
+            let left = bytes.slice(taken..);
+            let (more, read) = reader.read(&left, at.behind(taken as u64));
+            taken = taken.saturating_add(more);
+            let right = self.event(direction, &read, out);
+            let is_packet = matches!(read, Read::Packet(_));
+            match read {
+                Read::Hopeless => flow = self.reject(at, out),
+                Read::Invalid => flow = self.offended(direction, at, out),
+                _ if !right => {
+                    reader.distrust(at);
+                    flow = self.offended(direction, at, out);
+                }
+                _ if lost && is_packet => out.push(Step::Count("protocol.mqtt.resync")),
+                _ => {}
+            }
+        }
+        *self.reader(direction) = Some(reader);
+        flow
+    }
+
+    fn hole(&mut self, direction: Direction, length: u64, at: Mark, out: &mut Vec<Step>) -> Flow {
+        let mut reader = self.take_reader(direction, at);
+        let read = reader.hole(length, at);
+        let mut flow = Flow::Continue;
+        if matches!(read, Read::Lost) {
+            self.lost(direction, at, out);
+        } else if !self.event(direction, &read, out) {
+            reader.distrust(at);
+            flow = self.offended(direction, at, out);
+        }
+        *self.reader(direction) = Some(reader);
+        flow
+    }
+
+    /// Something was read. Whether it follows the protocol.
+    fn event(&mut self, direction: Direction, read: &Read<'_>, out: &mut Vec<Step>) -> bool {
+        let Read::Packet(packet) = read else { return true };
+        let kind = packet.first >> 4;
+        let by = match kind {
+            packet::CONNECT | packet::SUBSCRIBE | packet::UNSUBSCRIBE | packet::PINGREQ => Some(Side::Client),
+            packet::CONNACK | packet::SUBACK | packet::UNSUBACK | packet::PINGRESP => Some(Side::Server),
+            _ => None,
+        };
+        if let Some(by) = by {
+            let client = if by == Side::Client {
+                direction
+            } else {
+                direction.flip()
+            };
+            if *self.client.get_or_insert(client) != client {
+                return false;
+            }
+        }
+        match kind {
+            packet::CONNECT => match packet::connect(packet.content) {
+                Some((version, name)) => {
+                    self.version = Some(version);
+                    self.name = name;
+                    true
+                }
+                None => !packet.is_whole(),
+            },
+            packet::CONNACK => {
+                // Properties follow in version 5.
+                self.version.get_or_insert(if packet.length > 2 { 5 } else { 4 });
+                true
+            }
+            packet::PUBLISH => self.published(direction, packet, out),
+            packet::PUBACK | packet::PUBREC | packet::PUBREL | packet::PUBCOMP => {
+                if packet.length > 2 {
+                    self.version.get_or_insert(5);
+                }
+                match packet::acknowledged(packet.content) {
+                    Some(said) => self.acknowledged(direction, kind, said, packet, out),
+                    None if packet.is_whole() => return false,
+                    None => {}
+                }
+                true
+            }
+            _ => true,
+        }
+    }
+
+    fn side(&self, direction: Direction) -> Option<Side> {
+        let client = self.client?;
+        Some(if direction == client {
+            Side::Client
+        } else {
+            Side::Server
+        })
+    }
+
+    fn published(&mut self, direction: Direction, packet: &Packet<'_>, out: &mut Vec<Step>) -> bool {
+        let told = packet::publish(packet.first, packet.content, packet.length, &mut self.version);
+        let Some(told) = told else {
+            // It may be what was not seen.
+            if !packet.is_whole() {
+                out.push(Step::Count("protocol.mqtt.cut"));
+            }
+            return !packet.is_whole();
+        };
+        let (Some(side), Some(client)) = (self.side(direction), self.client) else {
+            out.push(Step::Count("protocol.mqtt.side_unknown"));
+            return true;
+        };
+        let (qos, id) = (told.qos, told.id);
+        let message = self.message(side, told);
+        let exchange = self.handled.begin(message, client, packet.begin, packet.end, out);
+        self.handled.passed(exchange, packet.end, out);
+        if qos == 0 {
+            self.handled.unsettled(exchange, packet.end, out);
+            return true;
+        }
+        // What is sent again under its identifier takes the place of what was.
+        if let Some(before) = self.waiting.remove(&(side, id)) {
+            self.handled.unsettled(before.exchange, before.end, out);
+        }
+        if self.handled.is_full() {
+            out.push(Step::Count("protocol.mqtt.unsettled_full"));
+            self.handled.unsettled(exchange, packet.end, out);
+            return true;
+        }
+        let end = packet.end;
+        self.waiting.insert((side, id), Waiting { exchange, end, qos });
+        self.forget_early(packet.end.moment);
+        while let Some(place) = self.early.iter().position(|one| one.of == side && one.said.id == id)
+            && let Some(early) = self.early.remove(place)
+        {
+            self.settle(&early, out);
+        }
+        true
+    }
+
+    fn message(&mut self, side: Side, told: Publish) -> Message {
+        let known = &mut self.aliases;
+        let topic = match told.properties.alias {
+            Some(alias) if told.topic.is_empty() => known.get(&(side, alias)).cloned().unwrap_or_default(),
+            Some(alias) => {
+                if known.len() < MAX_ALIASES || known.contains_key(&(side, alias)) {
+                    known.insert((side, alias), told.topic.clone());
+                }
+                told.topic
+            }
+            None => told.topic,
+        };
+        let mut content = Known {
+            bytes: told.bytes,
+            conversation: told.properties.correlation,
+            headers: told.properties.user,
+            ..Known::default()
+        };
+        if !topic.is_empty() {
+            content.identities.extend(content.recognized_by(SYSTEM, &topic));
+        }
+        if !self.name.is_empty() {
+            content
+                .details
+                .push(("messaging.client.id", Detail::Text(self.name.clone())));
+        }
+        content
+            .details
+            .push(("clew.messaging.mqtt.qos", Detail::Number(told.qos.into())));
+        let marks = [
+            ("clew.messaging.mqtt.retained", told.retained),
+            ("clew.messaging.redelivered", told.repeated),
+        ];
+        let marks = marks.into_iter().filter(|(_, is)| *is);
+        content.details.extend(marks.map(|(key, is)| (key, Detail::Is(is))));
+        let (action, operation) = match side {
+            Side::Client => (Action::Send, "publish"),
+            Side::Server => (Action::Deliver, "deliver"),
+        };
+        Message {
+            system: SYSTEM,
+            action,
+            operation,
+            destination: topic,
+            is_temporary: false,
+            content,
+        }
+    }
+
+    fn acknowledged(
+        &mut self,
+        direction: Direction,
+        kind: u8,
+        said: Acknowledged,
+        packet: &Packet<'_>,
+        out: &mut Vec<Step>,
+    ) {
+        let Some(side) = self.side(direction) else { return };
+        // Whoever sent the message releases it.
+        let of = if kind == packet::PUBREL { return } else { side.other() };
+        let early = Early {
+            of,
+            kind,
+            said,
+            begin: packet.begin.moment,
+            end: packet.end,
+        };
+        if self.waiting.contains_key(&(of, early.said.id)) {
+            self.settle(&early, out);
+        } else {
+            self.forget_early(packet.end.moment);
+            if self.early.len() >= MAX_EARLY {
+                self.early.pop_front();
+            }
+            self.early.push_back(early);
+        }
+    }
+
+    fn forget_early(&mut self, now: Moment) {
+        let now_ns = now.time_ns;
+        self.early
+            .retain(|one| now_ns.saturating_sub(one.end.moment.time_ns) < EARLY_NS);
+    }
+
+    /// Ends the exchange an acknowledgement is of, if it is the last.
+    fn settle(&mut self, said: &Early, out: &mut Vec<Step>) {
+        let key = (said.of, said.said.id);
+        let failed = said.said.reason >= FAILED;
+        let ends = |waiting: &Waiting| match said.kind {
+            packet::PUBACK => waiting.qos == 1,
+            packet::PUBREC => waiting.qos == 2 && failed,
+            _ => waiting.qos == 2,
+        };
+        if !self.waiting.get(&key).is_some_and(ends) {
+            return;
+        }
+        let Some(waiting) = self.waiting.remove(&key) else {
+            return;
+        };
+        let outcome = Outcome {
+            settled: Some(if failed { Settled::Rejected } else { Settled::Accepted }),
+            error: failed.then(|| failure(&said.said)),
+            ..Outcome::default()
+        };
+        self.handled
+            .settled(waiting.exchange, outcome, said.begin, said.end, out);
+    }
+
+    /// Packets of a direction may have been missed.
+    fn lost(&mut self, direction: Direction, at: Mark, out: &mut Vec<Step>) {
+        let Some(side) = self.side(direction) else { return };
+        // What they may have acknowledged.
+        self.end_waiting(at, Broken::Unseen, out, |sender| sender != side);
+        self.aliases.retain(|(by, _), _| *by != side);
+        self.early.clear();
+    }
+
+    fn offended(&mut self, direction: Direction, at: Mark, out: &mut Vec<Step>) -> Flow {
+        let at = Mark { offset: 0, ..at };
+        out.push(Step::Count("protocol.mqtt.invalid"));
+        self.lost(direction, at, out);
+        self.strikes = self.strikes.saturating_add(1);
+        if self.strikes >= MAX_STRIKES {
+            return self.reject(at, out);
+        }
+        Flow::Continue
+    }
+
+    fn reject(&mut self, at: Mark, out: &mut Vec<Step>) -> Flow {
+        self.end_waiting(at, Broken::Unseen, out, |_| true);
+        Flow::Rejected
+    }
+
+    /// What waits and was sent by a side for which `is` holds ends, in one order, however the table is made.
+    fn end_waiting(&mut self, at: Mark, reason: Broken, out: &mut Vec<Step>, is: impl Fn(Side) -> bool) {
+        let mut broken: Vec<Exchange> = Vec::new();
+        self.waiting.retain(|(sender, _), waiting| {
+            if is(*sender) {
+                broken.push(waiting.exchange);
+            }
+            !is(*sender)
+        });
+        broken.sort_unstable();
+        for exchange in broken {
+            self.handled.broken(exchange, at, reason, out);
+        }
+    }
+}
+
+/// How the receiver says that it does not take a message.
+fn failure(said: &Acknowledged) -> Failure {
+    let name = match said.reason {
+        0x83 => "implementation specific error",
+        0x87 => "not authorized",
+        0x90 => "topic name invalid",
+        0x91 => "packet identifier in use",
+        0x92 => "packet identifier not found",
+        0x97 => "quota exceeded",
+        0x99 => "payload format invalid",
+        _ => "unspecified error",
+    };
+    let message = if said.text.is_empty() {
+        SmolStr::new_static(name)
+    } else {
+        said.text.clone()
+    };
+    Failure {
+        code: format_smolstr!("{}", said.reason),
+        message,
+        sqlstate: None,
+        expected: false,
+    }
+}
+
+impl Parser for Mqtt {
+    fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) -> Flow {
+        let (direction, at) = (piece.direction, Mark::of(&piece));
+        match piece.content {
+            Content::Bytes(bytes) => return self.bytes(direction, &bytes, at, out),
+            Content::Unseen(length) => return self.hole(direction, length, at, out),
+            Content::End => self.end_waiting(at, Broken::Closed, out, |_| true),
+            Content::Failed(errno) => self.end_waiting(at, Broken::Failed(errno), out, |_| true),
+        }
+        Flow::Continue
+    }
+
+    fn tick(&mut self, _now_ns: u64, _out: &mut Vec<Step>) {}
+
+    fn end(&mut self, at: Mark, reason: Broken, out: &mut Vec<Step>) {
+        self.end_waiting(at, reason, out, |_| true);
+    }
+
+    fn open(&self) -> usize {
+        self.handled.open()
+    }
+
+    fn next_exchange(&self) -> Exchange {
+        self.handled.next()
+    }
+
+    fn wants_whole_operations(&self) -> bool {
+        true
+    }
+}

@@ -77,6 +77,12 @@ impl Live {
         &self.facts
     }
 
+    /// Whether it is this one.
+    pub(super) fn is_same(&self, connection: &Connection) -> bool {
+        let facts = &self.facts;
+        facts.endpoints == connection.endpoints && facts.netns == connection.netns && facts.isn == connection.isn
+    }
+
     pub(super) fn is_unix(&self) -> bool {
         matches!(self.facts.endpoints, Endpoints::Unix { .. })
     }

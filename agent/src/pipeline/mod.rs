@@ -199,9 +199,17 @@ impl Pipeline {
         let unix = matches!(connection.endpoints, Endpoints::Unix { .. });
         connection.midway |= unix && self.older.contains(&connection.inode);
         let datagram = matches!(connection.endpoints, Endpoints::Udp { .. });
-        if datagram && self.connections.contains_key(&connection.conn) {
-            // It is told of anew with each message.
-            return;
+        if let Some(live) = self.connections.get_mut(&connection.conn) {
+            if datagram || live.is_same(&connection) {
+                // Messages tell of theirs anew each time. Of any other two threads tell that use it for the first time at the
+                // same moment.
+                return;
+            }
+            // Its end was not seen.
+            let (conn, moment) = (connection.conn, connection.moment);
+            self.close(conn, Closing::Exchanges(moment, Broken::Unseen), out);
+            self.closing.retain(|(_, closing), _| *closing != conn);
+            self.traces.connection_closed(conn);
         }
         if self.connections.len() >= MAX_CONNECTIONS {
             self.make_room(out);

@@ -195,6 +195,48 @@ fn a_thread_that_serves_one_request() {
     );
 }
 
+/// Two threads tell of a connection that both use for the first time; then its name is another's.
+#[test]
+fn a_connection_that_is_told_of_again() {
+    let mut world = shop(Runtime::Native);
+    let (curl, shop) = ((CURL, 10, 0), (SHOP, 21, 0));
+    world.ask(1, curl, "/a");
+    world.asked(1, shop, "/a");
+    world.connect(1, CURL, SHOP);
+    world.answer(1, shop);
+    world.answered(1, curl);
+    world.ask(1, curl, "/b");
+    world.asked(1, shop, "/b");
+    world.offsets.clear();
+    let (near, far) = ("127.0.0.1:5000".parse().unwrap(), "127.0.0.1:80".parse().unwrap());
+    let moment = world.moment(SHOP, 21, 0);
+    world.handle(Input::Event(Event::Connection(Connection {
+        conn: ConnId(3),
+        moment,
+        endpoints: Endpoints::Tcp {
+            local: far,
+            remote: near,
+        },
+        netns: 1,
+        inode: 0,
+        isn: Some((7, 8)),
+        opened_here: false,
+        midway: false,
+    })));
+    world.asked(1, shop, "/c");
+    world.answer(1, shop);
+    assert_eq!(
+        world.end(),
+        [
+            "client curl /a",
+            "client curl /a > server shop /a",
+            "client curl /b",
+            "client curl /b > server shop /b",
+            "server shop /c",
+        ]
+    );
+}
+
 /// The same, where something about the thread says that it may serve others.
 fn no_link(change: impl FnOnce(&mut World), read: (u32, u32, u32), send: (u32, u32, u32), reply: (u32, u32, u32)) {
     let mut world = shop(Runtime::Native);

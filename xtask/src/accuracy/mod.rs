@@ -186,24 +186,55 @@ fn selected(options: &Options) -> Vec<&'static Workload> {
         wanted && (clew_tests::Lab::has_go(toolchain) || skipped(workload.name, toolchain))
     });
     let lines = lines.map(|(_, workload)| workload);
-    let worth = |workload: &&Workload| !options.quick || !repeats(workload);
+    let worth = |workload: &&Workload| !options.quick || !is_long(workload);
     let named = !options.quick || only.is_some();
     let long = java::long().filter(|workload| named && chosen(workload));
     let usual = workloads().filter(chosen).filter(worth);
     usual.chain(long).chain(lines).collect()
 }
 
-/// The short form leaves it out: without its hook Node.js has no links, whatever the program and the version; and
-/// programs that take a build of their own have the long form.
-fn repeats(workload: &Workload) -> bool {
+/// What the short form leaves out: programs that take a build of their own, and what another version of the runtime runs
+/// there.
+const LONG: &[&str] = &[
+    "flask-executor-newest",
+    "flask-executor-sync-newest",
+    "flask-gunicorn-sync-newest",
+    "fastapi-asyncio-newest",
+    "fastapi-threads-newest",
+    "aiohttp-uvloop-newest",
+    "go-gin",
+    "go-gin-stripped",
+    "java-17-client-async",
+    "java-17-common",
+    "java-17-forkjoin",
+    "java-17-forkjoin+assist",
+    "java-17-handed",
+    "java-17-httpserver+assist",
+    "java-17-netty",
+    "java-17-tomcat-async",
+    "java-21-httpserver",
+    "java-25-async",
+    "java-25-client-async",
+    "java-25-common",
+    "java-25-handed+assist",
+    "java-25-httpserver",
+    "java-25-netty",
+    "java-25-tomcat",
+    "java-25-tomcat-virtual",
+    "java-25-virtual",
+    "java-25-virtual-common",
+    "java-25-virtual-handed+assist",
+    "rust-axum-debug",
+    "rust-axum-fat",
+    "rust-https",
+];
+
+/// The short form leaves it out. Without its hook Node.js has no links, whatever the program and the version.
+fn is_long(workload: &Workload) -> bool {
     let name = workload.name;
-    if matches!(
-        name,
-        "go-gin" | "go-gin-stripped" | "rust-axum-debug" | "rust-axum-fat" | "rust-https"
-    ) {
-        return true;
-    }
-    name.starts_with("node-") && !name.ends_with("+assist") && !matches!(name, "node-http" | "node-mix")
+    let is_newest = name.starts_with("node-newest-") && name != "node-newest-mix+assist";
+    let is_bare = name.starts_with("node-") && !name.ends_with("+assist") && !matches!(name, "node-http" | "node-mix");
+    LONG.contains(&name) || is_newest || is_bare
 }
 
 /// Says that a workload is not run.
@@ -255,7 +286,7 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
     let spans = lab.dir().join("spans.jsonl");
     let mut run = shell::command(
         &clew.display().to_string(),
-        &["run", "--format", "none", "--as-root", "--otlp-file"],
+        &["run", "--format", "none", "--no-store", "--as-root", "--otlp-file"],
     );
     run.arg(&spans);
     if !workload.name.ends_with(node::ASSISTED) {
@@ -275,6 +306,11 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
     let found = judge::judge(&clew_tests::Spans::parse(&text), made.chain, requests);
     if let Some(example) = &found.example {
         println!("{example}");
+        if found.wrong_parent != 0 {
+            let kept = workspace::target().join("tmp").join(format!("{}.jsonl", workload.name));
+            std::fs::copy(&spans, &kept)?;
+            println!("its spans are kept in {}", kept.display());
+        }
     }
     Ok(Row {
         workload: workload.name.to_owned(),

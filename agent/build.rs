@@ -1,5 +1,5 @@
 //! Builds the kernel programs for the BPF target and leaves the object where the agent includes it, with the hook for Java where
-//! `cargo xtask setup` has built one.
+//! `cargo xtask setup` has built one and the dashboard's page where `cargo xtask build` has.
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
@@ -16,6 +16,7 @@ fn main() {
     }
     println!("cargo::rerun-if-env-changed=PATH");
     java_hook(&root.join("target/assist/java.jar"), &out.join("java.jar"));
+    page(&manifest.join("ui/dist"), &out.join("page.rs"));
     need(library_source(), "the standard library's source is missing");
     need(in_path("bpf-linker"), "bpf-linker is missing");
 
@@ -54,6 +55,36 @@ fn java_hook(built: &Path, out: &Path) {
     let jar = std::fs::read(built).unwrap_or_default();
     if let Err(error) = std::fs::write(out, jar) {
         fail(&format!("failed to write {}: {error}", out.display()));
+    }
+}
+
+/// A list of the page's files, each with its path and content. It is empty where they were not built.
+fn page(built: &Path, list: &Path) {
+    // A folder that is not there could not be watched.
+    if let Err(error) = std::fs::create_dir_all(built) {
+        fail(&format!("failed to make {}: {error}", built.display()));
+    }
+    println!("cargo::rerun-if-changed={}", built.display());
+    let (mut files, mut folders) = (Vec::new(), vec![built.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    let mut text = String::from("&[\n");
+    for path in files {
+        let name = path.strip_prefix(built).unwrap_or(&path).display().to_string();
+        text.push_str(&format!("    ({:?}, include_bytes!({path:?})),\n", format!("/{name}")));
+    }
+    text.push_str("]\n");
+    if let Err(error) = std::fs::write(list, text) {
+        fail(&format!("failed to write {}: {error}", list.display()));
     }
 }
 

@@ -64,7 +64,7 @@ fn traces_are_kept() {
         (list["traces"].as_array().map_or(0, Vec::len) == 11).then_some(list)
     });
     let stderr = run.proc.stderr();
-    let url = stderr.split_once("answered on http://127.0.0.1:").map(|(_, rest)| rest);
+    let url = stderr.split_once("shown on http://127.0.0.1:").map(|(_, rest)| rest);
     let served = url
         .and_then(|rest| rest.split('/').next()?.parse::<u16>().ok())
         .expect("a port");

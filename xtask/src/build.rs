@@ -1,8 +1,8 @@
 //! Building: the release binary, and programs that the tests trace.
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::{setup, shell, workspace};
 
@@ -12,11 +12,49 @@ use crate::{setup, shell, workspace};
 /// When the machine is not ready or the build fails; cargo has then said why.
 pub(crate) fn release() -> Result<PathBuf> {
     setup::compiler()?;
+    page()?;
     cargo(
         &["build", "--release", "--locked", "--package", "clew"],
         Duration::from_secs(1800),
     )?;
     Ok(workspace::target().join("release/clew"))
+}
+
+/// Builds the dashboard's page, which the agent is then built with, where its sources are newer.
+///
+/// # Errors
+/// When its packages cannot be had, or it does not compile; the compiler has then said why.
+pub(crate) fn page() -> Result<()> {
+    let folder = workspace::root().join("agent/ui");
+    let built = folder.join("dist/index.html");
+    if newest(&folder, &["src", "public", "index.html", "package-lock.json", "vite.config.js"])? < modified(&built) {
+        return Ok(());
+    }
+    setup::page()?;
+    for script in ["check", "build"] {
+        let mut npm = shell::command("npm", &["run", "--silent", script]);
+        npm.current_dir(&folder);
+        shell::quiet(npm, Duration::from_secs(300)).with_context(|| format!("the page: npm run {script}"))?;
+    }
+    Ok(())
+}
+
+fn newest(folder: &Path, names: &[&str]) -> Result<Option<SystemTime>> {
+    let mut open: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+    let mut newest = None;
+    while let Some(path) = open.pop() {
+        newest = newest.max(modified(&path));
+        if path.is_dir() {
+            for entry in std::fs::read_dir(&path)? {
+                open.push(entry?.path());
+            }
+        }
+    }
+    Ok(newest)
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 /// Builds the Go program `tests/workloads/NAME.go` and tells where it is.

@@ -121,7 +121,7 @@ fn serve(folder: PathBuf, listen: SocketAddr) -> anyhow::Result<u8> {
     SqliteReader::open(&folder)?;
     let listening = serve::bind(listen)?;
     say(&format!(
-        "questions about the traces in {} are answered on {}; Ctrl-C ends it",
+        "the traces in {} are shown on {}; Ctrl-C ends it",
         folder.display(),
         listening.url()
     ));

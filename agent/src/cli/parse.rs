@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::capture::Pid;
 use crate::config::{ConfigError, Flags, OPTIONS, Opt, Settings, Verb, resolve};
-use crate::serve::ADDRESS;
+use crate::serve::{ADDRESS, HAS_PAGE};
 use crate::store::Order;
 
 /// What was asked for.
@@ -148,9 +148,15 @@ fn of(verb: Verb) -> impl Iterator<Item = &'static Opt> {
 const CODES: &str = "Exit codes: 0; 2 bad usage or configuration; 3 the host cannot do it; once a command runs, its own \
                      (128+n after signal n, 126 or 127 if it could not start); 1 the rest.";
 
+const VERSION: &str = if HAS_PAGE {
+    env!("CARGO_PKG_VERSION")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), " (without its page: run `cargo xtask build`)")
+};
+
 fn command() -> Command {
     Command::new("clew")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(VERSION)
         .about("Traces programs on Linux without touching them")
         .after_help(CODES)
         .subcommand_required(true)
@@ -174,7 +180,7 @@ fn command() -> Command {
 
 fn ui() -> Command {
     Command::new("ui")
-        .about("Answer questions about a store over HTTP, as --listen does while it is written")
+        .about("Show the traces of a store in a browser, as run does while it is written")
         .arg(store())
         .arg(
             Arg::new("listen")
@@ -432,7 +438,7 @@ mod tests {
             ("clew traces list --sort age", 2, "duration"),
             ("clew --help", 0, "attach"),
             ("clew run --help", 0, "CLEW_OTLP_FILE"),
-            ("clew --version", 0, env!("CARGO_PKG_VERSION")),
+            ("clew --version", 0, VERSION),
         ] {
             let Err(Refused::Usage(error)) = asked(line) else {
                 panic!("accepted: {line}");

@@ -58,8 +58,10 @@ pub struct Settings {
     pub store_size: u64,
     /// How long a trace is kept.
     pub store_age: Duration,
-    /// Where questions about the store are answered.
+    /// Where the store is shown.
     pub listen: Option<SocketAddr>,
+    /// It is shown on a free port where none was named.
+    pub ui: bool,
     /// What Clew says of itself on its standard error.
     pub verbosity: Verbosity,
 }
@@ -114,6 +116,7 @@ impl Settings {
             store_size: option::STORE_SIZE,
             store_age: option::STORE_AGE,
             listen: None,
+            ui: matches!(verb, Verb::Run),
             verbosity: Verbosity::Normal,
         }
     }

@@ -273,10 +273,22 @@ pub const OPTIONS: &[Opt] = &[
         value: Some("ADDR"),
         many: false,
         verbs: BOTH,
-        help: "Answer questions about the store over HTTP at this address, such as 127.0.0.1:9911",
+        help: "Show the store's traces at this address [default: in run, the next free port from 127.0.0.1:9911]",
         set: |settings, text| {
             settings.keep = true;
             put(&mut settings.listen, value::address(text).map(Some))
+        },
+    },
+    Opt {
+        name: "no-ui",
+        short: None,
+        value: None,
+        many: false,
+        verbs: RUN,
+        help: "Show traces on no port unless --listen names one",
+        set: |settings, text| {
+            settings.ui = !value::switch(text)?;
+            Ok(())
         },
     },
     Opt {

@@ -12,7 +12,8 @@ mod page;
 mod server;
 
 pub use guard::Access;
-pub use server::{ADDRESS, Listening, ServeError, Server, bind};
+pub use page::HAS_PAGE;
+pub use server::{ADDRESS, Listening, ServeError, Server, bind, bind_near};
 
 /// The description of the API, for people and generators.
 pub const OPENAPI: &str = include_str!("openapi.json");

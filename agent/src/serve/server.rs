@@ -59,6 +59,26 @@ pub fn bind(address: SocketAddr) -> Result<Listening, ServeError> {
     Ok(Listening { listener, access })
 }
 
+/// Takes an address, or the next port of it that is free.
+///
+/// # Errors
+/// None of them can be had.
+pub fn bind_near(address: SocketAddr) -> Result<Listening, ServeError> {
+    /// Others that run beside this one, as a rule.
+    const PORTS: u16 = 50;
+    let mut next = address;
+    loop {
+        match bind(next) {
+            Err(ServeError::Listen(_, error))
+                if error.kind() == io::ErrorKind::AddrInUse && next.port() - address.port() < PORTS =>
+            {
+                next.set_port(next.port().saturating_add(1));
+            }
+            other => return other,
+        }
+    }
+}
+
 impl Listening {
     /// Where a browser finds it.
     pub fn url(&self) -> String {

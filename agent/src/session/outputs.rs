@@ -1,6 +1,5 @@
 //! Where spans go: a collector, a file, the terminal.
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use crate::export::file::OtlpFile;
 use crate::export::otlp::{Exporter, Settings as OtlpSettings};
 use crate::export::summary::Summary;
 use crate::export::{Assembler, Clock, Finished, Host, Limits, Warn, json, tree};
-use crate::serve::{ServeError, Server, bind};
+use crate::serve::{ADDRESS, Listening, ServeError, Server, bind, bind_near};
 use crate::store::sqlite::{Bounds, SqliteStore};
 use crate::store::{Setup, Writer};
 use crate::telemetry::{Counters, usage};
@@ -95,8 +94,8 @@ impl Outputs {
             Some(folder) => kept(session, folder, host, &clock, &counters, warn)?,
             None => None,
         };
-        let server = match (&session.store, settings.listen) {
-            (Some(folder), Some(address)) if store.is_some() => Some(served(session, folder, address)?),
+        let server = match &session.store {
+            Some(folder) if store.is_some() => served(session, folder)?,
             _ => None,
         };
         let terminal = tree::terminal(io::stderr());
@@ -272,14 +271,28 @@ fn kept(
     }
 }
 
-/// Answers questions about the store from now on, and says where.
-fn served(session: &Session, folder: &Path, address: SocketAddr) -> Result<Server, ServeError> {
-    let listening = bind(address)?;
+/// Shows what the store holds from now on, and says where.
+fn served(session: &Session, folder: &Path) -> Result<Option<Server>, ServeError> {
+    let Some(listening) = listening(&session.settings)? else {
+        return Ok(None);
+    };
     if session.settings.verbosity > Verbosity::Quiet {
-        say(&format!("questions about traces are answered on {}", listening.url()));
+        say(&format!("traces are shown on {}", listening.url()));
     }
     let owner = session.owner;
-    Server::start(listening, folder.to_owned(), move || act_for(owner))
+    Server::start(listening, folder.to_owned(), move || act_for(owner)).map(Some)
+}
+
+/// The port that was asked for, or one that is free where none was.
+fn listening(settings: &super::Settings) -> Result<Option<Listening>, ServeError> {
+    match settings.listen {
+        Some(address) => bind(address).map(Some),
+        None if settings.ui => Ok(bind_near(ADDRESS)
+            // Tracing goes on without a page.
+            .inspect_err(|error| say(&format!("traces are not shown: {}", super::chain(error))))
+            .ok()),
+        None => Ok(None),
+    }
 }
 
 /// From here on what the thread makes belongs to the caller of sudo, and it may do no more in the caller's folders than they.

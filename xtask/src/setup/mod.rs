@@ -33,6 +33,7 @@ struct Need {
 }
 
 const HOOK: &str = "hook for Java";
+const PAGE: &str = "packages of the page";
 
 /// In the order in which they need each other.
 const NEEDS: &[Need] = &[
@@ -76,6 +77,12 @@ const NEEDS: &[Need] = &[
         name: "Node.js packages",
         why: "what the Node.js workloads use, and the newest Node.js",
         provide: node::provide,
+        compiler: false,
+    },
+    Need {
+        name: PAGE,
+        why: "what the dashboard's page is built with",
+        provide: node::page,
         compiler: false,
     },
     Need {
@@ -136,6 +143,17 @@ pub(crate) fn quiet() -> Result<()> {
 /// When Clew cannot be built on this machine.
 pub(crate) fn compiler() -> Result<()> {
     check_compiler(&provide(|need| need.compiler || need.name == HOOK, false))
+}
+
+/// What the page is built with.
+///
+/// # Errors
+/// It cannot be had.
+pub(crate) fn page() -> Result<()> {
+    match provide(|need| need.name == PAGE, false).pop() {
+        Some((name, why)) => bail!("{name}: {why}"),
+        None => Ok(()),
+    }
 }
 
 fn check_compiler(missing: &[(&str, String)]) -> Result<()> {

@@ -1,0 +1,103 @@
+/** Asks the API, with the token where one is wanted. */
+import type { TraceRow } from './types';
+
+const TOKEN = 'clew.token';
+
+/** Takes the token that stands behind `#`, and keeps it for this tab alone. */
+export function takeToken(): void {
+  const token = /^#token=([0-9a-f]+)$/.exec(location.hash)?.[1];
+  if (token !== undefined) {
+    sessionStorage.setItem(TOKEN, token);
+    history.replaceState(null, '', location.pathname + location.search);
+  }
+}
+
+function headers(): HeadersInit {
+  const token = sessionStorage.getItem(TOKEN);
+  return token === null ? {} : { authorization: `Bearer ${token}` };
+}
+
+/** Why there is no answer, in words of the server's where it said some. */
+export class Problem extends Error {
+  constructor(
+    readonly code: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+async function request(path: string, signal?: AbortSignal): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(`/api/v1/${path}`, { headers: headers(), signal: signal ?? null });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem(0, 'Clew does not answer. Has it ended?');
+  }
+  if (response.ok) return response;
+  const said: unknown = await response.json().catch(() => null);
+  const text = typeof said === 'object' && said !== null && 'error' in said ? String(said.error) : response.statusText;
+  throw new Problem(response.status, text);
+}
+
+export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return (await (await request(path, signal)).json()) as T;
+}
+
+/** Parameters behind `?`; what is empty is left out. */
+export function parameters(all: Record<string, string | number | null | undefined>): string {
+  const given = new URLSearchParams();
+  for (const [name, value] of Object.entries(all)) {
+    if (value !== undefined && value !== null && value !== '') given.set(name, String(value));
+  }
+  const text = given.toString();
+  return text === '' ? '' : `?${text}`;
+}
+
+export interface Follower {
+  /** The stream stands: what comes from here on is told. */
+  begun(): void;
+  traces(rows: TraceRow[]): void;
+  /** Some were left out. */
+  refresh(): void;
+  failed(problem: Problem): void;
+}
+
+/** Follows traces until it is aborted. It begins again by itself where the connection ends. */
+export async function follow(query: string, to: Follower, signal: AbortSignal): Promise<void> {
+  for (let pause = 500; !signal.aborted; pause = Math.min(pause * 2, 8000)) {
+    try {
+      const response = await request(`traces${parameters({ q: query, follow: 'true' })}`, signal);
+      pause = 500;
+      await lines(response, to);
+    } catch (error) {
+      if (signal.aborted) return;
+      to.failed(error instanceof Problem ? error : new Problem(0, 'The connection to Clew ended.'));
+      // What was asked is wrong and stays so.
+      if (error instanceof Problem && error.code === 400) return;
+    }
+    await new Promise((done) => setTimeout(done, pause));
+  }
+}
+
+async function lines(response: Response, to: Follower): Promise<void> {
+  if (response.body === null) return;
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  let begun = false;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const whole = (rest + value).split('\n');
+    rest = whole.pop() ?? '';
+    if (!begun && whole.length > 0) {
+      begun = true;
+      to.begun();
+    }
+    const said = whole.filter((line) => line !== '').map((line) => JSON.parse(line) as TraceRow | { refresh: true });
+    const rows = said.filter((one): one is TraceRow => 'trace_id' in one);
+    if (rows.length > 0) to.traces(rows);
+    if (rows.length < said.length) to.refresh();
+  }
+}

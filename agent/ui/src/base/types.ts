@@ -1,0 +1,103 @@
+/** What the API answers: see openapi.json. */
+
+export interface TraceRow {
+  trace_id: string;
+  start_unix_ns: number;
+  duration_ns: number;
+  service: string;
+  title: string;
+  status: string;
+  error: boolean;
+  spans: number;
+  errors: number;
+  run: number;
+}
+
+export interface TraceList {
+  traces: TraceRow[];
+  next: string | null;
+}
+
+export type Kind = 'server' | 'client' | 'producer' | 'consumer' | 'internal';
+
+export type Value = string | number | boolean | null | Value[] | { [key: string]: Value };
+
+export type Attributes = Record<string, Value>;
+
+export interface SpanEvent {
+  name: string;
+  offset_ns: number;
+  attributes: Attributes;
+}
+
+export interface SpanLink {
+  trace_id: string;
+  span_id: string;
+  attributes: Attributes;
+}
+
+export interface Span {
+  span_id: string;
+  parent_id: string | null;
+  parent_is_remote: boolean;
+  name: string;
+  kind: Kind;
+  service: string;
+  pid: number | null;
+  offset_ns: number;
+  duration_ns: number;
+  error: string | null;
+  attributes: Attributes;
+  events: SpanEvent[];
+  links: SpanLink[];
+}
+
+export interface Trace extends TraceRow {
+  span_list: Span[];
+  cut: boolean;
+}
+
+export interface Service {
+  name: string;
+  requests: number;
+  errors: number;
+  spans: number;
+}
+
+export interface Bin {
+  unix_s: number;
+  count: number;
+  errors: number;
+}
+
+export interface Endpoint {
+  service: string;
+  kind: Kind;
+  name: string;
+  count: number;
+  errors: number;
+  p50_ns: number;
+  p90_ns: number;
+  p99_ns: number;
+  sum_ns: number;
+  bins: Bin[];
+}
+
+export interface ErrorGroup {
+  service: string;
+  name: string;
+  status: string;
+  message: string;
+  count: number;
+  first_unix_ns: number;
+  last_unix_ns: number;
+  trace_id: string;
+}
+
+export interface Run {
+  id: number;
+  command: string;
+  start_unix_ns: number;
+  end_unix_ns: number | null;
+  traces: number;
+}

@@ -1,0 +1,372 @@
+/** All there is to a span. */
+import { useEffect, useRef } from 'preact/hooks';
+import type { ComponentChildren, JSX } from 'preact';
+
+import { variable } from '../base/color';
+import { copy } from '../base/copy';
+import { duration, fullTime, percent } from '../base/format';
+import { Icon } from '../base/Icon';
+import { listOf, traceOf } from '../base/place';
+import { quote } from '../base/term';
+import type { Attributes, Value } from '../base/types';
+import type { Node } from '../trace/model';
+import type { Viewer } from '../trace/viewer';
+import { Body } from './Body';
+import { curl, withParameters } from './clipboard';
+import { Logs } from './Logs';
+import { Phases } from './Phases';
+import { formatted, Sql } from './Sql';
+import { Split } from './Split';
+
+export function SpanPanel(props: { node: Node; viewer: Viewer }): JSX.Element {
+  const { node, viewer } = props;
+  const { span } = node;
+  const panel = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (panel.current !== null) panel.current.scrollTop = 0;
+  }, [span.span_id]);
+  const seen = new Seen(span.attributes);
+  const sections = [
+    ...node.marks.map((mark) => (
+      <p class="banner warn" role="note" key={mark.text}>
+        <Icon name="warn" /> {mark.text}
+      </p>
+    )),
+    <Failure key="failure" node={node} seen={seen} />,
+    <Database key="database" seen={seen} />,
+    <Http key="http" seen={seen} />,
+    <Messaging key="messaging" seen={seen} />,
+    <Group key="rpc" title="RPC" seen={seen} names={/^(rpc|clew\.rpc|graphql|clew\.graphql)\./} />,
+    <Group key="ai" title="Model" seen={seen} names={/^(gen_ai|clew\.gen_ai)\./} />,
+    <Phases key="phases" node={node} seen={seen} />,
+    <Split key="split" node={node} seen={seen} />,
+    <Group key="tls" title="TLS" seen={seen} names={/^(tls|clew\.tls|clew\.encrypted)(\.|$)/} />,
+    <Group key="dns" title="DNS" seen={seen} names={/^(dns|clew\.dns)\./} />,
+    <Group key="websocket" title="WebSocket" seen={seen} names={/^clew\.websocket\./} />,
+    <Logs key="logs" node={node} />,
+    <Stack key="stack" seen={seen} />,
+    <Links key="links" node={node} />,
+    <Group key="connection" title="Connection" seen={seen} names={/^(network|server|client|clew\.network)\./} />,
+    <Group key="rest" title="Other attributes" seen={seen} names={/./} />,
+  ];
+  const link = `${location.origin}${traceOf(viewer.model.value.trace.trace_id, span.span_id)}`;
+  const shell = curl(span);
+  const query = span.attributes['db.query.text'];
+  return (
+    <section class="panel" id="panel" ref={panel} tabIndex={-1} aria-label="Span details">
+      <Grip />
+      <header>
+        <h2>
+          <i class="dot" style={{ background: variable(viewer.colors.value.get(span.service) ?? 0) }} />
+          <span class="muted">{span.service}</span> {span.name}
+        </h2>
+        <button type="button" class="quiet" aria-label="Close the details" title="Close (Esc)" onClick={() => viewer.select('')}>
+          <Icon name="close" />
+        </button>
+      </header>
+      <div class="panel-actions">
+        {shell !== null && (
+          <button type="button" onClick={() => copy(shell, 'The request as curl')}>
+            Copy as curl
+          </button>
+        )}
+        {typeof query === 'string' && (
+          <button type="button" onClick={() => copy(withParameters(formatted(query), span.attributes), 'The statement')}>
+            Copy SQL
+          </button>
+        )}
+        <button type="button" onClick={() => copy(JSON.stringify(span, null, 2), 'The span as JSON')}>
+          Copy JSON
+        </button>
+        <button type="button" onClick={() => copy(link, 'The link to this span')}>
+          Copy link
+        </button>
+        <button type="button" aria-pressed={viewer.focusId.value === span.span_id} onClick={() => viewer.toggleFocus()} title="Only this and what is below it (f)">
+          <Icon name="focus" /> Focus
+        </button>
+        <a href={listOf(`service:${quote(span.service)} name:${quote(span.name)}`)}>Others like it</a>
+      </div>
+      <dl class="figures">
+        <Figure name="Duration">{duration(span.duration_ns)}</Figure>
+        <Figure name="Self">
+          {duration(node.self)} <small>{percent(node.self, span.duration_ns)}</small>
+        </Figure>
+        <Figure name="Of the trace">{percent(span.duration_ns, viewer.model.value.end)}</Figure>
+        <Figure name="Starts at">+{duration(span.offset_ns)}</Figure>
+        <Figure name="Kind">{span.kind}</Figure>
+        {span.pid !== null && <Figure name="Process">{span.pid}</Figure>}
+        <Figure name="Parent">
+          {node.parent !== null ? (
+            <button type="button" class="link" onClick={() => node.parent !== null && viewer.reveal(node.parent)}>
+              {node.parent.span.service}
+            </button>
+          ) : span.parent_id === null ? (
+            'none'
+          ) : (
+            'not here'
+          )}
+        </Figure>
+      </dl>
+      <p class="muted tiny">{fullTime(viewer.model.value.trace.start_unix_ns + span.offset_ns)}</p>
+      {sections}
+    </section>
+  );
+}
+
+function Figure(props: { name: string; children: ComponentChildren }): JSX.Element {
+  return (
+    <div>
+      <dt>{props.name}</dt>
+      <dd>{props.children}</dd>
+    </div>
+  );
+}
+
+/** Its edge, by which it is made wider. */
+function Grip(): JSX.Element {
+  const handle = useRef<HTMLDivElement>(null);
+  const put = (width: number) => {
+    const least = Math.max(300, Math.min(innerWidth - 400, width));
+    (handle.current?.parentElement as HTMLElement | null)?.style.setProperty('width', `${least}px`);
+    localStorage.setItem('clew.panel', String(least));
+  };
+  useEffect(() => put(Number(localStorage.getItem('clew.panel') ?? 460)), []);
+  return (
+    <div
+      ref={handle}
+      class="grip"
+      role="separator"
+      aria-orientation="vertical"
+      aria-label="Width of the details"
+      onPointerDown={(event) => event.currentTarget.setPointerCapture(event.pointerId)}
+      onPointerMove={(event) => event.currentTarget.hasPointerCapture(event.pointerId) && put(innerWidth - event.clientX)}
+    />
+  );
+}
+
+/** Attributes, each to be shown once. */
+export class Seen {
+  private readonly left: Map<string, Value>;
+
+  constructor(attributes: Attributes) {
+    this.left = new Map(Object.entries(attributes));
+  }
+
+  take(name: string): Value | undefined {
+    const value = this.left.get(name);
+    this.left.delete(name);
+    return value;
+  }
+
+  text(name: string): string | undefined {
+    const value = this.take(name);
+    if (value === undefined || value === null) return undefined;
+    return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  }
+
+  number(name: string): number | undefined {
+    const value = this.take(name);
+    return typeof value === 'number' ? value : undefined;
+  }
+
+  all(names: RegExp): [string, Value][] {
+    const found = [...this.left].filter(([name]) => names.test(name));
+    for (const [name] of found) this.left.delete(name);
+    return found;
+  }
+}
+
+export function Section(props: { title: string; note?: ComponentChildren; children: ComponentChildren }): JSX.Element {
+  return (
+    <details class="section" open>
+      <summary>
+        {props.title}
+        {props.note !== undefined && <span class="note">{props.note}</span>}
+      </summary>
+      {props.children}
+    </details>
+  );
+}
+
+export function Pairs(props: { pairs: [string, Value][]; strip?: string }): JSX.Element {
+  return (
+    <table class="pairs">
+      <tbody>
+        {props.pairs.map(([name, value]) => (
+          <tr key={name}>
+            <th scope="row" title={name}>
+              {props.strip !== undefined && name.startsWith(props.strip) ? name.slice(props.strip.length) : name}
+            </th>
+            <td>
+              <Shown name={name} value={value} />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+const LONG = 400;
+
+function Shown(props: { name: string; value: Value }): JSX.Element {
+  const { name, value } = props;
+  if (typeof value === 'number' && name.endsWith('_ns')) return <>{duration(value)}</>;
+  const text = Array.isArray(value) ? value.map((one) => (typeof one === 'string' ? one : JSON.stringify(one))).join(', ') : typeof value === 'string' ? value : JSON.stringify(value);
+  if (text === 'REDACTED' || text === '[redacted]') return <em class="muted">{text}</em>;
+  if (text.length <= LONG) return <>{text}</>;
+  return (
+    <details class="long">
+      <summary>{text.slice(0, LONG)}…</summary>
+      {text.slice(LONG)}
+    </details>
+  );
+}
+
+function Group(props: { title: string; seen: Seen; names: RegExp }): JSX.Element | null {
+  const pairs = props.seen.all(props.names);
+  if (pairs.length === 0) return null;
+  return (
+    <Section title={props.title}>
+      <Pairs pairs={pairs} />
+    </Section>
+  );
+}
+
+function Failure(props: { node: Node; seen: Seen }): JSX.Element | null {
+  const { node, seen } = props;
+  const type = seen.text('error.type');
+  const details = seen.all(/^(exception|clew\.process)\./);
+  const outcome = seen.text('clew.exchange.outcome');
+  if (!node.failed && type === undefined && details.length === 0 && outcome === undefined) return null;
+  return (
+    <section class={node.failed ? 'failure bad' : 'failure'}>
+      <h3>
+        <Icon name="warn" /> {node.failed ? 'Failed' : 'Did not end well'}
+        {type !== undefined && <code>{type}</code>}
+        {outcome !== undefined && <code>{outcome}</code>}
+      </h3>
+      {node.span.error !== null && node.span.error !== '' && <pre>{node.span.error}</pre>}
+      {details.map(([name, value]) => (
+        <div key={name}>
+          <b>{name}</b>
+          <pre>{typeof value === 'string' ? value : JSON.stringify(value)}</pre>
+        </div>
+      ))}
+      {node.failedBelow > 0 && <p>{node.failedBelow === 1 ? 'One span below it failed' : `${node.failedBelow} spans below it failed`} as well.</p>}
+    </section>
+  );
+}
+
+function Database(props: { seen: Seen }): JSX.Element | null {
+  const { seen } = props;
+  const query = seen.text('db.query.text');
+  const cut = seen.take('clew.db.query.cut') === true;
+  const parameters = seen.all(/^db\.query\.parameter\./);
+  const pairs = seen.all(/^(db|clew\.db)\./);
+  if (query === undefined && pairs.length === 0) return null;
+  const of = (name: string) => pairs.find(([key]) => key === name)?.[1];
+  const rows = of('db.response.returned_rows') ?? of('clew.db.response.affected_rows');
+  return (
+    <Section title="Database" note={typeof rows === 'number' ? `${rows} ${rows === 1 ? 'row' : 'rows'}` : undefined}>
+      {query !== undefined && <Sql text={query} system={String(of('db.system.name') ?? '')} />}
+      {cut && <p class="cut-note">The statement is longer than what is kept.</p>}
+      {parameters.length > 0 && (
+        <>
+          <h4>Parameters</h4>
+          <Pairs pairs={parameters} strip="db.query.parameter." />
+        </>
+      )}
+      {pairs.length > 0 && <Pairs pairs={pairs} />}
+    </Section>
+  );
+}
+
+function Http(props: { seen: Seen }): JSX.Element | null {
+  const { seen } = props;
+  const method = seen.text('http.request.method');
+  if (method === undefined) return null;
+  const url = seen.text('url.full');
+  const path = seen.text('url.path') ?? '';
+  const query = seen.text('url.query');
+  const status = seen.text('http.response.status_code');
+  const scheme = seen.text('url.scheme');
+  const line = url ?? `${path}${query === undefined ? '' : `?${query}`}`;
+  const body = (side: string) => ({
+    content: seen.text(`clew.http.${side}.body`),
+    encoding: seen.text(`clew.http.${side}.body.encoding`),
+    truncated: seen.take(`clew.http.${side}.body.truncated`) === true,
+    bytes: seen.number(`http.${side}.body.size`),
+  });
+  const asked = body('request');
+  const answered = body('response');
+  const version = seen.text('network.protocol.version');
+  const requestHeaders = seen.all(/^http\.request\.header\./);
+  const responseHeaders = seen.all(/^http\.response\.header\./);
+  const rest = seen.all(/^(http|clew\.http|url|user_agent)\./);
+  return (
+    <>
+      <Section title="Request" note={[scheme, version === undefined ? undefined : `HTTP/${version}`].filter(Boolean).join(', ')}>
+        <p class="line">
+          <b>{method}</b> {line}
+        </p>
+        <Pairs pairs={requestHeaders} strip="http.request.header." />
+        {rest.length > 0 && <Pairs pairs={rest} />}
+        <Body name="Request body" {...asked} />
+      </Section>
+      <Section title="Response">
+        <p class="line">{status === undefined ? <em>none was seen</em> : <b class={Number(status) >= 500 ? 'bad' : ''}>{status}</b>}</p>
+        <Pairs pairs={responseHeaders} strip="http.response.header." />
+        <Body name="Response body" {...answered} />
+      </Section>
+    </>
+  );
+}
+
+function Messaging(props: { seen: Seen }): JSX.Element | null {
+  const pairs = props.seen.all(/^(messaging|clew\.messaging)\./);
+  if (pairs.length === 0) return null;
+  const of = (name: string) => pairs.find(([key]) => key === name)?.[1];
+  const to = of('messaging.destination.name');
+  return (
+    <Section title="Message" note={to === undefined ? undefined : String(to)}>
+      <Pairs pairs={pairs} />
+    </Section>
+  );
+}
+
+function Stack(props: { seen: Seen }): JSX.Element | null {
+  const found = props.seen.all(/^(code\.stacktrace|clew\.stack|clew\.call\.stack|code\.)/);
+  if (found.length === 0) return null;
+  const stacks = found.filter(([name]) => /stack/.test(name));
+  const rest = found.filter(([name]) => !/stack/.test(name));
+  return (
+    <Section title="Call site">
+      {rest.length > 0 && <Pairs pairs={rest} />}
+      {stacks.map(([name, value]) => (
+        <pre key={name} class="stack">
+          {Array.isArray(value) ? value.join('\n') : String(value)}
+        </pre>
+      ))}
+    </Section>
+  );
+}
+
+function Links(props: { node: Node }): JSX.Element | null {
+  const { links } = props.node.span;
+  if (links.length === 0) return null;
+  return (
+    <Section title="Links">
+      <ul class="links">
+        {links.map((link) => (
+          <li key={link.span_id}>
+            <a href={traceOf(link.trace_id, link.span_id)}>
+              <Icon name="link" /> trace {link.trace_id.slice(0, 12)}, span {link.span_id.slice(0, 8)}
+            </a>
+            <Pairs pairs={Object.entries(link.attributes)} />
+          </li>
+        ))}
+      </ul>
+    </Section>
+  );
+}

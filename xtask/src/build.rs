@@ -27,7 +27,11 @@ pub(crate) fn release() -> Result<PathBuf> {
 pub(crate) fn page() -> Result<()> {
     let folder = workspace::root().join("agent/ui");
     let built = folder.join("dist/index.html");
-    if newest(&folder, &["src", "public", "index.html", "package-lock.json", "vite.config.js"])? < modified(&built) {
+    if newest(
+        &folder,
+        &["src", "public", "index.html", "package-lock.json", "vite.config.js"],
+    )? < modified(&built)
+    {
         return Ok(());
     }
     setup::page()?;

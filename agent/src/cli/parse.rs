@@ -151,7 +151,10 @@ const CODES: &str = "Exit codes: 0; 2 bad usage or configuration; 3 the host can
 const VERSION: &str = if HAS_PAGE {
     env!("CARGO_PKG_VERSION")
 } else {
-    concat!(env!("CARGO_PKG_VERSION"), " (without its page: run `cargo xtask build`)")
+    concat!(
+        env!("CARGO_PKG_VERSION"),
+        " (without its page: run `cargo xtask build`)"
+    )
 };
 
 fn command() -> Command {
@@ -180,7 +183,7 @@ fn command() -> Command {
 
 fn ui() -> Command {
     Command::new("ui")
-        .about("Show the traces of a store in a browser, as run does while it is written")
+        .about("Show the traces of a store in a browser, as run does while it writes them")
         .arg(store())
         .arg(
             Arg::new("listen")
@@ -427,7 +430,7 @@ mod tests {
             ("clew trace", 2, "trace"),
             ("clew run", 2, "COMMAND"),
             ("clew run --formt none -- true", 2, "--format"),
-            ("clew run --no-ui -- true", 2, "--no-ui"),
+            ("clew attach --no-ui", 2, "--no-ui"),
             ("clew run --pid 1 -- true", 2, "--pid"),
             ("clew attach --as-root", 2, "--as-root"),
             ("clew run --format tree --format none -- true", 2, "--format"),

@@ -285,7 +285,7 @@ pub const OPTIONS: &[Opt] = &[
         value: None,
         many: false,
         verbs: RUN,
-        help: "Show traces on no port unless --listen names one",
+        help: "Show traces on no port but one that was asked for",
         set: |settings, text| {
             settings.ui = !value::switch(text)?;
             Ok(())

@@ -23,7 +23,11 @@ const VIEWS: [&str; 5] = ["/", "/endpoints", "/errors", "/map", "/runs"];
 /// The file at a path.
 pub(super) fn file(path: &str) -> Answer {
     if VIEWS.contains(&path) || path.starts_with("/trace/") {
-        return Ok(response(StatusCode::OK, HTML, Body::of(of("/index.html").unwrap_or(NONE))));
+        return Ok(response(
+            StatusCode::OK,
+            HTML,
+            Body::of(of("/index.html").unwrap_or(NONE)),
+        ));
     }
     match of(path) {
         Some(content) => Ok(response(StatusCode::OK, kind(path), Body::of(content))),
@@ -32,7 +36,10 @@ pub(super) fn file(path: &str) -> Answer {
 }
 
 fn of(path: &str) -> Option<&'static [u8]> {
-    FILES.iter().find(|(name, _)| *name == path).map(|(_, content)| *content)
+    FILES
+        .iter()
+        .find(|(name, _)| *name == path)
+        .map(|(_, content)| *content)
 }
 
 fn kind(path: &str) -> &'static str {
@@ -51,7 +58,11 @@ mod tests {
 
     #[test]
     fn views_are_the_page_and_files_themselves() {
-        let code = |path| file(path).map_or_else(|problem| problem.0, |answer| answer.status()).as_u16();
+        let code = |path| {
+            file(path)
+                .map_or_else(|problem| problem.0, |answer| answer.status())
+                .as_u16()
+        };
         for path in VIEWS.into_iter().chain(["/trace/00010203040506070000000000000002"]) {
             assert_eq!(code(path), 200, "{path}");
         }

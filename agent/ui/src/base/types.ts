@@ -70,17 +70,76 @@ export interface Bin {
   errors: number;
 }
 
-export interface Endpoint {
-  service: string;
-  kind: Kind;
-  name: string;
+/** How calls of a kind went. */
+export interface Figures {
   count: number;
   errors: number;
+  per_second: number;
   p50_ns: number;
   p90_ns: number;
   p99_ns: number;
   sum_ns: number;
+}
+
+export interface Endpoint extends Figures {
+  service: string;
+  kind: Kind;
+  name: string;
   bins: Bin[];
+}
+
+export interface Facet {
+  field: 'service' | 'status' | 'kind' | 'name' | 'error' | 'run';
+  values: { value: string; traces: number }[];
+  more: boolean;
+}
+
+export interface Facets {
+  traces: number;
+  cut: boolean;
+  fields: Facet[];
+}
+
+export interface Point {
+  trace_id: string;
+  start_unix_ns: number;
+  duration_ns: number;
+  status: string;
+  error: boolean;
+}
+
+export interface MapNode {
+  id: string;
+  kind: 'service' | 'database' | 'queue' | 'host' | 'caller';
+  name: string;
+  system: string;
+}
+
+export interface MapEdge extends Figures {
+  from: string;
+  to: string;
+}
+
+export interface ServiceMap {
+  traces: number;
+  cut: boolean;
+  span_ns: number;
+  nodes: MapNode[];
+  edges: MapEdge[];
+}
+
+export interface Compared {
+  service: string;
+  kind: Kind;
+  name: string;
+  base: Figures | null;
+  run: Figures | null;
+}
+
+export interface Comparison {
+  base: Run;
+  run: Run;
+  rows: Compared[];
 }
 
 export interface ErrorGroup {

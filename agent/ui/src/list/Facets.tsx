@@ -1,23 +1,28 @@
 /** What the traces have in common, with counts; a click narrows the query. */
+import { useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 
 import { color } from '../base/color';
 import { count } from '../base/format';
-import { has, replaced, toggled, values, type Term } from '../base/term';
-import type { Service } from '../base/types';
+import { has, replaced, type Term, toggled, values } from '../base/term';
+import type { Facet, Facets as Counts } from '../base/types';
 
 interface Props {
   query: string;
-  services: Service[];
+  counts: Counts | null;
   onQuery: (query: string) => void;
 }
 
-const STATUS: [string, string][] = [
-  ['2xx', '2*'],
-  ['3xx', '3*'],
-  ['4xx', '4*'],
-  ['5xx', '5*'],
+const TITLES: [Facet['field'], string][] = [
+  ['status', 'Status'],
+  ['service', 'Service'],
+  ['name', 'Operation'],
+  ['kind', 'Kind'],
+  ['run', 'Run'],
 ];
+/** Values shown of a field unless more are asked for. */
+const SOME = 8;
+
 const DURATIONS = ['>10ms', '>100ms', '>500ms', '>1s', '>5s'];
 const AGES: [string, string][] = [
   ['5 min', '<5m'],
@@ -25,11 +30,8 @@ const AGES: [string, string][] = [
   ['1 h', '<1h'],
   ['1 day', '<1d'],
 ];
-const KINDS = ['server', 'client', 'producer', 'consumer'];
-
 export function Facets(props: Props): JSX.Element {
   const { query, onQuery } = props;
-  const one = (field: string, value: string): Term => ({ negated: false, field, value });
   /** Of a field that can have one value at a time. */
   const choice = (field: string, value: string, name: string) => {
     const on = values(query, field).includes(value);
@@ -49,10 +51,6 @@ export function Facets(props: Props): JSX.Element {
         </div>
       </section>
       <section>
-        <h2>Status</h2>
-        <div class="choices">{STATUS.map(([name, value]) => choice('status', value, name))}</div>
-      </section>
-      <section>
         <h2>Took longer than</h2>
         <div class="choices">{DURATIONS.map((value) => choice('duration', value, value.slice(1)))}</div>
       </section>
@@ -60,45 +58,52 @@ export function Facets(props: Props): JSX.Element {
         <h2>Within the last</h2>
         <div class="choices">{AGES.map(([name, value]) => choice('age', value, name))}</div>
       </section>
-      <section>
-        <h2>Service</h2>
-        <ul class="facet-list">
-          {props.services.map((service) => {
-            const only = one('service', service.name);
-            const not = { ...only, negated: true };
-            return (
-              <li key={service.name}>
-                <button
-                  type="button"
-                  class="facet"
-                  aria-pressed={has(query, only)}
-                  title={`${count(service.spans)} spans, ${count(service.errors)} failed requests`}
-                  onClick={() => onQuery(toggled(query, only))}
-                >
-                  <i class="dot" style={{ background: color(service.name) }} />
-                  <span class="cut">{service.name}</span>
-                  {service.errors > 0 && <b class="bad">{count(service.errors)}</b>}
-                  <b>{count(service.requests)}</b>
-                </button>
-                <button
-                  type="button"
-                  class="facet-not"
-                  aria-pressed={has(query, not)}
-                  aria-label={`Without ${service.name}`}
-                  title={`Without ${service.name}`}
-                  onClick={() => onQuery(toggled(query, not))}
-                >
-                  ≠
-                </button>
-              </li>
-            );
-          })}
-        </ul>
-      </section>
-      <section>
-        <h2>Has a span of kind</h2>
-        <div class="choices">{KINDS.map((kind) => choice('kind', kind, kind))}</div>
-      </section>
+      {TITLES.map(([field, title]) => {
+        const facet = props.counts?.fields.find((one) => one.field === field);
+        return facet === undefined || facet.values.length === 0 ? null : <Values key={field} title={title} facet={facet} {...props} />;
+      })}
     </aside>
+  );
+}
+
+function Values(props: Props & { title: string; facet: Facet }): JSX.Element {
+  const { query, onQuery, facet } = props;
+  const { field } = facet;
+  const [all, setAll] = useState(false);
+  const shown = all ? facet.values : facet.values.slice(0, SOME);
+  return (
+    <section aria-label={props.title}>
+      <h2>{props.title}</h2>
+      <ul class="facet-list">
+        {shown.map(({ value, traces }) => {
+          const only: Term = { negated: false, field, value };
+          const not = { ...only, negated: true };
+          return (
+            <li key={value}>
+              <button type="button" class="facet" aria-pressed={has(query, only)} title={value} onClick={() => onQuery(toggled(query, only))}>
+                {field === 'service' && <i class="dot" style={{ background: color(value) }} />}
+                <span class="cut">{value}</span>
+                <b>{count(traces)}</b>
+              </button>
+              <button
+                type="button"
+                class="facet-not"
+                aria-pressed={has(query, not)}
+                aria-label={`Without ${value}`}
+                title={`Without ${value}`}
+                onClick={() => onQuery(toggled(query, not))}
+              >
+                ≠
+              </button>
+            </li>
+          );
+        })}
+      </ul>
+      {(facet.values.length > SOME || facet.more) && (
+        <button type="button" class="link tiny" onClick={() => setAll(!all)}>
+          {all ? (facet.more ? 'fewer (there are still others)' : 'fewer') : `${facet.values.length - SOME} more`}
+        </button>
+      )}
+    </section>
   );
 }

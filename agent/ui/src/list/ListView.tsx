@@ -1,20 +1,20 @@
 /** All traces, as they come. */
 import { signal } from '@preact/signals';
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 
-import { ask } from '../base/api';
+import { ask, parameters } from '../base/api';
 import { color } from '../base/color';
 import { Empty } from '../base/Empty';
 import { ago, clock, count, duration, fullTime } from '../base/format';
 import { Icon } from '../base/Icon';
 import { isTyping } from '../base/keys';
 import { go, parameter, set, traceOf } from '../base/place';
-import type { Service, TraceRow } from '../base/types';
+import type { Facets as Counts, Point, TraceRow } from '../base/types';
 import { Virtual } from '../base/Virtual';
 import { Facets } from './Facets';
-import { type Column, isPartial, Live, readSort } from './live';
-import { readArea, Scatter, within, writeArea } from './Scatter';
+import { type Column, Live, readSort } from './live';
+import { isNarrowed, narrowed, Scatter, widened } from './Scatter';
 import { SearchBox } from './SearchBox';
 
 const ROW = 28;
@@ -35,7 +35,7 @@ export function ListView(): JSX.Element {
   const query = parameter('q');
   const sort = parameter('sort');
   const list = useMemo(() => live(query, sort), [query, sort]);
-  const [services, setServices] = useState<Service[]>([]);
+  const [counts, points] = useSummary(query, list);
 
   useEffect(() => {
     // Where the way back from a trace leads.
@@ -47,18 +47,9 @@ export function ListView(): JSX.Element {
     return () => list.close();
   }, [list]);
 
-  useEffect(() => {
-    const load = () => void ask<Service[]>('services').then(setServices, () => {});
-    load();
-    const timer = setInterval(load, 5000);
-    return () => clearInterval(timer);
-  }, []);
-
-  const area = readArea(parameter('area'));
-  const all = list.shown.value;
-  const rows = useMemo(() => (area === null ? all : all.filter((row) => within(area, row))), [all, parameter('area')]);
+  const rows = list.shown.value;
   const at = rows.findIndex((row) => row.trace_id === chosen.value);
-  const search = (text: string) => set({ q: text, area: '' }, true);
+  const search = (text: string) => set({ q: text }, true);
   const open = (id: string) => {
     chosen.value = id;
     go(traceOf(id));
@@ -75,7 +66,7 @@ export function ListView(): JSX.Element {
       else if (event.key === '/') document.getElementById('query')?.focus();
       else if (event.key === 'p') list.paused.value ? list.resume() : list.pause();
       else if (event.key === 'c') list.clear();
-      else if (event.key === 'Escape') set({ area: '' });
+      else if (event.key === 'Escape' && isNarrowed(query)) search(widened(query));
       else return;
       event.preventDefault();
     };
@@ -85,12 +76,12 @@ export function ListView(): JSX.Element {
 
   const problem = list.problem.value;
   const longest = useMemo(() => rows.reduce((most, row) => Math.max(most, row.duration_ns), 1), [rows]);
-  const names = useMemo(() => services.map((service) => service.name), [services]);
+  const names = useMemo(() => counts?.fields.find((one) => one.field === 'service')?.values.map((one) => one.value) ?? [], [counts]);
   const active = rows[at];
 
   return (
     <div class="list">
-      <Facets query={query} services={services} onQuery={search} />
+      <Facets query={query} counts={counts} onQuery={search} />
       <div class="list-main">
         <div class="bar">
           <SearchBox query={query} problem={problem?.code === 400 ? problem.message : null} services={names} onQuery={search} />
@@ -104,12 +95,20 @@ export function ListView(): JSX.Element {
             <Icon name="warn" /> {problem.code === 401 ? 'A token is wanted: open the address that clew printed.' : problem.message}
           </p>
         )}
-        {showsPlot.value && all.length > 0 && (
-          <Scatter rows={all} area={area} onOpen={open} onArea={(next) => set({ area: next === null ? '' : writeArea(next) })} />
+        {isNarrowed(query) && (
+          <p class="banner">
+            Only what was marked in the plot is shown.
+            <button type="button" class="small" onClick={() => search(widened(query))}>
+              Whole time (Esc)
+            </button>
+          </p>
         )}
-        <Head list={list} shown={rows.length} area={area !== null} />
+        {showsPlot.value && points.length > 0 && (
+          <Scatter points={points} onOpen={open} onArea={(area) => search(narrowed(query, area))} />
+        )}
+        <Head list={list} shown={rows.length} matching={counts} />
         {rows.length === 0 ? (
-          <Nothing list={list} query={query} area={area !== null} />
+          <Nothing list={list} query={query} />
         ) : (
           <Virtual
             id="traces"
@@ -128,6 +127,43 @@ export function ListView(): JSX.Element {
       </div>
     </div>
   );
+}
+
+const POINTS = 4000;
+const SUMMARY_MS = 2000;
+
+/** What all that match have in common, asked again while there is news. */
+function useSummary(query: string, list: Live): [Counts | null, Point[]] {
+  const [state, setState] = useState<[Counts | null, Point[]]>([null, []]);
+  const changes = useRef<unknown>(null);
+  useEffect(() => {
+    const abort = new AbortController();
+    let timer = 0;
+    changes.current = null;
+    const load = async () => {
+      const rows = list.rows.peek();
+      if (changes.current !== rows && !list.paused.peek() && !document.hidden) {
+        changes.current = rows;
+        try {
+          const [counts, found] = await Promise.all([
+            ask<Counts>(`facets${parameters({ q: query })}`, abort.signal),
+            ask<{ points: Point[] }>(`points${parameters({ q: query, limit: POINTS })}`, abort.signal),
+          ]);
+          setState([counts, found.points]);
+        } catch {
+          // The list says what is wrong.
+          if (abort.signal.aborted) return;
+        }
+      }
+      timer = setTimeout(load, SUMMARY_MS);
+    };
+    void load();
+    return () => {
+      abort.abort();
+      clearTimeout(timer);
+    };
+  }, [query, list]);
+  return state;
 }
 
 function togglePlot(): void {
@@ -172,7 +208,7 @@ const COLUMNS: [Column, string][] = [
   ['errors', 'Errors'],
 ];
 
-function Head(props: { list: Live; shown: number; area: boolean }): JSX.Element {
+function Head(props: { list: Live; shown: number; matching: Counts | null }): JSX.Element {
   const { sort } = props.list;
   return (
     <div class="row head">
@@ -194,9 +230,10 @@ function Head(props: { list: Live; shown: number; area: boolean }): JSX.Element 
         );
       })}
       <span class="shown" role="status">
-        {props.area && 'marked: '}
-        {count(props.shown)} {props.shown === 1 ? 'trace' : 'traces'}
-        {isPartial(sort) && ', sorted among those loaded'}
+        {props.matching === null || props.list.since.value > 0
+          ? count(props.shown)
+          : `${count(Math.max(props.matching.traces, props.shown))}${props.matching.cut ? ' and more' : ''}`}{' '}
+        {props.shown === 1 ? 'trace' : 'traces'}
       </span>
     </div>
   );
@@ -243,10 +280,9 @@ function statusClass(row: TraceRow): string {
   return code >= 400 ? 'warn' : '';
 }
 
-function Nothing(props: { list: Live; query: string; area: boolean }): JSX.Element {
+function Nothing(props: { list: Live; query: string }): JSX.Element {
   if (props.list.loading.value) return <Empty title="Looking">The store is asked.</Empty>;
   if (props.list.since.value > 0) return <Empty title="Cleared">What comes from here on is shown.</Empty>;
-  if (props.area) return <Empty title="No trace is marked">Click into the plot to show all again.</Empty>;
   if (props.query !== '') {
     return (
       <Empty title="No trace matches">

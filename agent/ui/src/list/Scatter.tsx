@@ -3,9 +3,10 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { CSSProperties, JSX, TargetedPointerEvent } from 'preact';
 
 import { themed } from '../base/color';
-import { clock, duration } from '../base/format';
+import { clock, duration, searchTime } from '../base/format';
+import { read, split } from '../base/term';
 import { painted } from '../base/theme';
-import type { TraceRow } from '../base/types';
+import type { Point } from '../base/types';
 
 /** A part of the plot: times and durations. */
 export interface Area {
@@ -15,31 +16,34 @@ export interface Area {
   mostNs: number;
 }
 
-export function within(area: Area, row: TraceRow): boolean {
-  return (
-    row.start_unix_ns >= area.fromNs &&
-    row.start_unix_ns <= area.toNs &&
-    row.duration_ns >= area.leastNs &&
-    row.duration_ns <= area.mostNs
-  );
+/** The query for what lies in a part of the plot. */
+export function narrowed(query: string, area: Area): string {
+  const moment = (ns: number) => new Date(ns / 1e6).toISOString();
+  const others = split(query).filter((raw) => !['start', 'duration'].includes(read(raw).field));
+  return [
+    ...others,
+    `start:>=${moment(area.fromNs)}`,
+    // A millisecond more: what is marked shall not be cut off by rounding.
+    `start:<=${moment(area.toNs + 1e6)}`,
+    `duration:>=${searchTime(area.leastNs)}`,
+    `duration:<=${searchTime(area.mostNs)}`,
+  ].join(' ');
 }
 
-export function readArea(text: string): Area | null {
-  const numbers = text.split('-').map(Number);
-  if (numbers.length !== 4 || numbers.some((one) => !Number.isFinite(one))) return null;
-  const [from = 0, to = 0, least = 0, most = 0] = numbers;
-  return { fromNs: from * 1e6, toNs: to * 1e6, leastNs: least, mostNs: most };
+export function isNarrowed(query: string): boolean {
+  return split(query).some((raw) => read(raw).field === 'start');
 }
 
-export function writeArea(area: Area): string {
-  const ms = (ns: number) => Math.round(ns / 1e6);
-  return `${ms(area.fromNs)}-${ms(area.toNs)}-${Math.round(area.leastNs)}-${Math.round(area.mostNs)}`;
+/** The query without what a part of the plot said. */
+export function widened(query: string): string {
+  return split(query)
+    .filter((raw) => !['start', 'duration'].includes(read(raw).field))
+    .join(' ');
 }
 
 interface Props {
-  rows: TraceRow[];
-  area: Area | null;
-  onArea: (area: Area | null) => void;
+  points: Point[];
+  onArea: (area: Area) => void;
   onOpen: (id: string) => void;
 }
 
@@ -61,8 +65,8 @@ export function Scatter(props: Props): JSX.Element {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [size, setSize] = useState({ width: 0, height: 0 });
   const [drag, setDrag] = useState<{ x0: number; y0: number; x1: number; y1: number } | null>(null);
-  const [near, setNear] = useState<TraceRow | null>(null);
-  const scale = scaleOf(props.rows, size.width, size.height);
+  const [near, setNear] = useState<Point | null>(null);
+  const scale = scaleOf(props.points, size.width, size.height);
   const paint = painted.value;
 
   useEffect(() => {
@@ -75,8 +79,8 @@ export function Scatter(props: Props): JSX.Element {
 
   useLayoutEffect(() => {
     const element = canvas.current;
-    if (element !== null && size.width > 0) draw(element, scale, props.rows, props.area, near);
-  }, [props.rows, props.area, size, near, paint]);
+    if (element !== null && size.width > 0) draw(element, scale, props.points, near);
+  }, [props.points, size, near, paint]);
 
   const at = (event: MouseEvent) => {
     const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
@@ -90,14 +94,13 @@ export function Scatter(props: Props): JSX.Element {
   const move = (event: TargetedPointerEvent<HTMLCanvasElement>) => {
     const { x, y } = at(event);
     if (drag !== null) setDrag({ ...drag, x1: x, y1: y });
-    else setNear(nearest(scale, props.rows, x, y));
+    else setNear(nearest(scale, props.points, x, y));
   };
   const up = () => {
     if (drag === null) return;
     setDrag(null);
     if (Math.abs(drag.x1 - drag.x0) + Math.abs(drag.y1 - drag.y0) < 6) {
-      if (props.area !== null) props.onArea(null);
-      else if (near !== null) props.onOpen(near.trace_id);
+      if (near !== null) props.onOpen(near.trace_id);
       return;
     }
     props.onArea({
@@ -113,7 +116,7 @@ export function Scatter(props: Props): JSX.Element {
       <canvas
         ref={canvas}
         role="img"
-        aria-label={`Durations of ${props.rows.length} traces over time. Drag to filter the list.`}
+        aria-label={`Durations of ${props.points.length} traces over time. Drag to filter the list.`}
         onPointerDown={down}
         onPointerMove={move}
         onPointerUp={up}
@@ -132,14 +135,14 @@ export function Scatter(props: Props): JSX.Element {
       )}
       {near !== null && drag === null && (
         <div class="scatter-tip" style={tipPlace(scale, near)}>
-          <b>{duration(near.duration_ns)}</b> {near.service} {near.title} {near.status}
+          <b>{duration(near.duration_ns)}</b> {clock(near.start_unix_ns)} {near.status}
         </div>
       )}
     </div>
   );
 }
 
-function scaleOf(rows: TraceRow[], width: number, height: number): Scale {
+function scaleOf(rows: Point[], width: number, height: number): Scale {
   let [fromNs, toNs, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
   for (const row of rows) {
     fromNs = Math.min(fromNs, row.start_unix_ns);
@@ -161,14 +164,14 @@ const timeAt = (scale: Scale, x: number) =>
 const lengthAt = (scale: Scale, y: number) =>
   10 ** (scale.low + (1 - (y - TOP) / (scale.height - TOP - BOTTOM)) * (scale.high - scale.low));
 
-function tipPlace(scale: Scale, row: TraceRow): CSSProperties {
+function tipPlace(scale: Scale, row: Point): CSSProperties {
   const x = xOf(scale, row.start_unix_ns);
   const y = `${Math.max(0, yOf(scale, row.duration_ns) - 26)}px`;
   return x > scale.width / 2 ? { right: `${scale.width - x + 8}px`, top: y } : { left: `${x + 8}px`, top: y };
 }
 
-function nearest(scale: Scale, rows: TraceRow[], x: number, y: number): TraceRow | null {
-  let found: TraceRow | null = null;
+function nearest(scale: Scale, rows: Point[], x: number, y: number): Point | null {
+  let found: Point | null = null;
   let best = 10;
   for (const row of rows) {
     const away = Math.hypot(xOf(scale, row.start_unix_ns) - x, yOf(scale, row.duration_ns) - y);
@@ -177,7 +180,7 @@ function nearest(scale: Scale, rows: TraceRow[], x: number, y: number): TraceRow
   return found;
 }
 
-function draw(canvas: HTMLCanvasElement, scale: Scale, rows: TraceRow[], area: Area | null, near: TraceRow | null): void {
+function draw(canvas: HTMLCanvasElement, scale: Scale, rows: Point[], near: Point | null): void {
   const ratio = devicePixelRatio;
   canvas.width = scale.width * ratio;
   canvas.height = scale.height * ratio;
@@ -209,15 +212,11 @@ function draw(canvas: HTMLCanvasElement, scale: Scale, rows: TraceRow[], area: A
   for (const failed of [false, true]) {
     context.fillStyle = failed ? bad : fine;
     for (const row of rows) {
-      if (row.errors > 0 !== failed) continue;
-      context.globalAlpha = area === null || within(area, row) ? 0.65 : 0.15;
+      if (row.error !== failed) continue;
+      context.globalAlpha = 0.65;
       const size = row === near ? 4 : 2;
       context.fillRect(xOf(scale, row.start_unix_ns) - size, yOf(scale, row.duration_ns) - size, 2 * size, 2 * size);
     }
   }
   context.globalAlpha = 1;
-  if (area === null) return;
-  const [x, y] = [xOf(scale, area.fromNs), yOf(scale, area.mostNs)];
-  context.strokeStyle = fine;
-  context.strokeRect(x, y, xOf(scale, area.toNs) - x, yOf(scale, area.leastNs) - y);
 }

@@ -23,6 +23,7 @@ const FIELDS: [string, string][] = [
   ['title:', 'the first line of a trace'],
   ['kind:', 'server, client, producer, consumer'],
   ['age:', '<15m'],
+  ['start:', '>=2026-01-31T12:00:00Z'],
   ['spans:', '>50'],
   ['errors:', '>0'],
   ['run:', 'a run’s number'],

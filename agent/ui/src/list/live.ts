@@ -13,8 +13,7 @@ const REFRESH_MS = 1000;
 
 export type Column = 'start' | 'service' | 'title' | 'status' | 'duration' | 'spans' | 'errors';
 
-/** What the server sorts by; the rest is sorted among what is here. */
-const SERVED: Column[] = ['start', 'duration', 'spans', 'errors'];
+const COLUMNS: Column[] = ['start', 'service', 'title', 'status', 'duration', 'spans', 'errors'];
 
 export interface Sort {
   column: Column;
@@ -24,12 +23,7 @@ export interface Sort {
 export function readSort(text: string): Sort {
   const ascending = text.startsWith('-');
   const column = (ascending ? text.slice(1) : text) as Column;
-  const known = [...SERVED, 'service', 'title', 'status'].includes(column);
-  return { column: known ? column : 'start', ascending };
-}
-
-export function isPartial(sort: Sort): boolean {
-  return sort.ascending || !SERVED.includes(sort.column);
+  return { column: COLUMNS.includes(column) ? column : 'start', ascending };
 }
 
 function compare(sort: Sort): (one: TraceRow, other: TraceRow) => number {
@@ -37,7 +31,7 @@ function compare(sort: Sort): (one: TraceRow, other: TraceRow) => number {
   const number = (of: (row: TraceRow) => number) => (one: TraceRow, other: TraceRow) =>
     sign * (of(one) - of(other)) || other.start_unix_ns - one.start_unix_ns;
   const text = (of: (row: TraceRow) => string) => (one: TraceRow, other: TraceRow) =>
-    -sign * of(one).localeCompare(of(other)) || other.start_unix_ns - one.start_unix_ns;
+    sign * (of(one) < of(other) ? -1 : of(one) > of(other) ? 1 : 0) || other.start_unix_ns - one.start_unix_ns;
   switch (sort.column) {
     case 'start':
       return number((row) => row.start_unix_ns);
@@ -52,7 +46,7 @@ function compare(sort: Sort): (one: TraceRow, other: TraceRow) => number {
     case 'title':
       return text((row) => row.title);
     case 'status':
-      return number((row) => Number(row.status) || 0);
+      return text((row) => row.status);
   }
 }
 
@@ -174,8 +168,8 @@ export class Live {
   private page(after: string | null): Promise<TraceList | null> {
     const abort = this.abort;
     if (abort === null) return Promise.resolve(null);
-    const sort = SERVED.includes(this.sort.column) ? this.sort.column : 'start';
-    const asked = parameters({ q: this.query, sort, limit: PAGE, after });
+    const order = this.sort.ascending ? 'asc' : 'desc';
+    const asked = parameters({ q: this.query, sort: this.sort.column, order, limit: PAGE, after });
     return ask<TraceList>(`traces${asked}`, abort.signal);
   }
 

@@ -98,7 +98,7 @@ export function EndpointsView(): JSX.Element {
                       <span class="service">{one.service}</span> <span class="kind">{one.kind}</span> {one.name}
                     </a>
                   </td>
-                  <td>{rate(perSecond(one.bins, one.count))}</td>
+                  <td>{rate(one.per_second)}</td>
                   <td>{count(one.count)}</td>
                   <td class={one.errors > 0 ? 'bad' : 'muted'}>
                     {one.errors > 0 ? (
@@ -124,14 +124,6 @@ export function EndpointsView(): JSX.Element {
       )}
     </div>
   );
-}
-
-/** Over the minutes from the first to the last call that is here. */
-function perSecond(bins: Bin[], calls: number): number {
-  const [first, last] = [bins[0], bins.at(-1)];
-  if (first === undefined || last === undefined) return 0;
-  const told = bins.reduce((sum, bin) => sum + bin.count, 0);
-  return Math.min(told, calls) / (last.unix_s - first.unix_s + 60);
 }
 
 const MINUTES = 30;

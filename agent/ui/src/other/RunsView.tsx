@@ -1,13 +1,14 @@
 /** Each `clew run`, and what two of them differ in. */
 import type { JSX } from 'preact';
 
-import { ask } from '../base/api';
+import { parameters } from '../base/api';
+import { color } from '../base/color';
 import { Empty } from '../base/Empty';
 import { count, duration, fullTime } from '../base/format';
 import { listOf, parameter, set } from '../base/place';
-import type { Endpoint, Run } from '../base/types';
+import { quote } from '../base/term';
+import type { Compared, Comparison, Figures, Run } from '../base/types';
 import { useAsked } from './EndpointsView';
-import { useEffect, useState } from 'preact/hooks';
 
 export function RunsView(): JSX.Element {
   const [runs, problem] = useAsked<Run[]>('runs', 3000);
@@ -61,8 +62,15 @@ export function RunsView(): JSX.Element {
           </tbody>
         </table>
       </div>
+      {before === '' && after === '' && (runs?.length ?? 0) > 1 && (
+        <p class="pad">
+          <button type="button" onClick={() => set({ before: String(runs?.[1]?.id), after: String(runs?.[0]?.id) })}>
+            What changed since the last run
+          </button>
+        </p>
+      )}
       {before !== '' && after !== '' ? (
-        <Comparison before={before} after={after} />
+        <Compare before={before} after={after} />
       ) : (
         <p class="muted pad">Choose one run as “before” and one as “after” to see what changed.</p>
       )}
@@ -70,76 +78,70 @@ export function RunsView(): JSX.Element {
   );
 }
 
-interface Change {
-  key: string;
-  one: Endpoint | undefined;
-  other: Endpoint | undefined;
-  /** How much more time its median takes, as a factor. */
-  factor: number;
-}
-
-function Comparison(props: { before: string; after: string }): JSX.Element {
-  const [changes, setChanges] = useState<Change[] | null>(null);
-  useEffect(() => {
-    const abort = new AbortController();
-    const of = (run: string) => ask<Endpoint[]>(`endpoints?run=${encodeURIComponent(run)}`, abort.signal);
-    void Promise.all([of(props.before), of(props.after)]).then(
-      ([one, other]) => setChanges(compared(one, other)),
-      () => {},
-    );
-    return () => abort.abort();
-  }, [props.before, props.after]);
-  if (changes === null) return <Empty title="Comparing">Both runs are read.</Empty>;
+function Compare(props: { before: string; after: string }): JSX.Element {
+  const [found, problem] = useAsked<Comparison>(`compare${parameters({ base: props.before, run: props.after })}`, 5000);
+  if (problem !== null && found === null) return <Empty title="They cannot be compared">{problem}</Empty>;
+  if (found === null) return <Empty title="Comparing">Both runs are read.</Empty>;
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Comparison">
-      <table class="table">
+      <table class="table compare">
         <thead>
           <tr>
-            <th class="text">Call</th>
-            <th colSpan={2}>Calls: before, after</th>
-            <th colSpan={2}>Errors: before, after</th>
-            <th colSpan={2}>p50: before, after</th>
-            <th colSpan={2}>p99: before, after</th>
-            <th>p50</th>
+            <th class="text" rowSpan={2}>
+              What changed from run {found.base.id} to run {found.run.id}
+            </th>
+            <th colSpan={2}>Calls</th>
+            <th colSpan={2}>Errors</th>
+            <th colSpan={3}>p50</th>
+            <th colSpan={2}>p99</th>
+            <th colSpan={2}>All a trace needs</th>
+          </tr>
+          <tr>
+            {['before', 'after', 'before', 'after', 'before', 'after', 'factor', 'before', 'after', 'before', 'after'].map((name, at) => (
+              <th key={at}>{name}</th>
+            ))}
           </tr>
         </thead>
         <tbody>
-          {changes.map(({ key, one, other, factor }) => {
-            const known = (one ?? other) as Endpoint;
-            return (
-              <tr key={key}>
-                <td class="text">
-                  <span class="service">{known.service}</span> <span class="kind">{known.kind}</span> {known.name}
-                </td>
-                <td>{one === undefined ? '-' : count(one.count)}</td>
-                <td>{other === undefined ? '-' : count(other.count)}</td>
-                <td>{one === undefined ? '-' : count(one.errors)}</td>
-                <td class={(other?.errors ?? 0) > (one?.errors ?? 0) ? 'bad' : ''}>{other === undefined ? '-' : count(other.errors)}</td>
-                <td>{one === undefined ? '-' : duration(one.p50_ns)}</td>
-                <td>{other === undefined ? '-' : duration(other.p50_ns)}</td>
-                <td>{one === undefined ? '-' : duration(one.p99_ns)}</td>
-                <td>{other === undefined ? '-' : duration(other.p99_ns)}</td>
-                <td class={factor > 1.2 ? 'bad' : factor < 0.8 ? 'good' : 'muted'}>
-                  {one === undefined ? 'new' : other === undefined ? 'gone' : `× ${factor.toFixed(2)}`}
-                </td>
-              </tr>
-            );
-          })}
+          {found.rows.slice(0, 500).map((row) => (
+            <Line key={`${row.service}\n${row.kind}\n${row.name}`} row={row} base={found.base} run={found.run} />
+          ))}
         </tbody>
       </table>
     </div>
   );
 }
 
-/** What changed most comes first: what is new or gone, then by how much longer or shorter all calls take together. */
-function compared(before: Endpoint[], after: Endpoint[]): Change[] {
-  const key = (one: Endpoint) => `${one.service}\n${one.kind}\n${one.name}`;
-  const [ones, others] = [new Map(before.map((one) => [key(one), one])), new Map(after.map((one) => [key(one), one]))];
-  const changes = [...new Set([...ones.keys(), ...others.keys()])].map((name): Change => {
-    const [one, other] = [ones.get(name), others.get(name)];
-    const factor = one === undefined || other === undefined ? Infinity : other.p50_ns / Math.max(one.p50_ns, 1);
-    return { key: name, one, other, factor };
-  });
-  const weight = (change: Change) => Math.abs((change.other?.p50_ns ?? 0) - (change.one?.p50_ns ?? 0));
-  return changes.sort((one, other) => weight(other) - weight(one)).slice(0, 500);
+function Line(props: { row: Compared; base: Run; run: Run }): JSX.Element {
+  const { row } = props;
+  const { base, run } = row;
+  const factor = base === null || run === null ? null : run.p50_ns / Math.max(base.p50_ns, 1);
+  const both = (of: (figures: Figures) => string) => [base === null ? '-' : of(base), run === null ? '-' : of(run)];
+  const [callsBefore, callsAfter] = both((one) => count(one.count));
+  const [errorsBefore, errorsAfter] = both((one) => count(one.errors));
+  const [p50Before, p50After] = both((one) => duration(one.p50_ns));
+  const [p99Before, p99After] = both((one) => duration(one.p99_ns));
+  const share = (figures: Figures | null, of: Run) => (figures === null ? '-' : duration(Math.round(figures.sum_ns / Math.max(of.traces, 1))));
+  const word = base === null ? 'new' : run === null ? 'gone' : `× ${(factor ?? 1).toFixed(2)}`;
+  return (
+    <tr>
+      <td class="text">
+        <a href={listOf(`service:${quote(row.service)} name:${quote(row.name)} run:${props.run.id}`)}>
+          <i class="dot" style={{ background: color(row.service) }} />
+          <span class="service">{row.service}</span> <span class="kind">{row.kind}</span> {row.name}
+        </a>
+      </td>
+      <td>{callsBefore}</td>
+      <td>{callsAfter}</td>
+      <td>{errorsBefore}</td>
+      <td class={(run?.errors ?? 0) > (base?.errors ?? 0) ? 'bad' : ''}>{errorsAfter}</td>
+      <td>{p50Before}</td>
+      <td>{p50After}</td>
+      <td class={factor === null ? 'warn' : factor > 1.25 ? 'bad' : factor < 0.8 ? 'good' : 'muted'}>{word}</td>
+      <td>{p99Before}</td>
+      <td>{p99After}</td>
+      <td>{share(base, props.base)}</td>
+      <td>{share(run, props.run)}</td>
+    </tr>
+  );
 }

@@ -4,6 +4,7 @@
 //! after signal n, 126 or 127 if it could not start); 1 the rest. Clew writes to its standard error, save for what a
 //! query command answers.
 mod ask;
+mod mcp;
 mod parents;
 mod parse;
 mod traces;
@@ -105,6 +106,11 @@ fn carry_out(asked: Asked) -> Result<u8, Failure> {
         Asked::Ui { store, listen } => {
             let folder = traces::folder(store).map_err(|error| Failure::new(USAGE, error))?;
             serve(folder, listen).map_err(|error| Failure::new(FAILED, error))
+        }
+        Asked::Mcp { store } => {
+            let folder = traces::folder(store).map_err(|error| Failure::new(USAGE, error))?;
+            mcp::serve(&folder).map_err(|error| Failure::new(FAILED, error))?;
+            Ok(0)
         }
         Asked::Traces { store, ask, json } => {
             let folder = traces::folder(store).map_err(|error| Failure::new(USAGE, error))?;

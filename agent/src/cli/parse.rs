@@ -23,6 +23,8 @@ pub(super) enum Asked {
     Process { pid: Pid, json: bool },
     /// Answer questions about a store over HTTP.
     Ui { store: Option<PathBuf>, listen: SocketAddr },
+    /// Answer an assistant over the standard streams.
+    Mcp { store: Option<PathBuf> },
     /// Show traces of a store.
     Traces {
         store: Option<PathBuf>,
@@ -38,6 +40,10 @@ pub(super) enum Ask {
     List { query: String, order: Order, limit: usize },
     /// One trace.
     Show { id: String },
+    /// One trace for other tools.
+    Export { id: String, perfetto: bool },
+    /// Adds traces from a file; `-` is the standard input.
+    Import { file: PathBuf },
 }
 
 /// Why nothing can be done.
@@ -86,6 +92,9 @@ pub(super) fn parse(
             store: matches.get_one("store").cloned(),
             listen: matches.get_one("listen").copied().unwrap_or(ADDRESS),
         }),
+        Some(("mcp", matches)) => Ok(Asked::Mcp {
+            store: matches.get_one("store").cloned(),
+        }),
         Some(("traces", matches)) => Ok(traces_asked(matches)),
         _ => Err(command()
             .error(clap::error::ErrorKind::MissingSubcommand, "a command is wanted")
@@ -100,24 +109,26 @@ fn traces_asked(matches: &ArgMatches) -> Asked {
         "show" => Ask::Show {
             id: text(matches, "id"),
         },
+        "export" => Ask::Export {
+            id: text(matches, "id"),
+            perfetto: text(matches, "format") == "perfetto",
+        },
+        "import" => Ask::Import {
+            file: matches.get_one::<PathBuf>("file").cloned().unwrap_or_default(),
+        },
         _ => Ask::List {
             query: match name {
                 "search" => text(matches, "query"),
                 _ => String::new(),
             },
-            order: match text(matches, "sort").as_str() {
-                "duration" => Order::Duration,
-                "spans" => Order::Spans,
-                "errors" => Order::Errors,
-                _ => Order::Start,
-            },
+            order: Order::of(&text(matches, "sort")).unwrap_or_default(),
             limit: matches.get_one::<u16>("limit").copied().map_or(20, usize::from),
         },
     };
     Asked::Traces {
         store: matches.get_one::<PathBuf>("store").cloned(),
         ask,
-        json: matches.get_flag("json"),
+        json: matches.try_get_one("json").ok().flatten().copied().unwrap_or(false),
     }
 }
 
@@ -178,6 +189,11 @@ fn command() -> Command {
         )
         .subcommand(traces())
         .subcommand(ui())
+        .subcommand(
+            Command::new("mcp")
+                .about("Answer an assistant's questions about a store by the Model Context Protocol, over the standard streams")
+                .arg(store()),
+        )
         .subcommand(doctor())
 }
 
@@ -216,7 +232,7 @@ fn traces() -> Command {
         .long("sort")
         .value_name("BY")
         .help("The largest first [default: start]")
-        .value_parser(["start", "duration", "spans", "errors"]);
+        .value_parser(["start", "duration", "spans", "errors", "service", "title", "status"]);
     let listed = |command: Command| command.args([store(), json.clone(), limit.clone(), sort.clone()]);
     let (query, id) = (Arg::new("query").value_name("QUERY"), Arg::new("id").value_name("ID"));
     Command::new("traces")
@@ -235,7 +251,32 @@ fn traces() -> Command {
             Command::new("show")
                 .about("One trace, span by span")
                 .args([store(), json])
-                .arg(id.required(true).help("Its id, or the first 8 digits of it")),
+                .arg(id.clone().required(true).help("Its id, or the first 8 digits of it")),
+        )
+        .subcommand(
+            Command::new("export")
+                .about("One trace for other tools, on the standard output")
+                .arg(store())
+                .arg(id.required(true).help("Its id, or the first 8 digits of it"))
+                .arg(
+                    Arg::new("format")
+                        .long("format")
+                        .value_name("FORMAT")
+                        .help("OTLP JSON, or a timeline that ui.perfetto.dev opens [default: otlp]")
+                        .value_parser(["otlp", "perfetto"]),
+                ),
+        )
+        .subcommand(
+            Command::new("import")
+                .about("Add the traces of a file of OTLP JSON, one request or one a line, as --otlp-file writes them")
+                .arg(store())
+                .arg(
+                    Arg::new("file")
+                        .value_name("FILE")
+                        .required(true)
+                        .help("The file; - is the standard input")
+                        .value_parser(value_parser!(PathBuf)),
+                ),
         )
 }
 
@@ -407,6 +448,19 @@ mod tests {
         };
         let line = "clew traces search --json --limit 5 --store /x --sort duration -status:200";
         assert_eq!(asked(line).expect(line), found);
+        for (line, ask) in [
+            (
+                "clew traces export 0123abcd --format perfetto",
+                Ask::Export {
+                    id: "0123abcd".to_owned(),
+                    perfetto: true,
+                },
+            ),
+            ("clew traces import -", Ask::Import { file: "-".into() }),
+        ] {
+            let (store, json) = (None, false);
+            assert_eq!(asked(line).expect(line), Asked::Traces { store, ask, json });
+        }
         let shown = Asked::Traces {
             store: None,
             ask: Ask::Show {

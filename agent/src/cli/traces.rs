@@ -3,11 +3,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+
 use super::ask;
 use super::parse::Ask;
 use crate::run::Identity;
-use crate::store::sqlite::SqliteReader;
-use crate::store::{NoPlace, Page, Query, Reader as _, SpanView, TraceList, TraceView, default_folder};
+use crate::store::sqlite::{Bounds, SqliteReader, SqliteStore};
+use crate::store::{
+    Imported, NoPlace, Page, Query, Reader as _, Received, SpanView, TraceList, TraceView, default_folder, perfetto,
+};
 
 /// Calls within calls are shown this deep; deeper ones are not set off further.
 const MOST_DEPTH: usize = 40;
@@ -20,6 +24,9 @@ pub(super) fn folder(given: Option<PathBuf>) -> Result<PathBuf, NoPlace> {
 
 /// What is asked, as text or JSON.
 pub(super) fn answer(folder: &Path, ask: &Ask, json: bool) -> anyhow::Result<String> {
+    if let Ask::Import { file } = ask {
+        return import(folder, file);
+    }
     let reader = SqliteReader::open(folder)?;
     match ask {
         Ask::List { query, order, limit } => {
@@ -34,16 +41,41 @@ pub(super) fn answer(folder: &Path, ask: &Ask, json: bool) -> anyhow::Result<Str
             Ok(if json { ask::json(&list) } else { listed(&list, folder) })
         }
         Ask::Show { id } => {
-            let found = reader.trace(id)?;
-            let trace = found.ok_or_else(|| {
-                anyhow::anyhow!(
-                    "no trace {id} is in {}: give 8 or more digits of its id",
-                    folder.display()
-                )
-            })?;
+            let trace = reader.trace(id)?.ok_or_else(|| no_trace(id, folder))?;
             Ok(if json { ask::json(&trace) } else { shown(&trace) })
         }
+        Ask::Export { id, perfetto: false } => {
+            let trace = reader.otlp(id)?.ok_or_else(|| no_trace(id, folder))?;
+            Ok(serde_json::to_string(&trace)? + "\n")
+        }
+        Ask::Export { id, perfetto: true } => {
+            let trace = reader.trace(id)?.ok_or_else(|| no_trace(id, folder))?;
+            Ok(perfetto(&trace).to_string() + "\n")
+        }
+        Ask::Import { file } => import(folder, file),
     }
+}
+
+fn no_trace(id: &str, folder: &Path) -> anyhow::Error {
+    anyhow::anyhow!(
+        "no trace {id} is in {}: give 8 or more digits of its id",
+        folder.display()
+    )
+}
+
+fn import(folder: &Path, file: &Path) -> anyhow::Result<String> {
+    let name = file.display();
+    let mut received = if file.as_os_str() == "-" {
+        Received::read(std::io::stdin().lock())?
+    } else {
+        let opened = std::fs::File::open(file).with_context(|| format!("failed to open {name}"))?;
+        Received::read(opened).with_context(|| format!("failed to read {name}"))?
+    };
+    let mut store = SqliteStore::open(folder, Bounds::default())?;
+    let Imported { spans, known, refused } = store.import(&mut received, &format!("import {name}"), now_ns())?;
+    Ok(format!(
+        "{spans} spans were added, {known} were there already, {refused} have no id or no trace\n"
+    ))
 }
 
 fn listed(list: &TraceList, folder: &Path) -> String {

@@ -9,6 +9,7 @@ use hyper::{Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::json;
 
+use super::connections::Answering;
 use super::guard::{HEADERS, Refused};
 use crate::store::{QueryError, StoreError};
 
@@ -74,14 +75,21 @@ pub(super) fn response(code: StatusCode, kind: &'static str, body: Body) -> Resp
 pub(super) enum Body {
     /// All of it.
     Whole(Option<Bytes>),
-    /// Pieces as they come.
-    Stream(tokio::sync::mpsc::Receiver<Bytes>),
+    /// Pieces as they come, as long as the connection is answered.
+    Stream(tokio::sync::mpsc::Receiver<Bytes>, Option<Answering>),
 }
 
 impl Body {
     /// What is part of the program.
     pub(super) const fn of(content: &'static [u8]) -> Self {
         Self::Whole(Some(Bytes::from_static(content)))
+    }
+
+    /// A body whose end is the answer's takes this along.
+    pub(super) fn hold(&mut self, answering: Answering) {
+        if let Self::Stream(_, held) = self {
+            *held = Some(answering);
+        }
     }
 }
 
@@ -95,7 +103,7 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let bytes = match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take()),
-            Self::Stream(pieces) => pieces.poll_recv(context),
+            Self::Stream(pieces, _) => pieces.poll_recv(context),
         };
         bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -107,7 +115,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(..) => SizeHint::default(),
         }
     }
 }

@@ -1,21 +1,99 @@
 //! The API, version 1: what [`OPENAPI`](super::OPENAPI) describes.
 use std::collections::HashMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hyper::{StatusCode, Uri};
+use hyper::body::{Body as _, Incoming};
+use hyper::{StatusCode, Uri, header};
 
 use super::answer::{Answer, Body, Problem, json, response};
 use super::server::Service;
-use super::{follow, page};
-use crate::store::{Order, Page, Query};
+use super::{follow, mcp, page};
+use crate::store::sqlite::{Bounds, SqliteReader, SqliteStore};
+use crate::store::{Order, Page, Query, Reader, Received, perfetto};
 
 /// Traces in a page unless asked for more.
 const LIMIT: usize = 100;
 /// Points unless asked for more.
 const POINTS: usize = 2_000;
 
+/// Where assistants ask.
+pub(super) const MCP: &str = "/mcp";
+/// Where traces are added.
+const IMPORT: &str = "/api/v1/traces";
+/// Most of a message to [`MCP`], and of what is added at once.
+const MESSAGE_BYTES: usize = 1 << 20;
+const IMPORT_BYTES: usize = 64 << 20;
+/// How long a body may take.
+const BODY: Duration = Duration::from_secs(60);
+
+/// Whether something can be posted to a path.
+pub(super) fn takes(path: &str) -> bool {
+    matches!(path, MCP | IMPORT)
+}
+
+/// Takes what was posted.
+pub(super) async fn take(service: &Service, path: &str, body: Incoming) -> Answer {
+    let readers = &service.readers;
+    let folder = readers.folder().to_owned();
+    if path == MCP {
+        let message = whole(body, MESSAGE_BYTES).await?;
+        let open = move || Ok(Box::new(SqliteReader::open(&folder)?) as Box<dyn Reader>);
+        let answer = readers.aside(move || mcp::answer(open, &message, unix_ns())).await?;
+        return match answer {
+            Some(answer) => json(&answer),
+            None => Ok(response(StatusCode::ACCEPTED, "application/json", Body::of(b""))),
+        };
+    }
+    let Ok(_alone) = service.imports.try_acquire() else {
+        let problem = "others add traces just now".to_owned();
+        return Err(Problem(StatusCode::SERVICE_UNAVAILABLE, problem));
+    };
+    let file = whole(body, IMPORT_BYTES).await?;
+    let imported = readers.aside(move || {
+        let mut received = Received::read(file.as_slice()).map_err(|error| bad(&error.to_string()))?;
+        let mut store = SqliteStore::open(&folder, Bounds::default())?;
+        Ok::<_, Problem>(store.import(&mut received, "import", unix_ns())?)
+    });
+    json(&imported.await??)
+}
+
+/// All of a body.
+async fn whole(mut body: Incoming, most: usize) -> Result<Vec<u8>, Problem> {
+    let large = || {
+        Problem(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("{most} bytes are the most that is taken"),
+        )
+    };
+    if body.size_hint().lower() > most as u64 {
+        return Err(large());
+    }
+    let all = async {
+        let mut bytes = Vec::new();
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let frame = frame.map_err(|_| bad("the body has no end"))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > most {
+                return Err(large());
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes)
+    };
+    let late = |_| Problem(StatusCode::REQUEST_TIMEOUT, "the body takes too long".to_owned());
+    tokio::time::timeout(BODY, all).await.map_err(late)?
+}
+
 /// Answers a request that may be made.
 pub(super) async fn answer(service: &Service, uri: &Uri) -> Answer {
+    if uri.path() == MCP {
+        return Err(Problem(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "messages are posted here".to_owned(),
+        ));
+    }
     let Some(path) = uri.path().strip_prefix("/api/") else {
         return page::file(uri.path());
     };
@@ -61,17 +139,41 @@ pub(super) async fn answer(service: &Service, uri: &Uri) -> Answer {
             "application/json",
             Body::of(super::OPENAPI.as_bytes()),
         )),
-        path => match path.strip_prefix("v1/traces/") {
-            Some(id) if !id.contains('/') => {
-                let id = id.to_owned();
-                let found = readers.ask(move |reader| reader.trace(&id)).await?;
-                json(&found.ok_or_else(|| missing("there is no such trace"))?)
-            }
+        path => match path
+            .strip_prefix("v1/traces/")
+            .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+        {
+            Some((id, form @ ("" | "otlp" | "perfetto"))) => trace(service, id.to_owned(), form).await,
             _ => Err(missing(
                 "there is nothing here: /api/v1/openapi.json says what there is",
             )),
         },
     }
+}
+
+/// One trace, as the page has it or as a file for others.
+async fn trace(service: &Service, id: String, form: &str) -> Answer {
+    let readers = &service.readers;
+    let none = || missing("there is no such trace");
+    let name = format!(
+        "attachment; filename=\"trace-{}.{form}.json\"",
+        id.get(..8).unwrap_or("x")
+    );
+    let mut answer = match form {
+        "otlp" => json(&readers.ask(move |reader| reader.otlp(&id)).await?.ok_or_else(none)?)?,
+        _ => {
+            let found = readers.ask(move |reader| reader.trace(&id)).await?.ok_or_else(none)?;
+            match form {
+                "perfetto" => json(&perfetto(&found))?,
+                _ => return json(&found),
+            }
+        }
+    };
+    // What was found has an id of hex digits.
+    if let Ok(name) = header::HeaderValue::from_str(&name) {
+        answer.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    }
+    Ok(answer)
 }
 
 fn missing(what: &str) -> Problem {

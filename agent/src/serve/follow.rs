@@ -66,7 +66,7 @@ fn follow(service: &Service, query: Query, kind: &'static str, write: fn(News<'_
         run(&readers, &query, &sender, write).await;
         drop(permit);
     });
-    Ok(response(StatusCode::OK, kind, Body::Stream(receiver)))
+    Ok(response(StatusCode::OK, kind, Body::Stream(receiver, None)))
 }
 
 /// Until the reader is gone.

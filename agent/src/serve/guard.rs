@@ -40,8 +40,9 @@ impl Access {
         }
     }
 
-    /// Lets a request pass or refuses it. `public` is what holds nothing that was captured: the page itself.
-    pub(super) fn check(&self, method: &Method, headers: &HeaderMap, public: bool) -> Result<(), Refused> {
+    /// Lets a request pass or refuses it. `public` is what holds nothing that was captured: the page itself. `takes` is what can
+    /// be posted to.
+    pub(super) fn check(&self, method: &Method, headers: &HeaderMap, public: bool, takes: bool) -> Result<(), Refused> {
         let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
         let host = text(header::HOST).ok_or(Refused(StatusCode::BAD_REQUEST, "a Host header is missing"))?;
         if self.token.is_none() && !self.is_own(host) {
@@ -59,8 +60,21 @@ impl Access {
         if !public && site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
             return Err(Refused(StatusCode::FORBIDDEN, "another page may not ask"));
         }
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here"));
+        match *method {
+            Method::GET | Method::HEAD => {}
+            // No form of another page's can say that it sends JSON: a browser asks first, and is refused.
+            Method::POST if takes => {
+                let kind = text(header::CONTENT_TYPE).unwrap_or_default();
+                let kind = kind.split(';').next().unwrap_or_default().trim();
+                if !kind.eq_ignore_ascii_case("application/json") && !kind.eq_ignore_ascii_case("application/x-ndjson")
+                {
+                    return Err(Refused(
+                        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                        "application/json is wanted",
+                    ));
+                }
+            }
+            _ => return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here")),
         }
         match &self.token {
             Some(token) if !public && !carries(text(header::AUTHORIZATION), token) => Err(Refused(
@@ -126,7 +140,7 @@ mod tests {
             for (name, value) in *given {
                 headers.insert(*name, HeaderValue::from_str(value).expect("a value"));
             }
-            let found = access.check(&Method::GET, &headers, *public);
+            let found = access.check(&Method::GET, &headers, *public, false);
             let found = found.map_or_else(|refused| refused.0.as_u16(), |()| 200);
             assert_eq!(found, *want, "{given:?}");
         }
@@ -183,8 +197,27 @@ mod tests {
         );
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static("127.0.0.1:9911"));
-        let refused = access.check(&Method::POST, &headers, true).map_err(|refused| refused.0);
-        assert_eq!(refused, Err(StatusCode::METHOD_NOT_ALLOWED));
+        let mut posted = |kind: &'static str, more: Option<(&'static str, &'static str)>, takes| {
+            headers.insert("content-type", HeaderValue::from_static(kind));
+            let mut headers = headers.clone();
+            if let Some((name, value)) = more {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            let checked = access.check(&Method::POST, &headers, false, takes);
+            checked.map_or_else(|refused| refused.0.as_u16(), |()| 200)
+        };
+        assert_eq!(posted("application/json", None, false), 405);
+        assert_eq!(posted("application/json; charset=utf-8", None, true), 200);
+        // What a form of another page's can send.
+        assert_eq!(posted("text/plain", None, true), 415);
+        assert_eq!(
+            posted("application/json", Some(("origin", "http://evil.example")), true),
+            403
+        );
+        assert_eq!(
+            posted("application/json", Some(("sec-fetch-site", "cross-site")), true),
+            403
+        );
     }
 
     #[test]

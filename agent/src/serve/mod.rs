@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 mod answer;
 mod api;
+mod connections;
 mod follow;
 mod guard;
+pub(crate) mod mcp;
 mod page;
 mod server;
 

@@ -2,25 +2,27 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::answer::{Body, Problem};
 use super::api;
+use super::connections::{Connections, Patient, Place};
 use super::guard::Access;
 use crate::store::sqlite::SqliteReader;
 use crate::store::{Reader, StoreError};
 
 /// Where questions are answered unless told otherwise.
 pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9911);
-/// Connections served at once; more wait to be accepted.
+/// Connections served at once; whoever is not being answered makes way for more.
 const CONNECTIONS: usize = 128;
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(10);
@@ -138,32 +140,32 @@ async fn accept(listening: Listening, folder: PathBuf) {
             idle: Mutex::new(Vec::new()),
         }),
         followers: Arc::new(Semaphore::new(super::follow::MOST_FOLLOWERS)),
+        imports: Semaphore::new(1),
     });
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = Connections::new(CONNECTIONS);
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
         let Ok((connection, _)) = listener.accept().await else {
             // No descriptors are left, as a rule: others have to end first.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let service = Arc::clone(&service);
-        tokio::spawn(async move {
+        let place = Arc::new(connections.enter().await);
+        let number = place.number();
+        let served = tokio::spawn(async move {
             let asked = service_fn(move |request| {
-                let service = Arc::clone(&service);
-                async move { Ok::<_, Infallible>(service.serve(request).await) }
+                let (service, place) = (Arc::clone(&service), Arc::clone(&place));
+                async move { Ok::<_, Infallible>(service.serve(request, &place).await) }
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
                 .max_buf_size(HEAD_BYTES)
-                .serve_connection(TokioIo::new(connection), asked);
+                .serve_connection(TokioIo::new(Patient::new(connection)), asked);
             // A client that is gone is no trouble of ours.
             let _gone = served.await;
-            drop(permit);
         });
+        connections.served_by(number, served.abort_handle());
     }
 }
 
@@ -172,17 +174,28 @@ pub(super) struct Service {
     access: Access,
     pub(super) readers: Arc<Readers>,
     pub(super) followers: Arc<Semaphore>,
+    /// Who adds traces: one at a time, since each may bring much.
+    pub(super) imports: Semaphore,
 }
 
 impl Service {
-    async fn serve<B>(&self, request: Request<B>) -> Response<Body> {
-        let public = !request.uri().path().starts_with("/api/");
-        let answer = match self.access.check(request.method(), request.headers(), public) {
+    async fn serve(&self, request: Request<Incoming>, place: &Place) -> Response<Body> {
+        let answering = place.answering();
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path();
+        let public = !path.starts_with("/api/") && path != api::MCP;
+        let answer = match self
+            .access
+            .check(&parts.method, &parts.headers, public, api::takes(path))
+        {
+            Ok(()) if parts.method == Method::POST => api::take(self, path, body).await,
             // A body is not read: it ends the connection.
-            Ok(()) => api::answer(self, request.uri()).await,
+            Ok(()) => api::answer(self, &parts.uri).await,
             Err(refused) => Err(refused.into()),
         };
-        answer.unwrap_or_else(|problem: Problem| problem.response())
+        let mut response = answer.unwrap_or_else(|problem: Problem| problem.response());
+        response.body_mut().hold(answering);
+        response
     }
 }
 
@@ -199,7 +212,7 @@ impl Readers {
         question: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
         let readers = Arc::clone(self);
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = self.aside(move || {
             let idle = readers.lock().pop();
             let reader = match idle {
                 Some(reader) => reader,
@@ -212,13 +225,25 @@ impl Readers {
             }
             Ok::<T, StoreError>(answer)
         });
+        Ok(asked.await??)
+    }
+
+    /// Does something on such a thread.
+    pub(super) async fn aside<T: Send + 'static>(
+        &self,
+        what: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
         let ended = |_| {
             Problem(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the question was given up".to_owned(),
             )
         };
-        Ok(asked.await.map_err(ended)??)
+        tokio::task::spawn_blocking(what).await.map_err(ended)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SqliteReader>> {

@@ -47,6 +47,20 @@ impl Lab {
         }
     }
 
+    /// Posts JSON; the code and the answer.
+    fn post(&self, target: &str, body: &str) -> (u16, Json) {
+        let more = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        let request = format!(
+            "POST {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{more}\r\n{body}",
+            self.address
+        );
+        let mut text = String::new();
+        self.send(&request).read_to_string(&mut text).expect("an answer");
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        (code, serde_json::from_str(body).unwrap_or(Json::Null))
+    }
+
     /// Stores a trace of one span, and waits until it is there.
     fn store(&self, id: u64, path: &str) {
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
@@ -157,7 +171,27 @@ fn questions_are_answered_and_others_refused() {
         ("/../../etc/passwd", "", 404),
         ("/%2e%2e/%2e%2e/etc/passwd", "", 404),
         ("/api/v2/traces", "", 404),
-        ("POST /api/v1/traces", "Content-Length: 0\r\n", 405),
+        ("POST /api/v1/services", "Content-Length: 0\r\n", 405),
+        ("POST /api/v1/traces", "Content-Length: 0\r\n", 415),
+        (
+            "POST /api/v1/traces",
+            "Content-Type: application/json\r\nContent-Length: 99999999\r\n",
+            413,
+        ),
+        (
+            "POST /mcp",
+            "Content-Type: application/json\r\nContent-Length: 9999999\r\n",
+            413,
+        ),
+        (
+            "POST /mcp",
+            "Content-Type: application/json\r\nOrigin: http://evil.example\r\n",
+            403,
+        ),
+        ("POST /mcp", "Content-Type: text/plain\r\n", 415),
+        ("/mcp", "", 405),
+        ("/api/v1/traces/ffffffffffffffff/otlp", "", 404),
+        ("/api/v1/traces/00010203040506070000000000000001/xml", "", 404),
         ("DELETE /api/v1/traces", "", 405),
         ("/api/v1/traces", "Host: evil.example\r\n", 403),
         ("/api/v1/traces", "Origin: http://evil.example\r\n", 403),
@@ -203,10 +237,70 @@ fn who_follows_is_told() {
         head.ends_with(b"503")
     });
     assert!(refused.count() >= 8);
-    // Who sends no request at all holds up nobody either.
-    let silent: Vec<TcpStream> = (0..40).map(|_| lab.send("GET /api")).collect();
-    assert_eq!(lab.ask("/api/v1/traces", "").0, 200);
-    drop((idle, silent));
+    drop(idle);
+}
+
+#[test]
+fn a_thousand_slow_clients() {
+    let lab = Lab::new();
+    (1..=20).for_each(|id| lab.store(id, &format!("/{}", "x".repeat(150))));
+    let begun = std::time::Instant::now();
+    let mut slow: Vec<TcpStream> = Vec::new();
+    for number in 0..1000 {
+        // One that begins a request, one that says nothing, and one that asks for much and reads nothing.
+        let said = match number % 3 {
+            0 => "GET /api".to_owned(),
+            1 => String::new(),
+            _ => format!("GET /api/v1/traces HTTP/1.1\r\nHost: {}\r\n\r\n", lab.address).repeat(30),
+        };
+        slow.push(lab.send(&said));
+        if number % 250 == 249 {
+            assert_eq!(lab.ask("/api/v1/services", "").0, 200, "after {number}");
+        }
+    }
+    // Nobody had to wait for a client's time to be over, which is 10 seconds at least.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    drop(slow);
+}
+
+#[test]
+fn traces_are_added_and_assistants_answered() {
+    let lab = Lab::new();
+    lab.store(1, "/cart");
+    let id = "00010203040506070000000000000001";
+    let (code, head, mut request) = lab.ask(&format!("/api/v1/traces/{id}/otlp"), "");
+    assert_eq!(code, 200);
+    assert!(
+        head.contains("content-disposition: attachment; filename=\"trace-00010203.otlp.json\""),
+        "{head}"
+    );
+    let spans = &mut request["resourceSpans"][0]["scopeSpans"][0]["spans"];
+    assert_eq!(spans[0]["traceId"], id);
+    spans[0]["spanId"] = "00000000000000aa".into();
+    let (code, added) = lab.post("/api/v1/traces", &request.to_string());
+    assert_eq!(
+        (code, &added["spans"], &added["known"]),
+        (200, &1.into(), &0.into()),
+        "{added}"
+    );
+    let (_, _, shown) = lab.ask(&format!("/api/v1/traces/{id}"), "");
+    assert_eq!(shown["span_list"].as_array().map(Vec::len), Some(2));
+    let (_, _, timeline) = lab.ask(&format!("/api/v1/traces/{id}/perfetto"), "");
+    assert_eq!(timeline["traceEvents"].as_array().map(Vec::len), Some(3));
+    let (code, said) = lab.post("/api/v1/traces", "{\"resourceSpans\":7}");
+    assert!(code == 400 && said["error"].to_string().contains("OTLP JSON"), "{said}");
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"traces","arguments":{"query":"path:/cart"}}}"#;
+    let (code, answer) = lab.post("/mcp", call);
+    assert_eq!(
+        (code, &answer["result"]["structuredContent"]["traces"][0]["spans"]),
+        (200, &2.into()),
+        "{answer}"
+    );
+    assert_eq!(
+        lab.post("/mcp", r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
+            .0,
+        202
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod facts;
 mod model;
 mod moment;
+mod otlp;
 mod place;
 mod query;
 pub mod sqlite;
@@ -15,8 +16,9 @@ mod sums;
 mod writer;
 
 pub use model::{
-    Bin, Change, Endpoint, ErrorGroup, Order, Page, Run, Service, SpanView, TraceList, TraceRow, TraceView,
+    Bin, Change, Endpoint, ErrorGroup, Imported, Order, Page, Run, Service, SpanView, TraceList, TraceRow, TraceView,
 };
+pub use otlp::{ImportError, Received, perfetto};
 pub use place::{NoPlace, default_folder};
 pub use query::{Query, QueryError};
 pub use sums::{
@@ -26,6 +28,7 @@ pub use writer::{Setup, Writer};
 
 use std::path::PathBuf;
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 
@@ -78,6 +81,12 @@ pub trait Reader: Send {
     /// # Errors
     /// The store refuses.
     fn trace(&self, id: &str) -> Result<Option<TraceView>, StoreError>;
+
+    /// One trace as OTLP has it, with all that is stored of it; none if it is not here.
+    ///
+    /// # Errors
+    /// The store refuses.
+    fn otlp(&self, id: &str) -> Result<Option<ExportTraceServiceRequest>, StoreError>;
 
     /// Services by name.
     ///

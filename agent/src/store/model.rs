@@ -211,6 +211,17 @@ pub struct Run {
     pub traces: u64,
 }
 
+/// What an import brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// Spans that were added.
+    pub spans: u64,
+    /// Spans that were here already.
+    pub known: u64,
+    /// Spans without an id or a trace.
+    pub refused: u64,
+}
+
 /// How far a store has got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Change(pub i64);

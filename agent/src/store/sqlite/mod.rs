@@ -6,6 +6,7 @@
 //!
 //! SQLite's log makes a commit whole or absent, whenever the process dies. Without power the last seconds may be missing.
 mod histogram;
+mod import;
 mod map;
 mod part;
 mod read;

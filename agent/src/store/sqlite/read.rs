@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -105,9 +106,7 @@ impl Reader for SqliteReader {
     }
 
     fn trace(&self, id: &str) -> Result<Option<TraceView>, StoreError> {
-        /// Fewer digits name too many.
-        const LEAST_DIGITS: usize = 8;
-        if id.len() < LEAST_DIGITS || id.len() > 32 || !id.chars().all(|char| char.is_ascii_hexdigit()) {
+        if !names_a_trace(id) {
             return Ok(None);
         }
         // One moment for all that is asked.
@@ -140,6 +139,10 @@ impl Reader for SqliteReader {
         span_list
             .sort_by(|one: &SpanView, other| (one.offset_ns, &one.span_id).cmp(&(other.offset_ns, &other.span_id)));
         Ok(Some(TraceView { row, span_list, cut }))
+    }
+
+    fn otlp(&self, id: &str) -> Result<Option<ExportTraceServiceRequest>, StoreError> {
+        if names_a_trace(id) { self.request(id) } else { Ok(None) }
     }
 
     fn services(&self) -> Result<Vec<Service>, StoreError> {
@@ -234,6 +237,12 @@ impl Reader for SqliteReader {
         }
         Ok(traces)
     }
+}
+
+fn names_a_trace(id: &str) -> bool {
+    /// Fewer digits name too many.
+    const LEAST_DIGITS: usize = 8;
+    (LEAST_DIGITS..=32).contains(&id.len()) && id.chars().all(|char| char.is_ascii_hexdigit())
 }
 
 pub(super) fn trace_row(row: &Row<'_>) -> Result<TraceRow, StoreError> {

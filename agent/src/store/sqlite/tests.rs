@@ -579,4 +579,5 @@ fn a_full_disk_takes_the_oldest() {
     test.join().expect("no panic");
 }
 
+mod import;
 mod sums;

@@ -99,7 +99,7 @@ impl SqliteStore {
     }
 
     /// Bytes of pages that hold something.
-    fn used(&self) -> Result<u64, StoreError> {
+    pub(super) fn used(&self) -> Result<u64, StoreError> {
         let (pages, free, size) = (
             self.pragma("page_count")?,
             self.pragma("freelist_count")?,
@@ -121,7 +121,7 @@ impl SqliteStore {
         Ok(self.bounds.bytes.min(mine.saturating_sub(left).max(LEAST_BYTES)))
     }
 
-    fn pragma(&self, name: &str) -> Result<i64, StoreError> {
+    pub(super) fn pragma(&self, name: &str) -> Result<i64, StoreError> {
         Ok(self.connection.pragma_query_value(None, name, |row| row.get(0))?)
     }
 

@@ -37,6 +37,8 @@ pub struct SqliteStore {
     pub(super) tight: bool,
     run: i64,
     known: Known,
+    /// Changes when another connection has written: what is known may be gone.
+    version: i64,
     packer: Packer,
     searchable: Searchable,
     /// Names that were too many, since it was asked last.
@@ -98,6 +100,7 @@ impl SqliteStore {
             tight: false,
             run: 0,
             known: Known::default(),
+            version: 0,
             packer: Packer::default(),
             searchable: Searchable::default(),
             unnamed: 0,
@@ -119,6 +122,10 @@ impl Backend for SqliteStore {
     }
 
     fn write(&mut self, spans: &[Incoming<'_>], _now_ns: u64) -> Result<(), StoreError> {
+        let version = self.pragma("data_version")?;
+        if std::mem::replace(&mut self.version, version) != version {
+            self.forget();
+        }
         let Self {
             connection,
             run,

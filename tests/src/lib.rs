@@ -1,13 +1,14 @@
 //! End-to-end tests of Clew: the harness.
 //!
 //! A test makes a [`Lab`], starts real programs in it, traces them with the `clew` binary and judges the spans that came
-//! out of `--otlp-file`. Nothing here links the agent: what is tested is what a user runs.
+//! out of `--otlp-file`. What is tested is what a user runs: only [`fill`], which makes traces up, is the agent's own code.
 //!
 //! The tests want root and run one at a time (`--test-threads=1`). `CLEW_BIN` names the binary (else the one built next to
 //! the tests), `CLEW_TEST_VENV` the Python environment of `tests/requirements.txt` (else `target/venv`).
 mod certificate;
 mod clew;
 mod envoy;
+mod filled;
 mod host;
 mod http;
 mod lab;
@@ -25,6 +26,7 @@ mod wait;
 pub use certificate::Certificate;
 pub use clew::{Clew, ClewRun};
 pub use envoy::envoy;
+pub use filled::{LARGE_TRACE, SCRIPT, SCRIPT_TRACE, fill};
 pub use host::{Host, has_tracepoint};
 pub use http::{Answer, ask, connect, get};
 pub use lab::Lab;

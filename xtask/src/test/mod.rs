@@ -61,6 +61,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let begun = Instant::now();
     println!("== setup");
     setup::quiet()?;
+    // What is tested has its page.
+    build::page()?;
     println!("   ready after {} s", begun.elapsed().as_secs());
     let (mut sum, mut failed) = (Tally::default(), Vec::new());
     for stage in STAGES {

@@ -66,6 +66,11 @@ export function Facets(props: Props): JSX.Element {
   );
 }
 
+/** A span has one service, one name: another value takes the place of the one before. */
+function chosen(query: string, only: Term): string {
+  return replaced(query, only.field, has(query, only) ? '' : only.value, (term) => term.negated);
+}
+
 function Values(props: Props & { title: string; facet: Facet }): JSX.Element {
   const { query, onQuery, facet } = props;
   const { field } = facet;
@@ -80,7 +85,7 @@ function Values(props: Props & { title: string; facet: Facet }): JSX.Element {
           const not = { ...only, negated: true };
           return (
             <li key={value}>
-              <button type="button" class="facet" aria-pressed={has(query, only)} title={value} onClick={() => onQuery(toggled(query, only))}>
+              <button type="button" class="facet" aria-pressed={has(query, only)} title={value} onClick={() => onQuery(chosen(query, only))}>
                 {field === 'service' && <i class="dot" style={{ background: color(value) }} />}
                 <span class="cut">{value}</span>
                 <b>{count(traces)}</b>

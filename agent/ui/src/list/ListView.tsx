@@ -62,6 +62,8 @@ export function ListView(): JSX.Element {
       if (step !== undefined) {
         const next = rows[at < 0 ? 0 : Math.max(0, Math.min(rows.length - 1, at + step))];
         if (next !== undefined) chosen.value = next.trace_id;
+        // Enter is for the row from here on, and not for what was pressed before.
+        document.getElementById('traces')?.focus({ preventScroll: true });
       } else if (event.key === 'Enter' && at >= 0 && !(event.target instanceof HTMLButtonElement)) open(chosen.value);
       else if (event.key === '/') document.getElementById('query')?.focus();
       else if (event.key === 'p') list.paused.value ? list.resume() : list.pause();

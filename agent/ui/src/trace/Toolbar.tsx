@@ -66,10 +66,10 @@ export function Toolbar(props: { viewer: Viewer }): JSX.Element {
         </button>
       )}
       <button type="button" onClick={() => viewer.collapseAll()} title="Collapse everything">
-        <Icon name="fold" /> Collapse
+        <Icon name="fold" /> Collapse all
       </button>
       <button type="button" onClick={() => viewer.expandAll()} title="Expand everything but what is repeated">
-        Expand
+        Expand all
       </button>
       <button type="button" aria-pressed={viewer.table.value} onClick={() => (viewer.table.value = !viewer.table.value)} title="By operation (t)">
         <Icon name="table" /> Operations

@@ -1,0 +1,131 @@
+// The list of traces.
+import { assert, FILLED, PAGE, rows, SHOP, until } from './browser.mjs';
+
+export default [
+  [
+    'list: traces come by themselves, and pause, resume and clear do what they say',
+    async (page) => {
+      await page.goto(PAGE);
+      await until('the shop’s requests are listed', async () => (await rows(page)).some((row) => row.includes('/checkout')));
+      await page.getByText('Live', { exact: true }).waitFor();
+      await fetch(`${SHOP}/checkout?id=101`);
+      const count = () => page.locator('.shown').innerText();
+      const before = await until('a number', count);
+      await fetch(`${SHOP}/nothing-of-the-kind?id=102`).catch(() => {});
+      await fetch(`${SHOP}/list?id=103`);
+      await until('a new trace without a refresh', async () => (await rows(page))[0]?.includes('/list'));
+      assert.notEqual(before, '');
+      await page.keyboard.press('p');
+      await page.getByText(/^Paused/).waitFor();
+      await fetch(`${SHOP}/report?id=104`);
+      await page.getByText(/Paused, \d+ new/).waitFor();
+      assert.ok((await rows(page))[0]?.includes('/list'), 'a paused list changes');
+      await page.getByRole('button', { name: 'Resume' }).click();
+      await until('what came meanwhile', async () => (await rows(page))[0]?.includes('/report'));
+      await page.getByRole('button', { name: 'Clear', exact: true }).click();
+      await page.getByText('Cleared').waitFor();
+      await fetch(`${SHOP}/checkout?id=105`);
+      await until('only what is new', async () => {
+        const all = await rows(page);
+        return all.length === 1 && all[0].includes('/checkout');
+      });
+      await page.getByRole('button', { name: 'Show all again' }).click();
+      await until('all', async () => (await rows(page)).length > 5);
+    },
+  ],
+  [
+    'list: the query finds, stands in the address and comes back with it; what is wrong in it is said',
+    async (page) => {
+      await page.goto(PAGE);
+      await page.keyboard.press('/');
+      await page.keyboard.type('path:/list* spans:>30');
+      await until('only lists', async () => {
+        const all = await rows(page);
+        return all.length > 0 && all.every((row) => row.includes('/list'));
+      });
+      assert.ok(page.url().includes('q=path'), page.url());
+      await page.reload();
+      await until('the same', async () => {
+        const all = await rows(page);
+        return all.length > 0 && all.every((row) => row.includes('/list'));
+      });
+      await page.locator('#query').fill('duration:long');
+      await page.getByText(/cannot be searched for/).waitFor();
+      await page.locator('#query').fill('-service:shop* nobody-says-this');
+      await page.getByText('No trace matches').waitFor();
+      // A word of a statement, of a header and of a body.
+      for (const word of ['pg_sleep', 'Python-urllib*', 'ball']) {
+        await page.locator('#query').fill(word.replace('*', '').replace('ball', 'lantern'));
+        await until(word, async () => (await rows(page)).length > 0);
+      }
+      await page.locator('#query').fill('ser');
+      await page.locator('#offers').getByText('service:').first().click();
+      assert.equal(await page.locator('#query').inputValue(), 'service:');
+    },
+  ],
+  [
+    'list: facets count and narrow, columns sort, keys choose and open',
+    async (page) => {
+      await page.goto(PAGE);
+      const failed = page.getByRole('button', { name: 'Failed' });
+      await failed.click();
+      await until('only failures', async () => {
+        const all = await rows(page);
+        return all.length > 0 && all.every((row) => /\b(500|404|failed)\b/.test(row) || /\d+$/.test(row.trim()));
+      });
+      assert.equal(await failed.getAttribute('aria-pressed'), 'true');
+      await failed.click();
+      const service = page.locator('section[aria-label="Service"] .facet', { hasText: 'orders' });
+      await service.click();
+      await until('only with orders', async () => (await rows(page)).every((row) => row.includes('/checkout') || row.includes('/orders')));
+      await service.click();
+      await page.getByRole('button', { name: /^Sort by duration/ }).click();
+      await until('the slowest first', async () => (await rows(page))[0]?.includes('/report'));
+      await page.getByRole('button', { name: /^Sort by duration/ }).click();
+      await until('the fastest first', async () => !(await rows(page))[0]?.includes('/report'));
+      await page.getByRole('button', { name: /^Sort by duration/ }).click();
+      await until('the slowest first again', async () => (await rows(page))[0]?.includes('/report'));
+      await page.keyboard.press('j');
+      await page.keyboard.press('j');
+      await page.keyboard.press('k');
+      assert.equal(await page.locator('#traces a.row[aria-selected="true"]').count(), 1);
+      await page.keyboard.press('Enter');
+      await page.locator('#spans .span-row').first().waitFor();
+      await page.keyboard.press('Escape');
+      await page.keyboard.press('Escape');
+      await until('the list again', async () => page.url().includes('sort=duration'));
+    },
+  ],
+  [
+    'list: a part of the latency plot narrows the list',
+    async (page) => {
+      await page.goto(FILLED);
+      const plot = page.locator('.scatter canvas');
+      const box = await plot.boundingBox();
+      await page.mouse.move(box.x + box.width * 0.4, box.y + 4);
+      await page.mouse.down();
+      await page.mouse.move(box.x + box.width * 0.9, box.y + box.height * 0.7, { steps: 4 });
+      await page.mouse.up();
+      await page.getByText('Only what was marked').waitFor();
+      const query = new URL(page.url()).searchParams.get('q');
+      assert.match(query, /start:>=20.*start:<=20.*duration:>=.*duration:<=/);
+      await page.getByRole('button', { name: 'Whole time' }).click();
+      await until('all again', async () => !page.url().includes('start'));
+    },
+  ],
+  [
+    'list: scrolling asks for more, and only rows in sight are made',
+    async (page) => {
+      await page.goto(FILLED);
+      await page.locator('#traces a.row').first().waitFor();
+      await until('more than two pages', async () =>
+        page.evaluate(() => {
+          const list = document.getElementById('traces');
+          list.scrollTop = list.scrollHeight;
+          return list.scrollHeight > 28 * 600;
+        }),
+      );
+      assert.ok((await page.locator('#traces a.row').count()) < 120);
+    },
+  ],
+];

@@ -1,0 +1,172 @@
+// A trace: what a person finds in it, and in how few steps.
+import { assert, clipboard, openFirst, PAGE, rows, span, until } from './browser.mjs';
+
+export default [
+  [
+    'trace: a slow query is found with two clicks',
+    async (page) => {
+      await page.goto(PAGE);
+      await page.getByRole('button', { name: /^Sort by duration/ }).click();
+      await until('the slowest first', async () => (await rows(page))[0]?.includes('/report'));
+      await page.locator('#traces a.row').first().click();
+      const query = span(page, 'pg_sleep');
+      await query.waitFor();
+      assert.match(await query.innerText(), /\d+ ms/);
+    },
+  ],
+  [
+    'trace: a query in a loop is one row with its number, marked',
+    async (page) => {
+      await openFirst(page, 'path:/list*');
+      const fold = page.locator('.span-row.fold');
+      await fold.waitFor();
+      const text = await fold.innerText();
+      assert.ok(text.includes('× 37') && text.includes('N+1'), text);
+      const before = await page.locator('#spans .span-row').count();
+      await fold.getByRole('button', { name: 'Expand' }).click();
+      await until('the 37', async () => (await page.locator('#spans .span-row').count()) >= Math.min(before + 20, 38));
+    },
+  ],
+  [
+    'trace: a failing call is found with two clicks, its error beside it',
+    async (page) => {
+      await page.goto(PAGE);
+      await page.getByRole('button', { name: 'Failed' }).click();
+      await until('the failure', async () => (await rows(page)).some((row) => row.includes('/refund')));
+      await page.locator('#traces a.row', { hasText: '/refund' }).first().click();
+      await page.getByRole('button', { name: /^Errors \d/ }).click();
+      const panel = page.locator('#panel');
+      await panel.getByText('relation "refunds" does not exist').or(panel.getByText('42P01')).first().waitFor();
+      assert.equal(await page.locator('#spans .span-row.failed.chosen').count(), 1);
+    },
+  ],
+  [
+    'trace: one request through four languages, a database, a cache and a queue is one tree',
+    async (page) => {
+      await openFirst(page, 'path:/checkout* service:prices');
+      for (const text of ['GET /checkout', 'INSERT INTO items', '/stock/lantern', '/price/lantern', 'POST /orders', 'orders.placed']) {
+        await span(page, text).first().waitFor();
+      }
+      const levels = await page.locator('#spans .span-row').evaluateAll((all) => all.map((row) => Number(row.getAttribute('aria-level'))));
+      assert.ok(Math.max(...levels) >= 3, String(levels));
+    },
+  ],
+  [
+    'trace: keys move, collapse, focus, zoom and go back; the address says where one is',
+    async (page) => {
+      await openFirst(page, 'path:/checkout* service:orders');
+      const chosen = () => page.locator('.span-row.chosen').innerText();
+      await page.keyboard.press('j');
+      const first = await chosen();
+      await page.keyboard.press('ArrowDown');
+      assert.notEqual(await chosen(), first);
+      assert.ok(page.url().includes('span='), page.url());
+      await page.keyboard.press('k');
+      assert.equal(await chosen(), first);
+      const all = await page.locator('#spans .span-row').count();
+      await page.keyboard.press('ArrowLeft');
+      await until('collapsed', async () => (await page.locator('#spans .span-row').count()) < all);
+      await page.keyboard.press('ArrowRight');
+      await until('expanded', async () => (await page.locator('#spans .span-row').count()) === all);
+      await span(page, 'POST /orders').first().click();
+      await page.keyboard.press('f');
+      await until('only the subtree', async () => (await page.locator('#spans .span-row').count()) <= 2);
+      await page.keyboard.press('f');
+      await until('the whole', async () => (await page.locator('#spans .span-row').count()) === all);
+      await page.keyboard.press('z');
+      await page.getByRole('button', { name: 'Whole time' }).waitFor();
+      await page.keyboard.press('Escape');
+      await until('the panel is closed', async () => (await page.locator('#panel').count()) === 0);
+      await page.keyboard.press('Escape');
+      await until('all of the time', async () => (await page.getByRole('button', { name: 'Whole time' }).count()) === 0);
+      await page.keyboard.press('?');
+      await page.getByRole('dialog', { name: 'Keys' }).waitFor();
+      await page.keyboard.press('Escape');
+      await until('the sheet is gone', async () => (await page.getByRole('dialog').count()) === 0);
+      await page.keyboard.press('Escape');
+      await page.locator('#traces').waitFor();
+    },
+  ],
+  [
+    'trace: finding goes through matches and shows only them',
+    async (page) => {
+      await openFirst(page, 'path:/list*');
+      await page.locator('.span-row.fold').waitFor();
+      await page.keyboard.press('/');
+      await page.keyboard.type('select name');
+      await page.getByText('37', { exact: true }).waitFor();
+      await page.keyboard.press('Enter');
+      await page.getByText('1 of 37').waitFor();
+      await page.getByRole('button', { name: 'Next match' }).click();
+      await page.getByText('2 of 37').waitFor();
+      await page.getByRole('button', { name: 'Previous match' }).click();
+      await page.getByText('1 of 37').waitFor();
+      await page.locator('#find').fill('name = 20');
+      await page.locator('#find').fill('/list');
+      await page.getByRole('button', { name: 'Only matches' }).click();
+      await until('what does not match is gone', async () => (await span(page, 'SELECT name').count()) === 0);
+    },
+  ],
+  [
+    'trace: pills, hiding and the minimap leave out what is not asked for',
+    async (page) => {
+      await openFirst(page, 'path:/checkout* service:orders');
+      const count = () => page.locator('#spans .span-row').count();
+      const all = await count();
+      await page.getByRole('button', { name: 'Critical path' }).click();
+      assert.ok((await page.locator('.span-row.critical').count()) > 1);
+      await page.getByRole('button', { name: 'Critical path' }).click();
+      await page.getByRole('button', { name: 'Slowest' }).click();
+      await page.getByText(/\(self /).first().waitFor();
+      await page.getByRole('button', { name: 'Slowest' }).click();
+      await page.getByText('Services', { exact: true }).last().click();
+      await page.locator('.menu-sheet label', { hasText: 'orders' }).locator('input').uncheck();
+      await until('one service less', async () => (await count()) < all);
+      await page.getByRole('button', { name: 'Show all spans' }).click();
+      await until('all', async () => (await count()) === all);
+      await page.getByText('Kinds', { exact: true }).click();
+      await page.locator('.menu-sheet label', { hasText: 'server' }).locator('input').uncheck();
+      await until('no servers', async () => (await page.locator('.kind.server').count()) === 0);
+      await page.getByRole('button', { name: 'Show all spans' }).click();
+      await page.getByLabel('Hide spans below this many milliseconds').fill('100000');
+      await until('none is that long', async () => (await count()) === 0);
+      await page.getByLabel('Hide spans below this many milliseconds').fill('');
+      await until('all', async () => (await count()) === all);
+      const box = await page.locator('.minimap').boundingBox();
+      const before = await page.locator('.ruler-right').innerText();
+      await page.mouse.move(box.x + box.width * 0.3, box.y + 20);
+      await page.mouse.down();
+      await page.mouse.move(box.x + box.width * 0.5, box.y + 20, { steps: 3 });
+      await page.mouse.up();
+      assert.notEqual(await page.locator('.ruler-right').innerText(), before);
+      await page.locator('.minimap').dblclick();
+      assert.equal(await page.locator('.ruler-right').innerText(), before);
+    },
+  ],
+  [
+    'trace: the table of operations counts, and leads to the longest',
+    async (page) => {
+      await openFirst(page, 'path:/list*');
+      await page.getByRole('button', { name: 'Operations' }).click();
+      const table = page.getByRole('region', { name: 'Operations of this trace' });
+      const row = table.locator('tr', { hasText: 'SELECT name' });
+      assert.ok((await row.innerText()).includes('37'));
+      await row.getByText('N+1').waitFor();
+      await row.getByRole('button').click();
+      await page.locator('#panel').getByText('SELECT').first().waitFor();
+    },
+  ],
+  [
+    'trace: a link to a span shows it again',
+    async (page) => {
+      await openFirst(page, 'path:/list*');
+      await page.locator('.span-row.fold').getByRole('button', { name: 'Expand' }).click();
+      await span(page, 'SELECT name').nth(5).click();
+      await page.getByRole('button', { name: 'Copy link' }).click();
+      const link = await clipboard(page);
+      await page.goto(link);
+      await page.locator('.span-row.chosen').waitFor();
+      assert.match(await page.locator('.span-row.chosen').innerText(), /SELECT/);
+    },
+  ],
+];

@@ -1,0 +1,109 @@
+// What is around the list: endpoints, failures, the map, runs; and how all of it looks and sounds.
+import { assert, FILLED, PAGE, until } from './browser.mjs';
+
+export default [
+  [
+    'views: endpoints with rates and times lead to their traces',
+    async (page) => {
+      await page.goto(`${PAGE}endpoints`);
+      await page.getByRole('button', { name: 'client', exact: true }).click();
+      const row = page.locator('tbody tr', { hasText: 'SELECT items' }).first();
+      await row.waitFor();
+      assert.match(await row.innerText(), /ms|µs/);
+      await row.getByRole('link').first().click();
+      await page.locator('#traces a.row').first().waitFor();
+      assert.ok(new URL(page.url()).searchParams.get('q').includes('name:"SELECT items"'), page.url());
+    },
+  ],
+  [
+    'views: failures in groups, each with a trace',
+    async (page) => {
+      await page.goto(`${PAGE}errors`);
+      const group = page.locator('.groups li', { hasText: '42P01' }).first();
+      await group.locator('.group-title').click();
+      await page.locator('.span-row.failed').first().waitFor();
+    },
+  ],
+  [
+    'views: the map has services, the database, the cache and the queue, and leads to traces',
+    async (page) => {
+      await page.goto(`${PAGE}map`);
+      for (const name of ['orders', 'stock', 'prices', 'postgresql', 'redis', 'nats']) {
+        await page.locator('.map-node', { hasText: name }).first().waitFor();
+      }
+      assert.ok((await page.getByRole('region', { name: 'Calls' }).locator('tbody tr').count()) >= 6);
+      await page.locator('.map-node.service', { hasText: 'orders' }).click();
+      await page.locator('#traces a.row').first().waitFor();
+    },
+  ],
+  [
+    'views: runs are listed',
+    async (page) => {
+      await page.goto(`${PAGE}runs`);
+      await page.locator('tbody tr', { hasText: 'shop.py' }).getByRole('link').first().click();
+      await page.locator('#traces a.row').first().waitFor();
+    },
+  ],
+  [
+    'views: dark and light, each with text that can be read',
+    async (page) => {
+      await page.goto(FILLED);
+      await page.locator('#traces a.row').first().waitFor();
+      const contrasts = () =>
+        page.evaluate(() => {
+          const channel = (value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+          const light = (color) => {
+            const [red, green, blue] = color.match(/[\d.]+/g).map((one) => channel(Number(one) / 255));
+            return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+          };
+          const style = getComputedStyle(document.documentElement);
+          const probe = document.createElement('i');
+          document.body.append(probe);
+          const of = (name) => {
+            probe.style.color = style.getPropertyValue(name);
+            return light(getComputedStyle(probe).color);
+          };
+          const found = [];
+          for (const ground of ['--bg', '--panel', '--raised', '--hover', '--chosen']) {
+            for (const text of ['--text', '--muted', '--bad', '--accent', '--warn', '--good']) {
+              const [one, other] = [of(text), of(ground)].sort((a, b) => b - a);
+              found.push([`${text} on ${ground}`, (one + 0.05) / (other + 0.05)]);
+            }
+          }
+          probe.remove();
+          return [getComputedStyle(document.body).backgroundColor, found];
+        });
+      const seen = [];
+      for (const theme of ['light', 'dark']) {
+        await until(theme, async () => {
+          if ((await page.evaluate(() => document.documentElement.dataset.theme)) === theme) return true;
+          await page.getByRole('button', { name: /^Theme/ }).click();
+          return false;
+        });
+        const [ground, found] = await contrasts();
+        seen.push(ground);
+        for (const [what, contrast] of found) assert.ok(contrast >= 4.5, `${theme}: ${what} has ${contrast.toFixed(2)}`);
+      }
+      assert.notEqual(seen[0], seen[1]);
+    },
+  ],
+  [
+    'views: everything that can be pressed has a name',
+    async (page) => {
+      for (const view of ['', 'endpoints', 'errors', 'map', 'runs', `trace/${'ee'.repeat(16)}?span=0000000000000001`]) {
+        await page.goto(FILLED + view);
+        await page.locator('.row, .span-row, tbody tr, .groups li').first().waitFor();
+        const nameless = await page.evaluate(() =>
+          [...document.querySelectorAll('button, a, input, select, summary, [role=separator], [role=img]')]
+            .filter((one) => {
+              const label = one.closest('label')?.textContent ?? '';
+              const name = one.getAttribute('aria-label') ?? '';
+              return `${name}${one.textContent}${label}`.trim() === '';
+            })
+            .map((one) => one.outerHTML.slice(0, 200)),
+        );
+        assert.deepEqual(nameless, [], view);
+      }
+    },
+  ],
+];

@@ -158,6 +158,13 @@ pub struct Data {
     pub no_payload: u8,
     /// `DATA_` bits.
     pub flags: u16,
+    /// TCP: the smoothed time of a round trip in microseconds (`tcp_sock.srtt_us`, an eighth of it). Else 0.
+    pub rtt_us: u32,
+    /// TCP: segments this end has sent again so far (`tcp_sock.total_retrans`). Else 0.
+    pub retransmits: u32,
+    /// Received over TCP: how long ago the last segment had arrived when the first of the bytes were copied, in nanoseconds. They
+    /// waited at least so long. 0 where it is not known.
+    pub buffered_ns: u64,
 }
 
 /// The traced process sent the bytes.
@@ -275,7 +282,7 @@ pub struct State {
     pub conn: u64,
     /// One of the `STATE_` constants.
     pub state: u32,
-    /// `sk_err` where there is one.
+    /// `sk_err` where there is one. [`STATE_ACCEPTED`]: how long the connection waited to be accepted, in microseconds.
     pub error: u32,
 }
 
@@ -291,6 +298,8 @@ pub const STATE_RESET_RECEIVED: u32 = 4;
 pub const STATE_RESET_SENT: u32 = 5;
 /// The thread asked for the connection's TCP_INFO. The context is meaningful, as for [`STATE_CONNECTING`].
 pub const STATE_INSPECTED: u32 = 6;
+/// accept(2) returned the connection.
+pub const STATE_ACCEPTED: u32 = 7;
 
 /// A process was created by the process in the header.
 #[repr(C)]
@@ -389,7 +398,7 @@ pub const CHUNK_BYTES: usize = 16_000;
 const _: () = {
     assert!(size_of::<Header>() == 48);
     assert!(size_of::<Connection>() == 48 + 40 + 32 + 8 + 8);
-    assert!(size_of::<Data>() == 48 + 16 + 12 + 4);
+    assert!(size_of::<Data>() == 48 + 16 + 12 + 4 + 8 + 8);
     assert!(size_of::<Session>() == 48 + 16 + 32 + 8);
     assert!(size_of::<Plain>() == 48 + 32 + 8 + 8);
     assert!(size_of::<State>() == 48 + 16);

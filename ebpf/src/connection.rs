@@ -132,6 +132,9 @@ impl Mode for Probe {
             sent: 0,
             received: 0,
             id: 0,
+            arrived_ns: 0,
+            rtt_us: 0,
+            retransmits: 0,
             budget: 0,
             announced: 0,
             flags: 0,
@@ -242,6 +245,22 @@ impl Socket {
                 (*conn).received += moved;
                 (*conn).received
             }
+        }
+    }
+
+    /// Remembers how the transport does.
+    ///
+    /// # Safety
+    /// The socket was made in mode `M`; `conn` is what is remembered of it.
+    #[inline(always)]
+    pub unsafe fn measure<M: Mode>(self, conn: *mut Conn) {
+        if self.local != 0 {
+            return;
+        }
+        // SAFETY: the caller vouches for the mode, the map gave the pointer.
+        unsafe {
+            (*conn).rtt_us = M::read::<u32>(self.tcp, offset::tcp_srtt()) >> 3;
+            (*conn).retransmits = M::read(self.tcp, offset::tcp_total_retrans());
         }
     }
 
@@ -469,9 +488,23 @@ unsafe fn describe(sk: *const c_void, id: u64, flags: u16, sent: u64, event: *mu
     }
 }
 
+/// Whether the socket at `sk` is of TCP.
+///
+/// # Safety
+/// `sk` is a kernel address.
+#[inline(always)]
+pub unsafe fn is_tcp(sk: *const c_void) -> bool {
+    // SAFETY: the helper checks every address.
+    unsafe {
+        let family: u16 = Probe::read(sk, offset::sk_family());
+        let protocol: u16 = Probe::read(sk, offset::sk_protocol());
+        (family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP
+    }
+}
+
 /// The inode number of the socket at `sk`.
 #[inline(always)]
-fn inode(sk: *const c_void) -> u64 {
+pub fn inode(sk: *const c_void) -> u64 {
     // SAFETY: the helper checks every address.
     unsafe {
         let inode = Probe::pointer(file(sk) as *const c_void, offset::file_inode());

@@ -3,10 +3,10 @@ use core::ffi::c_void;
 
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
-use clew_common::event::{KIND_STATE, STATE_INSPECTED, State};
+use clew_common::event::{KIND_STATE, STATE_ACCEPTED, STATE_INSPECTED, State};
 
 use crate::kernel::{self, Probe, Reader};
-use crate::{context, ring, settings as offset};
+use crate::{connection, context, python, ring, settings as offset};
 
 /// The `struct sock` behind descriptor `fd` of the current task, null where it could not be found; none where the descriptor
 /// is no socket.
@@ -97,4 +97,56 @@ fn inspect(ctx: &TracePointContext, name: impl FnOnce(*const c_void) -> u64) -> 
         error: 0,
     });
     0
+}
+
+/// `syscalls/sys_exit_accept4` and `sys_exit_accept`.
+#[tracepoint]
+pub fn accepted(ctx: TracePointContext) -> u32 {
+    const RESULT: usize = 16;
+    if !context::traced() {
+        return 0;
+    }
+    // SAFETY: the record of a `syscalls` tracepoint has this field.
+    let fd = unsafe { ctx.read_at::<i64>(RESULT).unwrap_or(-1) };
+    if fd < 0 {
+        return 0;
+    }
+    waited(fd as u64);
+    python::accepted(fd as u64);
+    0
+}
+
+/// Tells how long a connection that was just accepted had waited for that. The kernel measures how fast bytes are taken out of a socket
+/// from the end of the handshake on (`tcp_init_buffer_space`); nothing has taken any yet.
+#[inline(always)]
+fn waited(fd: u64) {
+    /// What the event holds, some half an hour.
+    const MOST_US: u64 = i32::MAX as u64;
+    let Some(sk) = socket(fd).filter(|sk| !sk.is_null()) else {
+        return;
+    };
+    // SAFETY: the helper checks every address.
+    let established_us: u64 = unsafe {
+        if !connection::is_tcp(sk) {
+            return;
+        }
+        Probe::read(sk, offset::tcp_space_time())
+    };
+    let conn = if offset::by_inode() != 0 {
+        connection::inode(sk)
+    } else {
+        // SAFETY: as above.
+        unsafe { Probe::read(sk, offset::sk_cookie()) }
+    };
+    if conn == 0 || established_us == 0 {
+        return;
+    }
+    let header = context::header(KIND_STATE);
+    let waited_us = (header.time_ns / 1000).saturating_sub(established_us);
+    let _lost = ring::send(&State {
+        header,
+        conn,
+        state: STATE_ACCEPTED,
+        error: if waited_us > MOST_US { MOST_US as u32 } else { waited_us as u32 },
+    });
 }

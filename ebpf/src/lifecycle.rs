@@ -16,6 +16,7 @@ use crate::{context, ring, settings as offset};
 
 const TCP_ESTABLISHED: c_int = 1;
 const TCP_SYN_SENT: c_int = 2;
+const TCP_SYN_RECV: c_int = 3;
 const TCP_CLOSE: c_int = 7;
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, since 4.16. Only the step from
@@ -63,6 +64,8 @@ pub fn call_reset_sent(ctx: BtfTracePointContext) -> i32 {
 trait Known {
     type Mode: Mode;
     fn find(sk: *const c_void) -> *mut Conn;
+    /// The other end opened the connection, and nobody has accepted it yet.
+    fn born(sk: *const c_void);
 }
 
 struct Storage;
@@ -75,6 +78,12 @@ impl Known for Storage {
         let map = (&raw const CONNECTIONS).cast_mut().cast();
         // SAFETY: the map is socket storage and the verifier knows the pointer as a socket.
         unsafe { bpf_sk_storage_get(map, sk.cast_mut(), core::ptr::null_mut(), 0) }.cast()
+    }
+
+    /// Makes the socket's cookie: who accepts it cannot.
+    #[inline(always)]
+    fn born(sk: *const c_void) {
+        let _made = Direct::name(sk);
     }
 }
 
@@ -91,6 +100,9 @@ impl Known for Inode {
             .get_ptr_mut(&inode)
             .unwrap_or(core::ptr::null_mut())
     }
+
+    #[inline(always)]
+    fn born(_sk: *const c_void) {}
 }
 
 #[inline(always)]
@@ -104,6 +116,8 @@ fn change<K: Known>(ctx: &BtfTracePointContext) -> i32 {
         }
     } else if to == TCP_ESTABLISHED && from == TCP_SYN_SENT {
         told::<K>(sk, STATE_ESTABLISHED);
+    } else if to == TCP_ESTABLISHED && from == TCP_SYN_RECV {
+        K::born(sk);
     } else if to == TCP_CLOSE {
         taken_unseen::<K>(sk);
         told::<K>(sk, STATE_CLOSED);

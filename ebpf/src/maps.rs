@@ -228,6 +228,11 @@ pub struct Conn {
     pub received: u64,
     /// Cookie or inode number.
     pub id: u64,
+    /// When the last segment had arrived as the bytes of the operation that goes on were copied first; 0 where none goes on.
+    pub arrived_ns: u64,
+    /// The transport's round trip and what it sent again, as `clew_common::event::Data` has them.
+    pub rtt_us: u32,
+    pub retransmits: u32,
     /// Bytes the current message may still have copied.
     pub budget: u32,
     /// The connection record was written.

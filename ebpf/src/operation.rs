@@ -225,6 +225,7 @@ pub unsafe fn tell<M: Mode>(
         if !socket.is_datagram() {
             tls::carried((*conn).id, direction, moved, end);
         }
+        socket.measure::<M>(conn);
         refill(conn, direction);
         let memory = if moved == 0 || (*conn).budget == 0 {
             Memory::none(NO_PAYLOAD_BUDGET)
@@ -300,7 +301,14 @@ unsafe fn copy(
             direction,
             no_payload: NO_PAYLOAD_NONE,
             flags: if moved == 0 && error == 0 { DATA_END } else { 0 },
+            rtt_us: (*conn).rtt_us,
+            retransmits: (*conn).retransmits,
+            buffered_ns: 0,
         };
+        if direction == INGRESS && (*conn).arrived_ns != 0 {
+            (*scratch).head.buffered_ns = (*scratch).head.header.time_ns.saturating_sub((*conn).arrived_ns);
+            (*conn).arrived_ns = 0;
+        }
         if moved == 0 {
             ring::write(scratch, size_of::<Data>() as u64);
             return;
@@ -516,6 +524,7 @@ pub unsafe fn tell_batch<M: Mode>(socket: Socket, direction: u8, flags: u32, vec
             }
             return;
         }
+        socket.measure::<M>(conn);
         refill(conn, direction);
         if messages > MAX_BATCH {
             // Where the part that was looked at lies in the stream is not known: the agent sees a gap.

@@ -234,21 +234,14 @@ fn step(creator: u64) -> (u32, u64) {
     (step.link, step.socket)
 }
 
-/// `syscalls/sys_exit_accept4` and `sys_exit_accept`. asyncio makes a task for each connection right after it accepted it.
-#[tracepoint]
-pub fn python_accepted(ctx: TracePointContext) -> u32 {
-    /// Offset of the result in the record of a `syscalls` tracepoint.
-    const RESULT: usize = 16;
-    let Some(plan) = python() else { return 0 };
-    // SAFETY: the record of a `syscalls` tracepoint has this field.
-    let Ok(fd) = (unsafe { ctx.read_at::<i64>(RESULT) }) else {
-        return 0;
-    };
+/// The current thread accepted the connection `fd`. asyncio makes a task for each right after that.
+#[inline(always)]
+pub fn accepted(fd: u64) {
+    let Some(plan) = python() else { return };
     match entered(plan) {
-        Ok(context) if context != 0 && fd >= 0 => begin(LINK_ACCEPTED, fd as u64, context, 1),
+        Ok(context) if context != 0 => begin(LINK_ACCEPTED, fd, context, 1),
         _ => {}
     }
-    0
 }
 
 #[inline(always)]

@@ -26,6 +26,8 @@ globals! {
     WAKE_BYTES wake_bytes: u64 = 1_048_576;
     /// 1 where the kernel has `bpf_get_current_task_btf`, since 5.11, and `bpf_task_pt_regs`, since 5.15.
     TYPED_TASK typed_task: u32 = 1;
+    /// 1 where a connection is its socket's inode number, not the cookie.
+    BY_INODE by_inode: u32 = 0;
 
     OFF_TASK_FLAGS task_flags: u32 = 0;
     OFF_TASK_STATUS task_status: u32 = 0;
@@ -79,4 +81,8 @@ globals! {
     OFF_TCP_WRITE_SEQ tcp_write_seq: u32 = 0;
     OFF_TCP_RCV_NXT tcp_rcv_nxt: u32 = 0;
     OFF_TCP_COPIED_SEQ tcp_copied_seq: u32 = 0;
+    OFF_TCP_SRTT tcp_srtt: u32 = 0;
+    OFF_TCP_TOTAL_RETRANS tcp_total_retrans: u32 = 0;
+    OFF_TCP_CLOCK tcp_clock: u32 = 0;
+    OFF_TCP_SPACE_TIME tcp_space_time: u32 = 0;
 }

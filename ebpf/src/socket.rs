@@ -1,7 +1,7 @@
 //! `--capture socket`, the default: one probe an operation, at the socket itself.
 use core::ffi::{c_int, c_void};
 
-use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_skc_to_tcp_sock};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use clew_common::event::{
@@ -10,6 +10,7 @@ use clew_common::event::{
 };
 
 use crate::arch::{Registers, call};
+use crate::connection::Mode;
 use crate::kernel::{self, Direct, Probe, Reader};
 use crate::maps::{BATCHES, Batch};
 use crate::operation::{self, Memory};
@@ -25,6 +26,33 @@ pub fn socket_send(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn socket_recv(ctx: BtfTracePointContext) -> i32 {
     operation(&ctx, INGRESS)
+}
+
+/// `tcp_rcv_space_adjust(struct sock *sk)`, since 4.15: bytes are being copied to a process. Right behind it the socket's clock is set
+/// to now (`tcp_rcv_space_adjust` calls `tcp_mstamp_refresh`); here it still says when the last segment came.
+#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+pub fn socket_copied(ctx: BtfTracePointContext) -> i32 {
+    if !context::traced() {
+        return 0;
+    }
+    let sk: *const c_void = ctx.arg(0);
+    // SAFETY: the helper checks the socket's kind.
+    let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut()) } as *const c_void;
+    if tcp.is_null() {
+        return 0;
+    }
+    let conn = Direct::remember(sk);
+    if conn.is_null() {
+        return 0;
+    }
+    // SAFETY: the map gave the pointer, and the verifier knows the socket.
+    unsafe {
+        // An operation copies several segments; the first has waited longest.
+        if (*conn).arrived_ns == 0 {
+            (*conn).arrived_ns = Direct::read(tcp, offset::tcp_clock());
+        }
+    }
+    0
 }
 
 #[inline(always)]

@@ -168,6 +168,7 @@ const PROCESS_PROGRAMS: &[(&str, &str)] = &[
 const SOCKET_PROGRAMS: &[(&str, &str)] = &[
     ("socket_send", "sock_send_length"),
     ("socket_recv", "sock_recv_length"),
+    ("socket_copied", "tcp_rcv_space_adjust"),
     ("socket_state", "inet_sock_set_state"),
     ("socket_reset_received", "tcp_receive_reset"),
     ("socket_reset_sent", "tcp_send_reset"),
@@ -233,7 +234,7 @@ impl Probes {
         attach_calls(
             &mut ebpf,
             &mut links,
-            "python_accepted",
+            "accepted",
             "exit",
             ACCEPTS,
             Missing::Skipped,
@@ -511,12 +512,14 @@ fn load(
     const REMEMBERED: u32 = 32_768;
     let watch = if setup.watch_all { WATCH_ALL } else { 0 };
     let typed_task = u32::from(typed_task);
+    let by_inode = u32::from(capture == Capture::Syscall);
     let mut loader = EbpfLoader::new();
     loader
         .override_global("HEAD_BYTES", &setup.head_bytes, true)
         .override_global("BODY_BYTES", &setup.body_bytes, true)
         .override_global("WATCH", &watch, true)
         .override_global("TYPED_TASK", &typed_task, true)
+        .override_global("BY_INODE", &by_inode, true)
         .map_max_entries("EVENTS", setup.ring_bytes);
     for (global, offset) in offsets {
         loader.override_global(global, offset, false);

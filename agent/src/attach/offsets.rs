@@ -69,6 +69,10 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("OFF_TCP_WRITE_SEQ", "tcp_sock", &["write_seq"]),
     ("OFF_TCP_RCV_NXT", "tcp_sock", &["rcv_nxt"]),
     ("OFF_TCP_COPIED_SEQ", "tcp_sock", &["copied_seq"]),
+    ("OFF_TCP_SRTT", "tcp_sock", &["srtt_us"]),
+    ("OFF_TCP_TOTAL_RETRANS", "tcp_sock", &["total_retrans"]),
+    ("OFF_TCP_CLOCK", "tcp_sock", &["tcp_clock_cache"]),
+    ("OFF_TCP_SPACE_TIME", "tcp_sock", &["rcvq_space", "time"]),
 ];
 
 /// The offset of each global in this kernel.

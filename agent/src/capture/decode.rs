@@ -8,7 +8,7 @@ use zerocopy::FromBytes;
 
 use super::{
     Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, Library, LinkKind, Moment, Pid,
-    Plain, Session, SessionId,
+    Plain, Session, SessionId, Transport,
 };
 
 const AF_UNIX: u16 = 1;
@@ -52,7 +52,7 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
             Ok(Event::State {
                 conn: ConnId(state.conn),
                 moment,
-                state: conn_state(state.state)?,
+                state: conn_state(state.state, state.error)?,
                 error: i32::try_from(state.error).map_err(|_| Malformed::Field("error"))?,
             })
         }
@@ -154,6 +154,7 @@ fn moment(header: &abi::Header) -> Moment {
             context: context(header.context_kind, header.context),
             turn: header.turn,
         },
+        transport: Transport::default(),
     }
 }
 
@@ -219,7 +220,14 @@ fn data(record: &abi::Data, payload: &[u8], moment: Moment) -> Result<Data, Malf
     }
     Ok(Data {
         conn: ConnId(record.conn),
-        moment,
+        moment: Moment {
+            transport: Transport {
+                rtt_us: record.rtt_us,
+                retransmits: record.retransmits,
+                buffered_ns: record.buffered_ns,
+            },
+            ..moment
+        },
         direction: match record.direction {
             abi::EGRESS => Direction::Egress,
             abi::INGRESS => Direction::Ingress,
@@ -273,7 +281,7 @@ fn session_id(id: u64) -> Result<SessionId, Malformed> {
         .ok_or(Malformed::Field("session"))
 }
 
-fn conn_state(state: u32) -> Result<ConnState, Malformed> {
+fn conn_state(state: u32, error: u32) -> Result<ConnState, Malformed> {
     match state {
         abi::STATE_CONNECTING => Ok(ConnState::Connecting),
         abi::STATE_ESTABLISHED => Ok(ConnState::Established),
@@ -281,6 +289,7 @@ fn conn_state(state: u32) -> Result<ConnState, Malformed> {
         abi::STATE_RESET_RECEIVED => Ok(ConnState::ResetReceived),
         abi::STATE_RESET_SENT => Ok(ConnState::ResetSent),
         abi::STATE_INSPECTED => Ok(ConnState::Inspected),
+        abi::STATE_ACCEPTED => Ok(ConnState::Accepted { waited_us: error }),
         _ => Err(Malformed::Field("connection state")),
     }
 }

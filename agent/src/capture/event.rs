@@ -90,6 +90,19 @@ pub struct Moment {
     pub runqueue_ns: u64,
     /// Who.
     pub actor: Actor,
+    /// How the connection did.
+    pub transport: Transport,
+}
+
+/// What TCP says of a connection at an operation; zeros where it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transport {
+    /// Smoothed time of a round trip, microseconds.
+    pub rtt_us: u32,
+    /// Segments this end has sent again so far.
+    pub retransmits: u32,
+    /// How long the operation's bytes had lain in the socket before it took them, nanoseconds; at least.
+    pub buffered_ns: u64,
 }
 
 impl Moment {
@@ -100,6 +113,11 @@ impl Moment {
             cpu_ns: 0,
             runqueue_ns: 0,
             actor,
+            transport: Transport {
+                rtt_us: 0,
+                retransmits: 0,
+                buffered_ns: 0,
+            },
         }
     }
 }
@@ -233,6 +251,11 @@ pub enum ConnState {
     ResetSent,
     /// A thread asked for its TCP_INFO; the moment's actor did.
     Inspected,
+    /// accept(2) returned it.
+    Accepted {
+        /// How long it had waited for that.
+        waited_us: u32,
+    },
 }
 
 /// How an execution context came to work for another.

@@ -1,10 +1,11 @@
 //! One connection on its way through `stream`, `protocol` and `span`.
 use std::sync::Arc;
 
+use super::openings::Took;
 use super::secured::Secured;
 use super::{Output, is_ending, pass};
 use crate::attach::Verdict;
-use crate::capture::{ConnId, Connection, Data, Endpoints, Moment, Pid, Plain, SessionId};
+use crate::capture::{ConnId, Connection, Data, Direction, Endpoints, Moment, Pid, Plain, SessionId, Transport};
 use crate::discover::Process;
 use crate::protocol::{Broken, Conversation, Exchange, Limits, Mark, Recognition, ResponseHead, Step, tls};
 use crate::span::{ConnFacts, SpanEvent, Spans};
@@ -26,6 +27,8 @@ pub(super) struct Live {
     /// Who acted last.
     owner: Option<Arc<Process>>,
     last: Moment,
+    /// How the transport did at the last operation that received, and at the last that sent.
+    transport: [Transport; 2],
     /// The verdict the kernel was told.
     told: Option<Verdict>,
     /// What passes it encrypted, as far as that is seen.
@@ -44,12 +47,12 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// `connect_ns` is how long it took to open, where that is known already.
-    pub(super) fn new(connection: &Connection, connect_ns: Option<u64>, limits: Limits) -> Self {
-        let facts = ConnFacts {
-            connect_ns,
-            ..ConnFacts::from(connection)
-        };
+    /// `took` is how long it took to open or to be accepted, where that is known already.
+    pub(super) fn new(connection: &Connection, took: Option<Took>, limits: Limits) -> Self {
+        let mut facts = ConnFacts::from(connection);
+        if let Some(took) = took {
+            begin(&mut facts, took);
+        }
         let conversation = if matches!(facts.endpoints, Endpoints::Udp { .. }) {
             Conversation::datagrams(limits)
         } else {
@@ -61,6 +64,7 @@ impl Live {
             conversation,
             owner: None,
             last: connection.moment,
+            transport: [Transport::default(); 2],
             told: None,
             secured: None,
             encrypted: false,
@@ -123,11 +127,11 @@ impl Live {
         !self.stream.idle() || self.open() > 0 || self.secured.as_ref().is_some_and(|secured| !secured.stream.idle())
     }
 
-    /// The handshake is complete; it took so long.
-    pub(super) fn connected(&mut self, connect_ns: u64) {
-        Arc::make_mut(&mut self.facts).connect_ns = Some(connect_ns);
+    /// The handshake is complete, or the connection was accepted; it took so long.
+    pub(super) fn began(&mut self, took: Took) {
+        begin(Arc::make_mut(&mut self.facts), took);
         if let Some(secured) = &mut self.secured {
-            Arc::make_mut(&mut secured.facts).connect_ns = Some(connect_ns);
+            begin(Arc::make_mut(&mut secured.facts), took);
         }
     }
 
@@ -165,6 +169,7 @@ impl Live {
         }
         self.owner = Some(Arc::clone(process));
         self.last = data.moment;
+        self.transport[side(data.direction)] = data.moment.transport;
         if self.is_datagram() {
             // There is no order that could be waited for.
             passing.pieces.push(datagram(data));
@@ -185,7 +190,7 @@ impl Live {
     #[expect(clippy::too_many_arguments, reason = "the stages it passes are the pipeline's")]
     pub(super) fn plain(
         &mut self,
-        plain: Plain,
+        mut plain: Plain,
         fresh: bool,
         process: &Arc<Process>,
         spans: &mut Spans,
@@ -194,6 +199,8 @@ impl Live {
         out: &mut Output,
     ) {
         self.owner = Some(Arc::clone(process));
+        // The library tells of no transport; the operation that carried the plaintext has.
+        plain.data.moment.transport = self.transport[side(plain.data.direction)];
         self.last = plain.data.moment;
         self.encrypted = true;
         if self.session() != Some(plain.session) {
@@ -380,6 +387,20 @@ impl Live {
             spans.step(&self.facts, process, step, &mut passing.events);
             pass(&mut passing.events, traces);
         }
+    }
+}
+
+const fn side(direction: Direction) -> usize {
+    match direction {
+        Direction::Ingress => 0,
+        Direction::Egress => 1,
+    }
+}
+
+fn begin(facts: &mut ConnFacts, took: Took) {
+    match took {
+        Took::Connecting(ns) => facts.connect_ns = Some(ns),
+        Took::Accepting(ns) => facts.accept_ns = Some(ns),
     }
 }
 

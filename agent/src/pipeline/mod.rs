@@ -23,7 +23,7 @@ use crate::span::{Policy, SpanEvent, Spans};
 use crate::stream::Content;
 use crate::trace::{Placed, Traces, forwards};
 use connection::{Live, Passing};
-use openings::Openings;
+use openings::{Openings, Took};
 use processes::Processes;
 use sessions::Sessions;
 
@@ -214,8 +214,8 @@ impl Pipeline {
         if self.connections.len() >= MAX_CONNECTIONS {
             self.make_room(out);
         }
-        let connect_ns = self.openings.take(connection.conn);
-        let live = Live::new(&connection, connect_ns, self.limits);
+        let took = self.openings.take(connection.conn);
+        let live = Live::new(&connection, took, self.limits);
         self.traces.connection(live.facts());
         self.traces.socket(connection.conn, connection.inode);
         self.connections.insert(connection.conn, Box::new(live));
@@ -315,9 +315,16 @@ impl Pipeline {
                 self.openings.complete(conn, moment.time_ns);
                 // With TCP Fast Open the first bytes are sent before.
                 if let Some(live) = self.connections.get_mut(&conn)
-                    && let Some(connect_ns) = self.openings.take(conn)
+                    && let Some(took) = self.openings.take(conn)
                 {
-                    live.connected(connect_ns);
+                    live.began(took);
+                }
+            }
+            ConnState::Accepted { waited_us } => {
+                let waited_ns = u64::from(waited_us).saturating_mul(1000);
+                match self.connections.get_mut(&conn) {
+                    Some(live) => live.began(Took::Accepting(waited_ns)),
+                    None => out.counts.extend(self.openings.accepted(conn, moment.time_ns, waited_ns)),
                 }
             }
             ConnState::ResetReceived | ConnState::ResetSent => {

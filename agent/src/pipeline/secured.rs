@@ -130,6 +130,7 @@ mod tests {
             midway: false,
             layer: Layer::Wire,
             connect_ns: Some(3),
+            accept_ns: None,
             handshake: None,
         }
     }

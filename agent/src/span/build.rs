@@ -274,8 +274,11 @@ impl Spans {
                 request_end_ns: open.request_end_ns,
                 response: open.response.as_deref(),
                 response_end_ns: broken.is_none().then_some(end.moment.time_ns),
+                end: &end.moment,
             };
             phases::describe(&mut span, facts, &phases);
+        } else if open.kind == SpanKind::Server && !is_connection && !pushed {
+            phases::serve(&mut span, facts, &open.request, &end.moment);
         }
         if let Some(reason) = broken {
             outcome(&mut span, reason);

@@ -58,6 +58,8 @@ pub struct ConnFacts {
     pub layer: Layer,
     /// How long opening it took, from the first SYN to the handshake's end. None where that was not seen.
     pub connect_ns: Option<u64>,
+    /// How long it waited to be accepted, where the other end opened it. None where that was not seen.
+    pub accept_ns: Option<u64>,
     /// What a handshake of it came to, where what the connection carries is seen, and the exchange that tells of it.
     pub handshake: Option<(Exchange, Box<Handshake>)>,
 }
@@ -72,6 +74,7 @@ impl From<&Connection> for ConnFacts {
             midway: connection.midway,
             layer: Layer::Wire,
             connect_ns: None,
+            accept_ns: None,
             handshake: None,
         }
     }

@@ -1,4 +1,4 @@
-//! Where a client's time went.
+//! Where a client's time went, and what a request waited for before its server read it.
 //!
 //! The semantic conventions have no attributes for this; these are named after the timings of the HTTP Archive format:
 //!
@@ -9,7 +9,11 @@
 //!                 | request        |
 //!                 ^ start of the span                ^ end of the span
 //! ```
+//!
+//! How long bytes lay in the socket until the process took them is counted from the last segment that had come by then: at least so
+//! long. On a server's end it is before the span, whose start is the read; on a client's it is the last part of the wait.
 use super::{ConnFacts, Span, Value};
+use crate::capture::{Moment, Transport};
 use crate::protocol::{Request, Response};
 
 /// When the parts of an exchange passed, as far as they did.
@@ -20,6 +24,8 @@ pub(super) struct Phases<'a> {
     pub(super) response: Option<&'a Response>,
     /// When the response's last byte passed.
     pub(super) response_end_ns: Option<u64>,
+    /// What the exchange did last.
+    pub(super) end: &'a Moment,
 }
 
 /// Says how long each phase took. One that did not happen, that was not seen, or that overlaps the one before it (an answer
@@ -39,8 +45,7 @@ pub(super) fn describe(span: &mut Span, facts: &ConnFacts, phases: &Phases<'_>) 
         if let (Some(from), Some(to)) = (from, to)
             && let Some(length) = to.checked_sub(from)
         {
-            span.attributes
-                .push((name, Value::Int(i64::try_from(length).unwrap_or(i64::MAX))));
+            push(span, name, length);
         }
     };
     phase(
@@ -50,13 +55,55 @@ pub(super) fn describe(span: &mut Span, facts: &ConnFacts, phases: &Phases<'_>) 
     );
     phase("clew.network.wait_ns", phases.request_end_ns, first_byte_ns);
     phase("clew.network.receive_ns", first_byte_ns, phases.response_end_ns);
+    if let Some(response) = phases.response {
+        buffered(span, response.start.transport);
+    }
+    // What was sent again to open a connection belongs to the exchange it was opened for.
+    let before = if reused || facts.midway {
+        phases.request.start.transport
+    } else {
+        Transport::default()
+    };
+    transport(span, before, phases.end.transport);
+}
+
+/// Says what a request waited for before the server read it, and how the transport did.
+pub(super) fn serve(span: &mut Span, facts: &ConnFacts, request: &Request, end: &Moment) {
+    if request.offset == 0
+        && !facts.midway
+        && let Some(waited) = facts.accept_ns
+    {
+        push(span, "clew.network.accept_ns", waited);
+    }
+    buffered(span, request.start.transport);
+    transport(span, request.start.transport, end.transport);
+}
+
+fn buffered(span: &mut Span, transport: Transport) {
+    if transport.buffered_ns > 0 {
+        push(span, "clew.network.buffered_ns", transport.buffered_ns);
+    }
+}
+
+/// Says how long a round trip takes, and how many segments were sent again between two moments. A transport that has no round trip has
+/// said nothing.
+fn transport(span: &mut Span, before: Transport, after: Transport) {
+    if after.rtt_us > 0 {
+        push(span, "clew.network.rtt_ns", u64::from(after.rtt_us) * 1000);
+        let again = after.retransmits.wrapping_sub(before.retransmits);
+        push(span, "clew.network.retransmits", u64::from(again));
+    }
+}
+
+fn push(span: &mut Span, name: &'static str, value: u64) {
+    let value = Value::Int(i64::try_from(value).unwrap_or(i64::MAX));
+    span.attributes.push((name, value));
 }
 
 /// Says how long the connection took to open, if that was seen.
 pub(super) fn connect(span: &mut Span, facts: &ConnFacts) {
     if let Some(length) = facts.connect_ns {
-        let length = Value::Int(i64::try_from(length).unwrap_or(i64::MAX));
-        span.attributes.push(("clew.network.connect_ns", length));
+        push(span, "clew.network.connect_ns", length);
     }
 }
 
@@ -98,6 +145,7 @@ mod tests {
             midway: times.midway,
             layer: Layer::Wire,
             connect_ns: times.connect,
+            accept_ns: None,
             handshake: None,
         };
         let request = Request {
@@ -134,6 +182,7 @@ mod tests {
             request_end_ns: times.request_end,
             response: response.as_ref(),
             response_end_ns: times.last_byte,
+            end: &mark(0).moment,
         };
         let mut span = Span {
             kind: SpanKind::Client,

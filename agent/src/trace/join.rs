@@ -242,6 +242,7 @@ mod tests {
             midway,
             layer: Layer::Wire,
             connect_ns: None,
+            accept_ns: None,
             handshake: None,
         }
     }

@@ -38,6 +38,7 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         midway: false,
         layer: Layer::Wire,
         connect_ns: None,
+        accept_ns: None,
         handshake: None,
     });
     let process = Arc::new(Process {

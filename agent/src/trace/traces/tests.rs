@@ -138,6 +138,7 @@ fn facts(n: u64, serves: bool) -> ConnFacts {
         midway: false,
         layer: Layer::Wire,
         connect_ns: None,
+        accept_ns: None,
         handshake: None,
     }
 }

@@ -29,6 +29,8 @@ pub const KIND_LOST: u16 = 17;
 pub const KIND_SESSION: u16 = 32;
 /// Plaintext of a session passed. A [`Plain`] follows, then `captured` bytes of payload.
 pub const KIND_PLAIN: u16 = 33;
+/// Where the time of the thread has gone. A [`Times`] follows; the thread's next [`Data`] is of the same operation.
+pub const KIND_TIMES: u16 = 35;
 /// A target maps a file as code: a library, perhaps. A [`Life`] follows.
 pub const KIND_MAPPED: u16 = 34;
 
@@ -271,6 +273,36 @@ pub struct Plain {
     pub reserved: u16,
 }
 
+/// Where the time of a thread has gone since it was first told of. The sum of all is the time that has passed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Times {
+    /// The thread; its context is not read.
+    pub header: Header,
+    /// On a CPU, nanoseconds.
+    pub cpu_ns: u64,
+    /// Waiting for one.
+    pub runqueue_ns: u64,
+    /// Blocked, by `BLOCKED_` constants.
+    pub blocked_ns: [u64; BLOCKED],
+}
+
+/// What threads are told to block on.
+pub const BLOCKED: usize = 6;
+/// In a call on a socket, or one that waits for several descriptors.
+pub const BLOCKED_NETWORK: u32 = 0;
+/// Uninterruptibly in another call: a disk, as a rule.
+pub const BLOCKED_DISK: u32 = 1;
+/// In futex.
+pub const BLOCKED_LOCK: u32 = 2;
+/// In nanosleep.
+pub const BLOCKED_SLEEP: u32 = 3;
+/// Uninterruptibly in no call: a page fault.
+pub const BLOCKED_FAULT: u32 = 4;
+/// On something else: a pipe, another process, a signal.
+pub const BLOCKED_OTHER: u32 = 5;
+
 /// A connection changed state (`inet_sock_set_state`, resets).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -401,6 +433,7 @@ const _: () = {
     assert!(size_of::<Data>() == 48 + 16 + 12 + 4 + 8 + 8);
     assert!(size_of::<Session>() == 48 + 16 + 32 + 8);
     assert!(size_of::<Plain>() == 48 + 32 + 8 + 8);
+    assert!(size_of::<Times>() == 48 + 16 + 48);
     assert!(size_of::<State>() == 48 + 16);
     assert!(size_of::<Fork>() == 56);
     assert!(size_of::<Life>() == 56);

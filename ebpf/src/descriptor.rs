@@ -147,6 +147,10 @@ fn waited(fd: u64) {
         header,
         conn,
         state: STATE_ACCEPTED,
-        error: if waited_us > MOST_US { MOST_US as u32 } else { waited_us as u32 },
+        error: if waited_us > MOST_US {
+            MOST_US as u32
+        } else {
+            waited_us as u32
+        },
     });
 }

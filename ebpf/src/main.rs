@@ -26,6 +26,7 @@ mod rustls;
 mod settings;
 mod socket;
 mod syscall;
+mod times;
 mod tls;
 mod tokio;
 mod turn;

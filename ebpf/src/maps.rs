@@ -4,7 +4,7 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use clew_common::context::{PLANS as MOST_PLANS, Plan};
 use clew_common::counter::SLOTS;
-use clew_common::event::{CHUNK_BYTES, Data};
+use clew_common::event::{BLOCKED, CHUNK_BYTES, Data};
 
 /// Events. Written by every probe, read by the agent. When full the event is lost and `capture.ring_full` counts it.
 #[map]
@@ -33,6 +33,11 @@ pub static CONNECTIONS_BY_INODE: LruHashMap<u64, Conn> = LruHashMap::with_max_en
 /// Socket address to inode number, for `--capture syscall`: the socket may have lost its file when it closes.
 #[map]
 pub static INODE_OF_SOCK: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1, 0);
+
+/// Where the time of threads goes that use sockets, by thread. Written at switches and operations. Of a thread that falls out the time
+/// up to then is not known.
+#[map]
+pub static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(1, 0);
 
 /// Calls that have begun, by thread, for `--capture syscall`. A call whose entry fell out is not seen and
 /// `capture.entry_unknown` counts it.
@@ -245,6 +250,42 @@ pub struct Conn {
     pub last: u16,
     /// The verdict in force.
     pub verdict: u16,
+}
+
+/// Where a thread's time went.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Thread {
+    pub cpu_ns: u64,
+    pub runqueue_ns: u64,
+    /// By `BLOCKED_` constants.
+    pub blocked_ns: [u64; BLOCKED],
+    /// When the state began.
+    pub mark_ns: u64,
+    /// `sched_info.run_delay` when it last left a CPU.
+    pub delay_ns: u64,
+    /// How long it was off the CPU last, until it was divided.
+    pub gap_ns: u64,
+    /// See `times`.
+    pub state: u32,
+    /// The state it was in then; 0 once it was divided.
+    pub gap: u32,
+}
+
+impl Thread {
+    /// One that runs now.
+    pub const fn running(mark_ns: u64, delay_ns: u64) -> Self {
+        Self {
+            cpu_ns: 0,
+            runqueue_ns: 0,
+            blocked_ns: [0; BLOCKED],
+            mark_ns,
+            delay_ns,
+            gap_ns: 0,
+            state: 0,
+            gap: 0,
+        }
+    }
 }
 
 /// A call that has begun.

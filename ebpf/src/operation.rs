@@ -13,7 +13,7 @@ use crate::connection::{Mode, Socket};
 use crate::kernel;
 use crate::maps::{BATCH_WALK, BatchWalk, CONNECTIONS_BY_INODE, Conn, SCRATCH, VERDICTS, WALK, Walk};
 use crate::verifier::opaque;
-use crate::{assist, ring, settings, tls};
+use crate::{assist, ring, settings, times, tls};
 
 pub const MSG_OOB: u32 = 0x1;
 pub const MSG_PEEK: u32 = 0x2;
@@ -235,6 +235,9 @@ pub unsafe fn tell<M: Mode>(
             memory()
         };
         let context = assist::told::<M>(socket, direction, end);
+        if settings::times() != 0 {
+            times::tell_times();
+        }
         copy(conn, direction, end.wrapping_sub(moved), moved, error, memory, context);
     }
 }

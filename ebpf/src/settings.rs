@@ -26,11 +26,14 @@ globals! {
     WAKE_BYTES wake_bytes: u64 = 1_048_576;
     /// 1 where the kernel has `bpf_get_current_task_btf`, since 5.11, and `bpf_task_pt_regs`, since 5.15.
     TYPED_TASK typed_task: u32 = 1;
+    /// 1 where it is told where threads' time goes.
+    TIMES times: u32 = 0;
     /// 1 where a connection is its socket's inode number, not the cookie.
     BY_INODE by_inode: u32 = 0;
 
     OFF_TASK_FLAGS task_flags: u32 = 0;
     OFF_TASK_STATUS task_status: u32 = 0;
+    OFF_TASK_STATE task_state: u32 = 0;
     OFF_TASK_FILES task_files: u32 = 0;
     OFF_TASK_SIGNAL task_signal: u32 = 0;
     OFF_TASK_EXIT_CODE task_exit_code: u32 = 0;

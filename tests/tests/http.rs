@@ -120,8 +120,13 @@ fn what_a_request_waits_for() {
     let argv = ["/usr/bin/python3".to_owned(), Lab::workload("python/phases.py")];
     let out = Clew::run(&lab).traced(&argv);
     let span = |kind, number| {
-        let found = out.spans.filter(|span| span.kind == kind && span.number() == Some(number));
-        found.first().copied().unwrap_or_else(|| out.fail("a request has no span"))
+        let found = out
+            .spans
+            .filter(|span| span.kind == kind && span.number() == Some(number));
+        found
+            .first()
+            .copied()
+            .unwrap_or_else(|| out.fail("a request has no span"))
     };
     let value = |kind, number, name: &str| -> u64 {
         let span = span(kind, number);
@@ -139,13 +144,72 @@ fn what_a_request_waits_for() {
     at_least(Kind::Server, 1, "buffered_ns", 150);
     // The server was deaf to it for a while.
     at_least(Kind::Client, 2, "wait_ns", 300);
-    out.check(value(Kind::Client, 1, "retransmits") == 0, "the first request was sent again");
-    out.check(value(Kind::Client, 2, "retransmits") > 0, "the second request was not sent again");
+    out.check(
+        value(Kind::Client, 1, "retransmits") == 0,
+        "the first request was sent again",
+    );
+    out.check(
+        value(Kind::Client, 2, "retransmits") > 0,
+        "the second request was not sent again",
+    );
     out.check_span(span(Kind::Server, 2), &[("clew.network.accept_ns", "")]);
-    for (kind, number) in [(Kind::Client, 1), (Kind::Client, 2), (Kind::Server, 1), (Kind::Server, 2)] {
+    for (kind, number) in [
+        (Kind::Client, 1),
+        (Kind::Client, 2),
+        (Kind::Server, 1),
+        (Kind::Server, 2),
+    ] {
         let rtt = value(kind, number, "rtt_ns");
-        out.check((1000..10_000_000_000).contains(&rtt), &format!("a round trip of {rtt} ns"));
+        out.check(
+            (1000..10_000_000_000).contains(&rtt),
+            &format!("a round trip of {rtt} ns"),
+        );
     }
+}
+
+/// Where `workloads/python/times.py` spends its requests' time, at least.
+#[test]
+fn where_a_thread_s_time_goes() {
+    /// The kind of request, the part it has most of, and how much of that at least.
+    const KINDS: &[(&str, &str, u64)] = &[
+        ("burn", "cpu", 195_000_000),
+        ("contend", "runqueue", 50_000_000),
+        ("sleep", "blocked.sleep", 150_000_000),
+        ("lock", "blocked.lock", 150_000_000),
+        ("network", "blocked.network", 150_000_000),
+        ("disk", "blocked.disk", 10_000),
+    ];
+    let Some(lab) = Lab::new("where_a_thread_s_time_goes") else {
+        return;
+    };
+    let argv = ["/usr/bin/python3".to_owned(), Lab::workload("python/times.py")];
+    let out = Clew::run(&lab).traced(&argv);
+    let part = |span: &clew_tests::Span, name: &str| -> u64 {
+        span.text(&format!("clew.time.{name}")).parse().unwrap_or_default()
+    };
+    let all = |span: &clew_tests::Span| -> u64 {
+        let names = ["cpu", "runqueue", "blocked.network", "blocked.disk", "blocked.lock"];
+        let others = ["blocked.sleep", "blocked.fault", "blocked.other"];
+        names.iter().chain(&others).map(|name| part(span, name)).sum()
+    };
+    for (kind, name, least) in KINDS {
+        let span = out.only(Kind::Server, &format!("/{kind}"));
+        let length = span.end - span.start;
+        out.check(
+            all(span).abs_diff(length) * 50 <= length,
+            &format!("the parts of {} are not its {length} ns", span.brief()),
+        );
+        if *kind == "disk" && span.text("http.response.status_code") == "204" {
+            eprintln!("no disk was read: its part is not looked at");
+            continue;
+        }
+        out.check(part(span, name) >= *least, &format!("{name} of {}", span.brief()));
+    }
+    // The caller's own call took long because it waited for the network.
+    let call = out.only(Kind::Client, "/sleep");
+    let waited = part(call, "blocked.network");
+    out.check(waited >= 150_000_000, &format!("the caller waited {waited} ns"));
+    out.check_eq(part(call, "blocked.sleep"), 0, "the caller's sleep");
 }
 
 /// What both ends show of the bodies of request and response, `kept` bytes of each kept.

@@ -58,6 +58,8 @@ pub struct Setup {
     pub watch_all: bool,
     /// Runtimes in the targets were handed hooks that tell of their contexts.
     pub assist: bool,
+    /// It is told where threads' time goes.
+    pub times: bool,
     /// Size of the ring buffer in bytes; a power of two and at least a page.
     pub ring_bytes: u32,
 }
@@ -231,14 +233,10 @@ impl Probes {
             &["getsockopt"],
             Missing::Skipped,
         )?;
-        attach_calls(
-            &mut ebpf,
-            &mut links,
-            "accepted",
-            "exit",
-            ACCEPTS,
-            Missing::Skipped,
-        )?;
+        attach_calls(&mut ebpf, &mut links, "accepted", "exit", ACCEPTS, Missing::Skipped)?;
+        if setup.times {
+            attach_btf(&mut ebpf, &mut links, "times_switch", "sched_switch", &btf)?;
+        }
         match capture {
             Capture::Socket => {
                 for (program, tracepoint) in SOCKET_PROGRAMS {
@@ -510,8 +508,11 @@ fn load(
 ) -> Result<Ebpf, AttachError> {
     /// Connections and calls in flight that `--capture syscall` remembers.
     const REMEMBERED: u32 = 32_768;
+    /// Threads whose time is followed.
+    const THREADS: u32 = 16_384;
     let watch = if setup.watch_all { WATCH_ALL } else { 0 };
     let typed_task = u32::from(typed_task);
+    let times = u32::from(setup.times);
     let by_inode = u32::from(capture == Capture::Syscall);
     let mut loader = EbpfLoader::new();
     loader
@@ -520,6 +521,7 @@ fn load(
         .override_global("WATCH", &watch, true)
         .override_global("TYPED_TASK", &typed_task, true)
         .override_global("BY_INODE", &by_inode, true)
+        .override_global("TIMES", &times, true)
         .map_max_entries("EVENTS", setup.ring_bytes);
     for (global, offset) in offsets {
         loader.override_global(global, offset, false);
@@ -528,6 +530,9 @@ fn load(
         for map in ["CONNECTIONS_BY_INODE", "INODE_OF_SOCK", "CALLS"] {
             loader.map_max_entries(map, REMEMBERED);
         }
+    }
+    if setup.times {
+        loader.map_max_entries("THREADS", THREADS);
     }
     loader.load(OBJECT).map_err(AttachError::Load)
 }

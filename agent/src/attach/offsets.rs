@@ -80,8 +80,15 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
 /// # Errors
 /// [`BtfError::NoField`] for the first field this kernel does not have.
 pub(super) fn resolve(btf: &Btf) -> Result<Vec<(&'static str, u32)>, BtfError> {
-    FIELDS
+    let mut offsets = FIELDS
         .iter()
         .map(|(global, structure, path)| Ok((*global, btf.offset(structure, path)?)))
-        .collect()
+        .collect::<Result<Vec<_>, _>>()?;
+    // Another name and size since 5.14; its first word has always had what is looked at.
+    let state = btf.offset("task_struct", &["__state"]);
+    offsets.push((
+        "OFF_TASK_STATE",
+        state.or_else(|_| btf.offset("task_struct", &["state"]))?,
+    ));
+    Ok(offsets)
 }

@@ -8,7 +8,7 @@ use zerocopy::FromBytes;
 
 use super::{
     Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, Library, LinkKind, Moment, Pid,
-    Plain, Session, SessionId, Transport,
+    Plain, Session, SessionId, Times, Transport,
 };
 
 const AF_UNIX: u16 = 1;
@@ -112,6 +112,17 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
                 link: kind,
             })
         }
+        abi::KIND_TIMES => {
+            let (times, _) = take::<abi::Times>(record)?;
+            let times = Times {
+                time_ns: moment.time_ns,
+                cpu_ns: times.cpu_ns,
+                runqueue_ns: times.runqueue_ns,
+                blocked_ns: times.blocked_ns,
+                turned: [0; 2],
+            };
+            Ok(Event::Times(Moment { times, ..moment }))
+        }
         abi::KIND_HELPER => {
             let (life, _) = take::<abi::Life>(record)?;
             Ok(Event::Helper {
@@ -155,6 +166,7 @@ fn moment(header: &abi::Header) -> Moment {
             turn: header.turn,
         },
         transport: Transport::default(),
+        times: Times::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use clew_common::event::BLOCKED;
 use smol_str::SmolStr;
 
 /// A process, as the initial PID namespace numbers it.
@@ -92,6 +93,23 @@ pub struct Moment {
     pub actor: Actor,
     /// How the connection did.
     pub transport: Transport,
+    /// Where the thread's time had gone.
+    pub times: Times,
+}
+
+/// Where the time of a thread went up to an operation, nanoseconds; zeros where that is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// When this was so.
+    pub time_ns: u64,
+    /// On a CPU.
+    pub cpu_ns: u64,
+    /// Waiting for one.
+    pub runqueue_ns: u64,
+    /// Blocked, by the `BLOCKED_` constants of [`clew_common::event`].
+    pub blocked_ns: [u64; BLOCKED],
+    /// Changes when the thread turns to another connection that brings requests, and when to any other connection.
+    pub turned: [u32; 2],
 }
 
 /// What TCP says of a connection at an operation; zeros where it says nothing.
@@ -117,6 +135,13 @@ impl Moment {
                 rtt_us: 0,
                 retransmits: 0,
                 buffered_ns: 0,
+            },
+            times: Times {
+                time_ns: 0,
+                cpu_ns: 0,
+                runqueue_ns: 0,
+                blocked_ns: [0; BLOCKED],
+                turned: [0; 2],
             },
         }
     }
@@ -348,6 +373,8 @@ pub enum Event {
         /// The beginning of the command line.
         args: Vec<String>,
     },
+    /// Where the time of the moment's thread has gone.
+    Times(Moment),
     /// A target maps a file as code.
     Mapped(Moment),
     /// Events before this one were lost. Only the time is known.
@@ -373,6 +400,7 @@ impl Event {
             Self::Plain(plain) => plain.data.moment.time_ns,
             Self::Mapped(moment)
             | Self::Lost(moment)
+            | Self::Times(moment)
             | Self::State { moment, .. }
             | Self::Fork { moment, .. }
             | Self::Link { moment, .. }

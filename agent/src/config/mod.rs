@@ -48,6 +48,8 @@ pub struct Settings {
     pub as_root: bool,
     /// `run`: runtimes are handed hooks that tell of their contexts.
     pub assist: bool,
+    /// Spans tell where threads' time went.
+    pub times: bool,
     /// Execution contexts below the thread are followed.
     pub contexts: bool,
     /// Traces are kept in the store.
@@ -111,6 +113,7 @@ impl Settings {
             as_root: false,
             assist: true,
             contexts: true,
+            times: matches!(verb, Verb::Run),
             keep: matches!(verb, Verb::Run),
             store: None,
             store_size: option::STORE_SIZE,

@@ -238,6 +238,15 @@ pub const OPTIONS: &[Opt] = &[
         set: |settings, text| put(&mut settings.contexts, auto_or_off(text)),
     },
     Opt {
+        name: "times",
+        short: None,
+        value: Some("MODE"),
+        many: false,
+        verbs: BOTH,
+        help: "Tell where a request's time went, on a CPU, waiting for one or blocked: auto or off [default: in run auto, in attach off]",
+        set: |settings, text| put(&mut settings.times, auto_or_off(text)),
+    },
+    Opt {
         name: "store",
         short: None,
         value: Some("DIR"),

@@ -24,6 +24,10 @@ pub(super) struct Live {
     facts: Arc<ConnFacts>,
     stream: Stream,
     conversation: Conversation,
+    /// This end was seen opening it.
+    opened_here: bool,
+    /// It brings requests, as far as its beginning tells.
+    brings: Option<bool>,
     /// Who acted last.
     owner: Option<Arc<Process>>,
     last: Moment,
@@ -62,6 +66,8 @@ impl Live {
             facts: Arc::new(facts),
             stream: Stream::new(starts_late(connection)),
             conversation,
+            opened_here: connection.opened_here,
+            brings: None,
             owner: None,
             last: connection.moment,
             transport: [Transport::default(); 2],
@@ -110,6 +116,13 @@ impl Live {
     pub(super) fn open(&self) -> usize {
         let secured = self.secured.as_ref();
         self.conversation.open() + secured.map_or(0, |secured| secured.conversation.open())
+    }
+
+    /// Whether it brings requests: it was accepted, or its first operation, if this is one in `direction`, received.
+    pub(super) fn brings(&mut self, direction: Option<Direction>) -> bool {
+        let accepted = self.facts.accept_ns.is_some();
+        let first = || !self.opened_here && direction == Some(Direction::Ingress);
+        accepted || *self.brings.get_or_insert_with(first)
     }
 
     /// A ClientHello that passed since this was asked last.

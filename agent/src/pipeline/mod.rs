@@ -8,6 +8,7 @@ mod openings;
 mod processes;
 mod secured;
 mod sessions;
+mod times;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use connection::{Live, Passing};
 use openings::{Openings, Took};
 use processes::Processes;
 use sessions::Sessions;
+use times::Threads;
 
 /// Connections that are followed at once. Beyond it the ones that were silent longest are given up.
 const MAX_CONNECTIONS: usize = 131_072;
@@ -87,6 +89,7 @@ pub struct Pipeline {
     sessions: Sessions,
     older: HashSet<u64>,
     processes: Processes,
+    threads: Threads,
     spans: Spans,
     traces: Traces,
     passing: Passing,
@@ -114,6 +117,7 @@ impl Pipeline {
             sessions: Sessions::default(),
             older: HashSet::new(),
             processes: Processes::default(),
+            threads: Threads::default(),
             spans: Spans::new(policy),
             traces: Traces::new(seed),
             passing: Passing::default(),
@@ -178,6 +182,7 @@ impl Pipeline {
             Event::Link { moment, other, link } => {
                 self.traces.link(&moment.actor, other, link);
             }
+            Event::Times(moment) => out.counts.extend(self.threads.told(&moment)),
             Event::Lost(_) => self.traces.lost(),
             Event::Helper { moment, any } => self.traces.helps(&moment.actor, any),
             Event::Fork { moment, child } => self.processes.forked(moment.actor.pid, child),
@@ -240,6 +245,8 @@ impl Pipeline {
             self.traces.operation(conn, &data.moment.actor, data.direction);
         }
         let time_ns = data.moment.time_ns;
+        let brings = live.brings(Some(data.direction));
+        data.moment.times = self.threads.at(&data.moment, conn, brings);
         live.data(
             data,
             &process,
@@ -276,6 +283,7 @@ impl Pipeline {
             out.counts.push("pipeline.connection_unknown");
             return;
         };
+        plain.data.moment.times = self.threads.at(&plain.data.moment, conn, live.brings(None));
         self.traces
             .operation(conn, &plain.data.moment.actor, plain.data.direction);
         live.plain(
@@ -324,7 +332,9 @@ impl Pipeline {
                 let waited_ns = u64::from(waited_us).saturating_mul(1000);
                 match self.connections.get_mut(&conn) {
                     Some(live) => live.began(Took::Accepting(waited_ns)),
-                    None => out.counts.extend(self.openings.accepted(conn, moment.time_ns, waited_ns)),
+                    None => out
+                        .counts
+                        .extend(self.openings.accepted(conn, moment.time_ns, waited_ns)),
                 }
             }
             ConnState::ResetReceived | ConnState::ResetSent => {

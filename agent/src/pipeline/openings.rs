@@ -85,7 +85,10 @@ mod tests {
         assert_eq!(openings.begin(conn, 100), None);
         assert_eq!(openings.take(conn), None);
         openings.complete(conn, 350);
-        assert_eq!((openings.take(conn), openings.take(conn)), (Some(Took::Connecting(250)), None));
+        assert_eq!(
+            (openings.take(conn), openings.take(conn)),
+            (Some(Took::Connecting(250)), None)
+        );
         openings.complete(conn, 400);
         assert_eq!(openings.take(conn), None);
     }

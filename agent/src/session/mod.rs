@@ -122,6 +122,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
         head_bytes: session.settings.head_bytes,
         body_bytes: session.settings.body_bytes,
         assist: rules.is_none() && session.settings.assist,
+        times: session.settings.times,
         watch_all: rules.is_some_and(Rules::watch_all),
         ring_bytes: RING_BYTES,
     };

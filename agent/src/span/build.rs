@@ -9,7 +9,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use super::phases::Phases;
 use super::{
     ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind,
-    Status, Value, context, database, dns, http, messaging, phases, rpc, tls,
+    Status, Value, context, database, dns, http, messaging, phases, rpc, times, tls,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
@@ -279,6 +279,9 @@ impl Spans {
             phases::describe(&mut span, facts, &phases);
         } else if open.kind == SpanKind::Server && !is_connection && !pushed {
             phases::serve(&mut span, facts, &open.request, &end.moment);
+        }
+        if !is_connection && !pushed && !is_lookup {
+            times::describe(&mut span, &open.request.start, &end.moment);
         }
         if let Some(reason) = broken {
             outcome(&mut span, reason);

@@ -17,6 +17,7 @@ mod phases;
 mod policy;
 mod rpc;
 mod sql;
+mod times;
 mod tls;
 mod websocket;
 

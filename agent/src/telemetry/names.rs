@@ -126,6 +126,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Connections whose time to connect is not told because too many were being opened.",
     ),
     (
+        "pipeline.threads_full",
+        "Times at which where threads' time had gone was forgotten because too many were followed.",
+    ),
+    (
         "protocol.amqp.channels_full",
         "Frames of an AMQP connection not followed because it has too many channels.",
     ),

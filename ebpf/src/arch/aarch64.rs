@@ -27,6 +27,22 @@ pub mod call {
     pub const PREADV2: u64 = 286;
     pub const PWRITEV2: u64 = 287;
     pub const IO_URING_ENTER: u64 = 426;
+    pub const FUTEX: u64 = 98;
+    pub const FUTEX_WAITV: u64 = 449;
+    pub const NANOSLEEP: u64 = 101;
+    pub const CLOCK_NANOSLEEP: u64 = 115;
+    pub const POLL: u64 = ABSENT;
+    pub const PPOLL: u64 = 73;
+    pub const SELECT: u64 = ABSENT - 1;
+    pub const PSELECT: u64 = 72;
+    pub const EPOLL_WAIT: u64 = ABSENT - 2;
+    pub const EPOLL_PWAIT: u64 = 22;
+    pub const EPOLL_PWAIT2: u64 = 441;
+    pub const CONNECT: u64 = 203;
+    pub const ACCEPT: u64 = 202;
+    pub const ACCEPT4: u64 = 242;
+    /// This machine has only the newer forms of some calls.
+    const ABSENT: u64 = u64::MAX;
 }
 
 const FIRST_ARGUMENT: usize = 34 * 8;

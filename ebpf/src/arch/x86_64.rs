@@ -29,6 +29,20 @@ pub mod call {
     pub const PREADV2: u64 = 327;
     pub const PWRITEV2: u64 = 328;
     pub const IO_URING_ENTER: u64 = 426;
+    pub const FUTEX: u64 = 202;
+    pub const FUTEX_WAITV: u64 = 449;
+    pub const NANOSLEEP: u64 = 35;
+    pub const CLOCK_NANOSLEEP: u64 = 230;
+    pub const POLL: u64 = 7;
+    pub const PPOLL: u64 = 271;
+    pub const SELECT: u64 = 23;
+    pub const PSELECT: u64 = 270;
+    pub const EPOLL_WAIT: u64 = 232;
+    pub const EPOLL_PWAIT: u64 = 281;
+    pub const EPOLL_PWAIT2: u64 = 441;
+    pub const CONNECT: u64 = 42;
+    pub const ACCEPT: u64 = 43;
+    pub const ACCEPT4: u64 = 288;
 }
 
 #[inline(always)]

@@ -32,6 +32,7 @@ fn main() -> Result<()> {
         body_bytes: 1024,
         watch_all: false,
         assist: false,
+        times: false,
         ring_bytes: 16 * 1024 * 1024,
     };
     let mut probes = Probes::attach(&setup)?;

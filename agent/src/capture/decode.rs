@@ -121,7 +121,7 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
                 blocked_ns: times.blocked_ns,
                 turned: [0; 2],
             };
-            Ok(Event::Times(Moment { times, ..moment }))
+            Ok(Event::Times(moment, times))
         }
         abi::KIND_HELPER => {
             let (life, _) = take::<abi::Life>(record)?;
@@ -157,16 +157,13 @@ fn take<T: FromBytes>(record: &[u8]) -> Result<(T, &[u8]), Malformed> {
 fn moment(header: &abi::Header) -> Moment {
     Moment {
         time_ns: header.time_ns,
-        cpu_ns: header.cpu_ns,
-        runqueue_ns: header.runqueue_ns,
         actor: Actor {
             pid: Pid(header.tgid),
             tid: header.tid,
             context: context(header.context_kind, header.context),
             turn: header.turn,
         },
-        transport: Transport::default(),
-        times: Times::default(),
+        detail: 0,
     }
 }
 
@@ -232,14 +229,7 @@ fn data(record: &abi::Data, payload: &[u8], moment: Moment) -> Result<Data, Malf
     }
     Ok(Data {
         conn: ConnId(record.conn),
-        moment: Moment {
-            transport: Transport {
-                rtt_us: record.rtt_us,
-                retransmits: record.retransmits,
-                buffered_ns: record.buffered_ns,
-            },
-            ..moment
-        },
+        moment,
         direction: match record.direction {
             abi::EGRESS => Direction::Egress,
             abi::INGRESS => Direction::Ingress,
@@ -250,6 +240,11 @@ fn data(record: &abi::Data, payload: &[u8], moment: Moment) -> Result<Data, Malf
         payload: Bytes::copy_from_slice(payload),
         end: record.flags & abi::DATA_END != 0,
         error: i32::try_from(record.error).map_err(|_| Malformed::Field("error"))?,
+        transport: Transport {
+            rtt_us: record.rtt_us,
+            retransmits: record.retransmits,
+            buffered_ns: record.buffered_ns,
+        },
     })
 }
 

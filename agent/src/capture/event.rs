@@ -80,21 +80,37 @@ impl Actor {
     }
 }
 
-/// When something happened, who did it, and what it had cost that thread until then.
+/// When something happened and who did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
-    /// CPU time of the thread so far, nanoseconds.
-    pub cpu_ns: u64,
-    /// Time the thread has waited for a CPU so far, nanoseconds.
-    pub runqueue_ns: u64,
     /// Who.
     pub actor: Actor,
-    /// How the connection did.
-    pub transport: Transport,
-    /// Where the thread's time had gone.
-    pub times: Times,
+    /// What else is known of it, for whoever keeps that; 0 for nothing.
+    pub detail: u32,
+}
+
+impl Moment {
+    /// When something happened and who did it.
+    pub const fn new(time_ns: u64, actor: Actor) -> Self {
+        Self {
+            time_ns,
+            actor,
+            detail: 0,
+        }
+    }
+}
+
+/// What TCP says of a connection at an operation; zeros where it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transport {
+    /// Smoothed time of a round trip, microseconds.
+    pub rtt_us: u32,
+    /// Segments this end has sent again so far.
+    pub retransmits: u32,
+    /// How long the operation's bytes had lain in the socket before it took them, nanoseconds; at least.
+    pub buffered_ns: u64,
 }
 
 /// Where the time of a thread went up to an operation, nanoseconds; zeros where that is not known.
@@ -110,41 +126,6 @@ pub struct Times {
     pub blocked_ns: [u64; BLOCKED],
     /// Changes when the thread turns to another connection that brings requests, and when to any other connection.
     pub turned: [u32; 2],
-}
-
-/// What TCP says of a connection at an operation; zeros where it says nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Transport {
-    /// Smoothed time of a round trip, microseconds.
-    pub rtt_us: u32,
-    /// Segments this end has sent again so far.
-    pub retransmits: u32,
-    /// How long the operation's bytes had lain in the socket before it took them, nanoseconds; at least.
-    pub buffered_ns: u64,
-}
-
-impl Moment {
-    /// When something happened and who did it; what it had cost is not known.
-    pub const fn new(time_ns: u64, actor: Actor) -> Self {
-        Self {
-            time_ns,
-            cpu_ns: 0,
-            runqueue_ns: 0,
-            actor,
-            transport: Transport {
-                rtt_us: 0,
-                retransmits: 0,
-                buffered_ns: 0,
-            },
-            times: Times {
-                time_ns: 0,
-                cpu_ns: 0,
-                runqueue_ns: 0,
-                blocked_ns: [0; BLOCKED],
-                turned: [0; 2],
-            },
-        }
-    }
 }
 
 /// Who talks to whom.
@@ -213,6 +194,8 @@ pub struct Data {
     pub end: bool,
     /// `errno` of a failure that ends the connection; 0 for none.
     pub error: i32,
+    /// How the connection did.
+    pub transport: Transport,
 }
 
 /// A session of encryption, unique while the agent runs. No connection has its number.
@@ -374,7 +357,7 @@ pub enum Event {
         args: Vec<String>,
     },
     /// Where the time of the moment's thread has gone.
-    Times(Moment),
+    Times(Moment, Times),
     /// A target maps a file as code.
     Mapped(Moment),
     /// Events before this one were lost. Only the time is known.
@@ -400,7 +383,7 @@ impl Event {
             Self::Plain(plain) => plain.data.moment.time_ns,
             Self::Mapped(moment)
             | Self::Lost(moment)
-            | Self::Times(moment)
+            | Self::Times(moment, _)
             | Self::State { moment, .. }
             | Self::Fork { moment, .. }
             | Self::Link { moment, .. }

@@ -125,6 +125,11 @@ impl Live {
         accepted || *self.brings.get_or_insert_with(first)
     }
 
+    /// How the transport did at the last operation in a direction.
+    pub(super) const fn transport(&self, direction: Direction) -> Transport {
+        self.transport[side(direction)]
+    }
+
     /// A ClientHello that passed since this was asked last.
     pub(super) const fn take_hello(&mut self) -> Option<Box<tls::Hello>> {
         self.hello.take()
@@ -182,7 +187,7 @@ impl Live {
         }
         self.owner = Some(Arc::clone(process));
         self.last = data.moment;
-        self.transport[side(data.direction)] = data.moment.transport;
+        self.transport[side(data.direction)] = data.transport;
         if self.is_datagram() {
             // There is no order that could be waited for.
             passing.pieces.push(datagram(data));
@@ -203,7 +208,7 @@ impl Live {
     #[expect(clippy::too_many_arguments, reason = "the stages it passes are the pipeline's")]
     pub(super) fn plain(
         &mut self,
-        mut plain: Plain,
+        plain: Plain,
         fresh: bool,
         process: &Arc<Process>,
         spans: &mut Spans,
@@ -212,8 +217,6 @@ impl Live {
         out: &mut Output,
     ) {
         self.owner = Some(Arc::clone(process));
-        // The library tells of no transport; the operation that carried the plaintext has.
-        plain.data.moment.transport = self.transport[side(plain.data.direction)];
         self.last = plain.data.moment;
         self.encrypted = true;
         if self.session() != Some(plain.session) {

@@ -20,7 +20,7 @@ use crate::attach::Verdict;
 use crate::capture::{Actor, ConnId, ConnState, Connection, Context, Data, Endpoints, Event, Moment, Pid, Plain};
 use crate::discover::{Process, Runtime};
 use crate::protocol::{Broken, Limits};
-use crate::span::{Policy, SpanEvent, Spans};
+use crate::span::{Detail, Policy, SpanEvent, Spans};
 use crate::stream::Content;
 use crate::trace::{Placed, Traces, forwards};
 use connection::{Live, Passing};
@@ -182,7 +182,7 @@ impl Pipeline {
             Event::Link { moment, other, link } => {
                 self.traces.link(&moment.actor, other, link);
             }
-            Event::Times(moment) => out.counts.extend(self.threads.told(&moment)),
+            Event::Times(moment, times) => out.counts.extend(self.threads.told(&moment, times)),
             Event::Lost(_) => self.traces.lost(),
             Event::Helper { moment, any } => self.traces.helps(&moment.actor, any),
             Event::Fork { moment, child } => self.processes.forked(moment.actor.pid, child),
@@ -246,7 +246,10 @@ impl Pipeline {
         }
         let time_ns = data.moment.time_ns;
         let brings = live.brings(Some(data.direction));
-        data.moment.times = self.threads.at(&data.moment, conn, brings);
+        data.moment.detail = self.spans.note(Detail {
+            transport: data.transport,
+            times: self.threads.at(&data.moment, conn, brings),
+        });
         live.data(
             data,
             &process,
@@ -283,7 +286,11 @@ impl Pipeline {
             out.counts.push("pipeline.connection_unknown");
             return;
         };
-        plain.data.moment.times = self.threads.at(&plain.data.moment, conn, live.brings(None));
+        plain.data.moment.detail = self.spans.note(Detail {
+            // The library tells of no transport; the operation that carried the plaintext has.
+            transport: live.transport(plain.data.direction),
+            times: self.threads.at(&plain.data.moment, conn, live.brings(None)),
+        });
         self.traces
             .operation(conn, &plain.data.moment.actor, plain.data.direction);
         live.plain(

@@ -149,6 +149,7 @@ mod tests {
             payload: Bytes::from_static(text.as_bytes()),
             end: false,
             error: 0,
+            transport: crate::capture::Transport::default(),
         }
     }
 

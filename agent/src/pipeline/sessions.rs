@@ -158,6 +158,7 @@ mod tests {
                 payload: Bytes::new(),
                 end: false,
                 error: 0,
+                transport: crate::capture::Transport::default(),
             },
         }
     }

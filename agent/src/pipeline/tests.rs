@@ -91,6 +91,7 @@ impl World {
             payload: Bytes::copy_from_slice(text.as_bytes()),
             end: false,
             error: 0,
+            transport: crate::capture::Transport::default(),
         };
         *offset += text.len() as u64;
         self.handle(Input::Event(Event::Data(data)));

@@ -22,7 +22,7 @@ struct Thread {
 
 impl Threads {
     /// Where the time of a thread had gone at `moment`; the name of a counter where others had to be forgotten.
-    pub(super) fn told(&mut self, moment: &Moment) -> Option<&'static str> {
+    pub(super) fn told(&mut self, moment: &Moment, times: Times) -> Option<&'static str> {
         let mut count = None;
         let (pid, tid) = (moment.actor.pid, moment.actor.tid);
         if self.0.len() >= MAX_THREADS && !self.0.contains_key(&tid) {
@@ -37,7 +37,7 @@ impl Threads {
         thread.pid = pid;
         thread.times = Times {
             turned: thread.times.turned,
-            ..moment.times
+            ..times
         };
         count
     }
@@ -63,9 +63,14 @@ mod tests {
     use crate::capture::Actor;
 
     fn moment(pid: u32, tid: u32, time_ns: u64) -> Moment {
-        let mut moment = Moment::new(time_ns, Actor::thread(Pid(pid), tid));
-        moment.times.time_ns = time_ns;
-        moment
+        Moment::new(time_ns, Actor::thread(Pid(pid), tid))
+    }
+
+    fn times(time_ns: u64) -> Times {
+        Times {
+            time_ns,
+            ..Times::default()
+        }
     }
 
     #[test]
@@ -74,10 +79,10 @@ mod tests {
         assert_eq!(threads.at(&moment(1, 2, 5), ConnId(1), true), Times::default());
         let mut turned = |time_ns, conn, brings| {
             let moment = moment(1, 2, time_ns);
-            assert_eq!(threads.told(&moment), None);
-            let times = threads.at(&moment, ConnId(conn), brings);
-            assert_eq!(times.time_ns, time_ns);
-            times.turned
+            assert_eq!(threads.told(&moment, times(time_ns)), None);
+            let told = threads.at(&moment, ConnId(conn), brings);
+            assert_eq!(told.time_ns, time_ns);
+            told.turned
         };
         assert_eq!(turned(10, 1, true), [1, 0]);
         assert_eq!(turned(20, 7, false), [1, 1]);
@@ -91,10 +96,10 @@ mod tests {
     fn memory_is_bounded() {
         let mut threads = Threads::default();
         for tid in 0..MAX_THREADS as u32 {
-            assert_eq!(threads.told(&moment(1, tid, 1)), None);
+            assert_eq!(threads.told(&moment(1, tid, 1), times(1)), None);
         }
-        assert_eq!(threads.told(&moment(1, 5, 1)), None);
-        let full = threads.told(&moment(1, u32::MAX, 1));
+        assert_eq!(threads.told(&moment(1, 5, 1), times(1)), None);
+        let full = threads.told(&moment(1, u32::MAX, 1), times(1));
         assert_eq!((full, threads.0.len()), (Some("pipeline.threads_full"), 1));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use smol_str::{SmolStr, ToSmolStr};
 
+use super::details::{Detail, Details};
 use super::phases::Phases;
 use super::{
     ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind,
@@ -24,6 +25,7 @@ pub struct Spans {
     policy: Policy,
     open: HashMap<(ConnId, Exchange), Box<Open>, RandomState>,
     next: SpanKey,
+    details: Details,
 }
 
 /// An exchange without an end.
@@ -35,6 +37,9 @@ struct Open {
     /// When the request's last byte passed.
     request_end_ns: Option<u64>,
     response: Option<Box<Response>>,
+    /// What is known of the operations with which the request and the response began.
+    begun: Detail,
+    answered: Detail,
     /// Who acted last.
     actor: Actor,
 }
@@ -69,6 +74,7 @@ impl Spans {
             policy,
             open: HashMap::default(),
             next: SpanKey(1),
+            details: Details::default(),
         }
     }
 
@@ -88,7 +94,9 @@ impl Spans {
             }
             Step::Response(response) => {
                 self.told(facts, &response, out);
+                let answered = self.details.of(response.start.detail);
                 if let Some(open) = self.open.get_mut(&(facts.conn, response.exchange)) {
+                    open.answered = answered;
                     open.actor = response.start.actor;
                     open.response = Some(response);
                 }
@@ -113,6 +121,11 @@ impl Spans {
                 }
             }
         }
+    }
+
+    /// Remembers what is known of an operation; the number its moment gets.
+    pub fn note(&mut self, detail: Detail) -> u32 {
+        self.details.note(detail)
     }
 
     /// Exchanges without an end.
@@ -162,6 +175,8 @@ impl Spans {
             request_body: Body::default(),
             request_end_ns: None,
             response: None,
+            begun: self.details.of(request.start.detail),
+            answered: Detail::default(),
             request,
         };
         self.open.insert((facts.conn, open.request.exchange), Box::new(open));
@@ -198,6 +213,7 @@ impl Spans {
         let Some(open) = self.open.remove(&(facts.conn, exchange)) else {
             return;
         };
+        let ended = self.details.of(end.moment.detail);
         let pushed = open.request.head.is_pushed();
         let serves_here = (open.request.direction == Direction::Ingress) != pushed;
         // The end of the connection may be long after the last thing the exchange did; its moment is told all the same:
@@ -274,14 +290,16 @@ impl Spans {
                 request_end_ns: open.request_end_ns,
                 response: open.response.as_deref(),
                 response_end_ns: broken.is_none().then_some(end.moment.time_ns),
-                end: &end.moment,
+                transport: [open.begun, open.answered, ended].map(|detail| detail.transport),
             };
             phases::describe(&mut span, facts, &phases);
         } else if open.kind == SpanKind::Server && !is_connection && !pushed {
-            phases::serve(&mut span, facts, &open.request, &end.moment);
+            let (begun, ended) = (open.begun.transport, ended.transport);
+            phases::serve(&mut span, facts, &open.request, begun, ended);
         }
         if !is_connection && !pushed && !is_lookup {
-            times::describe(&mut span, &open.request.start, &end.moment);
+            let begun = (&open.request.start, &open.begun.times);
+            times::describe(&mut span, begun, (&end.moment, &ended.times));
         }
         if let Some(reason) = broken {
             outcome(&mut span, reason);

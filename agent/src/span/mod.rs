@@ -9,6 +9,7 @@ mod conceal;
 mod content;
 pub mod context;
 mod database;
+mod details;
 mod dns;
 mod http;
 mod json;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 pub use build::Spans;
+pub use details::Detail;
 pub use policy::{Policy, RuleError};
 
 use crate::capture::{Actor, ConnId, Connection, Endpoints, Moment};

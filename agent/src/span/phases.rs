@@ -13,7 +13,7 @@
 //! How long bytes lay in the socket until the process took them is counted from the last segment that had come by then: at least so
 //! long. On a server's end it is before the span, whose start is the read; on a client's it is the last part of the wait.
 use super::{ConnFacts, Span, Value};
-use crate::capture::{Moment, Transport};
+use crate::capture::Transport;
 use crate::protocol::{Request, Response};
 
 /// When the parts of an exchange passed, as far as they did.
@@ -24,8 +24,8 @@ pub(super) struct Phases<'a> {
     pub(super) response: Option<&'a Response>,
     /// When the response's last byte passed.
     pub(super) response_end_ns: Option<u64>,
-    /// What the exchange did last.
-    pub(super) end: &'a Moment,
+    /// How the transport did when the request began, when its response did, and at last.
+    pub(super) transport: [Transport; 3],
 }
 
 /// Says how long each phase took. One that did not happen, that was not seen, or that overlaps the one before it (an answer
@@ -55,28 +55,27 @@ pub(super) fn describe(span: &mut Span, facts: &ConnFacts, phases: &Phases<'_>) 
     );
     phase("clew.network.wait_ns", phases.request_end_ns, first_byte_ns);
     phase("clew.network.receive_ns", first_byte_ns, phases.response_end_ns);
-    if let Some(response) = phases.response {
-        buffered(span, response.start.transport);
-    }
+    let [begun, answered, ended] = phases.transport;
+    buffered(span, answered);
     // What was sent again to open a connection belongs to the exchange it was opened for.
     let before = if reused || facts.midway {
-        phases.request.start.transport
+        begun
     } else {
         Transport::default()
     };
-    transport(span, before, phases.end.transport);
+    transport(span, before, ended);
 }
 
 /// Says what a request waited for before the server read it, and how the transport did.
-pub(super) fn serve(span: &mut Span, facts: &ConnFacts, request: &Request, end: &Moment) {
+pub(super) fn serve(span: &mut Span, facts: &ConnFacts, request: &Request, begun: Transport, ended: Transport) {
     if request.offset == 0
         && !facts.midway
         && let Some(waited) = facts.accept_ns
     {
         push(span, "clew.network.accept_ns", waited);
     }
-    buffered(span, request.start.transport);
-    transport(span, request.start.transport, end.transport);
+    buffered(span, begun);
+    transport(span, begun, ended);
 }
 
 fn buffered(span: &mut Span, transport: Transport) {
@@ -125,6 +124,7 @@ mod tests {
         request_end: Option<u64>,
         first_byte: Option<u64>,
         last_byte: Option<u64>,
+        transport: [Transport; 3],
     }
 
     fn mark(time_ns: u64) -> Mark {
@@ -182,7 +182,7 @@ mod tests {
             request_end_ns: times.request_end,
             response: response.as_ref(),
             response_end_ns: times.last_byte,
-            end: &mark(0).moment,
+            transport: times.transport,
         };
         let mut span = Span {
             kind: SpanKind::Client,
@@ -216,7 +216,46 @@ mod tests {
         request_end: Some(1200),
         first_byte: Some(5000),
         last_byte: Some(9000),
+        transport: [transport(0, 0, 0); 3],
     };
+
+    const fn transport(rtt_us: u32, retransmits: u32, buffered_ns: u64) -> Transport {
+        Transport {
+            rtt_us,
+            retransmits,
+            buffered_ns,
+        }
+    }
+
+    #[test]
+    fn what_was_sent_again() {
+        let expected = |retransmits: &'static str, reused| {
+            let connect = if reused { "" } else { "connect_ns=300" };
+            let reused = if reused {
+                "connection.reused=Bool(true)"
+            } else {
+                "connection.reused=Bool(false)"
+            };
+            let all = [
+                reused,
+                connect,
+                "send_ns=200",
+                "wait_ns=3800",
+                "receive_ns=4000",
+                "buffered_ns=70",
+                "rtt_ns=40000",
+                retransmits,
+            ];
+            all.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>()
+        };
+        let times = Times {
+            transport: [transport(9, 2, 0), transport(8, 3, 70), transport(40, 5, 0)],
+            ..WHOLE
+        };
+        // What was sent again to open the connection is the first request's.
+        check(times, &expected("retransmits=5", false));
+        check(Times { offset: 80, ..times }, &expected("retransmits=3", true));
+    }
 
     #[test]
     fn all_phases() {

@@ -4,7 +4,7 @@
 //! another thread ended the exchange, or where the runtime runs many contexts on many threads (goroutines, tokio's tasks, virtual
 //! threads), nothing is told.
 use super::{Span, SpanKind, Value};
-use crate::capture::{Context, Moment};
+use crate::capture::{Context, Moment, Times};
 
 /// Calls that take less are not looked into.
 const LONG_NS: u64 = 10_000_000;
@@ -22,8 +22,7 @@ const BLOCKED: [&str; clew_common::event::BLOCKED] = [
 ];
 
 /// Says where the time of the thread went between the first and the last operation of an exchange.
-pub(super) fn describe(span: &mut Span, start: &Moment, end: &Moment) {
-    let (from, to) = (&start.times, &end.times);
+pub(super) fn describe(span: &mut Span, (start, from): (&Moment, &Times), (end, to): (&Moment, &Times)) {
     let length_ns = span.end_ns.saturating_sub(span.start_ns);
     let is_alone = match span.kind {
         SpanKind::Server => from.turned[0] == to.turned[0],
@@ -78,29 +77,40 @@ mod tests {
     use crate::capture::{Actor, Pid};
     use crate::span::Status;
 
-    fn moment(time_ns: u64, cpu_ns: u64, lock_ns: u64) -> Moment {
-        let mut moment = Moment::new(time_ns, Actor::thread(Pid(1), 2));
-        moment.times.time_ns = time_ns;
-        moment.times.cpu_ns = cpu_ns;
-        moment.times.blocked_ns[2] = lock_ns;
-        moment.times.turned = [4, 9];
-        moment
+    #[derive(Clone, Copy)]
+    struct Known {
+        moment: Moment,
+        times: Times,
+    }
+
+    fn known(time_ns: u64, cpu_ns: u64, lock_ns: u64) -> Known {
+        let mut times = Times {
+            time_ns,
+            cpu_ns,
+            turned: [4, 9],
+            ..Times::default()
+        };
+        times.blocked_ns[2] = lock_ns;
+        Known {
+            moment: Moment::new(time_ns, Actor::thread(Pid(1), 2)),
+            times,
+        }
     }
 
     /// The attributes of a span of `kind`, as `name=value`, without their prefix.
     #[track_caller]
-    fn check(kind: SpanKind, start: Moment, end: Moment, expected: &[&str]) {
+    fn check(kind: SpanKind, start: Known, end: Known, expected: &[&str]) {
         let mut span = Span {
             kind,
             name: SmolStr::default(),
-            start_ns: start.time_ns,
-            end_ns: end.time_ns,
+            start_ns: start.moment.time_ns,
+            end_ns: end.moment.time_ns,
             attributes: Vec::new(),
             named: Vec::new(),
             status: Status::Unset,
             events: Vec::new(),
         };
-        describe(&mut span, &start, &end);
+        describe(&mut span, (&start.moment, &start.times), (&end.moment, &end.times));
         let shown = span.attributes.iter().map(|(name, value)| {
             let name = name.strip_prefix("clew.time.").unwrap_or(name);
             match value {
@@ -113,12 +123,12 @@ mod tests {
 
     #[test]
     fn parts_of_a_thread_that_did_nothing_else() {
-        let (start, end) = (moment(1000, 50, 7), moment(2000, 650, 400));
+        let (start, end) = (known(1000, 50, 7), known(2000, 650, 400));
         let told = ["cpu=600", "runqueue=0", "blocked.lock=393"];
         check(SpanKind::Server, start, end, &told);
         // Too short to look into.
         check(SpanKind::Client, start, end, &[]);
-        let late = moment(1000 + 2 * LONG_NS, 50 + LONG_NS, 7 + LONG_NS);
+        let late = known(1000 + 2 * LONG_NS, 50 + LONG_NS, 7 + LONG_NS);
         let told = ["cpu=10000000", "runqueue=0", "blocked.lock=10000000"];
         check(SpanKind::Client, start, late, &told);
         let mut other = late;
@@ -129,18 +139,20 @@ mod tests {
 
     #[test]
     fn what_is_not_the_request_s_own_is_not_told() {
-        let (start, end) = (moment(1000, 50, 7), moment(2000, 650, 407));
+        let (start, end) = (known(1000, 50, 7), known(2000, 650, 407));
         let mut turned = end;
         turned.times.turned[0] += 1;
         check(SpanKind::Server, start, turned, &[]);
         let mut elsewhere = end;
-        elsewhere.actor.tid = 3;
+        elsewhere.moment.actor.tid = 3;
         check(SpanKind::Server, start, elsewhere, &[]);
         let mut task = end;
-        task.actor.context = Context::Goroutine(1);
+        task.moment.actor.context = Context::Goroutine(1);
         check(SpanKind::Server, start, task, &[]);
-        check(SpanKind::Server, Moment::new(1000, start.actor), end, &[]);
+        let mut untold = start;
+        untold.times = Times::default();
+        check(SpanKind::Server, untold, end, &[]);
         // Three per cent are missing.
-        check(SpanKind::Server, start, moment(2000, 620, 407), &[]);
+        check(SpanKind::Server, start, known(2000, 620, 407), &[]);
     }
 }

@@ -32,6 +32,7 @@ fn data(offset: u64, payload: &[u8], length: u64, time_ns: u64) -> Data {
         payload: Bytes::copy_from_slice(payload),
         end: false,
         error: 0,
+        transport: crate::capture::Transport::default(),
     }
 }
 

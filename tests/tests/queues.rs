@@ -268,3 +268,105 @@ fn mqtt() {
     }
     out.check_eq(out.counter("protocol.mqtt.invalid"), 0, "protocol.mqtt.invalid");
 }
+
+/// Kafka: messages one by one, in a compressed batch and without answers, with contexts and without, to a group.
+#[test]
+fn kafka() {
+    const EACH: u64 = 10;
+    let Some(lab) = Lab::new("kafka") else { return };
+    let Some(libraries) = lab.kafka() else { return };
+    let [broker, worker] = [free_port(), free_port()];
+    let [broker_port, worker_port] = [broker, worker].map(|port| port.to_string());
+    let (takes, sends) = (
+        Lab::workload("python/kafka_worker.py"),
+        Lab::workload("python/kafka_client.py"),
+    );
+    let python = Lab::python("python");
+    let count = (4 * EACH).to_string();
+    let plan = Plan::default()
+        .kafka(&lab, &libraries, broker)
+        .service(worker, &[&python, &takes, &worker_port, &broker_port, &count])
+        .rested()
+        .command(&[&python, &sends, &broker_port, &worker_port, &EACH.to_string()]);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    let of = |kind: Kind, topic: &str, size: &str| -> Span {
+        let name = format!("a message to {topic} of {size} bytes");
+        one(&out, kind, &name, |span| {
+            span.text("messaging.message.body.size") == size && span.text("messaging.destination.name") == topic
+        })
+        .clone()
+    };
+    let told = |number: u64| (format!("{number:032x}"), format!("{number:016x}"));
+    let mut found = 0;
+    for number in 1..=EACH {
+        for topic in ["orders", "news", "quick"] {
+            let size = number.to_string();
+            let (producer, consumer) = (of(Kind::Producer, topic, &size), of(Kind::Consumer, topic, &size));
+            let taken = of(Kind::Server, topic, &size);
+            found += 3;
+            let offset = (number - 1).to_string();
+            let settled = if topic == "quick" { "" } else { "accepted" };
+            for (span, client, settled) in [(&producer, "shop", settled), (&consumer, "worker", "")] {
+                out.check_span(
+                    span,
+                    &[
+                        ("messaging.system", "kafka"),
+                        ("messaging.client.id", client),
+                        ("messaging.destination.partition.id", "0"),
+                        // Keys are shown where values are.
+                        ("messaging.kafka.message.key", ""),
+                        ("clew.messaging.settled", settled),
+                        ("server.port", &broker_port),
+                    ],
+                );
+            }
+            out.check_span(&producer, &[("messaging.operation.type", "send")]);
+            out.check_span(&consumer, &[("messaging.kafka.offset", &offset)]);
+            out.check_eq(&taken.parent, &Some(producer.id.clone()), "what the broker takes");
+            // The broker hands batches over unseen, with sendfile(2).
+            out.check_eq(&consumer.parent, &Some(producer.id.clone()), "whose message it is");
+            out.check_eq(&consumer.trace, &producer.trace, "one trace");
+            let mut links = vec![(producer.trace.clone(), producer.id.clone())];
+            if topic == "orders" {
+                out.check_eq(&producer.parent, &Some(told(number).1), "the producer's parent");
+                links.insert(0, told(number));
+            }
+            out.check_eq(&consumer.links, &links, "the consumer's links");
+        }
+    }
+    // A batch is one span, linked to the contexts of its messages.
+    let batches = |kind: Kind| {
+        let of = |span: &&Span| span.kind == kind && span.text("messaging.destination.name") == "bulk";
+        out.spans
+            .filter(|span| of(&span))
+            .into_iter()
+            .cloned()
+            .collect::<Vec<Span>>()
+    };
+    let (sent, got) = (batches(Kind::Producer), batches(Kind::Consumer));
+    out.check(!sent.is_empty(), "batches were sent");
+    out.check_eq(got.len(), sent.len(), "each batch is got once");
+    let count = |spans: &[Span]| -> u64 {
+        let number = |span: &Span| span.text("messaging.batch.message_count").parse().unwrap_or(1);
+        spans.iter().map(number).sum()
+    };
+    out.check_eq((count(&sent), count(&got)), (EACH, EACH), "messages in batches");
+    for batch in &sent {
+        out.check_span(batch, &[("clew.messaging.kafka.compression", "gzip")]);
+        let link = (batch.trace.clone(), batch.id.clone());
+        let of: Vec<&Span> = got.iter().filter(|span| span.links.contains(&link)).collect();
+        out.check_eq(of.len(), 1, "who got the batch");
+        let contexts = [told(1000), told(1001)];
+        let known = |span: &Span| contexts.iter().filter(|context| span.links.contains(context)).count();
+        out.check_eq(
+            of.iter().map(|span| known(span)).sum::<usize>(),
+            known(batch).max(1),
+            "contexts of its messages",
+        );
+    }
+    // Fetches that wait, heartbeats, commits and metadata are no spans.
+    let all = out.spans.filter(|span| span.text("messaging.system") == "kafka").len();
+    out.check_eq(all, found + 3 * sent.len(), "spans of Kafka");
+    out.check_eq(out.counter("protocol.kafka.invalid"), 0, "protocol.kafka.invalid");
+    out.check_eq(out.counter("protocol.kafka.odd"), 0, "protocol.kafka.odd");
+}

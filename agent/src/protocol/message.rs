@@ -59,6 +59,10 @@ pub struct Content {
     pub headers: Fields,
     /// By what it is recognized on its way, each by itself.
     pub identities: Vec<Identity>,
+    /// The number its destination goes by, where that is what is sent: a name of it may be told by [`Step::Named`](super::Step).
+    pub topic: Option<u128>,
+    /// Contexts that messages carry which are sent together, where they have not all the same.
+    pub contexts: Vec<Fields>,
     /// Further names and numbers, as the attributes that tell them are called.
     pub details: Vec<(&'static str, Detail)>,
 }

@@ -16,6 +16,7 @@ mod handled;
 mod held;
 pub mod http1;
 mod http2;
+mod kafka;
 mod memcached;
 pub mod message;
 mod mqtt;
@@ -29,6 +30,7 @@ mod turn;
 pub mod websocket;
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 pub use conversation::{Conversation, Recognition};
 
@@ -121,6 +123,16 @@ pub const PROTOCOLS: &[Protocol] = &[
                  are told where publishing is confirmed",
         recognize: amqp::recognize,
         parser: amqp::parser,
+    },
+    Protocol {
+        name: "kafka",
+        title: "Kafka",
+        tested: "Apache Kafka 4.1; its Java client, kafka-python",
+        limits: "messages are told by the batch; what snappy, lz4 and zstd compress is not looked into for contexts; groups, commits, metadata \
+                 and administration are not told; no parent of what a client's own thread sends but a context in the messages; a topic's \
+                 name is known where it is sent, or where metadata was seen",
+        recognize: kafka::recognize,
+        parser: kafka::parser,
     },
     Protocol {
         name: "mqtt",
@@ -343,6 +355,13 @@ pub enum Step {
     Withdrawn {
         /// Which.
         exchange: Exchange,
+    },
+    /// A number stands for this name, on whatever connection.
+    Named {
+        /// The number.
+        id: u128,
+        /// The name.
+        name: SmolStr,
     },
     /// Something was dropped or not understood; the counter of this name is raised.
     Count(&'static str),

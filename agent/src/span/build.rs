@@ -8,6 +8,7 @@ use smol_str::{SmolStr, ToSmolStr};
 
 use super::details::{Detail, Details};
 use super::phases::Phases;
+use super::topics::Topics;
 use super::{
     ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind,
     Status, Value, context, database, dns, http, messaging, phases, rpc, times, tls,
@@ -24,6 +25,7 @@ const USUAL_ATTRIBUTES: usize = 24;
 pub struct Spans {
     policy: Policy,
     open: HashMap<(ConnId, Exchange), Box<Open>, RandomState>,
+    topics: Topics,
     next: SpanKey,
     details: Details,
 }
@@ -73,6 +75,7 @@ impl Spans {
         Self {
             policy,
             open: HashMap::default(),
+            topics: Topics::default(),
             next: SpanKey(1),
             details: Details::default(),
         }
@@ -83,6 +86,7 @@ impl Spans {
         match step {
             // Whoever follows the connection has read it.
             Step::Hello(_) => {}
+            Step::Named { id, name } => self.topics.named(id, name),
             Step::Count(name) => out.push(SpanEvent::Count(name)),
             Step::Request(request) => self.request(facts, process, request, out),
             Step::RequestEnd { exchange, body, end } => {
@@ -137,9 +141,12 @@ impl Spans {
         &mut self,
         facts: &Arc<ConnFacts>,
         process: &Arc<Process>,
-        request: Box<Request>,
+        mut request: Box<Request>,
         out: &mut Vec<SpanEvent>,
     ) {
+        if let RequestHead::Message(message) = &mut request.head {
+            self.topics.name(message);
+        }
         let key = self.next;
         self.next = SpanKey(key.0.wrapping_add(1));
         let (kind, message) = match &request.head {
@@ -167,6 +174,10 @@ impl Spans {
         if let RequestHead::Message(message) = &request.head {
             let sent = kind == SpanKind::Producer;
             recognized(&message.content, key, sent, out);
+            for headers in &message.content.contexts {
+                let context = context::extract(headers, |name| out.push(SpanEvent::Count(name)));
+                out.extend(context.map(|context| SpanEvent::Carried { key, context }));
+            }
         }
         let open = Open {
             key,

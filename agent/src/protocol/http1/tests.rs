@@ -126,6 +126,7 @@ fn play(parts: &[Part], cut: usize) -> Vec<String> {
             Step::Broken { exchange, reason, .. } => format!("{} broken {reason:?}", exchange.0),
             Step::Hello(hello) => format!("hello {:?}", hello.direction),
             Step::Withdrawn { exchange } => format!("{} withdrawn", exchange.0),
+            Step::Named { name, .. } => format!("named {name}"),
             Step::Count(name) => format!("count {name}"),
             Step::Shared { exchange } => format!("shared {}", exchange.0),
         })

@@ -1,0 +1,88 @@
+//! Names of destinations that are sent as numbers.
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+use smol_str::SmolStr;
+
+use crate::protocol::message::{Detail, Message};
+
+/// Names that are remembered. Half of what a table of 8192 places holds.
+const MAX_NAMES: usize = 3584;
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// Names by number, the oldest of which is forgotten first.
+#[derive(Debug, Default)]
+pub(super) struct Topics {
+    names: HashMap<u128, SmolStr, RandomState>,
+    order: VecDeque<u128>,
+}
+
+impl Topics {
+    /// A number stands for a name.
+    pub(super) fn named(&mut self, id: u128, name: SmolStr) {
+        if self.names.insert(id, name).is_some() {
+            return;
+        }
+        self.order.push_back(id);
+        if self.order.len() > MAX_NAMES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.names.remove(&oldest);
+        }
+    }
+
+    /// Gives a message the name of its destination; where none is known, the number as Kafka's tools show it.
+    pub(super) fn name(&self, message: &mut Message) {
+        let Some(id) = message.content.topic.filter(|_| message.destination.is_empty()) else {
+            return;
+        };
+        match self.names.get(&id) {
+            Some(name) => message.destination = name.clone(),
+            None => {
+                let shown = Detail::Text(shown(id));
+                message.content.details.push(("clew.messaging.kafka.topic.id", shown));
+            }
+        }
+    }
+}
+
+/// A number in base 64 for URLs (RFC 4648 section 5), without padding.
+fn shown(id: u128) -> SmolStr {
+    let digits = (0..22_u32).map(|place| {
+        let six = match 122_u32.checked_sub(6 * place) {
+            Some(shift) => id >> shift,
+            None => id << 4,
+        };
+        DIGITS
+            .get(usize::from(six as u8 & 0x3f))
+            .map_or('A', |digit| char::from(*digit))
+    });
+    digits.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_as_the_tools_of_kafka_do() {
+        assert_eq!(shown(0), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(shown(1), "AAAAAAAAAAAAAAAAAAAAAQ");
+        assert_eq!(shown(u128::MAX), "_____________________w");
+        assert_eq!(
+            shown(0x3dc3_ce20_072b_4a4d_bdbe_e13f_80c9_2bb7),
+            "PcPOIAcrSk29vuE_gMkrtw"
+        );
+    }
+
+    #[test]
+    fn the_oldest_name_is_forgotten() {
+        let mut topics = Topics::default();
+        for id in 0..=MAX_NAMES as u128 {
+            topics.named(id, "name".into());
+            topics.named(id, "name".into());
+        }
+        assert_eq!((topics.names.len(), topics.order.len()), (MAX_NAMES, MAX_NAMES));
+        assert!(!topics.names.contains_key(&0));
+    }
+}

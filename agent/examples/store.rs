@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clew::capture::Pid;
 use clew::discover::{Process, Runtime};
 use clew::export::{Clock, Host};
-use clew::span::{Span, SpanKind, Status, Value};
+use clew::span::{Policy, Span, SpanKind, Status, Value};
 use clew::store::sqlite::{Bounds, SqliteReader, SqliteStore};
 use clew::store::{Order, Page, Query, Reader as _, Setup, Writer};
 use clew::telemetry::{Counters, usage};
@@ -33,6 +33,7 @@ fn main() {
         clock: Clock::now(),
         counters: counters.clone(),
         warn: Arc::new(|line| eprintln!("{line}")),
+        policy: Policy::default(),
     };
     let at = folder.clone();
     let bounds = Bounds {

@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod export;
 pub mod pipeline;
 pub mod protocol;
+pub mod redact;
 pub mod run;
 pub mod serve;
 pub mod session;

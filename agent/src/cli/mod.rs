@@ -20,6 +20,7 @@ use crate::capture::Pid;
 use crate::config::{Settings, Verbosity};
 use crate::discover::{Proc, Rules};
 use crate::doctor::{Host, Report};
+use crate::redact;
 use crate::run::{Assist, Child, Identity, Signals};
 use crate::serve::{self, Server};
 use crate::session::{self, Session, SessionError, Start};
@@ -166,11 +167,8 @@ fn run(settings: Settings, command: &[OsString]) -> Result<u8, Failure> {
         assist: assist.is_some(),
         ..settings
     };
-    let title = command
-        .iter()
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ");
+    let words = command.iter().map(|word| word.to_string_lossy().into_owned());
+    let title = redact::arguments(words.collect()).join(" ");
     trace(settings, Start::Command(child), &identity, title)
 }
 

@@ -87,7 +87,11 @@ fn listed(list: &TraceList, folder: &Path) -> String {
         "trace", "took", "spans", "status"
     );
     for row in &list.traces {
-        let mark = if row.errors > 0 { "!" } else { " " };
+        let mark = match (row.died, row.errors) {
+            (true, _) => "x",
+            (false, 0) => " ",
+            _ => "!",
+        };
         let _infallible = writeln!(
             text,
             "{}  {:>10}  {:>5}  {:<5}{mark}  {}: {}",
@@ -227,6 +231,7 @@ mod tests {
             error: false,
             spans: 6,
             errors: 1,
+            died: false,
             run: 1,
             id: 1,
         };

@@ -64,6 +64,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// It is shown on a free port where none was named.
     pub ui: bool,
+    /// Where programs' own SDKs may send spans to.
+    pub otlp_listen: Option<SocketAddr>,
     /// What Clew says of itself on its standard error.
     pub verbosity: Verbosity,
 }
@@ -120,6 +122,7 @@ impl Settings {
             store_age: option::STORE_AGE,
             listen: None,
             ui: matches!(verb, Verb::Run),
+            otlp_listen: None,
             verbosity: Verbosity::Normal,
         }
     }

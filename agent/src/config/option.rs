@@ -301,6 +301,18 @@ pub const OPTIONS: &[Opt] = &[
         },
     },
     Opt {
+        name: "otlp-listen",
+        short: None,
+        value: Some("ADDR"),
+        many: false,
+        verbs: BOTH,
+        help: "Take the spans that programs' own SDKs send to this address by OTLP, gRPC or HTTP, into the store",
+        set: |settings, text| {
+            settings.keep = true;
+            put(&mut settings.otlp_listen, value::address(text).map(Some))
+        },
+    },
+    Opt {
         name: "no-store",
         short: None,
         value: None,

@@ -19,6 +19,7 @@ pub use service::ServiceSource;
 pub(crate) use windows::Windows;
 
 use crate::capture::Pid;
+use crate::redact;
 
 /// What is known of a process, fixed when it began its program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Process {
         let runtime = runtime::by_name(&service::executable(program)).unwrap_or(Runtime::Unknown);
         let service = service::script(runtime, &args).unwrap_or_else(|| name.to_owned());
         Self {
-            args,
+            args: redact::arguments(args),
             runtime,
             ..Self::stranger(pid, &service)
         }
@@ -214,7 +215,7 @@ impl Discovery {
         let process = Process {
             pid,
             exe,
-            args,
+            args: redact::arguments(args),
             service,
             service_namespace,
             runtime,

@@ -22,7 +22,7 @@ use crate::discover::{Process, Runtime};
 use crate::protocol::{Broken, Limits};
 use crate::span::{Detail, Policy, SpanEvent, Spans};
 use crate::stream::Content;
-use crate::trace::{Placed, Traces, forwards};
+use crate::trace::{Placed, Traces, Unanswered, forwards};
 use connection::{Live, Passing};
 use openings::{Openings, Took};
 use processes::Processes;
@@ -144,6 +144,26 @@ impl Pipeline {
     /// Requests that have been asked and not answered.
     pub fn open(&self) -> usize {
         self.spans.open()
+    }
+
+    /// Requests that began before this moment and are not answered, the oldest first, at most `most`.
+    pub fn unanswered(&self, before_ns: u64, most: usize) -> Vec<Unanswered> {
+        let open = self.spans.unanswered(before_ns);
+        let mut found: Vec<Unanswered> = open
+            .filter_map(|(key, kind, start_ns, asks)| {
+                let (span_id, process) = self.traces.whose(key)?;
+                Some(Unanswered {
+                    span_id,
+                    kind,
+                    process: Arc::clone(process),
+                    start_ns,
+                    asks,
+                })
+            })
+            .collect();
+        found.sort_by_key(|request| request.start_ns);
+        found.truncate(most);
+        found
     }
 
     /// Takes what happened.

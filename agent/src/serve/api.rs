@@ -60,7 +60,7 @@ pub(super) async fn take(service: &Service, path: &str, body: Incoming) -> Answe
 }
 
 /// All of a body.
-async fn whole(mut body: Incoming, most: usize) -> Result<Vec<u8>, Problem> {
+pub(super) async fn whole(mut body: Incoming, most: usize) -> Result<Vec<u8>, Problem> {
     let large = || {
         Problem(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -111,6 +111,7 @@ pub(super) async fn answer(service: &Service, uri: &Uri) -> Answer {
             let run = asked.number("run")?;
             json(&readers.ask(move |reader| reader.endpoints(run)).await?)
         }
+        "v1/inflight" => json(&readers.ask(|reader| reader.in_flight(unix_ns())).await?),
         "v1/facets" => {
             let query = asked.query()?;
             json(&readers.ask(move |reader| reader.facets(&query, unix_ns())).await?)
@@ -242,7 +243,7 @@ impl Asked {
     }
 }
 
-fn unix_ns() -> u64 {
+pub(super) fn unix_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

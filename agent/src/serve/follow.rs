@@ -11,8 +11,9 @@ use tokio::sync::mpsc::{Sender, channel, error::TrySendError};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::answer::{Answer, Body, Problem, response};
+use super::api::unix_ns;
 use super::server::{Readers, Service};
-use crate::store::{Change, Query, TraceRow};
+use crate::store::{Change, InFlight, Query, TraceRow};
 
 /// Readers that are served at once.
 pub(super) const MOST_FOLLOWERS: usize = 32;
@@ -29,15 +30,18 @@ const SILENCE: Duration = Duration::from_secs(15);
 pub(super) fn lines(service: &Service, query: Query) -> Answer {
     follow(service, query, "application/x-ndjson", |news| match news {
         News::Traces(rows) => rows.iter().fold(String::new(), |lines, row| lines + &text(row) + "\n"),
+        News::Flight(_) => String::new(),
         News::Refresh => "{\"refresh\":true}\n".to_owned(),
         News::Nothing => "\n".to_owned(),
     })
 }
 
-/// Server-sent events: `traces` with a list of them, `refresh` where some were left out.
+/// Server-sent events: `traces` with a list of them, `inflight` with all requests in flight when they have changed, `refresh`
+/// where some were left out.
 pub(super) fn events(service: &Service, query: Query) -> Answer {
     follow(service, query, "text/event-stream", |news| match news {
         News::Traces(rows) => format!("event: traces\ndata: {}\n\n", text(rows)),
+        News::Flight(requests) => format!("event: inflight\ndata: {}\n\n", text(requests)),
         News::Refresh => "event: refresh\ndata: {}\n\n".to_owned(),
         News::Nothing => ": here\n\n".to_owned(),
     })
@@ -45,6 +49,8 @@ pub(super) fn events(service: &Service, query: Query) -> Answer {
 
 enum News<'a> {
     Traces(&'a [TraceRow]),
+    /// Requests in flight.
+    Flight(&'a [InFlight]),
     /// There is more than is told.
     Refresh,
     Nothing,
@@ -75,12 +81,14 @@ async fn run(readers: &Arc<Readers>, query: &Query, sender: &Sender<Bytes>, writ
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut told, mut behind, mut said) = (None, false, Instant::now());
+    let mut flight = Vec::new();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = sender.closed() => return,
         }
-        let Ok(now) = readers.ask(|reader| reader.change()).await else {
+        let asked = readers.ask(|reader| Ok((reader.change()?, reader.in_flight(unix_ns())?)));
+        let Ok((now, in_flight)) = asked.await else {
             // There is no store yet, or it is busy beyond all patience.
             continue;
         };
@@ -96,7 +104,14 @@ async fn run(readers: &Arc<Readers>, query: &Query, sender: &Sender<Bytes>, writ
         } else {
             news(readers, &query, from, now, write).await
         };
-        let Some(message) = message else { continue };
+        let mut message = message.unwrap_or_default();
+        if in_flight != flight {
+            message += &write(News::Flight(&in_flight));
+            flight = in_flight;
+        }
+        if message.is_empty() {
+            continue;
+        }
         match sender.try_send(message.into()) {
             Ok(()) => (behind, said) = (false, Instant::now()),
             Err(TrySendError::Full(_)) => behind = true,

@@ -85,6 +85,35 @@ impl Access {
         }
     }
 
+    /// Lets a program's request pass, or refuses it: one that no page has made. `host` is what it names beside its headers.
+    pub(super) fn check_program(&self, headers: &HeaderMap, host: Option<&str>) -> Result<(), Refused> {
+        let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+        let host = host.or_else(|| text(header::HOST)).unwrap_or_default();
+        if self.token.is_none() && !self.is_own(host) {
+            return Err(Refused(StatusCode::FORBIDDEN, "this host name is not the server's"));
+        }
+        if text(header::ORIGIN).is_some() || text(HeaderName::from_static("sec-fetch-site")).is_some() {
+            return Err(Refused(StatusCode::FORBIDDEN, "pages may not send spans"));
+        }
+        match &self.token {
+            Some(token) if !carries(text(header::AUTHORIZATION), token) => Err(Refused(
+                StatusCode::UNAUTHORIZED,
+                "a token is wanted: Authorization: Bearer TOKEN, which clew printed",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What is wanted with each request.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     fn is_own(&self, host: &str) -> bool {
         let (name, port) = match host.rsplit_once(':') {
             Some((name, port)) if !port.contains(']') => (name, port.parse::<u16>().ok()),

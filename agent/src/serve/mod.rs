@@ -11,10 +11,12 @@ mod follow;
 mod guard;
 pub(crate) mod mcp;
 mod page;
+mod receive;
 mod server;
 
 pub use guard::Access;
 pub use page::HAS_PAGE;
+pub use receive::Receiver;
 pub use server::{ADDRESS, Listening, ServeError, Server, bind, bind_near};
 
 /// The description of the API, for people and generators.

@@ -25,9 +25,9 @@ pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST),
 /// Connections served at once; whoever is not being answered makes way for more.
 const CONNECTIONS: usize = 128;
 /// How long a request's head may take.
-const HEAD: Duration = Duration::from_secs(10);
+pub(super) const HEAD: Duration = Duration::from_secs(10);
 /// The largest head, which has the query in it.
-const HEAD_BYTES: usize = 16 << 10;
+pub(super) const HEAD_BYTES: usize = 16 << 10;
 /// Questions answered at once.
 const READERS: usize = 4;
 
@@ -81,7 +81,18 @@ pub fn bind_near(address: SocketAddr) -> Result<Listening, ServeError> {
     }
 }
 
+/// What a port is served by, and to whom.
+pub(super) fn listener(listening: Listening) -> Option<(tokio::net::TcpListener, Access)> {
+    let listener = tokio::net::TcpListener::from_std(listening.listener).ok()?;
+    Some((listener, listening.access))
+}
+
 impl Listening {
+    /// Where programs send to, and the token they need.
+    pub fn endpoint(&self) -> (SocketAddr, Option<&str>) {
+        (self.access.address(), self.access.token())
+    }
+
     /// Where a browser finds it.
     pub fn url(&self) -> String {
         self.access.url()
@@ -130,11 +141,11 @@ impl Server {
 }
 
 async fn accept(listening: Listening, folder: PathBuf) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listening.listener) else {
+    let Some((listener, access)) = listener(listening) else {
         return;
     };
     let service = Arc::new(Service {
-        access: listening.access,
+        access,
         readers: Arc::new(Readers {
             folder,
             idle: Mutex::new(Vec::new()),

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use super::{Server, bind};
 use crate::export::sample::{Sample, service};
 use crate::export::{Clock, Host};
+use crate::span::Policy;
 use crate::store::sqlite::{Bounds, SqliteStore};
 use crate::store::{Setup, Writer};
 use crate::telemetry::Counters;
@@ -32,6 +33,7 @@ impl Lab {
             clock: Clock::now(),
             counters: counters.clone(),
             warn: Arc::new(|line| panic!("{line}")),
+            policy: Policy::default(),
         };
         let at = folder.path().to_owned();
         let writer = Writer::start(setup, move || SqliteStore::open(&at, Bounds::default())).expect("a writer");
@@ -140,6 +142,7 @@ fn questions_are_answered_and_others_refused() {
         (&map["edges"][0]["from"], &map["edges"][0]["count"]),
         (&"caller".into(), &2.into())
     );
+    assert_eq!(lab.ask("/api/v1/inflight", "").2, serde_json::json!([]));
     for (path, found) in [("services", 1), ("endpoints?run=1", 1), ("errors", 0), ("runs", 1)] {
         let (code, _, list) = lab.ask(&format!("/api/v1/{path}"), "");
         assert_eq!((code, list.as_array().map(Vec::len)), (200, Some(found)), "{path}");

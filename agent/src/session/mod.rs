@@ -140,7 +140,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
         .map_err(|error| SessionError::Agent("start the runtime", error))?;
     let code = runtime.block_on(async {
         let counters = Counters::new();
-        let outputs = Outputs::open(&session, counters.clone())?;
+        let outputs = Outputs::new(&session, policy.clone(), counters.clone())?;
         let limits = Limits {
             body_bytes: session.settings.body_bytes as usize,
             values: session.settings.db_values,
@@ -572,6 +572,10 @@ impl Agent {
         if now_ns.saturating_sub(self.told_ns) >= TELL_NS {
             self.tell(now_ns);
             self.outputs.tick(now_ns);
+            if let Some(before_ns) = self.outputs.asks_what_is_open(now_ns) {
+                let open = self.pipeline.unanswered(before_ns, outputs::MOST_OPEN);
+                self.outputs.open(&open);
+            }
         }
     }
 

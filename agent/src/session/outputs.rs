@@ -1,5 +1,6 @@
 //! Where spans go: a collector, a file, the terminal.
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,11 +14,12 @@ use crate::export::file::OtlpFile;
 use crate::export::otlp::{Exporter, Settings as OtlpSettings};
 use crate::export::summary::Summary;
 use crate::export::{Assembler, Clock, Finished, Host, Limits, Warn, json, tree};
-use crate::serve::{ADDRESS, Listening, ServeError, Server, bind, bind_near};
+use crate::serve::{ADDRESS, Listening, Receiver, ServeError, Server, bind, bind_near};
+use crate::span::Policy;
 use crate::store::sqlite::{Bounds, SqliteStore};
 use crate::store::{Setup, Writer};
 use crate::telemetry::{Counters, usage};
-use crate::trace::Placed;
+use crate::trace::{Placed, Unanswered};
 
 /// How long outputs may take to bring home what they hold.
 const LAST: Duration = Duration::from_secs(5);
@@ -25,6 +27,10 @@ const LAST: Duration = Duration::from_secs(5);
 const ROOM: Duration = Duration::from_millis(2);
 /// Trees drawn in a second.
 const MAX_TREES: u64 = 100;
+/// Requests in flight that are shown.
+pub(super) const MOST_OPEN: usize = 200;
+/// How often they are looked for, and how long one has to last to be shown: most are over before anyone could look.
+const OPEN_NS: u64 = 300_000_000;
 /// How often Unix time is compared with the kernel's monotonic time.
 const RESAMPLE_NS: u64 = 10_000_000_000;
 
@@ -34,10 +40,16 @@ pub(super) struct Outputs {
     store: Option<Writer>,
     /// Answers questions as long as it is here.
     server: Option<Server>,
+    /// Takes spans from SDKs likewise.
+    receiver: Option<Receiver>,
+    /// What of spans may be shown.
+    policy: Policy,
     shown: Option<Shown>,
     summary: Summary,
     clock: Clock,
     resampled_ns: u64,
+    /// When what is in flight was looked for last.
+    looked_ns: u64,
     counters: Counters,
     verbosity: Verbosity,
     since: Instant,
@@ -58,7 +70,7 @@ struct Shown {
 
 impl Outputs {
     /// Opens what the settings name.
-    pub(super) fn open(session: &Session, counters: Counters) -> Result<Self, SessionError> {
+    pub(super) fn new(session: &Session, policy: Policy, counters: Counters) -> Result<Self, SessionError> {
         let (settings, owner) = (&session.settings, session.owner);
         let clock = Clock::now();
         let host = Host::read(Path::new("/"));
@@ -91,11 +103,25 @@ impl Outputs {
             None => None,
         };
         let store = match &session.store {
-            Some(folder) => kept(session, folder, host, &clock, &counters, warn)?,
+            Some(folder) => {
+                let setup = Setup {
+                    command: session.title.clone(),
+                    host,
+                    clock: clock.clone(),
+                    counters: counters.clone(),
+                    warn,
+                    policy: policy.clone(),
+                };
+                kept(session, folder, setup)?
+            }
             None => None,
         };
         let server = match &session.store {
             Some(folder) if store.is_some() => served(session, folder)?,
+            _ => None,
+        };
+        let receiver = match (&store, settings.otlp_listen) {
+            (Some(store), Some(address)) => Some(received(session, address, store)?),
             _ => None,
         };
         let terminal = tree::terminal(io::stderr());
@@ -117,10 +143,13 @@ impl Outputs {
             file,
             store,
             server,
+            receiver,
+            policy,
             shown,
             summary: Summary::default(),
             clock,
             resampled_ns: 0,
+            looked_ns: 0,
             counters,
             verbosity: settings.verbosity,
             since: Instant::now(),
@@ -142,7 +171,8 @@ impl Outputs {
         }
     }
 
-    pub(super) fn push(&mut self, span: Placed, now_ns: u64) {
+    pub(super) fn push(&mut self, mut span: Placed, now_ns: u64) {
+        self.policy.conceal(&mut span.span);
         let span: Finished = Arc::new(span);
         self.summary.add(&span);
         if let Some(otlp) = &self.otlp {
@@ -182,6 +212,22 @@ impl Outputs {
             && self.store.as_ref().is_none_or(Writer::has_room)
     }
 
+    /// Whether it is time to tell of requests in flight: of those that began before the moment given.
+    pub(super) fn asks_what_is_open(&mut self, now_ns: u64) -> Option<u64> {
+        let due = self.store.is_some() && now_ns.saturating_sub(self.looked_ns) >= OPEN_NS;
+        due.then(|| {
+            self.looked_ns = now_ns;
+            now_ns.saturating_sub(OPEN_NS)
+        })
+    }
+
+    /// These requests are in flight.
+    pub(super) fn open(&self, requests: &[Unanswered]) {
+        if let Some(store) = &self.store {
+            store.in_flight(requests, &self.clock);
+        }
+    }
+
     pub(super) fn tick(&mut self, now_ns: u64) {
         if now_ns.saturating_sub(self.resampled_ns) >= RESAMPLE_NS {
             self.resampled_ns = now_ns;
@@ -213,6 +259,8 @@ impl Outputs {
             let unwritten = file.close(LAST, once(&mut hurried, hurry.as_mut())).await;
             left.push((unwritten, "not written to the file of --otlp-file"));
         }
+        // What SDKs sent until now is a part of what is written.
+        drop(self.receiver);
         if let Some(store) = self.store {
             let unwritten = store.close(LAST, once(&mut hurried, hurry.as_mut())).await;
             left.push((unwritten, "not written to the store"));
@@ -237,24 +285,10 @@ impl Outputs {
 }
 
 /// Opens the store. One the user did not ask for is no reason not to trace.
-fn kept(
-    session: &Session,
-    folder: &Path,
-    host: Host,
-    clock: &Clock,
-    counters: &Counters,
-    warn: Warn,
-) -> Result<Option<Writer>, SessionError> {
+fn kept(session: &Session, folder: &Path, setup: Setup) -> Result<Option<Writer>, SessionError> {
     let bounds = Bounds {
         bytes: session.settings.store_size,
         age: session.settings.store_age,
-    };
-    let setup = Setup {
-        command: session.title.clone(),
-        host,
-        clock: clock.clone(),
-        counters: counters.clone(),
-        warn,
     };
     let (owner, at) = (session.owner, folder.to_owned());
     let writer = Writer::start(setup, move || {
@@ -293,6 +327,19 @@ fn listening(settings: &super::Settings) -> Result<Option<Listening>, ServeError
             .ok()),
         None => Ok(None),
     }
+}
+
+/// Takes spans from SDKs from now on, and says where.
+fn received(session: &Session, address: SocketAddr, store: &Writer) -> Result<Receiver, ServeError> {
+    let listening = bind(address)?;
+    if session.settings.verbosity > Verbosity::Quiet {
+        let (at, token) = listening.endpoint();
+        let token = token.map_or_else(String::new, |token| {
+            format!(" with OTEL_EXPORTER_OTLP_HEADERS=\"authorization=Bearer%20{token}\"")
+        });
+        say(&format!("spans of SDKs are taken at http://{at}{token}"));
+    }
+    Receiver::start(listening, store.inbox())
 }
 
 /// From here on what the thread makes belongs to the caller of sudo, and it may do no more in the caller's folders than they.

@@ -17,6 +17,7 @@ use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
 use crate::protocol::message::{Action, Content};
 use crate::protocol::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Step, http1};
+use crate::redact;
 
 /// Attributes a span usually has no more of.
 const USUAL_ATTRIBUTES: usize = 24;
@@ -135,6 +136,21 @@ impl Spans {
     /// Exchanges without an end.
     pub fn open(&self) -> usize {
         self.open.len()
+    }
+
+    /// Requests that began before this moment and have no end: which, of which kind, since when, and what they ask, in short.
+    pub fn unanswered(&self, before_ns: u64) -> impl Iterator<Item = (SpanKey, SpanKind, u64, String)> {
+        let open = self.open.values();
+        let late =
+            open.filter(move |open| open.request.start.time_ns < before_ns && !open.request.head.is_connection());
+        late.map(|open| {
+            (
+                open.key,
+                open.kind,
+                open.request.start.time_ns,
+                asks(&open.request.head),
+            )
+        })
     }
 
     fn request(
@@ -382,6 +398,20 @@ pub(super) const fn reason(broken: Broken) -> (&'static str, &'static str) {
         Broken::Refused(_) => ("GOAWAY", "refused"),
         Broken::AgentStopped => ("agent_stopped", "in_flight"),
         Broken::Exited(_) => ("process_exited", "process_exited"),
+    }
+}
+
+/// What a request asks, without what may be secret in it.
+fn asks(head: &RequestHead) -> String {
+    match head {
+        RequestHead::Http(head) => {
+            let path = head.target.split('?').next().unwrap_or_default();
+            format!("{} {}", head.method, redact::text(path))
+        }
+        RequestHead::Database(call) => call.system.to_owned(),
+        RequestHead::Message(message) => format!("{} {}", message.system, message.destination),
+        RequestHead::Tls(_) => "tls".to_owned(),
+        RequestHead::Dns(_) => "dns".to_owned(),
     }
 }
 

@@ -268,11 +268,8 @@ fn body(span: &mut Span, keys: &BodyKeys, fields: &Fields, body: &Body, policy: 
     }
     let whole = body.bytes == Some(body.captured.len() as u64);
     let decoded = decoded(fields, body);
-    let bytes = decoded
-        .bytes()
-        // Whoever can decode what is not decoded here would find in it what is to be hidden.
-        .or_else(|| (!policy.looks_into_bodies()).then_some(body.captured.as_ref()));
-    let shown = bytes.map(|bytes| policy.body(fields, bytes));
+    // Whoever can decode what is not decoded here would find in it what is to be hidden.
+    let shown = decoded.bytes().map(|bytes| policy.body(fields, bytes));
     let shown = shown.as_deref().unwrap_or(REDACTED.as_bytes());
     match text(shown) {
         Some(text) => span.attributes.push((keys.content, Value::Text(text.into()))),

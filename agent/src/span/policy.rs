@@ -3,8 +3,15 @@ use std::borrow::Cow;
 
 use smol_str::{SmolStr, format_smolstr};
 
-use super::conceal;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::Span as Received;
+
+use super::{Span, Status, Value, conceal};
 use crate::protocol::http1::{Fields, field};
+use crate::redact;
+pub(super) use crate::redact::REDACTED;
 
 /// Header fields that are captured unless the user says otherwise.
 const DEFAULT_HEADERS: &[&str] = &[
@@ -48,9 +55,6 @@ const SECRET_PARAMETERS: &[&str] = &[
     "secret",
     "token",
 ];
-/// What stands in place of a value that is not shown.
-pub(super) const REDACTED: &str = "REDACTED";
-
 /// What of a message may be shown. The default shows a few harmless headers and hides secrets.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -59,6 +63,8 @@ pub struct Policy {
     secret_parameters: Vec<String>,
     /// Keys of bodies whose values are hidden.
     secret_keys: Vec<String>,
+    /// Attributes whose values are hidden.
+    secret_attributes: Vec<String>,
     /// Whether captured bodies become attributes.
     pub bodies: bool,
     /// Whether values in calls to databases are shown: literals, parameters, arguments, and messages that may repeat them.
@@ -95,10 +101,12 @@ pub(super) enum Side {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// It is not `KIND:NAME`.
-    #[error("redaction rule `{0}` is not of the form header:NAME, query:NAME, body:KEY or body:all")]
+    #[error("redaction rule `{0}` is not of the form header:NAME, query:NAME, body:KEY, body:all or attribute:KEY")]
     Form(String),
     /// The kind is not known.
-    #[error("redaction rule `{0}` has an unknown kind; write header:NAME, query:NAME, body:KEY or body:all")]
+    #[error(
+        "redaction rule `{0}` has an unknown kind; write header:NAME, query:NAME, body:KEY, body:all or attribute:KEY"
+    )]
     Kind(String),
 }
 
@@ -110,6 +118,7 @@ impl Default for Policy {
             secret_headers: owned(SECRET_HEADERS),
             secret_parameters: owned(SECRET_PARAMETERS),
             secret_keys: Vec::new(),
+            secret_attributes: Vec::new(),
             bodies: true,
             values: false,
         }
@@ -122,7 +131,7 @@ impl Policy {
         self.headers.push(Shown::new(name));
     }
 
-    /// Hides what a rule names: `header:NAME`, `query:NAME`, `body:KEY`, `body:all`.
+    /// Hides what a rule names: `header:NAME`, `query:NAME`, `body:KEY`, `body:all`, `attribute:KEY`.
     ///
     /// # Errors
     /// [`RuleError`] if it names nothing that can be hidden.
@@ -137,6 +146,7 @@ impl Policy {
             "query" => self.secret_parameters.push(name),
             "body" if name == "all" => self.bodies = false,
             "body" => self.secret_keys.push(name),
+            "attribute" => self.secret_attributes.push(name),
             _ => return Err(RuleError::Kind(rule.to_owned())),
         }
         Ok(())
@@ -158,26 +168,161 @@ impl Policy {
         Some((key, value))
     }
 
-    /// Whether values in bodies are hidden by their keys: then only what can be read may be shown.
-    pub(super) const fn looks_into_bodies(&self) -> bool {
-        !self.secret_keys.is_empty()
-    }
-
     /// A body, its content coding removed, as it may be shown.
     pub(super) fn body<'a>(&self, fields: &Fields, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        if !self.looks_into_bodies() {
-            return Cow::Borrowed(bytes);
-        }
-        let hidden = |key: &[u8]| {
-            self.secret_keys
-                .iter()
-                .any(|secret| secret.as_bytes().eq_ignore_ascii_case(key))
-        };
+        let hidden = |key: &[u8]| self.is_secret_key(key);
         // curl calls everything a form that is not called something else: any body may be JSON.
         let shown = conceal::json(bytes, &hidden);
         let media_type = field(fields, "content-type").map(<[u8]>::to_ascii_lowercase);
         let is_form = media_type.is_none_or(|name| name.trim_ascii().starts_with(b"application/x-www-form-urlencoded"));
         Cow::Owned(if is_form { conceal::form(&shown, &hidden) } else { shown })
+    }
+
+    fn is_secret_key(&self, key: &[u8]) -> bool {
+        let known = |secret: &String| secret.as_bytes().eq_ignore_ascii_case(key);
+        redact::is_secret(key) || self.secret_keys.iter().any(known)
+    }
+
+    /// Hides what a span shows that no name in its messages gave away: last of all, whoever made it.
+    pub fn conceal(&self, span: &mut Span) {
+        let fixed = span.attributes.iter_mut().map(|(key, value)| (*key, value));
+        let named = span.named.iter_mut().map(|(key, value)| (key.as_str(), value));
+        let events = span.events.iter_mut().flat_map(|event| &mut event.attributes);
+        let events = events.map(|(key, value)| (*key, value));
+        for (key, value) in fixed.chain(named).chain(events) {
+            match value {
+                Value::Text(text) => {
+                    if let Cow::Owned(shown) = self.attribute(key, text) {
+                        *text = shown.into();
+                    }
+                }
+                Value::Texts(texts) => {
+                    for text in texts {
+                        if let Cow::Owned(shown) = self.attribute(key, text) {
+                            *text = shown.into();
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Status::Error(message) = &mut span.status
+            && let Cow::Owned(shown) = redact::text(message)
+        {
+            *message = shown;
+        }
+    }
+
+    /// The same of a span that was made elsewhere, where nothing may have been hidden.
+    pub fn conceal_received(&self, span: &mut Received) {
+        self.pairs(&mut span.attributes);
+        span.events
+            .iter_mut()
+            .for_each(|event| self.pairs(&mut event.attributes));
+        span.links.iter_mut().for_each(|link| self.pairs(&mut link.attributes));
+        if let Some(status) = &mut span.status
+            && let Cow::Owned(shown) = redact::text(&status.message)
+        {
+            status.message = shown;
+        }
+    }
+
+    /// The same of what it came from.
+    pub fn conceal_resource(&self, resource: &mut Resource) {
+        for attribute in &mut resource.attributes {
+            if let ("process.command_args", Some(Any::ArrayValue(array))) = (
+                attribute.key.as_str(),
+                attribute.value.as_mut().and_then(|value| value.value.as_mut()),
+            ) {
+                let texts = array.values.iter().map(|value| match &value.value {
+                    Some(Any::StringValue(text)) => text.clone(),
+                    _ => String::new(),
+                });
+                let shown = redact::arguments(texts.collect());
+                array.values = shown
+                    .into_iter()
+                    .map(|text| AnyValue {
+                        value: Some(Any::StringValue(text)),
+                    })
+                    .collect();
+            }
+            if matches!(attribute.key.as_str(), "process.command_line" | "process.command")
+                && let Some(Any::StringValue(text)) = attribute.value.as_mut().and_then(|value| value.value.as_mut())
+            {
+                *text = redact::arguments(text.split(' ').map(str::to_owned).collect()).join(" ");
+            }
+        }
+        self.pairs(&mut resource.attributes);
+    }
+
+    fn pairs(&self, attributes: &mut [KeyValue]) {
+        for KeyValue { key, value, .. } in attributes {
+            if let Some(value) = value.as_mut().and_then(|value| value.value.as_mut()) {
+                self.value(key, value);
+            }
+        }
+    }
+
+    fn value(&self, key: &str, value: &mut Any) {
+        match value {
+            Any::StringValue(text) => {
+                if let Cow::Owned(shown) = self.attribute(key, text) {
+                    *text = shown;
+                }
+                let query = match key {
+                    "url.full" | "http.url" | "http.target" => {
+                        text.split_once('?').map(|(path, query)| (path.len() + 1, query))
+                    }
+                    "url.query" => Some((0, text.as_str())),
+                    _ => None,
+                };
+                if let Some((at, query)) = query {
+                    let shown = self.query(query);
+                    text.truncate(at);
+                    text.push_str(&shown);
+                }
+            }
+            Any::ArrayValue(array) => {
+                for value in array.values.iter_mut().filter_map(|value| value.value.as_mut()) {
+                    self.value(key, value);
+                }
+            }
+            Any::KvlistValue(list) => self.pairs(&mut list.values),
+            _ => {}
+        }
+    }
+
+    /// An attribute's text as it may be shown.
+    fn attribute<'a>(&self, key: &str, text: &'a str) -> Cow<'a, str> {
+        let header = key
+            .split_once(".header.")
+            .or_else(|| key.split_once(".metadata."))
+            .map(|(_, name)| name);
+        let is_secret = match header {
+            Some(name) => {
+                let name = name.replace('_', "-");
+                redact::is_secret(name.as_bytes()) || self.secret_headers.contains(&name)
+            }
+            None => {
+                redact::is_secret(key.as_bytes())
+                    || self.secret_attributes.iter().any(|it| it.eq_ignore_ascii_case(key))
+            }
+        };
+        if is_secret {
+            return match text {
+                REDACTED => Cow::Borrowed(text),
+                _ => Cow::Owned(REDACTED.to_owned()),
+            };
+        }
+        // Each quote may begin a key.
+        if text.contains("\":") || text.contains("\" :") {
+            let shown = conceal::json(text.as_bytes(), &|key| self.is_secret_key(key));
+            if shown != text.as_bytes() {
+                let shown = String::from_utf8_lossy(&shown).into_owned();
+                return Cow::Owned(redact::text(&shown).into_owned());
+            }
+        }
+        redact::text(text)
     }
 
     /// A query as it may be shown.
@@ -187,7 +332,8 @@ impl Policy {
                 if self
                     .secret_parameters
                     .iter()
-                    .any(|secret| secret.eq_ignore_ascii_case(name)) =>
+                    .any(|secret| secret.eq_ignore_ascii_case(name))
+                    || redact::is_secret(name.as_bytes()) =>
             {
                 format!("{name}={REDACTED}")
             }
@@ -237,20 +383,70 @@ mod tests {
     }
 
     #[test]
+    fn spans_whoever_made_them() {
+        use crate::span::{Event, SpanKind};
+        let text = |text: &str| Value::Text(text.into());
+        let mut policy = Policy::default();
+        policy.redact("attribute:app.note").unwrap();
+        policy.redact("body:nickname").unwrap();
+        let mut span = Span {
+            kind: SpanKind::Client,
+            name: "GET".into(),
+            start_ns: 0,
+            end_ns: 1,
+            attributes: vec![
+                ("db.query.text", text("SELECT '4111 1111 1111 1111'")),
+                ("app.note", text("x")),
+                ("app.db.password", text("x")),
+                ("clew.log.body", text(r#"{"nickname":"x","apiKey": "y","n":1}"#)),
+                ("url.path", text("/cart")),
+            ],
+            named: vec![(
+                "http.request.header.x-api-key".into(),
+                Value::Texts(Box::new(["a".into(), "b".into()])),
+            )],
+            status: Status::Error("no 5500005555555559".to_owned()),
+            events: vec![Event {
+                name: "log",
+                time_ns: 0,
+                attributes: vec![("token", text("x"))],
+            }],
+        };
+        policy.conceal(&mut span);
+        let shown: Vec<&Value> = span.attributes.iter().map(|(_, value)| value).collect();
+        assert_eq!(
+            shown,
+            [
+                &text("SELECT 'REDACTED'"),
+                &text("REDACTED"),
+                &text("REDACTED"),
+                &text(r#"{"nickname":"REDACTED","apiKey": "REDACTED","n":1}"#),
+                &text("/cart"),
+            ]
+        );
+        assert_eq!(
+            span.named[0].1,
+            Value::Texts(Box::new(["REDACTED".into(), "REDACTED".into()]))
+        );
+        assert_eq!(span.status, Status::Error("no REDACTED".to_owned()));
+        assert_eq!(span.events[0].attributes[0].1, text("REDACTED"));
+    }
+
+    #[test]
     fn rules_that_name_nothing() {
         assert_eq!(Policy::default().redact("body:card"), Ok(()));
         for (rule, message) in [
             (
                 "card",
-                "redaction rule `card` is not of the form header:NAME, query:NAME, body:KEY or body:all",
+                "redaction rule `card` is not of the form header:NAME, query:NAME, body:KEY, body:all or attribute:KEY",
             ),
             (
                 "header:",
-                "redaction rule `header:` is not of the form header:NAME, query:NAME, body:KEY or body:all",
+                "redaction rule `header:` is not of the form header:NAME, query:NAME, body:KEY, body:all or attribute:KEY",
             ),
             (
                 "cookie:x",
-                "redaction rule `cookie:x` has an unknown kind; write header:NAME, query:NAME, body:KEY or body:all",
+                "redaction rule `cookie:x` has an unknown kind; write header:NAME, query:NAME, body:KEY, body:all or attribute:KEY",
             ),
         ] {
             assert_eq!(Policy::default().redact(rule).unwrap_err().to_string(), message);

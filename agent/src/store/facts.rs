@@ -48,6 +48,11 @@ pub(super) fn failed(span: &Span) -> bool {
         .is_some_and(|status| status.code == StatusCode::Error as i32)
 }
 
+/// Whether its process ended in the midst of it.
+pub(super) fn died(span: &Span) -> bool {
+    text_of(&span.attributes, crate::span::OUTCOME) == Some("process_exited")
+}
+
 /// Its status code as text, empty where it has none.
 pub(super) fn status(span: &Span) -> Cow<'_, str> {
     let found = STATUS.iter().find_map(|name| find(&span.attributes, name));

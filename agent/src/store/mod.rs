@@ -16,7 +16,8 @@ mod sums;
 mod writer;
 
 pub use model::{
-    Bin, Change, Endpoint, ErrorGroup, Imported, Order, Page, Run, Service, SpanView, TraceList, TraceRow, TraceView,
+    Bin, Change, Endpoint, ErrorGroup, Imported, InFlight, Order, Page, Run, Service, SpanView, TraceList, TraceRow,
+    TraceView,
 };
 pub use otlp::{ImportError, Received, perfetto};
 pub use place::{NoPlace, default_folder};
@@ -24,7 +25,7 @@ pub use query::{Query, QueryError};
 pub use sums::{
     Compared, Comparison, Edge, Facet, FacetValue, Facets, Figures, Node, NodeKind, Point, Points, ServiceMap,
 };
-pub use writer::{Setup, Writer};
+pub use writer::{Inbox, Setup, Writer};
 
 use std::path::PathBuf;
 
@@ -57,6 +58,12 @@ pub trait Backend: Send {
     /// # Errors
     /// There is no room to do even that.
     fn relieve(&mut self) -> Result<u64, StoreError>;
+
+    /// Says which requests are in flight: they take the place of those said before.
+    ///
+    /// # Errors
+    /// The store refuses.
+    fn in_flight(&mut self, requests: &[InFlight], now_ns: u64) -> Result<(), StoreError>;
 
     /// Ends the run.
     ///
@@ -136,6 +143,12 @@ pub trait Reader: Send {
     /// # Errors
     /// The store refuses.
     fn compare(&self, base: Option<i64>, run: Option<i64>) -> Result<Option<Comparison>, StoreError>;
+
+    /// Requests in flight, the oldest first.
+    ///
+    /// # Errors
+    /// The store refuses.
+    fn in_flight(&self, now_ns: u64) -> Result<Vec<InFlight>, StoreError>;
 
     /// Where the store stands: compared with an earlier one it tells whether there is anything new.
     ///

@@ -25,6 +25,8 @@ pub struct TraceRow {
     pub spans: u64,
     /// Those that failed.
     pub errors: u64,
+    /// A process ended in the midst of it.
+    pub died: bool,
     /// The run it belongs to.
     pub run: i64,
     /// Its number in the store.
@@ -209,6 +211,27 @@ pub struct Run {
     pub end_unix_ns: Option<u64>,
     /// Traces that are here.
     pub traces: u64,
+}
+
+/// A request that is not answered yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InFlight {
+    /// The id its span will have, 16 hex digits.
+    pub span_id: String,
+    /// The service.
+    pub service: String,
+    /// `server`, `client` and so on.
+    pub kind: &'static str,
+    /// What it asks, in short.
+    pub title: String,
+    /// The process.
+    pub pid: i64,
+    /// When it began.
+    pub start_unix_ns: u64,
+    /// The run it belongs to.
+    pub run: i64,
+    /// Whoever traced it is gone: it will not be known how it ended.
+    pub lost: bool,
 }
 
 /// What an import brought.

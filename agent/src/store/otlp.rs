@@ -9,11 +9,13 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use serde_json::{Value as Json, json};
 
 use super::{Incoming, SpanView, TraceView};
+use crate::span::Policy;
 
 /// Spans of requests on their way into the store.
 #[derive(Debug, Default)]
 pub struct Received {
     requests: Vec<ExportTraceServiceRequest>,
+    refused: u64,
 }
 
 /// Why a file is not taken.
@@ -33,9 +35,19 @@ const MOST_BYTES: u64 = 256 << 20;
 impl Received {
     /// What a request brought.
     pub fn of(request: ExportTraceServiceRequest) -> Self {
-        Self {
-            requests: vec![request],
+        Self::all(vec![request])
+    }
+
+    /// Spans without an id or a trace are left out.
+    fn all(mut requests: Vec<ExportTraceServiceRequest>) -> Self {
+        let mut refused = 0;
+        let resources = requests.iter_mut().flat_map(|request| &mut request.resource_spans);
+        for scope in resources.flat_map(|resource| &mut resource.scope_spans) {
+            let before = scope.spans.len();
+            scope.spans.retain(is_named);
+            refused += (before - scope.spans.len()) as u64;
         }
+        Self { requests, refused }
     }
 
     /// Reads OTLP JSON: one request, or one a line.
@@ -49,28 +61,47 @@ impl Received {
         if bounded.limit() == 0 {
             return Err(ImportError::Large);
         }
-        Ok(Self { requests: requests? })
+        Ok(Self::all(requests?))
     }
 
-    /// Spans that can be stored, and how many others there were: without a trace, or an id, that could be told.
-    pub fn spans(&mut self) -> (Vec<Incoming<'_>>, u64) {
-        let (mut spans, mut refused) = (Vec::new(), 0);
+    /// Hides what may not be shown, in spans and in what they came from.
+    pub fn conceal(&mut self, policy: &Policy) {
+        for of in self.requests.iter_mut().flat_map(|request| &mut request.resource_spans) {
+            policy.conceal_resource(of.resource.get_or_insert_default());
+            for span in of.scope_spans.iter_mut().flat_map(|scope| &mut scope.spans) {
+                policy.conceal_received(span);
+            }
+        }
+    }
+
+    /// Its spans, which it has no more.
+    pub fn spans(&mut self) -> Vec<Incoming<'_>> {
+        let mut spans = Vec::new();
         for of in self.requests.iter_mut().flat_map(|request| &mut request.resource_spans) {
             let ResourceSpans {
                 resource, scope_spans, ..
             } = of;
             let resource: &Resource = resource.get_or_insert_default();
-            for span in scope_spans
+            let all = scope_spans
                 .iter_mut()
-                .flat_map(|scope| std::mem::take(&mut scope.spans))
-            {
-                match incoming(resource, span) {
-                    Some(incoming) => spans.push(incoming),
-                    None => refused += 1,
-                }
-            }
+                .flat_map(|scope| std::mem::take(&mut scope.spans));
+            spans.extend(all.filter_map(|span| incoming(resource, span)));
         }
-        (spans, refused)
+        spans
+    }
+
+    /// Spans that were left out.
+    pub const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// How many spans it has.
+    pub fn count(&self) -> u64 {
+        let resources = self.requests.iter().flat_map(|request| &request.resource_spans);
+        resources
+            .flat_map(|it| &it.scope_spans)
+            .map(|scope| scope.spans.len() as u64)
+            .sum()
     }
 
     /// About how many bytes of memory it takes.
@@ -79,12 +110,13 @@ impl Received {
     }
 }
 
+fn is_named(span: &Span) -> bool {
+    let (trace, id, parent) = (&span.trace_id, &span.span_id, &span.parent_span_id);
+    trace.len() == 16 && id.len() == 8 && matches!(parent.len(), 0 | 8) && trace.iter().any(|byte| *byte != 0)
+}
+
 fn incoming(resource: &Resource, mut span: Span) -> Option<Incoming<'_>> {
     let trace_id: [u8; 16] = span.trace_id.as_slice().try_into().ok()?;
-    let named = span.span_id.len() == 8 && trace_id != [0; 16];
-    if !named || !matches!(span.parent_span_id.len(), 0 | 8) {
-        return None;
-    }
     if span.parent_span_id == [0; 8] {
         span.parent_span_id.clear();
     }
@@ -225,8 +257,9 @@ mod tests {
         // One, and one a line.
         for (text, want) in [(text.to_owned(), 1), (format!("{}\n{}\n", text, text), 2)] {
             let mut received = Received::read(text.as_bytes()).expect("OTLP JSON");
-            let (spans, refused) = received.spans();
-            assert_eq!((spans.len(), refused), (want, 3 * want as u64));
+            assert_eq!((received.count(), received.refused()), (want as u64, 3 * want as u64));
+            let spans = received.spans();
+            assert_eq!(spans.len(), want);
             assert_eq!(
                 (spans[0].span.end_time_unix_nano, spans[0].span.name.as_str()),
                 (7, "a")
@@ -239,9 +272,6 @@ mod tests {
                 "{text}"
             );
         }
-        let (spans, refused) = Received::read(&b""[..])
-            .map(|mut it| (it.spans().0.len(), it.spans().1))
-            .expect("nothing");
-        assert_eq!((spans, refused), (0, 0));
+        assert_eq!(Received::read(&b""[..]).map(|it| it.count()).expect("nothing"), 0);
     }
 }

@@ -29,6 +29,8 @@ pub(super) enum What {
     Quantity(Quantity, Comparison, i64),
     /// At least one span failed, or none.
     Failed(bool),
+    /// A process ended in the midst of it.
+    Died(bool),
     /// The first digits of its id.
     TraceId(String),
     /// The title of the trace.
@@ -240,11 +242,14 @@ fn term(field: &str, value: &str) -> Result<What, String> {
         "span.duration" => time(rest)
             .map(|ns| What::SpanDuration(comparison, ns))
             .ok_or_else(|| "a time such as >100ms is wanted".to_owned()),
-        "error" => match value {
-            "true" | "yes" => Ok(What::Failed(true)),
-            "false" | "no" => Ok(What::Failed(false)),
-            _ => Err("true or false is wanted".to_owned()),
-        },
+        "error" | "died" => {
+            let what = if field == "error" { What::Failed } else { What::Died };
+            match value {
+                "true" | "yes" => Ok(what(true)),
+                "false" | "no" => Ok(what(false)),
+                _ => Err("true or false is wanted".to_owned()),
+            }
+        }
         "trace" | "trace_id" => {
             let digits = value.len() <= 32 && value.chars().all(|char| char.is_ascii_hexdigit());
             let id = digits.then(|| value.to_ascii_lowercase());
@@ -289,6 +294,7 @@ const FIELDS: &[&str] = &[
     "kind",
     "status",
     "error",
+    "died",
     "duration",
     "span.duration",
     "spans",

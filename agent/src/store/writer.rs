@@ -1,17 +1,21 @@
 //! A thread that writes, and the queue before it.
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use tokio::sync::oneshot;
 
-use super::{Backend, Incoming, StoreError};
+use super::{Backend, InFlight, Incoming, Received, StoreError, facts};
 use crate::discover::Process;
-use crate::export::otlp::{resource, span};
+use crate::export::hex;
+use crate::export::otlp::{self, resource, span};
 use crate::export::{Bounds, Clock, Finished, Host, Queue, Warn};
+use crate::span::Policy;
 use crate::telemetry::Counters;
+use crate::trace::Unanswered;
 
 /// What waits at most: a second of a busy host.
 const QUEUE: Bounds = Bounds {
@@ -27,6 +31,9 @@ const BATCH: Bounds = Bounds {
 const WAIT: Duration = Duration::from_millis(200);
 /// How often what is due by age is looked for while nothing comes.
 const TRIM_IDLE: Duration = Duration::from_secs(60);
+/// What was received and waits at most: requests, and about their bytes.
+const INBOX: usize = 256;
+const INBOX_BYTES: usize = 16 << 20;
 /// Processes whose resource is remembered.
 const RESOURCES: usize = 512;
 
@@ -36,7 +43,35 @@ pub struct Writer {
     done: oneshot::Receiver<()>,
     /// Spans that were queued and neither written nor given up.
     waiting: Arc<AtomicU64>,
+    inbox: Inbox,
+    /// What is in flight, until the thread has taken it.
+    open: Arc<Mutex<Option<Vec<InFlight>>>>,
     counters: Counters,
+}
+
+/// Where spans that others made come in.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    sender: mpsc::SyncSender<Received>,
+    bytes: Arc<AtomicUsize>,
+    counters: Counters,
+}
+
+impl Inbox {
+    /// Takes spans unless the writer is behind; never waits.
+    #[must_use]
+    pub fn put(&self, received: Received) -> bool {
+        let (bytes, spans, refused) = (received.bytes(), received.count(), received.refused());
+        let fits = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= INBOX_BYTES;
+        if fits && self.sender.try_send(received).is_ok() {
+            self.counters.add("otlp.received", spans);
+            self.counters.add("otlp.refused", refused);
+            return true;
+        }
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.counters.add("otlp.inbox_full", spans);
+        false
+    }
 }
 
 /// What a writer needs.
@@ -51,6 +86,8 @@ pub struct Setup {
     pub counters: Counters,
     /// Where trouble is told of.
     pub warn: Warn,
+    /// What of spans that are received may be stored; those that were captured hide it already.
+    pub policy: Policy,
 }
 
 impl Writer {
@@ -67,6 +104,15 @@ impl Writer {
         let waiting = Arc::new(AtomicU64::new(0));
         let counters = setup.counters.clone();
         let left = Arc::clone(&waiting);
+        let (sender, received) = mpsc::sync_channel(INBOX);
+        let inbox = Inbox {
+            sender,
+            bytes: Arc::default(),
+            counters: counters.clone(),
+        };
+        let received_bytes = Arc::clone(&inbox.bytes);
+        let open_requests = Arc::<Mutex<_>>::default();
+        let told_open = Arc::clone(&open_requests);
         let (finished, done) = oneshot::channel();
         let (opened, is_open) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("clew-store".to_owned());
@@ -87,6 +133,10 @@ impl Writer {
                 backend,
                 setup,
                 waiting: left,
+                received,
+                received_bytes,
+                open: told_open,
+                said: (Vec::new(), Instant::now()),
                 resources: HashMap::new(),
                 told: Told::default(),
                 trimmed: Instant::now(),
@@ -103,8 +153,15 @@ impl Writer {
             queue,
             done,
             waiting,
+            inbox,
+            open: open_requests,
             counters,
         })
+    }
+
+    /// Where spans that others made come in.
+    pub fn inbox(&self) -> Inbox {
+        self.inbox.clone()
     }
 
     /// Queues a span. Never waits.
@@ -114,6 +171,22 @@ impl Writer {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counters.raise("store.queue_full");
         }
+    }
+
+    /// Says which requests are in flight. Never waits.
+    pub fn in_flight(&self, requests: &[Unanswered], clock: &Clock) {
+        let request = |it: &Unanswered| InFlight {
+            span_id: hex(&it.span_id),
+            service: it.process.service.clone(),
+            kind: facts::kind_word(otlp::kind(it.kind) as i64),
+            title: it.asks.clone(),
+            pid: i64::from(it.process.pid.0),
+            start_unix_ns: clock.unix_ns(it.start_ns),
+            run: 0,
+            lost: false,
+        };
+        let requests = requests.iter().map(request).collect();
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(requests);
     }
 
     /// Whether a span of usual size would be taken.
@@ -149,6 +222,11 @@ struct Worker<B> {
     backend: B,
     setup: Setup,
     waiting: Arc<AtomicU64>,
+    received: mpsc::Receiver<Received>,
+    received_bytes: Arc<AtomicUsize>,
+    open: Arc<Mutex<Option<Vec<InFlight>>>>,
+    /// What was said last of what is in flight, and when.
+    said: (Vec<InFlight>, Instant),
     resources: HashMap<usize, (Arc<Process>, Arc<Resource>)>,
     told: Told,
     trimmed: Instant,
@@ -166,16 +244,20 @@ impl<B: Backend> Worker<B> {
         // What is over its age goes also where nothing comes.
         self.trim();
         loop {
+            self.say_what_is_open();
             match queue.soon() {
                 Some(Some(batch)) => {
                     self.write(&batch);
+                    self.receive();
                     self.trim();
                 }
                 Some(None) => break,
+                None if self.receive() => self.trim(),
                 None if self.trimmed.elapsed() >= TRIM_IDLE => self.trim(),
                 None => {}
             }
         }
+        self.receive();
         if let Err(error) = self.backend.end(unix_ns()) {
             self.tell(&error, 0);
         }
@@ -200,12 +282,50 @@ impl<B: Backend> Worker<B> {
                 }
             })
             .collect();
-        let mut written = self.backend.write(&incoming, unix_ns());
+        self.keep(&incoming);
+        self.waiting.fetch_sub(spans, Ordering::Relaxed);
+    }
+
+    /// Says what is in flight, where that is news or was said too long ago to be believed.
+    fn say_what_is_open(&mut self) {
+        const STILL_HERE: Duration = Duration::from_secs(1);
+        let news = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(now) = news else { return };
+        let (before, said) = &self.said;
+        let due = !now.is_empty() && said.elapsed() >= STILL_HERE;
+        // What cannot be written is said again with the next news.
+        if (now != *before || due) && self.backend.in_flight(&now, unix_ns()).is_ok() {
+            self.said = (now, Instant::now());
+        }
+    }
+
+    /// Writes what was received; whether there was anything.
+    fn receive(&mut self) -> bool {
+        let mut any = false;
+        // No more than there can be now: who sends all the while does not keep others from being written.
+        for _ in 0..INBOX {
+            let Ok(mut received) = self.received.try_recv() else {
+                break;
+            };
+            any = true;
+            let bytes = received.bytes();
+            received.conceal(&self.setup.policy);
+            for chunk in received.spans().chunks(BATCH.spans) {
+                self.keep(chunk);
+            }
+            self.received_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        any
+    }
+
+    fn keep(&mut self, incoming: &[Incoming<'_>]) {
+        let spans = incoming.len() as u64;
+        let mut written = self.backend.write(incoming, unix_ns());
         if matches!(written, Err(StoreError::Full)) {
             written = match self.backend.relieve() {
                 Ok(gone) => {
                     self.setup.counters.add("store.traces_cut", gone);
-                    self.backend.write(&incoming, unix_ns())
+                    self.backend.write(incoming, unix_ns())
                 }
                 Err(_) => Err(StoreError::Full),
             };
@@ -215,7 +335,6 @@ impl<B: Backend> Worker<B> {
                 );
             }
         }
-        self.waiting.fetch_sub(spans, Ordering::Relaxed);
         let unnamed = self.backend.unnamed();
         self.setup.counters.add("store.names_full", unnamed);
         match written {

@@ -114,6 +114,12 @@ pub const NAMES: &[(&str, &str)] = &[
         "Traces that were not drawn in the terminal, which draws so many a second; other outputs have them.",
     ),
     (
+        "otlp.inbox_full",
+        "Spans of SDKs the store was too slow for; whoever sent them was told to try again.",
+    ),
+    ("otlp.received", "Spans that SDKs sent (--otlp-listen)."),
+    ("otlp.refused", "Spans of SDKs without an id or a trace."),
+    (
         "pipeline.connection_unknown",
         "Events of connections whose first event was lost.",
     ),
@@ -473,6 +479,7 @@ const USUAL: &[&str] = &[
     "capture.payload_bytes",
     "export.retries",
     "export.spans",
+    "otlp.received",
     "protocol.http1.tunneled",
     "protocol.http1.upgraded",
     "stitch.no_peer",

@@ -23,6 +23,7 @@ pub use traces::Traces;
 
 use crate::discover::Process;
 use crate::span::Span;
+use crate::span::SpanKind;
 
 /// A span that another is linked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,21 @@ pub struct Link {
     pub trace_state: String,
     /// W3C trace flags.
     pub flags: u8,
+}
+
+/// A request that is not answered yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unanswered {
+    /// The id its span will have.
+    pub span_id: [u8; 8],
+    /// Which end of it.
+    pub kind: SpanKind,
+    /// Whose.
+    pub process: Arc<Process>,
+    /// When it began, `CLOCK_MONOTONIC` nanoseconds.
+    pub start_ns: u64,
+    /// What it asks, in short.
+    pub asks: String,
 }
 
 /// A span with its place in a trace.

@@ -216,6 +216,12 @@ impl Traces {
         self.nodes.len()
     }
 
+    /// The id an open span will have, and its process.
+    pub fn whose(&self, key: SpanKey) -> Option<(SpanId, &Arc<Process>)> {
+        let node = self.nodes.get(&key).filter(|node| node.finished.is_none())?;
+        Some((node.span_id, &node.opened.process))
+    }
+
     /// A span began or ended.
     pub fn event(&mut self, event: SpanEvent) {
         match event {

@@ -178,7 +178,7 @@ pub(super) fn link_flags(link: &Link) -> u32 {
     u32::from(link.flags) | SpanFlags::ContextHasIsRemoteMask as u32 | SpanFlags::ContextIsRemoteMask as u32
 }
 
-pub(super) fn kind(kind: SpanKind) -> OtlpKind {
+pub(crate) fn kind(kind: SpanKind) -> OtlpKind {
     match kind {
         SpanKind::Server => OtlpKind::Server,
         SpanKind::Client => OtlpKind::Client,

@@ -12,7 +12,7 @@ mod reply;
 mod settings;
 
 pub use convert::request;
-pub(crate) use convert::{resource, span};
+pub(crate) use convert::{kind, resource, span};
 pub use exporter::Exporter;
 pub use line::write_request;
 pub use settings::{Protocol, Settings, SettingsError};

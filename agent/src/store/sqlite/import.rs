@@ -11,6 +11,7 @@ use super::part;
 use super::read::SqliteReader;
 use super::search::id_range;
 use super::write::SqliteStore;
+use crate::span::Policy;
 use crate::store::otlp::{self, Received};
 use crate::store::{Backend as _, Imported, Incoming, StoreError};
 
@@ -27,7 +28,10 @@ impl SqliteStore {
     /// # Errors
     /// The store refuses; what was added until then is a part of the run.
     pub fn import(&mut self, received: &mut Received, name: &str, now_ns: u64) -> Result<Imported, StoreError> {
-        let (spans, refused) = received.spans();
+        // Who made the file may not have hidden what is hidden here.
+        received.conceal(&Policy::default());
+        let refused = received.refused();
+        let spans = received.spans();
         let mut here: HashMap<[u8; 16], HashSet<SpanId>> = HashMap::new();
         let mut new: Vec<Incoming<'_>> = Vec::with_capacity(spans.len());
         let mut known = 0;

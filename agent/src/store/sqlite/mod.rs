@@ -5,6 +5,7 @@
 //! all spans of a trace that are alike: that is what filters need, and it is a fraction of the spans.
 //!
 //! SQLite's log makes a commit whole or absent, whenever the process dies. Without power the last seconds may be missing.
+mod flight;
 mod histogram;
 mod import;
 mod map;
@@ -83,7 +84,12 @@ fn open_to_read(folder: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&path, flags).map_err(|error| unopened(folder, error))?;
     settle(&connection).map_err(|error| unopened(folder, error))?;
-    schema::check(&connection, folder)?;
+    if schema::check(&connection, folder)? < schema::VERSION {
+        // An earlier Clew made it: it is brought up to date first, by whoever may.
+        drop(connection);
+        drop(open_to_write(folder)?);
+        return open_to_read(folder);
+    }
     Ok(connection)
 }
 

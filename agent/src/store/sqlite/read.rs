@@ -18,8 +18,8 @@ use super::{open_to_read, part, unsigned};
 use crate::export::hex;
 use crate::store::facts;
 use crate::store::{
-    Change, Comparison, Endpoint, ErrorGroup, Facets, Order, Page, Points, Query, Reader, Run, Service, ServiceMap,
-    SpanView, StoreError, TraceList, TraceRow, TraceView,
+    Change, Comparison, Endpoint, ErrorGroup, Facets, InFlight, Order, Page, Points, Query, Reader, Run, Service,
+    ServiceMap, SpanView, StoreError, TraceList, TraceRow, TraceView,
 };
 
 /// Most traces in a page.
@@ -33,7 +33,7 @@ const MOST_GROUPS: i64 = 1_000;
 
 pub(super) const ROW: &str = "
 SELECT t.id, t.trace_id, t.start_ns, t.end_ns - t.start_ns, t.spans, t.errors, t.run, t.title,
-    coalesce(o.service, ''), coalesce(o.status, ''), coalesce(o.failed, 0)";
+    coalesce(o.service, ''), coalesce(o.status, ''), coalesce(o.failed, 0), t.died";
 pub(super) const FROM: &str = " FROM trace t LEFT JOIN operation o ON o.id = t.root_operation WHERE true";
 
 /// A store that is read.
@@ -96,7 +96,7 @@ impl Reader for SqliteReader {
             }
             let found = trace_row(row)?;
             seen += 1;
-            last = Some(place(row.get_ref(11)?, found.id));
+            last = Some(place(row.get_ref(12)?, found.id));
             if !looks || condition.holds(found.id, &self.connection)? {
                 traces.push(found);
             }
@@ -194,6 +194,10 @@ impl Reader for SqliteReader {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    fn in_flight(&self, now_ns: u64) -> Result<Vec<InFlight>, StoreError> {
+        self.flights(now_ns)
+    }
+
     fn facets(&self, query: &Query, now_ns: u64) -> Result<Facets, StoreError> {
         self.facet_list(query, now_ns)
     }
@@ -258,6 +262,7 @@ pub(super) fn trace_row(row: &Row<'_>) -> Result<TraceRow, StoreError> {
         service: row.get(8)?,
         status: row.get(9)?,
         error: row.get(10)?,
+        died: row.get(11)?,
     })
 }
 

@@ -7,7 +7,7 @@ use super::unopened;
 use crate::store::StoreError;
 
 /// What makes each version of the one before. Only ever added to.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 /// `used` is the last part that named a row: what no part that is here can name goes with the oldest traces.
 const V1: &str = "
@@ -75,8 +75,23 @@ CREATE TABLE failure(
 CREATE VIRTUAL TABLE text USING fts5(body, content='', contentless_delete=1, detail=none, tokenize='unicode61');
 ";
 
+/// Requests in flight, by the run that tells of them; `seen_ns` says when it was there last.
+const V2: &str = "
+ALTER TABLE trace ADD COLUMN died INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE run ADD COLUMN seen_ns INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE flight(
+    run INTEGER NOT NULL,
+    span_id BLOB NOT NULL,
+    service TEXT NOT NULL,
+    kind INTEGER NOT NULL,
+    title TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    start_ns INTEGER NOT NULL,
+    PRIMARY KEY(run, span_id)) WITHOUT ROWID;
+";
+
 /// The version this Clew writes.
-const VERSION: i64 = MIGRATIONS.len() as i64;
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Brings a file up to the version, all or nothing.
 pub(super) fn migrate(connection: &mut Connection, folder: &Path) -> Result<(), StoreError> {
@@ -105,6 +120,14 @@ pub(super) fn check(connection: &Connection, folder: &Path) -> Result<i64, Store
         });
     }
     Ok(found)
+}
+
+#[cfg(test)]
+pub(super) fn up_to(connection: &mut Connection, version: usize) -> rusqlite::Result<()> {
+    for step in MIGRATIONS.iter().take(version) {
+        connection.execute_batch(step)?;
+    }
+    connection.pragma_update(None, "user_version", version as i64)
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {

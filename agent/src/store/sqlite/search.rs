@@ -34,6 +34,7 @@ impl Condition {
                     let sign = if *yes == negated { "=" } else { ">" };
                     condition.and(&format!("t.errors {sign} 0"), []);
                 }
+                What::Died(yes) => condition.and(&format!("t.died = {}", i32::from(*yes != negated)), []),
                 What::TraceId(digits) => condition.trace_id(negated, digits),
                 What::Title(pattern) => {
                     let sql = "t.title LIKE ? ESCAPE '\\'";

@@ -10,7 +10,7 @@ use crate::discover::Process;
 use crate::export::otlp::{resource, span};
 use crate::export::sample::{Sample, service};
 use crate::export::{Clock, Finished, Host};
-use crate::span::Value;
+use crate::span::{Policy, Value};
 use crate::store::{Backend, Change, Incoming, Order, Page, Query, Reader, Setup, StoreError, Writer};
 use crate::telemetry::Counters;
 
@@ -468,6 +468,7 @@ fn the_writer_brings_home_what_it_was_given() {
         clock: Clock::now(),
         counters: counters.clone(),
         warn: Arc::new(|line| panic!("{line}")),
+        policy: Policy::default(),
     };
     let writer = Writer::start(setup, move || SqliteStore::open(&at, Bounds::default())).expect("a writer");
     let shop = service("shop");
@@ -524,6 +525,7 @@ fn a_full_disk_takes_the_oldest() {
             clock: Clock::at(EPOCH),
             counters: counters.clone(),
             warn: Arc::new(move |line| heard.lock().expect("no panic").push(line.to_owned())),
+            policy: Policy::default(),
         };
         let store = at.join("store");
         let bounds = Bounds {
@@ -579,5 +581,6 @@ fn a_full_disk_takes_the_oldest() {
     test.join().expect("no panic");
 }
 
+mod flight;
 mod import;
 mod sums;

@@ -172,6 +172,8 @@ impl SqliteStore {
              DELETE FROM minute WHERE minute < (SELECT min(start_ns) / 60000000000 FROM (
                  SELECT start_ns FROM trace ORDER BY start_ns LIMIT 1));
              DELETE FROM failure WHERE last_ns < (SELECT start_ns FROM trace ORDER BY start_ns LIMIT 1);
+             DELETE FROM flight WHERE run NOT IN (SELECT id FROM run WHERE end_ns IS NULL)
+                 OR start_ns < (SELECT start_ns FROM trace ORDER BY start_ns LIMIT 1);
              DELETE FROM run WHERE end_ns < (SELECT start_ns FROM trace ORDER BY start_ns LIMIT 1);",
         )?;
         transaction.commit()?;

@@ -13,7 +13,7 @@ use super::part::Packer;
 use super::trim::{Bounds, Reserve};
 use super::{open_to_write, signed};
 use crate::store::facts::{self, Searchable};
-use crate::store::{Backend, Incoming, StoreError};
+use crate::store::{Backend, InFlight, Incoming, StoreError};
 
 /// Kinds of calls that are told apart; further ones are all called by [`OTHER`].
 const MOST_OPERATIONS: i64 = 50_000;
@@ -35,7 +35,7 @@ pub struct SqliteStore {
     pub(super) reserve: Reserve,
     /// The disk was full, and the reserve is not there again.
     pub(super) tight: bool,
-    run: i64,
+    pub(super) run: i64,
     known: Known,
     /// Changes when another connection has written: what is known may be gone.
     version: i64,
@@ -163,7 +163,13 @@ impl Backend for SqliteStore {
         self.make_room()
     }
 
+    fn in_flight(&mut self, requests: &[InFlight], now_ns: u64) -> Result<(), StoreError> {
+        self.say_in_flight(requests, now_ns)
+    }
+
     fn end(&mut self, now_ns: u64) -> Result<(), StoreError> {
+        self.connection
+            .execute("DELETE FROM flight WHERE run = ?1", [self.run])?;
         let sql = "UPDATE run SET end_ns = ?2 WHERE id = ?1";
         self.connection.execute(sql, params![self.run, signed(now_ns)])?;
         Ok(())
@@ -217,7 +223,7 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         packer.clear();
         searchable.clear();
-        let (mut start, mut end, mut errors) = (u64::MAX, 0, 0_u64);
+        let (mut start, mut end, mut errors, mut died) = (u64::MAX, 0, 0_u64, false);
         let mut root: Option<(Rank, i64, &Incoming<'_>)> = None;
         let mut calls: Vec<(i64, u64, u64)> = Vec::with_capacity(spans.len().min(64));
         for incoming in spans {
@@ -230,6 +236,7 @@ impl Batch<'_> {
             start = start.min(span.start_time_unix_nano);
             end = end.max(span.end_time_unix_nano);
             errors += u64::from(failed);
+            died |= failed && facts::died(span);
             let rank = (!span.parent_span_id.is_empty(), span.start_time_unix_nano);
             if root.as_ref().is_none_or(|(best, ..)| rank < *best) {
                 root = Some((rank, operation, incoming));
@@ -265,6 +272,7 @@ impl Batch<'_> {
                 signed(rank.1),
                 operation,
                 facts::title(&root.span),
+                died,
             ],
             |row| row.get(0),
         )?;
@@ -444,13 +452,14 @@ impl Sums {
 }
 
 const TRACE: &str = "
-INSERT INTO trace(trace_id, run, start_ns, end_ns, spans, errors, root_rank, root_ns, root_operation, title)
-VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+INSERT INTO trace(trace_id, run, start_ns, end_ns, spans, errors, root_rank, root_ns, root_operation, title, died)
+VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
 ON CONFLICT(trace_id) DO UPDATE SET
     start_ns = min(start_ns, excluded.start_ns),
     end_ns = max(end_ns, excluded.end_ns),
     spans = spans + excluded.spans,
     errors = errors + excluded.errors,
+    died = max(died, excluded.died),
     root_rank = iif((excluded.root_rank, excluded.root_ns) < (root_rank, root_ns), excluded.root_rank, root_rank),
     root_ns = iif((excluded.root_rank, excluded.root_ns) < (root_rank, root_ns), excluded.root_ns, root_ns),
     root_operation =

@@ -8,6 +8,7 @@ use smol_str::{SmolStr, ToSmolStr};
 
 use super::details::{Detail, Details};
 use super::phases::Phases;
+use super::route::Routes;
 use super::topics::Topics;
 use super::{
     ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind,
@@ -29,6 +30,7 @@ pub struct Spans {
     topics: Topics,
     next: SpanKey,
     details: Details,
+    routes: Routes,
 }
 
 /// An exchange without an end.
@@ -79,6 +81,7 @@ impl Spans {
             topics: Topics::default(),
             next: SpanKey(1),
             details: Details::default(),
+            routes: Routes::default(),
         }
     }
 
@@ -106,14 +109,16 @@ impl Spans {
                     open.response = Some(response);
                 }
             }
-            Step::ResponseEnd { exchange, end, body } => self.finish(facts, exchange, end, &body, None, out),
+            Step::ResponseEnd { exchange, end, body } => {
+                self.finish(facts, process, exchange, (end, None), &body, out);
+            }
             Step::Broken {
                 exchange,
                 at,
                 reason,
                 body,
             } => {
-                self.finish(facts, exchange, at, &body, Some(reason), out);
+                self.finish(facts, process, exchange, (at, Some(reason)), &body, out);
             }
             Step::Shared { exchange } => {
                 if let Some(open) = self.open.get(&(facts.conn, exchange)) {
@@ -231,10 +236,10 @@ impl Spans {
     fn finish(
         &mut self,
         facts: &ConnFacts,
+        process: &Process,
         exchange: Exchange,
-        end: Mark,
+        (end, broken): (Mark, Option<Broken>),
         body: &Body,
-        broken: Option<Broken>,
         out: &mut Vec<SpanEvent>,
     ) {
         let Some(open) = self.open.remove(&(facts.conn, exchange)) else {
@@ -333,6 +338,7 @@ impl Spans {
         }
         if let RequestHead::Http(request) = &open.request.head {
             rpc::describe(&mut span, request, http_head(response), &exchanged, broken);
+            self.routes.describe(&mut span, &process.service);
         }
         let actor = if broken.is_some() { open.actor } else { end.moment.actor };
         out.push(SpanEvent::Finished {

@@ -26,7 +26,7 @@ pub(super) fn describe(
     policy: &Policy,
 ) {
     let known = METHODS.contains(&request.method.as_str());
-    // A name is of low cardinality: the path is not part of it, since the route behind it is not known.
+    // A name is of low cardinality: the path is not part of it. `route` adds what it guesses.
     span.name = if known {
         request.method.clone()
     } else {

@@ -16,6 +16,7 @@ mod json;
 mod messaging;
 mod phases;
 mod policy;
+mod route;
 mod rpc;
 mod sql;
 mod times;

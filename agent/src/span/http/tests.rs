@@ -141,7 +141,9 @@ fn client_attributes() {
         Some(200),
         None,
         &[
-            ("name", "GET"),
+            ("name", "GET /a/b"),
+            ("url.template", "/a/b"),
+            ("clew.http.route.guessed", "Bool(true)"),
             ("url.full", "http://shop:81/a/b?x=1&token=REDACTED"),
             ("server.address", "shop"),
             ("server.port", "Int(81)"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clew::capture::Pid;
 use clew::discover::{Process, Runtime};
 use clew::export::{Clock, Host};
-use clew::span::{Span, SpanKind, Status, Value};
+use clew::span::{Policy, Span, SpanKind, Status, Value};
 use clew::store::sqlite::{Bounds, SqliteStore};
 use clew::store::{Setup, Writer};
 use clew::telemetry::Counters;
@@ -37,6 +37,7 @@ pub fn fill(folder: &Path, large: u64, small: u64) {
         clock: Clock::now(),
         counters: counters.clone(),
         warn: Arc::new(|line| panic!("{line}")),
+        policy: Policy::default(),
     };
     let at: PathBuf = folder.to_owned();
     let bounds = Bounds {

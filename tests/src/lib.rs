@@ -18,6 +18,7 @@ mod nginx;
 mod outcome;
 mod plan;
 mod postgresql;
+mod probed;
 mod process;
 mod rabbitmq;
 mod redis;
@@ -26,7 +27,7 @@ mod wait;
 
 pub use certificate::Certificate;
 pub use clew::{Clew, ClewRun};
-pub use envoy::envoy;
+pub use envoy::{envoy, envoy_tls};
 pub use filled::{LARGE_TRACE, SCRIPT, SCRIPT_TRACE, fill};
 pub use host::{Host, has_tracepoint};
 pub use http::{Answer, ask, connect, get};

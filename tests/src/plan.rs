@@ -50,6 +50,11 @@ pub enum Load {
         /// One connection a thread.
         keep_alive: bool,
     },
+    /// Waits until something watches instructions of a program that runs.
+    Probed {
+        /// Its file.
+        program: String,
+    },
     /// A program that must succeed.
     Command {
         /// Its command line.
@@ -111,6 +116,14 @@ impl Plan {
         self
     }
 
+    /// Waits until instructions of a service's program are watched.
+    #[must_use]
+    pub fn probed(mut self, program: &str) -> Self {
+        let program = program.to_owned();
+        self.loads.push(Load::Probed { program });
+        self
+    }
+
     /// Adds a program.
     #[must_use]
     pub fn command(mut self, argv: &[&str]) -> Self {
@@ -169,6 +182,7 @@ impl Load {
                     .into_iter()
                     .try_for_each(|thread| thread.join().expect("the load panicked"))
             }),
+            Self::Probed { program } => crate::probed::wait(Path::new(program)),
             Self::Command { argv } => {
                 let status = crate::process::command(argv).status()?;
                 if status.success() {

@@ -1,5 +1,5 @@
 //! HTTP/2 and gRPC with the real clients and servers.
-use clew_tests::{Clew, Kind, Lab, Outcome, Span, free_port, nginx};
+use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Span, free_port, nginx};
 
 const UNARY: &str = "clew.test.Calls/Unary";
 
@@ -45,7 +45,28 @@ fn check_joined(out: &Outcome, count: usize, same: &[&str]) {
 #[test]
 fn grpcio_calls_of_every_kind() {
     let Some(lab) = Lab::new("grpcio") else { return };
-    let out = Clew::run(&lab).traced(&[Lab::python("python"), Lab::workload("python/grpc_calls.py")]);
+    calls_of_every_kind(Clew::run(&lab));
+}
+
+/// The same through the BoringSSL within grpcio, which names none of its functions, on memory BIOs.
+#[test]
+fn grpcio_over_tls() {
+    let Some(lab) = Lab::new("grpcio_over_tls") else { return };
+    let certificate = Certificate::new(&lab);
+    let clew = Clew::run(&lab)
+        .env("CERTIFICATE", certificate.file())
+        .env("KEY", certificate.key());
+    let out = calls_of_every_kind(clew);
+    for span in &out.spans.0 {
+        out.check_eq(span.text("url.scheme").as_str(), "https", &span.brief());
+    }
+    for counter in ["tls.untied", "tls.tie_conflict", "tls.unwatched"] {
+        out.check_eq(out.counter(counter), 0, counter);
+    }
+}
+
+fn calls_of_every_kind(clew: Clew<'_>) -> Outcome {
+    let out = clew.traced(&[Lab::python("python"), Lab::workload("python/grpc_calls.py")]);
     out.check_eq(out.code, 0, "exit code");
     check_joined(
         &out,
@@ -86,6 +107,7 @@ fn grpcio_calls_of_every_kind() {
         ],
     );
     out.check_eq(out.counter("protocol.http2.invalid"), 0, "invalid");
+    out
 }
 
 #[test]

@@ -18,6 +18,9 @@ const SETTLE: Duration = Duration::from_millis(1);
 /// How long others are waited for, at most.
 const PATIENCE: Duration = Duration::from_millis(4);
 
+/// Libraries of processes that were told of and cannot be seen through, remembered.
+const MOST_TOLD: usize = 4096;
+
 /// A library that encrypts, which a process uses or may.
 #[derive(Debug)]
 pub(super) struct Cipher {
@@ -63,6 +66,7 @@ impl Finder {
 /// Answers until nobody asks or listens any more.
 fn find(proc: &Proc, asks: &Receiver<Ask>, answers: &UnboundedSender<Cipher>) {
     let mut libraries = Libraries::default();
+    let mut told: HashSet<(Pid, PathBuf)> = HashSet::new();
     while let Ok(first) = asks.recv() {
         let (mut runs, mut begins) = (HashSet::new(), HashSet::new());
         let mut next = Ok(first);
@@ -76,7 +80,7 @@ fn find(proc: &Proc, asks: &Receiver<Ask>, answers: &UnboundedSender<Cipher>) {
                 // The library may be used before it is known to be: its usual place is looked at first.
                 Ok(Ask::Begins(pid)) => {
                     let exe = proc.of(pid, "exe");
-                    if let Some(library) = libraries.at(&exe) {
+                    if let Some(library) = libraries.at(&exe).filter(|library| !library.points.is_empty()) {
                         let _over = answers.send(Cipher {
                             pid,
                             library,
@@ -97,6 +101,15 @@ fn find(proc: &Proc, asks: &Receiver<Ask>, answers: &UnboundedSender<Cipher>) {
         }
         for pid in runs.union(&begins) {
             for (library, path) in of(&mut libraries, proc, *pid) {
+                // What cannot be seen is told of once.
+                if library.points.is_empty() {
+                    if told.len() >= MOST_TOLD {
+                        told.clear();
+                    }
+                    if !told.insert((*pid, path.clone())) {
+                        continue;
+                    }
+                }
                 if answers
                     .send(Cipher {
                         pid: *pid,

@@ -434,6 +434,12 @@ impl Agent {
     /// Sees the plaintext of what a library encrypts for a process.
     fn decipher(&mut self, cipher: &Cipher) {
         let Cipher { pid, library, path } = cipher;
+        if library.points.is_empty() {
+            self.counters.raise("tls.unwatched");
+            self.outputs
+                .mention(&format!("process {}: {}", pid.0, library.limits.join("; ")));
+            return;
+        }
         if let Err(error) = self.probes.decipher(*pid, library, path)
             && self.discovery.proc().is_alive(*pid)
         {

@@ -318,6 +318,53 @@ pub(super) fn looks_at(code: &[u8], address: u64, argument: Register) -> Vec<u32
     found
 }
 
+/// Addresses that a few instructions before and behind the one at `place` make: by an offset in what a register holds, with the
+/// offset of the field that register was loaded from, if it was.
+pub(super) fn near(code: &[u8], address: u64, place: u64) -> Vec<(Option<u32>, i64)> {
+    /// Instructions on either side.
+    const NEAR: usize = 16;
+    let all: Vec<Instruction> = instructions(code, address).collect();
+    // A reference is found by a byte within the instruction.
+    let Some(at) = all.iter().rposition(|instruction| instruction.ip() <= place) else {
+        return Vec::new();
+    };
+    let mut loaded: HashMap<Register, u32> = HashMap::new();
+    let mut factory = InstructionInfoFactory::new();
+    let mut found = Vec::new();
+    for instruction in all.iter().skip(at.saturating_sub(NEAR)).take(2 * NEAR) {
+        let (to, base) = (instruction.op0_register(), instruction.memory_base());
+        let plain = instruction.memory_index() == Register::None && base != Register::None;
+        let mut field = None;
+        match instruction.code() {
+            Code::Lea_r64_m if plain => {
+                let offset = instruction.memory_displacement64().cast_signed();
+                found.push((loaded.get(&base).copied(), offset));
+            }
+            Code::Add_rm64_imm32 | Code::Add_rm64_imm8 | Code::Add_RAX_imm32
+                if instruction.op0_kind() == OpKind::Register =>
+            {
+                found.push((loaded.get(&to).copied(), instruction.immediate(1).cast_signed()));
+            }
+            Code::Mov_r64_rm64 if instruction.op1_kind() == OpKind::Memory && plain => {
+                field = u32::try_from(instruction.memory_displacement64()).ok();
+            }
+            _ => {}
+        }
+        for used in factory.info(instruction).used_registers() {
+            if !matches!(
+                used.access(),
+                OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess
+            ) {
+                loaded.remove(&used.register().full_register());
+            }
+        }
+        if let Some(field) = field {
+            loaded.insert(to, field);
+        }
+    }
+    found
+}
+
 /// The function reads what its second argument has at this offset.
 pub(super) fn reads_second(code: &[u8], address: u64, at: u32) -> bool {
     let mut flow = Flow::default();

@@ -171,6 +171,34 @@ impl Image {
         false
     }
 
+    /// Where the text stands in `span`, by address, at most `most` places.
+    pub(super) fn places(&self, span: Span, text: &[u8], most: usize) -> Vec<u64> {
+        const WINDOW: usize = 1 << 20;
+        let finder = memchr::memmem::Finder::new(text);
+        let mut found = Vec::new();
+        let mut start = 0;
+        while start < span.size && found.len() < most {
+            let Some(mut bytes) = span.offset.checked_add(start).and_then(|at| self.bytes(at, WINDOW)) else {
+                break;
+            };
+            bytes.truncate(usize::try_from(span.size - start).unwrap_or(usize::MAX));
+            let base = span.address.wrapping_add(start);
+            found.extend(finder.find_iter(&bytes).map(|place| base.wrapping_add(place as u64)));
+            if bytes.len() < WINDOW {
+                break;
+            }
+            // Windows overlap, so that the text is not cut; none is found twice.
+            start += (WINDOW - (text.len() - 1).min(WINDOW / 2)) as u64;
+        }
+        found.truncate(most);
+        found
+    }
+
+    /// It is loaded at the addresses it names itself.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.segments.iter().all(|segment| segment.span.address != 0)
+    }
+
     /// Up to `most` bytes of code at `address`.
     pub(super) fn code(&self, address: u64, most: usize) -> Option<Vec<u8>> {
         self.bytes(self.code_offset(address)?, most)

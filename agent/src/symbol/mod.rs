@@ -6,6 +6,7 @@
 mod code;
 mod dynamic;
 mod flow;
+mod frames;
 mod functions;
 mod gnutls;
 mod go;

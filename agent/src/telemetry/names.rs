@@ -459,7 +459,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     (
         "tls.unwatched",
-        "TLS libraries in which probes could not be set; what they encrypt is not seen.",
+        "TLS libraries in which no probes could be set, or whose functions are not known for certain; what they encrypt is not seen.",
     ),
     (
         "trace.parent_forgotten",

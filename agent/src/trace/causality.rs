@@ -40,6 +40,7 @@
 //! serves one; and an Envoy that answers a request itself after it had been held back, while it sends one of its own; and a thread
 //! that, while it serves a request, completes a future on which another request's call waits: the call is then made on it.
 mod inbound;
+mod openings;
 mod pools;
 mod streams;
 mod tasks;
@@ -53,7 +54,7 @@ use self::inbound::Inbound;
 use super::contexts::{self, Ambiguous, Contexts, Served, Works, served};
 use super::families::Families;
 use super::threads::{Thread, Tid, runs_loop, serves_by_thread, thread_of, turn_of};
-use crate::capture::{Actor, ConnId, Context, Direction, Moment, Pid};
+use crate::capture::{Actor, ConnId, Context, Direction, Pid};
 use crate::discover::Runtime;
 use crate::span::SpanKey;
 
@@ -246,39 +247,6 @@ impl Causality {
                 inbound.tainted = true;
             }
         }
-    }
-
-    /// connect(2) was called for `conn`.
-    pub(super) fn connecting(&mut self, conn: ConnId, moment: &Moment, runtime: Runtime) {
-        // Whoever waits longest is sent on the connection that is open first, not on the one that was opened for it.
-        let pools = matches!(runtime, Runtime::Envoy);
-        if !forwards(runtime) || pools || self.reserved.len() >= MAX_RESERVED {
-            return;
-        }
-        let tid = thread_of(&moment.actor);
-        let found = self.upstream(&moment.actor, moment.time_ns);
-        if let Found::Candidate(candidate) = found {
-            if let Some(inbound) = self.inbound.get_mut(&candidate.parent) {
-                inbound.upstream += 1;
-            }
-            self.tried(tid, candidate.parent);
-        }
-        self.reserved.insert(conn, Reserved { tid, found });
-    }
-
-    /// A connection is over; where it was only being opened, what it was opened for may be tried on another.
-    pub(super) fn unconnected(&mut self, conn: ConnId, now_ns: u64) {
-        if let Some(Reserved { tid, found }) = self.unreserve(conn) {
-            self.failed(tid, found.parent(), now_ns);
-        }
-    }
-
-    fn unreserve(&mut self, conn: ConnId) -> Option<Reserved> {
-        let reserved = self.reserved.remove(&conn)?;
-        if let Some(inbound) = reserved.found.parent().and_then(|parent| self.inbound.get_mut(&parent)) {
-            inbound.upstream = inbound.upstream.saturating_sub(1);
-        }
-        Some(reserved)
     }
 
     /// An event loop sends a request upstream for `parent`.

@@ -280,14 +280,16 @@ impl Traces {
                 is_stream: opened.stream.is_some(),
                 is_message: opened.message.is_some(),
             };
-            match self.causality.outbound(key, opened.conn, &sent, opened.process.runtime) {
+            let runtime = opened.process.runtime;
+            let found = if opened.is_connection {
+                self.causality.opened(opened.conn, &sent, runtime)
+            } else {
+                self.causality.outbound(key, opened.conn, &sent, runtime)
+            };
+            match found {
                 Found::Candidate(found) => candidate = Some(found),
                 Found::Root => {}
                 Found::Unknown(name) => self.counts.push(name),
-            }
-            // Whoever opened the connection is known; what is asked on it later may be for others.
-            if opened.is_connection {
-                self.causality.outbound_ended(key, opened.conn, candidate, None);
             }
         }
         if let Some(candidate) = &candidate {

@@ -3,6 +3,7 @@
 //!
 //! The functions are those a program links against, so a library that was stripped has them too, and so has a program that
 //! exports OpenSSL's functions itself, such as Node.js.
+mod hidden;
 mod place;
 
 use std::collections::HashMap;
@@ -70,6 +71,15 @@ fn may_encrypt(path: &str) -> bool {
     (name.starts_with("libssl") || name.starts_with("libgnutls")) && name.contains(".so")
 }
 
+/// Whether a file that is mapped under this path may be a library with one of these within. The system's own use the system's.
+fn may_have_within(path: &str) -> bool {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    name.contains(".so") && !super::LIBRARIES.contains(&folder)
+}
+
+/// No library that has OpenSSL or BoringSSL within is smaller, bytes.
+const LEAST_WITHIN: u64 = 1 << 20;
+
 /// Files that are remembered.
 const MOST_REMEMBERED: usize = 4096;
 
@@ -83,11 +93,23 @@ pub struct Libraries(HashMap<FileKey, Option<Arc<Encryption>>>);
 impl Libraries {
     /// The probes in the file at `path`; none if it encrypts with nothing that is known.
     pub fn at(&mut self, path: &Path) -> Option<Arc<Encryption>> {
+        self.remembered(path, encryption)
+    }
+
+    /// The probes in a library that may have OpenSSL or BoringSSL within, which its name does not tell.
+    fn within(&mut self, path: &Path) -> Option<Arc<Encryption>> {
+        let large = std::fs::metadata(path).is_ok_and(|meta| meta.len() >= LEAST_WITHIN);
+        large
+            .then(|| self.remembered(path, |path| openssl(&Image::open(path)?, path)))
+            .flatten()
+    }
+
+    fn remembered(&mut self, path: &Path, look: fn(&Path) -> Option<Encryption>) -> Option<Arc<Encryption>> {
         let key = FileKey::of(path)?;
         if self.0.len() >= MOST_REMEMBERED {
             self.0.clear();
         }
-        let found = self.0.entry(key).or_insert_with(|| encryption(path).map(Arc::new));
+        let found = self.0.entry(key).or_insert_with(|| look(path).map(Arc::new));
         found.clone()
     }
 
@@ -95,19 +117,30 @@ impl Libraries {
     pub fn of(&mut self, exe: &Path, root: &Path, maps: &str) -> Vec<(Arc<Encryption>, PathBuf)> {
         let mapped = maps
             .lines()
-            .filter_map(|line| line.find('/').and_then(|start| line.get(start..)))
-            .filter(|path| may_encrypt(path));
+            .filter_map(|line| line.find('/').and_then(|start| line.get(start..)));
         let mut paths: Vec<PathBuf> = vec![exe.to_path_buf()];
+        let mut others: Vec<PathBuf> = Vec::new();
         for path in mapped {
+            let which = if may_encrypt(path) {
+                &mut paths
+            } else if may_have_within(path) {
+                &mut others
+            } else {
+                continue;
+            };
             let path = root.join(path.trim_start_matches('/'));
-            if !paths.contains(&path) {
-                paths.push(path);
+            if !which.contains(&path) {
+                which.push(path);
             }
         }
-        paths
+        // The program may be mapped under its own name.
+        others.retain(|path| FileKey::of(path) != FileKey::of(exe));
+        let mut found: Vec<(Arc<Encryption>, PathBuf)> = paths
             .into_iter()
             .filter_map(|path| Some((self.at(&path)?, path)))
-            .collect()
+            .collect();
+        found.extend(others.into_iter().filter_map(|path| Some((self.within(&path)?, path))));
+        found
     }
 
     /// Those that lie where programs under `root` find them.
@@ -144,21 +177,74 @@ fn encryption(path: &Path) -> Option<Encryption> {
     })
 }
 
+/// OpenSSL's functions in a file, and how they are watched.
+struct Known {
+    functions: HashMap<&'static str, u64>,
+    /// More of them that move no plaintext.
+    calls: Vec<u64>,
+    /// What reads and writes is watched where it hands on to: functions that are not known hand on to the same.
+    inner: bool,
+    random: Option<(u16, u16)>,
+    name: Arc<str>,
+}
+
+impl Known {
+    /// As the file names them.
+    fn named(image: &Image, path: &Path) -> Option<Self> {
+        let mut names: Vec<&'static str> = WATCHED.iter().map(|watched| watched.name).collect();
+        names.extend([FREED, CLEARED, MADE, CLIENT_RANDOM, SERVER_RANDOM]);
+        let functions = [(".dynsym", ".dynstr"), (".symtab", ".strtab")]
+            .into_iter()
+            .filter(|(_, text)| image.section(&[text]).is_some_and(|text| image.holds(text, b"\0SSL_read\0")))
+            .map(|(table, text)| dynamic::symbols(image, table, text, &names))
+            // Both directions have to be there, or what is seen makes no sense.
+            .find(|found| found.contains_key("SSL_read") && found.contains_key("SSL_write"))?;
+        let random = place::random(image, functions.get(CLIENT_RANDOM), functions.get(SERVER_RANDOM));
+        Some(Self {
+            functions,
+            calls: Vec::new(),
+            inner: false,
+            random,
+            name: file_name(path),
+        })
+    }
+
+    /// As they show where nothing names them; why they are not known, if they are there.
+    fn hidden(image: &Image, path: &Path) -> Option<Result<Self, &'static str>> {
+        let found = hidden::find(image)?;
+        Some(found.map(|hidden| Self {
+            inner: hidden.hands_on,
+            functions: hidden.functions,
+            calls: hidden.calls,
+            random: hidden.random,
+            name: format!("{} in {}", hidden.name, file_name(path)).into(),
+        }))
+    }
+}
+
 /// The probes in OpenSSL's functions.
 fn openssl(image: &Image, path: &Path) -> Option<Encryption> {
-    let mut names: Vec<&str> = WATCHED.iter().map(|watched| watched.name).collect();
-    names.extend([FREED, CLEARED, MADE, CLIENT_RANDOM, SERVER_RANDOM]);
-    let symbols = dynamic::symbols(image, ".dynsym", ".dynstr", &names);
-    // Both directions have to be there, or what is seen makes no sense.
-    for needed in ["SSL_read", "SSL_write"] {
-        symbols.get(needed)?;
-    }
+    let known = match Known::named(image, path) {
+        Some(known) => known,
+        None => match Known::hidden(image, path)? {
+            Ok(known) => known,
+            Err(why) => {
+                let name = file_name(path);
+                return Some(Encryption {
+                    points: Vec::new(),
+                    limits: vec![format!(
+                        "what the OpenSSL or BoringSSL within {name} encrypts is not seen: {why}"
+                    )],
+                    name,
+                });
+            }
+        },
+    };
     let mut limits = Vec::new();
-    let (first, second) =
-        place::random(image, symbols.get(CLIENT_RANDOM), symbols.get(SERVER_RANDOM)).unwrap_or_else(|| {
-            limits.push("connections whose bytes the program moves itself cannot be told apart".to_owned());
-            (0, 0)
-        });
+    let (first, second) = known.random.unwrap_or_else(|| {
+        limits.push("connections whose bytes the program moves itself cannot be told apart".to_owned());
+        (0, 0)
+    });
     let cookie = Cookie {
         source: SOURCE_OPENSSL,
         first,
@@ -174,15 +260,24 @@ fn openssl(image: &Image, path: &Path) -> Option<Encryption> {
             }
         }
     };
-    for Watched { name, how } in WATCHED {
-        let Some(address) = symbols.get(name).copied() else {
-            continue;
-        };
+    let calls = known
+        .calls
+        .iter()
+        .map(|address| ("the handshake", &How::Call, *address));
+    let watched = WATCHED
+        .iter()
+        .filter_map(|Watched { name, how }| Some((*name, how, *known.functions.get(name)?)));
+    for (name, how, address) in watched.chain(calls) {
         let place = match how {
             How::Call => Place::entry(image, address).map(|at| (at, "tls_call")),
             How::Counted { reads } | How::Extended { reads } => {
                 let counted = matches!(how, How::Counted { .. });
-                Place::data(image, address, counted).map(|place| (place.at, program(*reads, &place)))
+                let place = if known.inner {
+                    Place::handed(image, address, counted)
+                } else {
+                    Place::data(image, address, counted)
+                };
+                place.map(|place| (place.at, program(*reads, &place)))
             }
         };
         let (at, program) = place.unwrap_or_else(|| {
@@ -201,7 +296,7 @@ fn openssl(image: &Image, path: &Path) -> Option<Encryption> {
         watch(program, at);
     }
     for (name, program) in [(FREED, "tls_freed"), (CLEARED, "tls_cleared"), (MADE, "tls_made")] {
-        if let Some(address) = symbols.get(name).copied() {
+        if let Some(address) = known.functions.get(name).copied() {
             let at = if name == MADE {
                 Place::entry(image, address)
             } else {
@@ -212,7 +307,7 @@ fn openssl(image: &Image, path: &Path) -> Option<Encryption> {
     }
     let encryption = Encryption {
         points,
-        name: file_name(path),
+        name: known.name,
         limits,
     };
     Some(encryption)

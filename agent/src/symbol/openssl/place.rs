@@ -14,7 +14,7 @@ const CODE_BYTES: usize = 160;
 const MOST_INSTRUCTIONS: usize = 24;
 
 /// The registers of the first five integer arguments (System V ABI for AMD64, section 3.2.3).
-const ARGUMENTS: [Register; 5] = [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8];
+pub(super) const ARGUMENTS: [Register; 5] = [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8];
 
 /// A cheap place in a function that moves plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,12 @@ impl Place {
             let count = (!counted).then_some(3);
             return Some(Self { at, count });
         }
+        Self::handed(image, address, counted)
+    }
+
+    /// The place in the function that such a one hands its arguments on to.
+    pub(super) fn handed(image: &Image, address: u64, counted: bool) -> Option<Self> {
+        let code = image.code(address, CODE_BYTES)?;
         let (target, count) = handed_on(&code, address, counted)?;
         let code = image.code(target, CODE_BYTES)?;
         let at = cheap(&code, target, count + 1, true)?;
@@ -103,8 +109,26 @@ fn written(info: &mut InstructionInfoFactory, instruction: &Instruction, registe
 /// The function that a short one hands the session, the buffer and its size on to, and which argument of that says where the
 /// number of bytes is written: a place on the stack if the short one returns the number, else its own fourth argument.
 fn handed_on(code: &[u8], address: u64, counted: bool) -> Option<(u64, usize)> {
+    let count = (!counted).then_some(Register::RCX);
+    let mut branches = Vec::new();
+    let found = handed_on_from(code, address, counted, count, &mut branches);
+    // Where a failure is told of first, a branch leads around it. A place on the stack is unlike anything that is told then.
+    found.or_else(|| {
+        let first = branches.first().copied().filter(|_| counted)?;
+        let skipped = usize::try_from(first.checked_sub(address)?).ok()?;
+        handed_on_from(code.get(skipped..)?, first, counted, count, &mut Vec::new())
+    })
+}
+
+/// The same from an instruction on, up to which nothing was changed; notes branches while that is so.
+fn handed_on_from(
+    code: &[u8],
+    address: u64,
+    counted: bool,
+    mut count: Option<Register>,
+    branches: &mut Vec<u64>,
+) -> Option<(u64, usize)> {
     let mut info = InstructionInfoFactory::new();
-    let mut count = (!counted).then_some(Register::RCX);
     for instruction in instructions(code, address).take(MOST_INSTRUCTIONS) {
         match instruction.code() {
             Code::Call_rel32_64 | Code::Jmp_rel32_64 => {
@@ -132,6 +156,9 @@ fn handed_on(code: &[u8], address: u64, counted: bool) -> Option<(u64, usize)> {
             matches!(instruction.mnemonic(), Mnemonic::Movsxd | Mnemonic::Mov) && from.full_register() == Register::RDX;
         if written(&mut info, &instruction, Register::RDX) && !widens {
             return None;
+        }
+        if instruction.flow_control() == FlowControl::ConditionalBranch {
+            branches.push(instruction.near_branch_target());
         }
         if !matches!(
             instruction.flow_control(),
@@ -266,6 +293,12 @@ mod tests {
             false,
             Some((0x100a, 4)),
         );
+        // sub $0x18,%rsp; test %edx,%edx; jns +7; call; nop; nop; mov %rsp,%rcx; call 0x1119: a failure is told of first.
+        let told = [
+            0x48, 0x83, 0xec, 0x18, 0x85, 0xd2, 0x79, 7, 0xe8, 0, 0, 0, 0, 0x90, 0x90, 0x48, 0x89, 0xe1, 0xe8, 0, 1, 0,
+            0,
+        ];
+        check(&told, true, Some((0x1117, 3)));
         // xor %edi,%edi; call
         check(&[0x31, 0xff, 0xe8, 0, 0, 0, 0], false, None);
     }

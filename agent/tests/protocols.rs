@@ -182,6 +182,7 @@ fn play(connection: &[Operation], cut: usize, hole: Option<usize>) -> Vec<Step> 
     let limits = Limits {
         body_bytes: 32,
         values: true,
+        ..Limits::default()
     };
     let (mut conversation, cut) = if is_of_datagrams(connection) {
         (Conversation::datagrams(limits), usize::MAX)
@@ -256,11 +257,15 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                 let at = place(request.offset, request.start);
                 let line = match &request.head {
                     RequestHead::Http(head) => format!(
-                        "{} {} HTTP/{} at {at} {}",
+                        "{} {} HTTP/{} at {at} {}{}",
                         head.method,
                         head.target,
                         head.version.name(),
-                        fields(&head.fields, &request.head_end)
+                        fields(&head.fields, &request.head_end),
+                        head.gateway.as_ref().map_or(String::new(), |gateway| format!(
+                            " of {} for {}",
+                            gateway.script, gateway.client
+                        )),
                     ),
                     RequestHead::Database(call) => {
                         format!(
@@ -280,6 +285,7 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                         question.name,
                         place(request.head_end.offset, request.head_end.moment)
                     ),
+                    RequestHead::Turn => panic!("nothing that is not known is recorded"),
                     RequestHead::Tls(hello) => format!(
                         "{:?} hello for {} offering {} at {at} to {}",
                         request.direction,
@@ -290,9 +296,7 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                 };
                 let recalled = match &request.head {
                     RequestHead::Database(call) => recalled(call),
-                    RequestHead::Http(_) | RequestHead::Message(_) | RequestHead::Tls(_) | RequestHead::Dns(_) => {
-                        Vec::new()
-                    }
+                    _ => Vec::new(),
                 };
                 let told = Told {
                     request_offset: request.offset,
@@ -340,6 +344,7 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                         messages::tell_outcome(outcome),
                         response.start.time_ns / 1000
                     ),
+                    ResponseHead::Turn => panic!("nothing that is not known is recorded"),
                     ResponseHead::Dns(answer) => write!(
                         told.line,
                         " -> {} {:?} of {}{}{}",

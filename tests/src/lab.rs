@@ -146,6 +146,7 @@ impl Lab {
             "JettyFront",
             "MvcFront",
             "NettyFront",
+            "Stores",
             "TomcatFront",
         ]
         .iter()

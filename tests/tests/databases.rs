@@ -1,7 +1,7 @@
 //! Calls to real databases, below the requests that made them.
 use clew_tests::{
-    Certificate, Clew, Kind, Lab, Outcome, Plan, Postgresql, Span, free_port, mariadb, postgresql, postgresql_tls,
-    redis,
+    Certificate, Clew, Kind, Lab, Outcome, Plan, Postgresql, Span, ferretdb, free_port, mariadb, postgresql,
+    postgresql_tls, redis,
 };
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
@@ -446,4 +446,79 @@ fn memcached_in_text_and_binary() {
     }
     let pending = out.spans.filter(|span| !span.text("clew.exchange.outcome").is_empty());
     out.check(pending.is_empty(), "calls without an answer");
+}
+
+#[test]
+fn mongodb_through_a_shared_pool() {
+    let Some(lab) = Lab::new("mongodb_through_a_shared_pool") else {
+        return;
+    };
+    let (database, front) = (free_port(), free_port());
+    let Some(server) = ferretdb(&lab, database) else {
+        lab.skip("CLEW_TEST_FERRETDB names no server");
+        return;
+    };
+    let server: Vec<&str> = server.iter().map(String::as_str).collect();
+    let app = Lab::workload("python/mongodb_app.py");
+    let ports = [front.to_string(), database.to_string()];
+    let plan = Plan::default()
+        .service(database, &server)
+        .service(front, &[&Lab::python("python"), &app, &ports[0], &ports[1]])
+        .rested()
+        .load(front, "/front", REQUESTS, CONCURRENCY)
+        .load(front, "/fail", 3, 1);
+    let out = Clew::run(&lab).args(&["--db-values"]).traced(&plan.argv(&lab, DRIVE));
+    let check = |call: &Span, name: &str, want: &[(&str, &str)]| {
+        out.check_eq(call.name.as_str(), name, "name of a call");
+        let ends = below(&out, call);
+        out.check_eq(ends.len(), 1, "server spans of a call");
+        for end in [&[call][..], &ends].concat() {
+            out.check_span(
+                end,
+                &[
+                    ("db.system.name", "mongodb"),
+                    ("db.namespace", "shop"),
+                    ("db.collection.name", "items"),
+                ],
+            );
+            out.check_span(end, want);
+        }
+    };
+    for number in 1..=REQUESTS {
+        let front = request(&out, "/front", number);
+        // A connection of the pool may be opened for it.
+        let calls: Vec<&Span> = below(&out, &front)
+            .into_iter()
+            .filter(|span| span.name.ends_with(" items"))
+            .collect();
+        let filter = format!("find {{\"filter\": {{\"name\": \"item {number}\"}}}}");
+        let want: [(&str, &[(&str, &str)]); 3] = [
+            (
+                "insert items",
+                &[("clew.db.response.affected_rows", "1"), ("error.type", "")],
+            ),
+            (
+                "find items",
+                &[("db.response.returned_rows", "1"), ("db.query.text", &filter)],
+            ),
+            ("update items", &[("clew.db.response.affected_rows", "1")]),
+        ];
+        out.check_eq(calls.len(), want.len(), &format!("calls of request {number}"));
+        for (call, (name, want)) in calls.iter().zip(want) {
+            check(call, name, want);
+        }
+    }
+    for number in 1..=3 {
+        let calls = request(&out, "/fail", number);
+        let calls = below(&out, &calls);
+        out.check_eq(calls.len(), 1, "calls of a request that fails");
+        for call in calls {
+            check(
+                call,
+                "insert items",
+                &[("db.response.status_code", "11000"), ("error.type", "11000")],
+            );
+            out.check_eq(call.status, 2, "status");
+        }
+    }
 }

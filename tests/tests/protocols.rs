@@ -235,3 +235,62 @@ fn bodies_say_what_is_asked() {
         }
     }
 }
+
+#[test]
+fn turns_of_an_unknown_protocol_are_told_where_asked_for() {
+    const REQUESTS: u64 = 60;
+    let Some(lab) = Lab::new("turns_of_an_unknown_protocol_are_told_where_asked_for") else {
+        return;
+    };
+    let (leaf, back, front) = (free_port(), free_port(), free_port());
+    let (python, app) = (Lab::python("python"), Lab::workload("python/frames_app.py"));
+    let ports = [leaf, back, front].map(|port| port.to_string());
+    let plan = Plan::default()
+        .service(leaf, &[&Lab::go("server"), &ports[0]])
+        .service(back, &[&python, &app, "back", &ports[1], &ports[0]])
+        .env("OTEL_SERVICE_NAME", "back")
+        .service(front, &[&python, &app, "front", &ports[2], &ports[1]])
+        .env("OTEL_SERVICE_NAME", "front")
+        .rested()
+        .load(front, "/front", REQUESTS, 8);
+    let out = Clew::run(&lab)
+        .args(&["--unknown-protocols"])
+        .traced(&plan.argv(&lab, DRIVE));
+    for number in 1..=REQUESTS {
+        let served = only(&out, Kind::Server, "/front", number);
+        let below = |above: &Span, what: &str| -> &Span {
+            let found = out.spans.filter(|span| span.parent.as_ref() == Some(&above.id));
+            let [span] = found.as_slice() else {
+                out.fail(&format!("{} spans below {what} of {number}", found.len()));
+            };
+            span
+        };
+        let asked = below(served, "the request");
+        let answered = below(asked, "the question");
+        for (span, service, kind) in [(asked, "front", Kind::Client), (answered, "back", Kind::Server)] {
+            out.check_eq((span.service().as_str(), span.kind), (service, kind), "an end");
+            out.check_eq(span.name.as_str(), "TCP", "name");
+            out.check_span(
+                span,
+                &[
+                    ("clew.turn.request.bytes", "32"),
+                    ("clew.turn.response.bytes", "61"),
+                    ("network.transport", "tcp"),
+                    ("network.protocol.name", ""),
+                    ("server.port", &ports[1]),
+                    ("clew.exchange.outcome", ""),
+                    ("error.type", ""),
+                ],
+            );
+            out.check(span.end > span.start, "it took time");
+        }
+        let call = below(answered, "the answer");
+        out.check_eq(
+            (call.kind, call.path().as_str()),
+            (Kind::Client, "/leaf"),
+            "the call of the back",
+        );
+        out.check_eq(call.number(), Some(number), "its number");
+    }
+    out.check_eq(out.spans.0.len() as u64, 6 * REQUESTS, "number of spans");
+}

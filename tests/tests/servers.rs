@@ -1,5 +1,5 @@
 //! Real servers and clients.
-use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port, nginx};
+use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port, nginx, php_fpm};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 
@@ -284,4 +284,103 @@ fn nginx_next_upstream_when_one_resets() {
 #[test]
 fn nginx_next_upstream_when_one_is_too_slow() {
     check_next_upstream("nginx_next_upstream_when_one_is_too_slow", "hang", false);
+}
+
+#[test]
+fn php_fpm_behind_nginx() {
+    const REQUESTS: u64 = 60;
+    let Some(lab) = Lab::new("php_fpm_behind_nginx") else {
+        return;
+    };
+    let (leaf, php, front) = (free_port(), free_port(), free_port());
+    // A process is bound to the connection it has accepted: of those that nginx keeps there may be no more.
+    let fpm = php_fpm(&lab, php, "php/front.php", 12);
+    let locations = format!(
+        "location / {{ {} }} location /kept {{ fastcgi_keep_conn on; {} }} location /fail {{ {} }}",
+        fpm.location(&format!("unix:{}", fpm.socket)),
+        fpm.location("php"),
+        fpm.location(&format!("unix:{}", fpm.socket)),
+    );
+    let upstream = format!("upstream php {{ server 127.0.0.1:{php}; keepalive 12; }}");
+    let proxy = nginx(&lab, front, &locations, &upstream);
+    let fpm_argv: Vec<&str> = fpm.argv.iter().map(String::as_str).collect();
+    let proxy: Vec<&str> = proxy.iter().map(String::as_str).collect();
+    let plan = Plan::default()
+        .service(leaf, &[&Lab::go("server"), &leaf.to_string()])
+        .service(php, &fpm_argv)
+        .env("NEXT", &format!("{leaf}/leaf"))
+        .env("OTEL_SERVICE_NAME", "php")
+        .service(front, &proxy)
+        .rested()
+        .load(front, "/front", REQUESTS, 12)
+        .load(front, "/kept", REQUESTS, 12)
+        .command(&[
+            "curl",
+            "-s",
+            "-o",
+            "/dev/null",
+            &format!("http://127.0.0.1:{front}/fail?id=[1-3]"),
+        ]);
+    let out = carry_out(&lab, &plan);
+    for path in ["/front", "/kept"] {
+        for number in 1..=REQUESTS {
+            let of = |kind: Kind, service: &str, path: &str, below: &Span| -> &Span {
+                let found = out.spans.filter(|span| {
+                    span.kind == kind
+                        && span.service() == service
+                        && span.path() == path
+                        && span.number() == Some(number)
+                        && span.parent.as_ref() == Some(&below.id)
+                });
+                let [span] = found.as_slice() else {
+                    out.fail(&format!("{} {kind:?} spans of {service} {path} {number}", found.len()));
+                };
+                span
+            };
+            let asks = out
+                .spans
+                .filter(|span| span.service() == "clew-drive" && span.path() == path && span.number() == Some(number));
+            let [asked] = asks.as_slice() else {
+                out.fail(&format!("{} requests {path} {number}", asks.len()));
+            };
+            let served = of(Kind::Server, "nginx", path, asked);
+            let passed = of(Kind::Client, "nginx", path, served);
+            let script = of(Kind::Server, "php", path, passed);
+            for span in [passed, script] {
+                out.check_span(
+                    span,
+                    &[
+                        ("network.protocol.name", "fastcgi"),
+                        ("network.transport", if path == "/kept" { "tcp" } else { "unix" }),
+                        ("http.request.method", "GET"),
+                        ("http.response.status_code", "200"),
+                        ("clew.exchange.outcome", ""),
+                        ("error.type", ""),
+                    ],
+                );
+            }
+            out.check_span(
+                script,
+                &[
+                    ("code.file.path", &Lab::workload("php/front.php")),
+                    ("client.address", "127.0.0.1"),
+                ],
+            );
+            for call in ["/leaf", "/again"] {
+                let call_span = of(Kind::Client, "php", call, script);
+                of(Kind::Server, "go-server", call, call_span);
+            }
+        }
+    }
+    let failed = out
+        .spans
+        .filter(|span| span.service() == "php" && span.path() == "/fail");
+    out.check_eq(failed.len(), 3, "requests that fail");
+    for span in failed {
+        out.check_span(span, &[("http.response.status_code", "500"), ("error.type", "500")]);
+        out.check_eq(span.status, 2, "status");
+    }
+    // What is told is what was asked, and nothing else.
+    let all = 2 * REQUESTS * 8 + 3 * 4;
+    out.check_eq(out.spans.0.len() as u64, all, "number of spans");
 }

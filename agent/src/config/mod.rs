@@ -34,6 +34,8 @@ pub struct Settings {
     pub redact: Vec<String>,
     /// Values in calls to databases are shown.
     pub db_values: bool,
+    /// Whether connections that speak nothing known are told by their turns.
+    pub unknown_protocols: bool,
     /// Names of further message headers to record, in lower case.
     pub headers: Vec<String>,
     /// `service.name` of all targets, whatever they say.
@@ -107,6 +109,7 @@ impl Settings {
             body_bytes,
             redact: Vec::new(),
             db_values: false,
+            unknown_protocols: false,
             headers: Vec::new(),
             service_name: None,
             capture: None,

@@ -193,6 +193,15 @@ pub const OPTIONS: &[Opt] = &[
         set: |settings, text| put(&mut settings.db_values, value::switch(text)),
     },
     Opt {
+        name: "unknown-protocols",
+        short: None,
+        value: None,
+        many: false,
+        verbs: BOTH,
+        help: "Show TCP connections that speak nothing Clew decodes too: a span for each question and its answer",
+        set: |settings, text| put(&mut settings.unknown_protocols, value::switch(text)),
+    },
+    Opt {
         name: "service-name",
         short: None,
         value: Some("NAME"),

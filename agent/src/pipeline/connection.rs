@@ -51,16 +51,17 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// `took` is how long it took to open or to be accepted, where that is known already.
-    pub(super) fn new(connection: &Connection, took: Option<Took>, limits: Limits) -> Self {
+    /// `took` is how long it took to open or to be accepted, where that is known already. It may be `older` than the agent.
+    pub(super) fn new(connection: &Connection, took: Option<Took>, older: bool, limits: Limits) -> Self {
         let mut facts = ConnFacts::from(connection);
         if let Some(took) = took {
             begin(&mut facts, took);
         }
+        facts.asks = asks(connection, older);
         let conversation = if matches!(facts.endpoints, Endpoints::Udp { .. }) {
             Conversation::datagrams(limits)
         } else {
-            Conversation::new(limits).midway(connection.midway)
+            Conversation::new(limits).midway(connection.midway).asking(facts.asks)
         };
         Self {
             facts: Arc::new(facts),
@@ -461,6 +462,16 @@ fn name_exit(steps: &mut [Step], status: u32) {
         if let Step::Broken { reason, .. } = step {
             *reason = Broken::Exited(status);
         }
+    }
+}
+
+/// Which way the end that opened a TCP connection sends.
+const fn asks(connection: &Connection, older: bool) -> Option<Direction> {
+    match (&connection.endpoints, connection.opened_here) {
+        (Endpoints::Tcp { .. }, true) => Some(Direction::Egress),
+        // Who opened one that is older was not seen.
+        (Endpoints::Tcp { .. }, false) if !older && !connection.midway => Some(Direction::Ingress),
+        _ => None,
     }
 }
 

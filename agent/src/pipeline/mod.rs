@@ -222,7 +222,8 @@ impl Pipeline {
 
     fn connection(&mut self, mut connection: Connection, out: &mut Output) {
         let unix = matches!(connection.endpoints, Endpoints::Unix { .. });
-        connection.midway |= unix && self.older.contains(&connection.inode);
+        let older = self.older.contains(&connection.inode);
+        connection.midway |= unix && older;
         let datagram = matches!(connection.endpoints, Endpoints::Udp { .. });
         if let Some(live) = self.connections.get_mut(&connection.conn) {
             if datagram || live.is_same(&connection) {
@@ -240,7 +241,7 @@ impl Pipeline {
             self.make_room(out);
         }
         let took = self.openings.take(connection.conn);
-        let live = Live::new(&connection, took, self.limits);
+        let live = Live::new(&connection, took, older, self.limits);
         self.traces.connection(live.facts());
         self.traces.socket(connection.conn, connection.inode);
         self.connections.insert(connection.conn, Box::new(live));

@@ -48,7 +48,10 @@ impl Secured {
             facts: Arc::new(ConnFacts { layer, ..facts.clone() }),
             // The kernel side counts each session from where it was first seen.
             stream: Stream::new(false),
-            conversation: Conversation::new(limits).midway(!fresh).counting_from(first),
+            conversation: Conversation::new(limits)
+                .midway(!fresh)
+                .counting_from(first)
+                .asking(facts.asks.filter(|_| fresh)),
             first,
             ingress: Side::default(),
             egress: Side::default(),
@@ -129,6 +132,7 @@ mod tests {
             isn: None,
             midway: false,
             layer: Layer::Wire,
+            asks: None,
             connect_ns: Some(3),
             accept_ns: None,
             handshake: None,

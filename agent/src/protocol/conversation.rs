@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::detect::{Detected, Detecting};
+use super::unknown::Turns;
 use super::{Body, Broken, Exchange, Flow, Limits, Mark, PROTOCOLS, Parser, Start, Step, dns, tls};
 use crate::capture::Direction;
 use crate::stream::Piece;
@@ -34,6 +35,8 @@ pub struct Conversation {
     rejections: u32,
     /// Asked for the protocol that is to be recognized, and is answered in it.
     carried: Option<Exchange>,
+    /// What passes while no protocol is known, where that is to be told.
+    turns: Option<Turns>,
 }
 
 enum State {
@@ -52,7 +55,15 @@ impl Conversation {
             from_beginning: true,
             rejections: 0,
             carried: None,
+            turns: None,
         }
+    }
+
+    /// Says which way questions go, where that is known: then turns in no known protocol are told, if they are to be.
+    #[must_use]
+    pub fn asking(mut self, asks: Option<Direction>) -> Self {
+        self.turns = asks.filter(|_| self.limits.turns).map(Turns::new);
+        self
     }
 
     /// A conversation in datagrams, each of which is one operation. What passes in them is DNS, or nothing Clew decodes.
@@ -105,7 +116,13 @@ impl Conversation {
             let (direction, moment) = (piece.direction, piece.moment);
             let mut successor = None;
             let (detecting, rest) = match &mut self.state {
-                State::Unknown => return,
+                State::Unknown => {
+                    if let Some(turns) = &mut self.turns {
+                        turns.piece(&piece, out);
+                        turns.tell(&mut self.next, out);
+                    }
+                    continue;
+                }
                 State::Speaking(_, parser) => match parser.piece(piece, out) {
                     Flow::Continue => continue,
                     Flow::Switched(rest) => {
@@ -119,7 +136,18 @@ impl Conversation {
                     }
                 },
                 State::Detecting(detecting) => {
-                    match detecting.take(piece) {
+                    if let Some(turns) = &mut self.turns {
+                        turns.piece(&piece, out);
+                    }
+                    let detected = detecting.take(piece);
+                    if let Some(turns) = &mut self.turns {
+                        if matches!(detected, Detected::Protocol(..)) {
+                            turns.known(out);
+                        } else if !detecting.awaits(turns.asks()) {
+                            turns.tell(&mut self.next, out);
+                        }
+                    }
+                    match detected {
                         Detected::Nothing => {}
                         Detected::GivenUp => self.give_up(out),
                         Detected::Protocol(protocol, direction, bytes) => {
@@ -155,6 +183,9 @@ impl Conversation {
                 self.next = parser.next_exchange();
             }
             self.from_beginning = false;
+            if let Some(turns) = &mut self.turns {
+                turns.behind(direction);
+            }
             self.state = match successor.and_then(|(name, asks)| self.agreed(name, asks)) {
                 Some((name, parser)) => State::Speaking(name, parser),
                 None => State::Detecting(detecting),
@@ -193,6 +224,8 @@ impl Conversation {
     pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Step>) {
         if let State::Speaking(_, parser) = &mut self.state {
             parser.tick(now_ns, out);
+        } else if let Some(turns) = &mut self.turns {
+            turns.tick(now_ns, out);
         }
     }
 
@@ -208,6 +241,10 @@ impl Conversation {
         }
         if let State::Speaking(_, parser) = &mut self.state {
             parser.end(at, reason, out);
+        } else if let Some(turns) = &mut self.turns {
+            turns.end(at, reason, out);
+            // Nothing more will tell what it was.
+            turns.tell(&mut self.next, out);
         }
     }
 
@@ -224,7 +261,10 @@ impl Conversation {
     pub fn open(&self) -> usize {
         match &self.state {
             State::Speaking(_, parser) => parser.open(),
-            _ => usize::from(self.carried.is_some()),
+            _ => {
+                let turns = self.turns.as_ref().map_or(0, Turns::open);
+                usize::from(self.carried.is_some()).saturating_add(turns)
+            }
         }
     }
 

@@ -54,6 +54,12 @@ impl Detecting {
         std::mem::take(&mut self.kept)
     }
 
+    /// Whether what came last of a direction may still be of a protocol.
+    pub(super) fn awaits(&self, direction: Direction) -> bool {
+        let bytes = |kept: &Piece| matches!(kept.content, Content::Bytes(_));
+        self.kept.iter().any(|kept| kept.direction == direction && bytes(kept))
+    }
+
     pub(super) fn take(&mut self, piece: Piece) -> Detected {
         let direction = piece.direction;
         let Content::Bytes(bytes) = &piece.content else {

@@ -11,6 +11,7 @@ mod calls;
 mod conversation;
 mod detect;
 pub mod dns;
+mod fastcgi;
 mod frames;
 mod handled;
 mod held;
@@ -19,6 +20,7 @@ mod http2;
 mod kafka;
 mod memcached;
 pub mod message;
+mod mongodb;
 mod mqtt;
 mod mysql;
 mod nats;
@@ -27,6 +29,7 @@ mod postgresql;
 mod redis;
 pub mod tls;
 mod turn;
+mod unknown;
 pub mod websocket;
 
 use bytes::Bytes;
@@ -144,6 +147,22 @@ pub const PROTOCOLS: &[Protocol] = &[
         parser: mqtt::parser,
     },
     Protocol {
+        name: "mongodb",
+        title: "MongoDB, OP_MSG",
+        tested: "FerretDB 1.24; PyMongo",
+        limits: "what Snappy or Zstandard has compressed is told without its name; documents of an answer are counted in its first 64 KiB",
+        recognize: mongodb::recognize,
+        parser: mongodb::parser,
+    },
+    Protocol {
+        name: "fastcgi",
+        title: "FastCGI",
+        tested: "PHP-FPM 8.2; nginx",
+        limits: "what a program writes to its error stream is not told",
+        recognize: fastcgi::recognize,
+        parser: fastcgi::parser,
+    },
+    Protocol {
         name: dns::NAME,
         title: "DNS, over UDP and TCP",
         tested: "dnslib; glibc",
@@ -190,6 +209,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Whether parameters of database calls are kept.
     pub values: bool,
+    /// Whether connections that speak nothing known are told by their turns.
+    pub turns: bool,
 }
 
 /// Where a parser begins.
@@ -382,6 +403,8 @@ pub enum Broken {
     Reset(u32),
     /// The server closes the connection with this error code and has not looked at it (HTTP/2's `GOAWAY`).
     Refused(u32),
+    /// The server says so that it does not serve it.
+    Declined(&'static str),
     /// The agent stopped first.
     AgentStopped,
     /// The process ended first, with this wait status.
@@ -436,6 +459,8 @@ pub enum RequestHead {
     Tls(tls::ClientHello),
     /// A name that is looked up.
     Dns(Box<dns::Question>),
+    /// Something in a protocol that is not known.
+    Turn,
 }
 
 impl RequestHead {
@@ -463,6 +488,8 @@ pub enum ResponseHead {
     Tls(Box<tls::Handshake>),
     /// What is known of a name.
     Dns(Box<dns::Answer>),
+    /// Something in a protocol that is not known.
+    Turn,
 }
 
 /// What is known of a message's body.

@@ -144,6 +144,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
         let limits = Limits {
             body_bytes: session.settings.body_bytes as usize,
             values: session.settings.db_values,
+            turns: session.settings.unknown_protocols,
         };
         let (looker, looks) =
             Looker::start(discovery.proc().clone()).map_err(|error| SessionError::Agent("start a thread", error))?;

@@ -12,7 +12,7 @@ use super::route::Routes;
 use super::topics::Topics;
 use super::{
     ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind,
-    Status, Value, context, database, dns, http, messaging, phases, rpc, times, tls,
+    Status, Value, context, database, dns, http, messaging, phases, rpc, times, tls, turn,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
@@ -297,6 +297,7 @@ impl Spans {
                 };
                 tls::describe(&mut span, hello, handshake, &exchanged);
             }
+            RequestHead::Turn => turn::describe(&mut span, &exchanged),
             RequestHead::Dns(question) => {
                 let answer = match response {
                     Some(ResponseHead::Dns(answer)) => Some(answer.as_ref()),
@@ -361,7 +362,7 @@ fn remote(head: &RequestHead, out: &mut Vec<SpanEvent>) -> Option<RemoteContext>
     match head {
         RequestHead::Http(head) => context::extract(&head.fields, |name| out.push(SpanEvent::Count(name))),
         RequestHead::Message(message) => carried(&message.content, out),
-        RequestHead::Database(_) | RequestHead::Tls(_) | RequestHead::Dns(_) => None,
+        RequestHead::Database(_) | RequestHead::Tls(_) | RequestHead::Dns(_) | RequestHead::Turn => None,
     }
 }
 
@@ -402,6 +403,7 @@ pub(super) const fn reason(broken: Broken) -> (&'static str, &'static str) {
         Broken::Reset(8) => ("CANCEL", "canceled"),
         Broken::Reset(code) => (http::error_code(code), "reset"),
         Broken::Refused(_) => ("GOAWAY", "refused"),
+        Broken::Declined(why) => (why, "refused"),
         Broken::AgentStopped => ("agent_stopped", "in_flight"),
         Broken::Exited(_) => ("process_exited", "process_exited"),
     }
@@ -418,6 +420,7 @@ fn asks(head: &RequestHead) -> String {
         RequestHead::Message(message) => format!("{} {}", message.system, message.destination),
         RequestHead::Tls(_) => "tls".to_owned(),
         RequestHead::Dns(_) => "dns".to_owned(),
+        RequestHead::Turn => "tcp".to_owned(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::build::Exchanged;
 use super::policy::{Policy, REDACTED, Side};
 use super::{Span, SpanKind, Status, Value, content, websocket};
 use crate::protocol::Body;
-use crate::protocol::http1::{Fields, RequestHead, ResponseHead, field};
+use crate::protocol::http1::{Fields, Gateway, RequestHead, ResponseHead, field};
 
 /// The methods this version of the conventions knows (RFC 9110, RFC 5789); any other is `_OTHER`.
 const METHODS: &[&str] = &[
@@ -42,10 +42,17 @@ pub(super) fn describe(
             .push(("http.request.method_original", Value::Text(request.method.clone())));
     }
     target(span, request, exchanged, policy);
-    span.attributes.push(("network.protocol.name", Value::fixed("http")));
     let version = response.map_or(request.version, |response| response.version);
+    let (protocol, version) = match &request.gateway {
+        Some(gateway) => {
+            gate(span, gateway);
+            ("fastcgi", "1")
+        }
+        None => ("http", version.name()),
+    };
+    span.attributes.push(("network.protocol.name", Value::fixed(protocol)));
     span.attributes
-        .push(("network.protocol.version", Value::fixed(version.name())));
+        .push(("network.protocol.version", Value::fixed(version)));
     if let Some(agent) = field(&request.fields, "user-agent") {
         let agent = SmolStr::from(String::from_utf8_lossy(agent));
         span.attributes.push(("user_agent.original", Value::Text(agent)));
@@ -54,6 +61,7 @@ pub(super) fn describe(
         && let Some(text) = forwarded(&request.fields, "for", "x-forwarded-for")
         && let Some((client, _)) = address(&text)
     {
+        span.attributes.retain(|(key, _)| *key != "client.address");
         span.attributes.push(("client.address", Value::Text(client.into())));
     }
     // An answer may come before the request has ended; then its size is what the client announced.
@@ -105,6 +113,18 @@ pub(super) fn describe(
         span.attributes
             .push(("error.type", Value::Text(response.status.to_smolstr())));
         span.status = Status::Error(String::new());
+    }
+}
+
+/// What a web server says of a request that a program answers.
+fn gate(span: &mut Span, gateway: &Gateway) {
+    if span.kind != SpanKind::Server {
+        return;
+    }
+    for (key, value) in [("code.file.path", &gateway.script), ("client.address", &gateway.client)] {
+        if !value.is_empty() {
+            span.attributes.push((key, Value::Text(value.clone())));
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod sql;
 mod times;
 mod tls;
 mod topics;
+mod turn;
 mod websocket;
 
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub use build::Spans;
 pub use details::Detail;
 pub use policy::{Policy, RuleError};
 
-use crate::capture::{Actor, ConnId, Connection, Endpoints, Moment};
+use crate::capture::{Actor, ConnId, Connection, Direction, Endpoints, Moment};
 use crate::discover::Process;
 use crate::protocol::Exchange;
 use crate::protocol::message::Identity;
@@ -61,6 +62,8 @@ pub struct ConnFacts {
     pub midway: bool,
     /// Which of its streams the exchanges are of.
     pub layer: Layer,
+    /// Which way the end that opened it sends, as seen here; where that is known.
+    pub asks: Option<Direction>,
     /// How long opening it took, from the first SYN to the handshake's end. None where that was not seen.
     pub connect_ns: Option<u64>,
     /// How long it waited to be accepted, where the other end opened it. None where that was not seen.
@@ -78,6 +81,7 @@ impl From<&Connection> for ConnFacts {
             isn: connection.isn,
             midway: connection.midway,
             layer: Layer::Wire,
+            asks: None,
             connect_ns: None,
             accept_ns: None,
             handshake: None,

@@ -144,6 +144,7 @@ mod tests {
             isn: None,
             midway: times.midway,
             layer: Layer::Wire,
+            asks: None,
             connect_ns: times.connect,
             accept_ns: None,
             handshake: None,
@@ -164,6 +165,7 @@ mod tests {
                 authority: None,
                 fields: http1::Fields::default(),
                 unknown: 0,
+                gateway: None,
             }),
         };
         let response = times.first_byte.map(|time_ns| Response {

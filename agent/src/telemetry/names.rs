@@ -172,6 +172,22 @@ pub const NAMES: &[(&str, &str)] = &[
         "Lookups given up because too many of a connection were not answered.",
     ),
     (
+        "protocol.fastcgi.head_cut",
+        "Requests in FastCGI whose variables were not seen whole.",
+    ),
+    (
+        "protocol.fastcgi.invalid",
+        "Bytes of a FastCGI connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.fastcgi.pending_full",
+        "Requests in FastCGI not followed because too many of their connection were open.",
+    ),
+    (
+        "protocol.fastcgi.response_unmatched",
+        "Answers in FastCGI to something that was not seen.",
+    ),
+    (
         "protocol.http1.continue_refused",
         "Requests with Expect: 100-continue that got a final answer before their body.",
     ),
@@ -301,6 +317,22 @@ pub const NAMES: &[(&str, &str)] = &[
         "Answers of a memcached server to something that was not seen.",
     ),
     (
+        "protocol.mongodb.compressed",
+        "Messages to MongoDB that are told without their content, since what they are compressed with is not undone.",
+    ),
+    (
+        "protocol.mongodb.invalid",
+        "Bytes of a MongoDB connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.mongodb.pipeline_too_long",
+        "Commands to MongoDB not followed because too many were not answered.",
+    ),
+    (
+        "protocol.mongodb.response_unmatched",
+        "Answers of MongoDB to something that was not seen.",
+    ),
+    (
         "protocol.mqtt.cut",
         "MQTT messages that are not told, because their topic or properties were not seen whole.",
     ),
@@ -393,6 +425,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Times it was lost where the records of an encrypted connection begin.",
     ),
     ("protocol.unknown", "Connections whose protocol Clew does not know."),
+    (
+        "protocol.unknown.untold",
+        "Turns of such connections that are not told, since it took too long to find that they speak nothing known.",
+    ),
     (
         "protocol.websocket.framing_unseen",
         "Directions of a WebSocket whose frames are not counted further, since it was not seen where they begin.",

@@ -241,6 +241,7 @@ mod tests {
             isn,
             midway,
             layer: Layer::Wire,
+            asks: None,
             connect_ns: None,
             accept_ns: None,
             handshake: None,

@@ -112,12 +112,13 @@ fn play(operations: &[Operation], cut: usize) -> Vec<Step> {
     let midway = matches!(operations.first(), Some(Operation::Midway));
     let limits = Limits {
         body_bytes: BODY_BYTES,
+        turns: true,
         ..Limits::default()
     };
     let mut conversation = if matches!(operations.first(), Some(Operation::Datagrams)) {
         Conversation::datagrams(limits)
     } else {
-        Conversation::new(limits).midway(midway)
+        Conversation::new(limits).midway(midway).asking(Some(Direction::Egress))
     };
     let mut steps = Vec::new();
     let (mut sent, mut received) = (0_u64, 0_u64);

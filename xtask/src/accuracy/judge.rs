@@ -32,9 +32,13 @@ pub(super) fn judge(spans: &Spans, chain: &[&str], requests: u64) -> Verdict {
         .collect();
     let mut by_number: HashMap<u64, Vec<&Span>> = HashMap::new();
     // A connection whose handshake is all that was seen of it, such as one of a pool that nobody used, is told and is no request's.
+    let transactions = transactions(spans);
     for span in spans.0.iter().filter(|span| span.text("clew.encrypted").is_empty()) {
-        match span.number().filter(|number| (1..=requests).contains(number)) {
+        let number = number(span).or_else(|| transactions.get(&span.text(TRANSACTION)).copied());
+        match number.filter(|number| (1..=requests).contains(number)) {
             Some(number) => by_number.entry(number).or_default().push(span),
+            // What a pool asks on its own account, when it opens a connection or takes one back.
+            None if is_call(span) => {}
             None => verdict.extra_span += 1,
         }
     }
@@ -95,6 +99,32 @@ fn one(found: &[&Span], hops: &[Hop<'_>], ids: &HashMap<(&str, &str), &Span>) ->
     verdict
 }
 
+/// The attribute of the transaction that a call to a database is part of.
+const TRANSACTION: &str = "clew.db.transaction.id";
+
+/// The transactions of which a call has a number: what begins and ends them has none of its own.
+fn transactions(spans: &Spans) -> HashMap<String, u64> {
+    let of = |span: &Span| Some((span.text(TRANSACTION), number(span)?));
+    let all = spans.0.iter().filter_map(of);
+    all.filter(|(transaction, _)| !transaction.is_empty()).collect()
+}
+
+/// The number a request carries, or a call to a database: `id=N` in its text or one of its parameters.
+fn number(span: &Span) -> Option<u64> {
+    let texts = span.attributes.iter().filter(|(key, _)| key.starts_with("db.query."));
+    let mut numbers = texts.filter_map(|(key, _)| {
+        let text = span.text(key);
+        let (_, rest) = text.split_once("id=")?;
+        let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+        rest.get(..end)?.parse().ok()
+    });
+    span.number().or_else(|| numbers.next())
+}
+
+fn is_call(span: &Span) -> bool {
+    !span.text("db.system.name").is_empty()
+}
+
 fn name(span: &Span) -> String {
     let kind = match span.kind {
         Kind::Server => "server",
@@ -103,7 +133,13 @@ fn name(span: &Span) -> String {
         Kind::Consumer => "consumer",
         Kind::Other(_) => "other",
     };
-    format!("{kind} {} {}", span.service(), span.path())
+    let what = if is_call(span) {
+        let (operation, collection) = (span.text("db.operation.name"), span.text("db.collection.name"));
+        format!("{operation} {collection}").trim_end().to_owned()
+    } else {
+        span.path()
+    };
+    format!("{kind} {} {what}", span.service())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod loops;
 mod node;
 mod python;
 mod rust;
+mod stores;
 mod table;
 mod tls;
 mod tree;
@@ -204,6 +205,7 @@ const LONG: &[&str] = &[
     "aiohttp-uvloop-newest",
     "go-gin",
     "go-gin-stripped",
+    "go-pgx-pools",
     "java-17-client-async",
     "java-17-common",
     "java-17-forkjoin",
@@ -224,6 +226,9 @@ const LONG: &[&str] = &[
     "java-25-virtual",
     "java-25-virtual-common",
     "java-25-virtual-handed+assist",
+    "java-jdbc-pools",
+    "php-fpm-nginx",
+    "psycopg-redis-pools",
     "rust-axum-debug",
     "rust-axum-fat",
     "rust-https",
@@ -260,6 +265,7 @@ fn workloads() -> impl Iterator<Item = &'static Workload> {
         .chain(newest)
         .chain(rust::WORKLOADS)
         .chain(tls::WORKLOADS)
+        .chain(stores::WORKLOADS)
         .chain(java::workloads())
 }
 
@@ -286,7 +292,16 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
     let spans = lab.dir().join("spans.jsonl");
     let mut run = shell::command(
         &clew.display().to_string(),
-        &["run", "--format", "none", "--no-store", "--as-root", "--otlp-file"],
+        // The number of a call to a database stands in its values.
+        &[
+            "run",
+            "--format",
+            "none",
+            "--no-store",
+            "--as-root",
+            "--db-values",
+            "--otlp-file",
+        ],
     );
     run.arg(&spans);
     if !workload.name.ends_with(node::ASSISTED) {

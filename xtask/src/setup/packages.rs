@@ -60,6 +60,8 @@ const PACKAGES: &[Package] = &[
     package("mariadb-server", "mariadbd", "server under test"),
     package("mosquitto", "mosquitto", "server under test"),
     package("nats-server", "nats-server", "server under test"),
+    package("php-fpm", "/usr/sbin/php-fpm*", "server under test"),
+    package("php-curl", "/usr/lib/php/20*/curl.so", "calls of what PHP-FPM runs"),
     package("rabbitmq-server", "rabbitmq-server", "server under test"),
     package("memcached", "memcached", "server under test"),
     package("nodejs", "node", "servers under test, and what builds the page"),

@@ -118,6 +118,7 @@ pub(super) fn request(bytes: &[u8]) -> Option<RequestHead> {
         authority: None,
         fields: Fields::parse(fields),
         unknown: 0,
+        gateway: None,
     })
 }
 

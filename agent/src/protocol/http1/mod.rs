@@ -58,6 +58,17 @@ pub struct RequestHead {
     pub fields: Fields,
     /// Fields that were not seen whole. HTTP/2: what they refer to was sent before.
     pub unknown: usize,
+    /// It passed between a web server and what runs its programs, in FastCGI.
+    pub gateway: Option<Box<Gateway>>,
+}
+
+/// What a web server says of a request that it has a program answer (RFC 3875 section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// The file that is run; empty where it was not said.
+    pub script: SmolStr,
+    /// The address of whoever asked the web server; empty where it was not said.
+    pub client: SmolStr,
 }
 
 /// The head of a response (RFC 9112 section 4).

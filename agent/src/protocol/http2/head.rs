@@ -71,6 +71,7 @@ impl Head {
             authority: self.authority,
             unknown: self.unknown,
             fields: self.fields,
+            gateway: None,
         }
     }
 

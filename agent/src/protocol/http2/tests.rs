@@ -95,7 +95,7 @@ fn play(parts: &[Part], cut: usize) -> Vec<String> {
     let midway = matches!(parts.first(), Some(Part::Midway));
     let mut conversation = Conversation::new(Limits {
         body_bytes: 8,
-        values: false,
+        ..Limits::default()
     })
     .midway(midway);
     let mut steps = Vec::new();

@@ -60,7 +60,7 @@ use Passes::{Bytes as Says, Closed, Unseen};
 fn play(all: &[Passes], cut: usize) -> (Vec<Step>, Recognition) {
     let mut conversation = Conversation::new(Limits {
         body_bytes: 0,
-        values: false,
+        ..Limits::default()
     });
     let mut steps = Vec::new();
     let mut offsets = [0_u64; 2];

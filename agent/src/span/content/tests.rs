@@ -26,6 +26,7 @@ fn check(kind: SpanKind, path: &str, asked: &str, answered: &str, expected: &[&s
         authority: None,
         fields: fields(&[("content-type", "application/json"), (is_claude, "2023-06-01")]),
         unknown: 0,
+        gateway: None,
     };
     let is_stream = answered.contains("data:");
     let response = ResponseHead {

@@ -37,6 +37,7 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         isn: None,
         midway: false,
         layer: Layer::Wire,
+        asks: None,
         connect_ns: None,
         accept_ns: None,
         handshake: None,
@@ -65,6 +66,7 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         authority: None,
         fields: parse_fields(fields),
         unknown: 0,
+        gateway: None,
     };
     let exchange = Exchange(0);
     let request = Request {

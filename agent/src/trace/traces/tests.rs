@@ -138,6 +138,7 @@ fn facts(n: u64, serves: bool) -> ConnFacts {
         isn: Some(isn),
         midway: false,
         layer: Layer::Wire,
+        asks: None,
         connect_ns: None,
         accept_ns: None,
         handshake: None,

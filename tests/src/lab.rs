@@ -91,6 +91,13 @@ impl Lab {
         path.exists().then(|| path.display().to_string())
     }
 
+    /// A program of the environment with which the API is held against its description.
+    pub fn api_python(program: &str) -> String {
+        let path = venv().with_file_name("venv-api").join("bin").join(program);
+        assert!(path.exists(), "{} is missing: run `cargo xtask setup`", path.display());
+        path.display().to_string()
+    }
+
     /// A file that a package of the Python environment brought along.
     pub fn python_file(name: &str) -> String {
         let lib = venv().join("lib");

@@ -115,3 +115,84 @@ fn traces_are_kept() {
         "found by a word of its query",
     );
 }
+
+/// What the description of the API promises, `schemathesis` asks for; nothing here needs the kernel.
+#[test]
+fn the_api_does_as_described() {
+    let Some(lab) = Lab::new("the_api_does_as_described") else {
+        return;
+    };
+    let store = lab.dir().join("store").display().to_string();
+    let file = lab.dir().join("spans.jsonl");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a clock")
+        .as_nanos();
+    let span = |trace: u32, id: u32, parent: &str, kind: u32, more: &str| {
+        format!(
+            r#"{{"traceId":"{trace:032x}","spanId":"{id:016x}","parentSpanId":"{parent}","name":"GET","kind":{kind},
+            "startTimeUnixNano":"{now}","endTimeUnixNano":"{}"{more}}}"#,
+            now + 5_000_000
+        )
+        .replace('\n', "")
+    };
+    let line = |trace: u32| {
+        let failed = r#","status":{"code":2,"message":"it broke"}"#;
+        let query = r#","attributes":[{"key":"db.system.name","value":{"stringValue":"postgresql"}}]"#;
+        let root = span(trace, 1, "", 2, if trace.is_multiple_of(3) { failed } else { "" });
+        let call = span(trace, 2, "0000000000000001", 3, query);
+        let service = r#"{"key":"service.name","value":{"stringValue":"shop"}}"#;
+        format!(
+            r#"{{"resourceSpans":[{{"resource":{{"attributes":[{service}]}},"scopeSpans":[{{"spans":[{root},{call}]}}]}}]}}"#
+        )
+    };
+    // Each import is a run, and two can be compared.
+    for run in 0..2 {
+        let lines: Vec<String> = (run * 20 + 1..=run * 20 + 20).map(line).collect();
+        std::fs::write(&file, lines.join("\n")).expect("a file");
+        let imported = Command::new(Lab::clew())
+            .args(["traces", "import", "--store", &store])
+            .arg(&file)
+            .output()
+            .expect("start clew");
+        assert!(
+            imported.status.success(),
+            "{}",
+            String::from_utf8_lossy(&imported.stderr)
+        );
+    }
+    let ui = lab.start(
+        "ui",
+        &[
+            &Lab::clew().display().to_string(),
+            "ui",
+            "--store",
+            &store,
+            "--listen",
+            "127.0.0.1:0",
+        ],
+    );
+    let url = until("clew ui says where it is", || {
+        let said = ui.stderr();
+        let (_, rest) = said.split_once("http://127.0.0.1:")?;
+        Some(format!("http://127.0.0.1:{}", rest.split('/').next()?))
+    });
+    let output = Command::new(Lab::api_python("schemathesis"))
+        .args(["run", &format!("{url}/api/v1/openapi.json"), "--no-color", "--seed", "1", "--max-examples", "12"])
+        // Streams have no end.
+        .args(["--exclude-path", "/live", "--exclude-path", "/follow", "--phases", "examples,coverage,fuzzing"])
+        .args([
+            "--checks",
+            "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+        ])
+        .current_dir(lab.dir())
+        .output()
+        .expect("start schemathesis");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(said.contains("No issues found"), "{said}");
+}

@@ -17,6 +17,11 @@ pub(crate) fn venv() -> PathBuf {
     target().join("venv")
 }
 
+/// Where schemathesis is, which holds the API against its description.
+pub(crate) fn api_venv() -> PathBuf {
+    target().join("venv-api")
+}
+
 /// The same with the newest interpreter, where that is another.
 pub(crate) fn newest_venv() -> PathBuf {
     target().join("venv-newest")

@@ -100,7 +100,7 @@ pub(super) async fn answer(service: &Service, uri: &Uri) -> Answer {
     let asked = Asked::read(uri.query().unwrap_or_default());
     let readers = &service.readers;
     match path {
-        "v1/traces" if asked.is_set("follow")? => follow::lines(service, asked.query()?),
+        "v1/follow" => follow::lines(service, asked.query()?),
         "v1/traces" => {
             let (query, page) = (asked.query()?, asked.page()?);
             json(&readers.ask(move |reader| reader.traces(&query, &page)).await?)
@@ -209,14 +209,6 @@ impl Asked {
     fn number(&self, name: &str) -> Result<Option<i64>, Problem> {
         let number = self.text(name).map(str::parse).transpose();
         number.map_err(|_| bad(&format!("{name}: a whole number is wanted")))
-    }
-
-    fn is_set(&self, name: &str) -> Result<bool, Problem> {
-        match self.text(name) {
-            None | Some("false") => Ok(false),
-            Some("true") => Ok(true),
-            Some(_) => Err(bad(&format!("{name}: true or false is wanted"))),
-        }
     }
 
     fn limit(&self, usual: usize, most: usize) -> Result<usize, Problem> {

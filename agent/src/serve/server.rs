@@ -26,8 +26,8 @@ pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST),
 const CONNECTIONS: usize = 128;
 /// How long a request's head may take.
 pub(super) const HEAD: Duration = Duration::from_secs(10);
-/// The largest head, which has the query in it.
-pub(super) const HEAD_BYTES: usize = 16 << 10;
+/// The largest head, which has the query in it: 4096 characters of any kind, each of them up to 12 bytes.
+pub(super) const HEAD_BYTES: usize = 64 << 10;
 /// Questions answered at once.
 const READERS: usize = 4;
 

@@ -1,4 +1,4 @@
-//! The Python environments of the tests, from tests/requirements.txt: one for the oldest interpreter that is looked after,
+//! The Python environments of the tests, from tests/requirements.txt and tests/requirements-api.txt: one for the oldest interpreter that is looked after,
 //! one for the newest this machine has.
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +22,10 @@ pub(super) fn provide() -> Result<Step> {
         .or_else(|| found.first())
         .with_context(|| format!("no Python {}.{} or newer", OLDEST.0, OLDEST.1))?;
     let mut made = environment(&workspace::venv(), python, &requirements, &wanted)?;
+    // By itself: its packages are no program that is traced.
+    let api = workspace::root().join("tests/requirements-api.txt");
+    let api_wanted = std::fs::read_to_string(&api).context("failed to read tests/requirements-api.txt")?;
+    made |= environment(&workspace::api_venv(), python, &api, &api_wanted)?;
     // Tests of the newest interpreter say that they are skipped where there is none but the first.
     if let Some((newest, python)) = found.last()
         && newest > version
@@ -50,7 +54,8 @@ fn environment(venv: &Path, python: &Path, requirements: &Path, wanted: &str) ->
         return Ok(false);
     }
     println!(
-        "  Python environment: installing tests/requirements.txt for {}",
+        "  Python environment: installing {} for {}",
+        requirements.display(),
         python.display()
     );
     let mut make = shell::command::<&str>(&python.display().to_string(), &["-m", "venv", "--clear"]);

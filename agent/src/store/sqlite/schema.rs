@@ -7,7 +7,7 @@ use super::unopened;
 use crate::store::StoreError;
 
 /// What makes each version of the one before. Only ever added to.
-const MIGRATIONS: &[&str] = &[V1, V2];
+const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 /// `used` is the last part that named a row: what no part that is here can name goes with the oldest traces.
 const V1: &str = "
@@ -75,7 +75,7 @@ CREATE TABLE failure(
 CREATE VIRTUAL TABLE text USING fts5(body, content='', contentless_delete=1, detail=none, tokenize='unicode61');
 ";
 
-/// Requests in flight, by the run that tells of them; `seen_ns` says when it was there last.
+/// Requests in flight, by the run that tells of them; `seen_ns` says when it was there last. Requests whose process ended.
 const V2: &str = "
 ALTER TABLE trace ADD COLUMN died INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE run ADD COLUMN seen_ns INTEGER NOT NULL DEFAULT 0;
@@ -88,6 +88,17 @@ CREATE TABLE flight(
     pid INTEGER NOT NULL,
     start_ns INTEGER NOT NULL,
     PRIMARY KEY(run, span_id)) WITHOUT ROWID;
+";
+
+/// What keeps questions about 100 000 traces below 200 ms.
+const V3: &str = "
+-- Lists by other columns stop when they have enough, as those by time do.
+CREATE INDEX trace_duration ON trace(end_ns - start_ns);
+CREATE INDEX trace_spans ON trace(spans);
+CREATE INDEX trace_errors ON trace(errors);
+-- Times by their number of digits: what is slow stands apart, and new rows still come at the end of few places.
+DROP INDEX call_operation;
+CREATE INDEX call_digits ON call(operation, length(most_ns), trace);
 ";
 
 /// The version this Clew writes.

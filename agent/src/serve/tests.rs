@@ -157,7 +157,7 @@ fn questions_are_answered_and_others_refused() {
         }
     }
     assert_eq!(lab.ask("/", "").0, 200);
-    let long = format!("X: {}\r\n", "x".repeat(100_000));
+    let long = format!("X: {}\r\n", "x".repeat(400_000));
     for (target, more, want) in [
         ("/api/v1/traces?q=duration:long", "", 400),
         ("/api/v1/traces?limit=0", "", 400),

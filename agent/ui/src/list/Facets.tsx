@@ -43,6 +43,11 @@ export function Facets(props: Props): JSX.Element {
   };
   return (
     <aside class="facets" aria-label="Filters">
+      <nav class="questions" aria-label="Questions">
+        <a href="/endpoints?kind=client&sort=p99">Which outside call is slow?</a>
+        <a href="/?sort=spans&q=kind%3Aclient">Where does a call repeat?</a>
+        <a href="/runs?before=last">What changed since the last run?</a>
+      </nav>
       <section>
         <h2>Outcome</h2>
         <div class="choices">

@@ -56,6 +56,8 @@ interface Scale {
   high: number;
 }
 
+/** What is shorter is drawn as this: a scale of powers has no place for nothing. */
+const SHORTEST_NS = 1000;
 const LEFT = 52;
 const BOTTOM = 16;
 const TOP = 6;
@@ -147,7 +149,7 @@ function scaleOf(rows: Point[], width: number, height: number): Scale {
   for (const row of rows) {
     fromNs = Math.min(fromNs, row.start_unix_ns);
     toNs = Math.max(toNs, row.start_unix_ns);
-    low = Math.min(low, Math.max(row.duration_ns, 1));
+    low = Math.min(low, Math.max(row.duration_ns, SHORTEST_NS));
     high = Math.max(high, row.duration_ns);
   }
   if (rows.length === 0) [fromNs, toNs, low, high] = [0, 1, 1e6, 1e9];
@@ -158,7 +160,7 @@ function scaleOf(rows: Point[], width: number, height: number): Scale {
 const xOf = (scale: Scale, ns: number) =>
   LEFT + ((ns - scale.fromNs) / (scale.toNs - scale.fromNs)) * (scale.width - LEFT - RIGHT);
 const yOf = (scale: Scale, ns: number) =>
-  TOP + (1 - (Math.log10(Math.max(ns, 1)) - scale.low) / (scale.high - scale.low)) * (scale.height - TOP - BOTTOM);
+  TOP + (1 - (Math.log10(Math.max(ns, SHORTEST_NS)) - scale.low) / (scale.high - scale.low)) * (scale.height - TOP - BOTTOM);
 const timeAt = (scale: Scale, x: number) =>
   scale.fromNs + ((x - LEFT) / (scale.width - LEFT - RIGHT)) * (scale.toNs - scale.fromNs);
 const lengthAt = (scale: Scale, y: number) =>
@@ -193,7 +195,8 @@ function draw(canvas: HTMLCanvasElement, scale: Scale, rows: Point[], near: Poin
   context.strokeStyle = themed('--line');
   context.textAlign = 'right';
   context.textBaseline = 'middle';
-  for (let power = Math.ceil(scale.low); power <= scale.high; power++) {
+  const every = Math.ceil((scale.high - scale.low) / 5);
+  for (let power = Math.ceil(scale.low); power <= scale.high; power += every) {
     const y = Math.round(yOf(scale, 10 ** power)) + 0.5;
     context.beginPath();
     context.moveTo(LEFT, y);
@@ -205,7 +208,8 @@ function draw(canvas: HTMLCanvasElement, scale: Scale, rows: Point[], near: Poin
   for (let step = 0; step <= 4; step++) {
     const ns = scale.fromNs + ((scale.toNs - scale.fromNs) * step) / 4;
     context.textAlign = step === 0 ? 'left' : step === 4 ? 'right' : 'center';
-    context.fillText(clock(ns).replace(/\.\d+$/, ''), xOf(scale, ns), scale.height - 1);
+    const time = scale.toNs - scale.fromNs < 20e9 ? clock(ns).slice(0, -2) : clock(ns).replace(/\.\d+$/, '');
+    context.fillText(time, xOf(scale, ns), scale.height - 1);
   }
   const [fine, bad] = [themed('--accent'), themed('--bad')];
   // Failures last, on top.

@@ -87,14 +87,14 @@ function NodeBox(props: { box: Box; far: boolean; onNear: (id: string) => void }
   const { node, x, y } = props.box;
   const of = queryOf(node);
   const open = () => of !== '' && go(listOf(of));
-  const kind = node.kind === 'caller' ? 'not traced' : node.kind === 'service' ? 'service' : node.system === '' ? node.kind : node.system;
+  const [name, kind] = words(node);
   return (
     <g
       class={`map-node ${node.kind}${props.far ? ' far' : ''}`}
       transform={`translate(${x} ${y})`}
       tabIndex={0}
       role="link"
-      aria-label={`${node.name}, ${kind}: show its traces`}
+      aria-label={`${name}, ${kind}: show its traces`}
       onClick={open}
       onKeyDown={(event) => event.key === 'Enter' && open()}
       onPointerEnter={() => props.onNear(node.id)}
@@ -105,14 +105,30 @@ function NodeBox(props: { box: Box; far: boolean; onNear: (id: string) => void }
       <rect width={WIDTH} height={HEIGHT} rx={node.kind === 'database' || node.kind === 'queue' ? 14 : 6} />
       {node.kind === 'service' && <rect class="map-paint" width="5" height={HEIGHT} rx="2" style={{ fill: color(node.name) }} />}
       <text x="14" y="19">
-        {node.name.length > 21 ? `${node.name.slice(0, 20)}…` : node.name}
+        {name.length > 21 ? `${name.slice(0, 20)}…` : name}
       </text>
       <text class="map-kind" x="14" y="35">
         {kind}
       </text>
-      <title>{node.name}</title>
+      <title>{`${name}, ${kind}`}</title>
     </g>
   );
+}
+
+/** What a node is called, and what it is. */
+function words(node: MapNode): [string, string] {
+  switch (node.kind) {
+    case 'service':
+      return [node.name, 'service'];
+    case 'database':
+      return [node.system === '' ? node.name : node.system, node.name === '' || node.name === node.system ? 'database' : `database ${node.name}`];
+    case 'queue':
+      return [node.name, node.system === '' ? 'queue' : node.system];
+    case 'host':
+      return [node.name, 'not traced'];
+    case 'caller':
+      return ['callers', 'not traced'];
+  }
 }
 
 /** What finds a node's traces. */
@@ -136,7 +152,14 @@ function curve(from: Box, to: Box): { line: string; x: number; y: number } {
   if (to.x > from.x) {
     const [x1, x2] = [from.x + WIDTH, to.x - 2];
     const bend = (x2 - x1) / 2;
-    return { line: `M${x1} ${fromY}C${x1 + bend} ${fromY} ${x2 - bend} ${toY} ${x2} ${toY}`, x: (x1 + x2) / 2, y: (fromY + toY) / 2 };
+    // The label is nearer to the end, where edges are apart.
+    const at = 0.66;
+    const [p, q, r, s] = [(1 - at) ** 3, 3 * (1 - at) ** 2 * at, 3 * (1 - at) * at ** 2, at ** 3];
+    return {
+      line: `M${x1} ${fromY}C${x1 + bend} ${fromY} ${x2 - bend} ${toY} ${x2} ${toY}`,
+      x: p * x1 + q * (x1 + bend) + r * (x2 - bend) + s * x2,
+      y: (p + q) * fromY + (r + s) * toY,
+    };
   }
   // Back, or to itself: around below.
   const [x1, x2] = [from.x + WIDTH / 2 + 20, to.x + WIDTH / 2 - 20];
@@ -148,6 +171,10 @@ function curve(from: Box, to: Box): { line: string; x: number; y: number } {
 function Edges(props: { map: ServiceMap; near: string; onNear: (id: string) => void }): JSX.Element {
   const { map, near } = props;
   const names = new Map(map.nodes.map((node) => [node.id, node]));
+  const named = (id: string) => {
+    const node = names.get(id);
+    return node === undefined ? id : words(node).join(', ').replace(', service', '');
+  };
   const edges = [...map.edges].sort((one, other) => other.sum_ns - one.sum_ns);
   return (
     <div class="table-box edges" tabIndex={0} role="region" aria-label="Calls">
@@ -168,8 +195,8 @@ function Edges(props: { map: ServiceMap; near: string; onNear: (id: string) => v
         <tbody>
           {edges.map((edge) => (
             <tr key={`${edge.from} ${edge.to}`} class={near !== '' && edge.from !== near && edge.to !== near ? 'far' : ''}>
-              <td class="text">{names.get(edge.from)?.name ?? edge.from}</td>
-              <td class="text">{names.get(edge.to)?.name ?? edge.to}</td>
+              <td class="text">{named(edge.from)}</td>
+              <td class="text">{named(edge.to)}</td>
               <td>{rate(edge.per_second)}</td>
               <td>{count(edge.count)}</td>
               <td class={edge.errors > 0 ? 'bad' : 'muted'}>{edge.errors > 0 ? `${count(edge.errors)}, ${percent(edge.errors, edge.count)}` : '0'}</td>

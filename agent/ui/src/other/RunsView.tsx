@@ -51,7 +51,7 @@ export function RunsView(): JSX.Element {
                       key={side}
                       class="choice"
                       aria-pressed={parameter(side) === String(run.id)}
-                      onClick={() => set({ [side]: parameter(side) === String(run.id) ? '' : String(run.id) })}
+                      onClick={() => set({ ...(before === 'last' && { before: '' }), [side]: parameter(side) === String(run.id) ? '' : String(run.id) })}
                     >
                       {side}
                     </button>
@@ -64,12 +64,14 @@ export function RunsView(): JSX.Element {
       </div>
       {before === '' && after === '' && (runs?.length ?? 0) > 1 && (
         <p class="pad">
-          <button type="button" onClick={() => set({ before: String(runs?.[1]?.id), after: String(runs?.[0]?.id) })}>
-            What changed since the last run
+          <button type="button" onClick={() => set({ before: 'last' })}>
+            What changed since the last run?
           </button>
         </p>
       )}
-      {before !== '' && after !== '' ? (
+      {before === 'last' ? (
+        <Compare before="" after="" />
+      ) : before !== '' && after !== '' ? (
         <Compare before={before} after={after} />
       ) : (
         <p class="muted pad">Choose one run as “before” and one as “after” to see what changed.</p>

@@ -5,7 +5,7 @@ import { duration } from '../base/format';
 import type { SpanEvent } from '../base/types';
 import type { Node } from '../trace/model';
 import { text } from '../trace/title';
-import { Pairs, Section } from './SpanPanel';
+import { Pairs, Section } from './parts';
 
 /** Where log lines say what they say. */
 const SAID = ['log.body', 'log.message', 'message', 'exception.message', 'clew.log.line'];

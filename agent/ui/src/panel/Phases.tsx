@@ -3,7 +3,7 @@ import type { JSX } from 'preact';
 
 import { duration } from '../base/format';
 import type { Node } from '../trace/model';
-import { Section, type Seen } from './SpanPanel';
+import { Section, type Seen } from './parts';
 
 const PHASES: [string, string, string][] = [
   ['dns', 'DNS', 'clew.network.dns_ns'],

@@ -8,12 +8,13 @@ import { duration, fullTime, percent } from '../base/format';
 import { Icon } from '../base/Icon';
 import { listOf, traceOf } from '../base/place';
 import { quote } from '../base/term';
-import type { Attributes, Value } from '../base/types';
 import type { Node } from '../trace/model';
 import type { Viewer } from '../trace/viewer';
 import { Body } from './Body';
 import { curl, withParameters } from './clipboard';
+import { Grip } from './Grip';
 import { Logs } from './Logs';
+import { Pairs, Section, Seen } from './parts';
 import { Phases } from './Phases';
 import { formatted, Sql } from './Sql';
 import { Split } from './Split';
@@ -119,107 +120,6 @@ function Figure(props: { name: string; children: ComponentChildren }): JSX.Eleme
       <dt>{props.name}</dt>
       <dd>{props.children}</dd>
     </div>
-  );
-}
-
-/** Its edge, by which it is made wider. */
-function Grip(): JSX.Element {
-  const handle = useRef<HTMLDivElement>(null);
-  const put = (width: number) => {
-    const least = Math.max(300, Math.min(innerWidth - 400, width));
-    (handle.current?.parentElement as HTMLElement | null)?.style.setProperty('width', `${least}px`);
-    localStorage.setItem('clew.panel', String(least));
-  };
-  useEffect(() => put(Number(localStorage.getItem('clew.panel') ?? 460)), []);
-  return (
-    <div
-      ref={handle}
-      class="grip"
-      role="separator"
-      aria-orientation="vertical"
-      aria-label="Width of the details"
-      onPointerDown={(event) => event.currentTarget.setPointerCapture(event.pointerId)}
-      onPointerMove={(event) => event.currentTarget.hasPointerCapture(event.pointerId) && put(innerWidth - event.clientX)}
-    />
-  );
-}
-
-/** Attributes, each to be shown once. */
-export class Seen {
-  private readonly left: Map<string, Value>;
-
-  constructor(attributes: Attributes) {
-    this.left = new Map(Object.entries(attributes));
-  }
-
-  take(name: string): Value | undefined {
-    const value = this.left.get(name);
-    this.left.delete(name);
-    return value;
-  }
-
-  text(name: string): string | undefined {
-    const value = this.take(name);
-    if (value === undefined || value === null) return undefined;
-    return typeof value === 'object' ? JSON.stringify(value) : String(value);
-  }
-
-  number(name: string): number | undefined {
-    const value = this.take(name);
-    return typeof value === 'number' ? value : undefined;
-  }
-
-  all(names: RegExp): [string, Value][] {
-    const found = [...this.left].filter(([name]) => names.test(name));
-    for (const [name] of found) this.left.delete(name);
-    return found;
-  }
-}
-
-export function Section(props: { title: string; note?: ComponentChildren; children: ComponentChildren }): JSX.Element {
-  return (
-    <details class="section" open>
-      <summary>
-        {props.title}
-        {props.note !== undefined && <span class="note">{props.note}</span>}
-      </summary>
-      {props.children}
-    </details>
-  );
-}
-
-export function Pairs(props: { pairs: [string, Value][]; strip?: string }): JSX.Element {
-  return (
-    <table class="pairs">
-      <tbody>
-        {props.pairs.map(([name, value]) => (
-          <tr key={name}>
-            <th scope="row" title={name}>
-              {props.strip !== undefined && name.startsWith(props.strip) ? name.slice(props.strip.length) : name}
-            </th>
-            <td>
-              <Shown name={name} value={value} />
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
-}
-
-const LONG = 400;
-
-function Shown(props: { name: string; value: Value }): JSX.Element {
-  const { name, value } = props;
-  if (typeof value === 'number' && name.endsWith('_ns')) return <>{duration(value)}</>;
-  const text = Array.isArray(value) ? value.map((one) => (typeof one === 'string' ? one : JSON.stringify(one))).join(', ') : typeof value === 'string' ? value : JSON.stringify(value);
-  if (text === 'REDACTED' || text === '[redacted]') return <em class="muted">{text}</em>;
-  if (text.length <= LONG) return <>{text}</>;
-  return (
-    <details class="long">
-      <summary>{text.slice(0, LONG)}…</summary>
-      {text.slice(LONG)}
-    </details>
   );
 }
 

@@ -3,7 +3,7 @@ import type { JSX } from 'preact';
 
 import { duration } from '../base/format';
 import type { Node } from '../trace/model';
-import { Section, type Seen } from './SpanPanel';
+import { Section, type Seen } from './parts';
 
 const WORDS: Record<string, string> = { cpu: 'on CPU', on_cpu: 'on CPU', runqueue: 'waiting for a CPU', wait_cpu: 'waiting for a CPU', blocked: 'blocked' };
 

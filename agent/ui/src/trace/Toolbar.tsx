@@ -172,6 +172,20 @@ function Pills(props: { viewer: Viewer }): JSX.Element {
           const deepest = model.failed.find((node) => node.failedBelow === 0);
           if (deepest !== undefined) viewer.reveal(deepest);
         })}
+      {model.repeated.length > 0 && (
+        <button
+          type="button"
+          class="pill repeated"
+          title="Calls that one span made again and again"
+          onClick={() => {
+            const at = model.repeated.findIndex((one) => one.key === viewer.selected.value);
+            const next = model.repeated[(at + 1) % model.repeated.length];
+            if (next !== undefined) viewer.showRepeated(next);
+          }}
+        >
+          Repeated {model.repeated.length > 1 ? count(model.repeated.length) : `× ${count(model.repeated[0]?.nodes.length ?? 0)}`}
+        </button>
+      )}
       {pill('critical', 'Critical path', 'What the end of the trace waited for (c)', () => {
         const node = longest();
         if (node !== undefined) viewer.reveal(node);

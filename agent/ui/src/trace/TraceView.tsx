@@ -10,6 +10,7 @@ import { Icon } from '../base/Icon';
 import { isTyping } from '../base/keys';
 import { go, listOf } from '../base/place';
 import type { Trace } from '../base/types';
+import { FoldPanel } from '../panel/FoldPanel';
 import { SpanPanel } from '../panel/SpanPanel';
 import { Minimap } from './Minimap';
 import { Operations } from './Operations';
@@ -89,6 +90,7 @@ function Shown(props: { viewer: Viewer }): JSX.Element {
           <Waterfall viewer={viewer} />
         </div>
         {node !== null && <SpanPanel node={node} viewer={viewer} />}
+        {node === null && viewer.fold.value !== null && <FoldPanel fold={viewer.fold.value} viewer={viewer} />}
       </div>
     </div>
   );
@@ -189,7 +191,7 @@ function pressed(event: KeyboardEvent, viewer: Viewer): void {
     t: () => (viewer.table.value = !viewer.table.value),
     Escape: () => {
       if (viewer.table.value) viewer.table.value = false;
-      else if (viewer.node.value !== null) viewer.select('');
+      else if (viewer.selected.value !== '') viewer.select('');
       else if (viewer.zoom.value !== null) viewer.zoom.value = null;
       else if (viewer.isFiltered.value) viewer.reset();
       else leave();

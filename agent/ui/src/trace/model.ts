@@ -47,6 +47,14 @@ export interface Model {
   /** Nanoseconds that each span has of the critical path. */
   criticalTime: Map<Node, number>;
   banners: string[];
+  /** Calls that one span made again and again, those most often first. */
+  repeated: Repeated[];
+}
+
+export interface Repeated {
+  /** Of the row they are folded into. */
+  key: string;
+  nodes: Node[];
 }
 
 /** Spans that do the same, from here on shown as one row. */
@@ -125,6 +133,7 @@ export function build(trace: Trace): Model {
     failed: order.filter((node) => node.failed),
     slowest,
     criticalTime,
+    repeated: repeated(nodes),
     banners: banners(trace, nodes),
   };
 }
@@ -152,6 +161,39 @@ function breakRings(nodes: Node[], roots: Node[], order: Node[]): void {
       order.push(found);
     }
   }
+}
+
+/** The row that siblings which do the same are folded into. */
+export function foldKey(parent: Node | null, group: string): string {
+  return `${parent === null ? '' : parent.span.span_id}\n${group}`;
+}
+
+/** Whether calls were made one after the other, as in a loop, and not side by side. */
+export function isLoop(nodes: Node[]): boolean {
+  let [behind, until] = [0, -1];
+  for (const node of nodes) {
+    if (node.start >= until) behind += 1;
+    until = Math.max(until, node.end);
+  }
+  return nodes[0]?.span.kind === 'client' && behind > nodes.length / 2;
+}
+
+function repeated(nodes: Node[]): Repeated[] {
+  const found: Repeated[] = [];
+  for (const parent of nodes) {
+    if (parent.children.length < FOLD_FROM) continue;
+    const groups = new Map<string, Node[]>();
+    for (const child of parent.children) {
+      if (child.span.kind !== 'client') continue;
+      const group = groups.get(child.group);
+      if (group === undefined) groups.set(child.group, [child]);
+      else group.push(child);
+    }
+    for (const [group, members] of groups) {
+      if (members.length >= FOLD_FROM && isLoop(members)) found.push({ key: foldKey(parent, group), nodes: members });
+    }
+  }
+  return found.sort((one, other) => other.nodes.length - one.nodes.length);
 }
 
 /** Its time without the time in which any of its children ran. */

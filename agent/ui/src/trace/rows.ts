@@ -1,6 +1,6 @@
 /** Which rows a trace is shown as: what is collapsed, hidden, folded or not found is left out. */
 import type { Kind } from '../base/types';
-import { FOLD_FROM, type Model, type Node } from './model';
+import { FOLD_FROM, foldKey, isLoop, type Model, type Node } from './model';
 
 export interface SpanRow {
   type: 'span';
@@ -78,11 +78,11 @@ export function rows(model: Model, options: Options): Row[] {
   const result: Row[] = [];
   /** What is still to come, the next one last. */
   const open: (FoldRow | { node: Node; depth: number })[] = [];
-  const push = (nodes: Node[], depth: number, parent: string) => {
+  const push = (nodes: Node[], depth: number, parent: Node | null) => {
     const entries = options.folds ? folded(nodes, depth, parent, options) : nodes.map((node) => ({ node, depth }));
     for (let at = entries.length - 1; at >= 0; at--) open.push(entries[at] as FoldRow);
   };
-  push(options.focus === null ? shown(model.roots) : [options.focus], 0, '');
+  push(options.focus === null ? shown(model.roots) : [options.focus], 0, null);
   for (let entry = open.pop(); entry !== undefined; entry = open.pop()) {
     if ('type' in entry) {
       result.push(entry);
@@ -100,7 +100,7 @@ export function rows(model: Model, options: Options): Row[] {
       open: children.length === 0 ? null : isOpen,
       faint: options.only !== null && !options.only.has(node),
     });
-    if (isOpen) push(children, depth + 1, node.span.span_id);
+    if (isOpen) push(children, depth + 1, node);
   }
   return result;
 }
@@ -113,7 +113,7 @@ function ancestors(nodes: ReadonlySet<Node>): Set<Node> {
   return all;
 }
 
-function folded(nodes: Node[], depth: number, parent: string, options: Options): (FoldRow | { node: Node; depth: number })[] {
+function folded(nodes: Node[], depth: number, parent: Node | null, options: Options): (FoldRow | { node: Node; depth: number })[] {
   if (nodes.length < FOLD_FROM) return nodes.map((node) => ({ node, depth }));
   const groups = new Map<string, Node[]>();
   for (const node of nodes) {
@@ -126,21 +126,17 @@ function folded(nodes: Node[], depth: number, parent: string, options: Options):
     const group = groups.get(node.group) ?? [];
     if (group.length < FOLD_FROM) entries.push({ node, depth });
     // Where its first one is.
-    else if (group[0] === node) entries.push(fold(group, depth, `${parent}\n${node.group}`, options));
+    else if (group[0] === node) entries.push(fold(group, depth, foldKey(parent, node.group), options));
   }
   return entries;
 }
 
 function fold(nodes: Node[], depth: number, key: string, options: Options): FoldRow {
-  let [total, failed, behind] = [0, 0, 0];
-  let until = -1;
+  let [total, failed] = [0, 0];
   for (const node of nodes) {
     total += node.end - node.start;
     if (node.failed || node.failedBelow > 0) failed += 1;
-    if (node.start >= until) behind += 1;
-    until = Math.max(until, node.end);
   }
-  const kind = nodes[0]?.span.kind;
   return {
     type: 'fold',
     key,
@@ -149,7 +145,7 @@ function fold(nodes: Node[], depth: number, key: string, options: Options): Fold
     open: options.unfolded.has(key),
     total,
     failed,
-    repeated: kind === 'client' && behind > nodes.length / 2,
+    repeated: isLoop(nodes),
   };
 }
 
@@ -161,7 +157,7 @@ export function foldsAbove(model: Model, node: Node): string[] {
     const siblings = parent === null ? model.roots : parent.children;
     const group = at.group;
     if (siblings.length >= FOLD_FROM && siblings.filter((other) => other.group === group).length >= FOLD_FROM) {
-      keys.push(`${parent === null ? '' : parent.span.span_id}\n${group}`);
+      keys.push(foldKey(parent, group));
     }
   }
   return keys;

@@ -4,8 +4,8 @@ import { batch, computed, signal } from '@preact/signals';
 import { colors } from '../base/color';
 import { parameter, set } from '../base/place';
 import type { Kind, Trace } from '../base/types';
-import { build, type Model, type Node } from './model';
-import { foldsAbove, rows, type Row } from './rows';
+import { build, type Model, type Node, type Repeated } from './model';
+import { type FoldRow, foldsAbove, type Row, rows } from './rows';
 import { searchable } from './title';
 
 export type Pill = '' | 'errors' | 'critical' | 'slowest';
@@ -127,6 +127,25 @@ export class Viewer {
       if (this.rows.value.every((row) => row.key !== node.span.span_id)) this.reset();
     });
   }
+
+  /** Shows calls that repeat, as the row they are folded into. */
+  showRepeated(one: Repeated): void {
+    batch(() => {
+      const [first] = one.nodes;
+      if (first === undefined) return;
+      this.reveal(first);
+      const unfolded = new Set(this.unfolded.value);
+      unfolded.delete(one.key);
+      this.unfolded.value = unfolded;
+      this.select(one.key);
+    });
+  }
+
+  /** What is folded into the row that is chosen. */
+  readonly fold = computed((): FoldRow | null => {
+    const row = this.rows.value[this.at.value];
+    return row?.type === 'fold' ? row : null;
+  });
 
   reset(): void {
     batch(() => {

@@ -37,6 +37,22 @@ export default [
     },
   ],
   [
+    'views: each of the three questions takes one click',
+    async (page) => {
+      const ask = async (question) => {
+        await page.goto(PAGE);
+        await page.getByRole('link', { name: question }).click();
+      };
+      await ask('Which outside call is slow?');
+      await until('the slow query first', async () => /SELECT|INSERT|CONNECT/.test(await page.locator('tbody tr').first().innerText()));
+      await ask('Where does a call repeat?');
+      await until('the loop first', async () => (await page.locator('#traces a.row').first().innerText()).includes('/list'));
+      await ask('What changed since the last run?');
+      // This store has one run alone, and says so.
+      await page.getByText('They cannot be compared').waitFor();
+    },
+  ],
+  [
     'views: runs are listed',
     async (page) => {
       await page.goto(`${PAGE}runs`);

@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"stock": stock, "price": price, "order": order, "note": "x" * 300}
 
     def report(self, number):
-        return {"rows": self.database.execute("SELECT name, pg_sleep(0.3) FROM items WHERE name LIKE 'order%%' ORDER BY name LIMIT 1").rowcount, "id": number}
+        return {"rows": self.database.execute("SELECT name, pg_sleep(0.7) FROM items WHERE name LIKE 'order%%' ORDER BY name LIMIT 1").rowcount, "id": number}
 
     def list(self, number):
         return [self.database.execute("SELECT name FROM items WHERE id = %s", (item,)).fetchall() for item in range(37)]

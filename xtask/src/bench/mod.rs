@@ -5,6 +5,7 @@ mod assist;
 mod contexts;
 mod copy;
 mod load;
+mod page;
 mod process;
 mod row;
 mod store;
@@ -54,7 +55,7 @@ const WORKLOADS: &[Workload] = &[
         name: "nginx",
         pace: FULL,
         path: "/page",
-        argv: page,
+        argv: one_page,
         quick: false,
     },
     Workload {
@@ -63,7 +64,7 @@ const WORKLOADS: &[Workload] = &[
             requests_per_second: 20_000,
         },
         path: "/page",
-        argv: page,
+        argv: one_page,
         quick: true,
     },
     Workload {
@@ -116,7 +117,7 @@ fn flask(_: &Lab, port: u16) -> Vec<String> {
 }
 
 /// An nginx with one page of 600 bytes.
-fn page(lab: &Lab, port: u16) -> Vec<String> {
+fn one_page(lab: &Lab, port: u16) -> Vec<String> {
     lab.file("page", &"clew ".repeat(120));
     let root = format!("root {};", lab.dir().display());
     nginx(lab, port, &root, "sendfile on; keepalive_requests 1000000000;")
@@ -194,6 +195,10 @@ fn measure(options: &Options) -> Result<Vec<Row>> {
     if !options.quick && asked.is_none_or(|only| COPY.contains(only.as_str())) {
         println!("bench: {COPY}, {rounds} rounds with Clew, copying and not");
         rows.extend(copy::measure(&clew, rounds, time / 2).context(COPY)?);
+    }
+    if !options.quick && asked.is_none_or(|only| page::NAME.contains(only.as_str())) {
+        println!("bench: {}, in a browser", page::NAME);
+        rows.extend(page::measure()?);
     }
     if !options.quick && asked.is_none_or(|only| store::NAME.contains(only.as_str())) {
         println!("bench: {}, 1 000 000 spans while questions are asked", store::NAME);

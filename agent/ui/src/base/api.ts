@@ -12,7 +12,7 @@ export function takeToken(): void {
   }
 }
 
-function headers(): HeadersInit {
+function headers(): Record<string, string> {
   const token = sessionStorage.getItem(TOKEN);
   return token === null ? {} : { authorization: `Bearer ${token}` };
 }
@@ -27,10 +27,11 @@ export class Problem extends Error {
   }
 }
 
-async function request(path: string, signal?: AbortSignal): Promise<Response> {
+async function request(path: string, signal?: AbortSignal, body?: Blob): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(`/api/v1/${path}`, { headers: headers(), signal: signal ?? null });
+    const sent = body === undefined ? {} : { method: 'POST', body };
+    response = await fetch(`/api/v1/${path}`, { headers: { ...headers(), ...kind(body) }, signal: signal ?? null, ...sent });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Problem(0, 'Clew does not answer. Has it ended?');
@@ -39,6 +40,29 @@ async function request(path: string, signal?: AbortSignal): Promise<Response> {
   const said: unknown = await response.json().catch(() => null);
   const text = typeof said === 'object' && said !== null && 'error' in said ? String(said.error) : response.statusText;
   throw new Problem(response.status, text);
+}
+
+function kind(body?: Blob): Record<string, string> {
+  return body === undefined ? {} : { 'content-type': 'application/json' };
+}
+
+/** Saves what the API answers as a file. */
+export async function save(path: string, name: string): Promise<void> {
+  const content = URL.createObjectURL(await (await request(path)).blob());
+  const link = document.createElement('a');
+  link.href = content;
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(content);
+}
+
+/** Adds the traces of a file. */
+export async function importTraces(file: Blob): Promise<Imported> {
+  return (await (await request('traces', undefined, file)).json()) as Imported;
+}
+
+export interface Imported {
+  spans: number;
 }
 
 export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {

@@ -12,7 +12,7 @@ export function copy(text: string, what: string): void {
   );
 }
 
-function say(text: string): void {
+export function say(text: string): void {
   said.value = text;
   clearTimeout(over);
   over = setTimeout(() => (said.value = ''), 2500);

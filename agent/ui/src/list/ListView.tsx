@@ -3,8 +3,9 @@ import { signal } from '@preact/signals';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 
-import { ask, parameters } from '../base/api';
+import { ask, importTraces, parameters } from '../base/api';
 import { color } from '../base/color';
+import { say } from '../base/copy';
 import { Empty } from '../base/Empty';
 import { ago, clock, count, duration, fullTime } from '../base/format';
 import { Icon } from '../base/Icon';
@@ -88,6 +89,7 @@ export function ListView(): JSX.Element {
         <div class="bar">
           <SearchBox query={query} problem={problem?.code === 400 ? problem.message : null} services={names} onQuery={search} />
           <State list={list} />
+          <Import />
           <button type="button" class="quiet" title="Latency plot" aria-label="Latency plot" aria-pressed={showsPlot.value} onClick={togglePlot}>
             <Icon name="chart" />
           </button>
@@ -197,6 +199,24 @@ function State(props: { list: Live }): JSX.Element {
         </button>
       )}
     </div>
+  );
+}
+
+function Import(): JSX.Element {
+  const take = async (input: HTMLInputElement) => {
+    const [file] = input.files ?? [];
+    if (file === undefined) return;
+    input.value = '';
+    await importTraces(file).then(
+      ({ spans }) => say(`${count(spans)} spans were added`),
+      (error: Error) => say(error.message),
+    );
+  };
+  return (
+    <label class="import" title="Add traces of a file of OTLP JSON">
+      Import
+      <input type="file" accept=".json,.jsonl,application/json" onChange={(event) => void take(event.currentTarget)} />
+    </label>
   );
 }
 

@@ -2,7 +2,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 
-import { ask, follow, Problem } from '../base/api';
+import { ask, follow, Problem, save } from '../base/api';
 import { copy } from '../base/copy';
 import { Empty } from '../base/Empty';
 import { count, duration, fullTime } from '../base/format';
@@ -137,6 +137,12 @@ function Head(props: { viewer: Viewer }): JSX.Element {
           </dd>
         </div>
       </dl>
+      <button type="button" title="Save as OTLP JSON" onClick={() => void save(`traces/${trace.trace_id}/otlp`, `${trace.trace_id}.otlp.json`)}>
+        OTLP
+      </button>
+      <button type="button" title="Save for ui.perfetto.dev" onClick={() => void save(`traces/${trace.trace_id}/perfetto`, `${trace.trace_id}.perfetto.json`)}>
+        Perfetto
+      </button>
       <button type="button" class="quiet" title="Copy a link to this view" aria-label="Copy a link to this view" onClick={() => copy(location.href, 'The link')}>
         <Icon name="link" />
       </button>

@@ -1,0 +1,54 @@
+//! How quick the page is, in a browser: with a trace of 50 000 spans and 100 000 others.
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clew_tests::{Lab, Proc, fill, until};
+use serde_json::Value;
+
+use super::row::Row;
+use crate::{build, workspace};
+
+pub(super) const NAME: &str = "page";
+
+const SPANS: u64 = 50_000;
+const TRACES: u64 = 100_000;
+const FIGURES: &[&str] = &[
+    "page_load_ms",
+    "first_paint_50000_ms",
+    "frames_per_second",
+    "late_frames_percent",
+    "filter_100000_ms",
+];
+
+/// Shows a store in a browser and takes the time.
+pub(super) fn measure() -> Result<Vec<Row>> {
+    let clew = build::release()?;
+    let lab = Lab::new(NAME).context("this needs root")?;
+    let store = lab.dir().join("store");
+    println!("page: {TRACES} traces and one of {SPANS} spans are written");
+    fill(&store, SPANS, TRACES);
+    let mut ui = Command::new(clew);
+    ui.args(["ui", "--listen", "127.0.0.1:0", "--store"]).arg(&store);
+    let ui = Proc::start(lab.dir(), "ui", ui);
+    let url = until("clew says where traces are shown", || {
+        let stderr = ui.stderr();
+        let (_, rest) = stderr.split_once("shown on ")?;
+        Some(rest.split_once(';')?.0.to_owned())
+    });
+    let output = Command::new("node")
+        .arg("test/measure.mjs")
+        .current_dir(workspace::root().join("agent/ui"))
+        .env("CLEW_FILLED", url)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("failed to start node")?;
+    ensure!(output.status.success(), "the browser ended with {}", output.status);
+    let result: Value = serde_json::from_slice(&output.stdout).context("its answer is no JSON")?;
+    let row = |figure: &&str| {
+        let value = result[*figure]
+            .as_f64()
+            .with_context(|| format!("no {figure} was measured"))?;
+        Ok(Row::agent(NAME, figure, value))
+    };
+    FIGURES.iter().map(row).collect()
+}

@@ -34,6 +34,17 @@ export default [
     },
   ],
   [
+    'list: a request in flight is there before its answer',
+    async (page) => {
+      await page.goto(PAGE);
+      await page.getByText('Live', { exact: true }).waitFor();
+      const answered = fetch(`${SHOP}/report?id=106`);
+      await page.getByRole('region', { name: 'In flight' }).getByText('/report').first().waitFor();
+      await answered;
+      await until('it has ended', async () => (await page.getByRole('region', { name: 'In flight' }).count()) === 0);
+    },
+  ],
+  [
     'list: the query finds, stands in the address and comes back with it; what is wrong in it is said',
     async (page) => {
       await page.goto(PAGE);

@@ -32,8 +32,9 @@ export default FOLDER === undefined
             await page.goto(`${PAGE}map`);
             await page.locator('.map-node').nth(5).waitFor();
           });
-          await shot(page, 'slow', async () => {
+          await shot(page, 'repeated', async () => {
             await openFirst(page, 'path:/list*');
+            await page.getByRole('button', { name: /^Repeated/ }).click();
             await page.waitForTimeout(300);
           });
           await shot(page, 'endpoints', async () => {

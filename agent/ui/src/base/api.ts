@@ -1,5 +1,5 @@
 /** Asks the API, with the token where one is wanted. */
-import type { TraceRow } from './types';
+import type { InFlight, TraceRow } from './types';
 
 const TOKEN = 'clew.token';
 
@@ -83,6 +83,8 @@ export interface Follower {
   /** The stream stands: what comes from here on is told. */
   begun(): void;
   traces(rows: TraceRow[]): void;
+  /** All requests that have no answer yet. */
+  inFlight?(requests: InFlight[]): void;
   /** Some were left out. */
   refresh(): void;
   failed(problem: Problem): void;
@@ -92,9 +94,9 @@ export interface Follower {
 export async function follow(query: string, to: Follower, signal: AbortSignal): Promise<void> {
   for (let pause = 500; !signal.aborted; pause = Math.min(pause * 2, 8000)) {
     try {
-      const response = await request(`traces${parameters({ q: query, follow: 'true' })}`, signal);
+      const response = await request(`live${parameters({ q: query })}`, signal);
       pause = 500;
-      await lines(response, to);
+      await events(response, to);
     } catch (error) {
       if (signal.aborted) return;
       to.failed(error instanceof Problem ? error : new Problem(0, 'The connection to Clew ended.'));
@@ -105,7 +107,8 @@ export async function follow(query: string, to: Follower, signal: AbortSignal): 
   }
 }
 
-async function lines(response: Response, to: Follower): Promise<void> {
+/** Server-sent events, read by hand: EventSource sends no token. */
+async function events(response: Response, to: Follower): Promise<void> {
   if (response.body === null) return;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
@@ -113,15 +116,18 @@ async function lines(response: Response, to: Follower): Promise<void> {
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
-    const whole = (rest + value).split('\n');
+    const whole = (rest + value).split('\n\n');
     rest = whole.pop() ?? '';
     if (!begun && whole.length > 0) {
       begun = true;
       to.begun();
     }
-    const said = whole.filter((line) => line !== '').map((line) => JSON.parse(line) as TraceRow | { refresh: true });
-    const rows = said.filter((one): one is TraceRow => 'trace_id' in one);
-    if (rows.length > 0) to.traces(rows);
-    if (rows.length < said.length) to.refresh();
+    for (const message of whole) {
+      const [, name, data] = /^event: (\w+)\ndata: (.*)$/s.exec(message) ?? [];
+      if (data === undefined) continue;
+      if (name === 'traces') to.traces(JSON.parse(data) as TraceRow[]);
+      else if (name === 'inflight') to.inFlight?.(JSON.parse(data) as InFlight[]);
+      else if (name === 'refresh') to.refresh();
+    }
   }
 }

@@ -10,7 +10,22 @@ export interface TraceRow {
   error: boolean;
   spans: number;
   errors: number;
+  /** A process ended in the midst of it. */
+  died: boolean;
   run: number;
+}
+
+/** A request that has no answer yet. */
+export interface InFlight {
+  span_id: string;
+  service: string;
+  kind: Kind;
+  title: string;
+  pid: number;
+  start_unix_ns: number;
+  run: number;
+  /** Whoever traced it is gone. */
+  lost: boolean;
 }
 
 export interface TraceList {

@@ -14,6 +14,7 @@ import { go, parameter, set, traceOf } from '../base/place';
 import type { Facets as Counts, Point, TraceRow } from '../base/types';
 import { Virtual } from '../base/Virtual';
 import { Facets } from './Facets';
+import { Flight } from './Flight';
 import { type Column, Live, readSort } from './live';
 import { isNarrowed, narrowed, Scatter, widened } from './Scatter';
 import { SearchBox } from './SearchBox';
@@ -111,6 +112,7 @@ export function ListView(): JSX.Element {
           <Scatter points={points} onOpen={open} onArea={(area) => search(narrowed(query, area))} />
         )}
         <Head list={list} shown={rows.length} matching={counts} />
+        <Flight requests={list.inFlight.value} />
         {rows.length === 0 ? (
           <Nothing list={list} query={query} />
         ) : (
@@ -284,6 +286,11 @@ function Row(props: { row: TraceRow; longest: number; chosen: boolean }): JSX.El
       </span>
       <span class="cell title" title={row.title}>
         {row.title}
+        {row.died && (
+          <b class="died" title="A process ended in the midst of it">
+            process died
+          </b>
+        )}
       </span>
       <span class={`cell status ${statusClass(row)}`}>{row.status === '' ? (row.error ? 'failed' : '') : row.status}</span>
       <span class="cell duration">

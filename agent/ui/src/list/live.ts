@@ -2,7 +2,7 @@
 import { computed, signal } from '@preact/signals';
 
 import { ask, follow, parameters, Problem } from '../base/api';
-import type { TraceList, TraceRow } from '../base/types';
+import type { InFlight, TraceList, TraceRow } from '../base/types';
 
 /** Rows asked for at once. */
 const PAGE = 200;
@@ -56,6 +56,7 @@ export class Live {
   readonly loading = signal(true);
   readonly paused = signal(false);
   readonly connected = signal(false);
+  readonly inFlight = signal<InFlight[]>([]);
   /** Traces that came while it was paused. */
   readonly waiting = signal(0);
   /** Before this nothing is shown; 0 unless the list was cleared. */
@@ -93,6 +94,9 @@ export class Live {
         },
         traces: (rows) => this.take(rows),
         refresh: () => this.refresh(),
+        inFlight: (requests) => {
+          if (!this.paused.value) this.inFlight.value = requests;
+        },
         failed: (problem) => {
           this.connected.value = false;
           this.problem.value = problem;
@@ -101,8 +105,12 @@ export class Live {
       },
       abort.signal,
     );
-    // Not to wait for the stream, which stands a moment later.
+    // Not to wait for the stream, which stands a moment later and tells of changes alone.
     void this.load();
+    void ask<InFlight[]>('inflight', abort.signal).then(
+      (requests) => (this.inFlight.value = requests),
+      () => {},
+    );
   }
 
   close(): void {

@@ -8,8 +8,8 @@ import { text } from '../trace/title';
 import { Pairs, Section } from './parts';
 
 /** Where log lines say what they say. */
-const SAID = ['log.body', 'log.message', 'message', 'exception.message', 'clew.log.line'];
-const LEVEL = ['log.severity', 'severity_text', 'log.level', 'level'];
+const SAID = ['clew.log.body', 'log.body', 'log.message', 'message', 'exception.message', 'clew.log.line'];
+const LEVEL = ['clew.log.severity', 'log.severity', 'severity_text', 'log.level', 'level'];
 
 export function Logs(props: { node: Node }): JSX.Element | null {
   const { events } = props.node.span;

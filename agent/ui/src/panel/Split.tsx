@@ -1,30 +1,27 @@
 /** What a span's thread did with its time. */
 import type { JSX } from 'preact';
 
-import { duration } from '../base/format';
+import { duration, percent } from '../base/format';
 import type { Node } from '../trace/model';
 import { Section, type Seen } from './parts';
-
-const WORDS: Record<string, string> = { cpu: 'on CPU', on_cpu: 'on CPU', runqueue: 'waiting for a CPU', wait_cpu: 'waiting for a CPU', blocked: 'blocked' };
+import { shares } from './split';
 
 export function Split(props: { node: Node; seen: Seen }): JSX.Element | null {
-  const found = props.seen.all(/^clew\.(time|thread|cpu)\.\w+_ns$/);
-  const parts = found.flatMap(([name, value]) => {
-    const id = /\.(\w+)_ns$/.exec(name)?.[1] ?? '';
-    return typeof value === 'number' ? [{ id, name: WORDS[id] ?? id.replaceAll('_', ' '), ns: value }] : [];
-  });
+  const parts = shares(props.node.span.attributes);
+  props.seen.all(/^clew\.time\.(cpu|runqueue|blocked\.\w+)$/);
   if (parts.length === 0) return null;
+  const all = parts.reduce((sum, part) => sum + part.ns, 0);
   return (
     <Section title="Time of its thread">
       <div class="phases" role="img" aria-label={parts.map((part) => `${part.name} ${duration(part.ns)}`).join(', ')}>
-        {parts.map((part, at) => (
-          <i key={part.id} class={`phase split-${at % 4}`} style={{ flexGrow: Math.max(part.ns, 1) }} />
+        {parts.map((part) => (
+          <i key={part.id} class={`phase split-${part.id}`} style={{ flexGrow: part.ns / all }} />
         ))}
       </div>
       <ul class="phase-list">
-        {parts.map((part, at) => (
+        {parts.map((part) => (
           <li key={part.id}>
-            <i class={`phase split-${at % 4}`} /> {part.name} <b>{duration(part.ns)}</b>
+            <i class={`phase split-${part.id}`} /> {part.name} <b>{duration(part.ns)}</b> <small class="muted">{percent(part.ns, all)}</small>
           </li>
         ))}
       </ul>

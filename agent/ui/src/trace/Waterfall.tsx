@@ -6,6 +6,7 @@ import { variable } from '../base/color';
 import { count, duration, percent } from '../base/format';
 import { Icon } from '../base/Icon';
 import { Virtual } from '../base/Virtual';
+import { shares } from '../panel/split';
 import type { Node } from './model';
 import type { FoldRow, Row, SpanRow } from './rows';
 import { system } from './title';
@@ -192,7 +193,10 @@ function SpanLine(props: LineProps<SpanRow>): JSX.Element {
       </div>
       <div class="time">
         <Bar viewer={viewer} from={node.start} to={node.end} paint={paint} failed={node.failed}>
-          {critical !== undefined && <Critical viewer={viewer} node={node} />}
+          <>
+            <Times viewer={viewer} node={node} />
+            {critical !== undefined && <Critical viewer={viewer} node={node} />}
+          </>
         </Bar>
         <Label viewer={viewer} from={node.start} to={node.end}>
           {duration(node.end - node.start)}
@@ -223,6 +227,24 @@ function Bar(props: { viewer: Viewer; from: number; to: number; paint: string; f
       <i class={props.failed ? 'span-bar failed' : 'span-bar'} style={{ left: `${low}%`, width: `${high - low}%`, background: props.paint }} />
       {props.children}
     </>
+  );
+}
+
+/** How much of it its thread was on a CPU, waited for one, or was blocked. These are shares: when each was is not known. */
+function Times(props: { viewer: Viewer; node: Node }): JSX.Element | null {
+  const { viewer, node } = props;
+  const parts = shares(node.span.attributes);
+  const { left, width } = place(viewer, node.start, node.end);
+  if (parts.length === 0 || width < 1.5) return null;
+  const all = parts.reduce((sum, part) => sum + part.ns, 0);
+  const low = Math.max(0, left);
+  const title = parts.map((part) => `${part.name} ${duration(part.ns)}`).join(', ');
+  return (
+    <span class="times-strip" style={{ left: `${low}%`, width: `${Math.min(100, left + width) - low}%` }} title={title}>
+      {parts.map((part) => (
+        <i key={part.id} class={`phase split-${part.id}`} style={{ flexGrow: part.ns / all }} />
+      ))}
+    </span>
   );
 }
 

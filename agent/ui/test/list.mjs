@@ -38,8 +38,9 @@ export default [
     async (page) => {
       await page.goto(PAGE);
       await page.getByText('Live', { exact: true }).waitFor();
-      const answered = fetch(`${SHOP}/report?id=106`);
-      await page.getByRole('region', { name: 'In flight' }).getByText('/report').first().waitFor();
+      const answered = fetch(`${SHOP}/wait?id=106`);
+      await page.getByRole('region', { name: 'In flight' }).getByText('/wait').first().waitFor();
+      await fetch(`${SHOP}/go?id=107`);
       await answered;
       await until('it has ended', async () => (await page.getByRole('region', { name: 'In flight' }).count()) === 0);
     },

@@ -4,6 +4,7 @@ Starts a stock service in Go, one for orders in Node.js and one for prices in Ru
 
 GET /checkout?id=N asks the cache, the database and all services, and publishes a message.
 GET /report?id=N makes one slow query; GET /list?id=N asks for each of 37 items by itself; GET /refund?id=N fails.
+GET /wait?id=N is answered once GET /go?id=N was asked for.
 """
 import ctypes
 import json
@@ -92,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         number = int(parse_qs(url.query).get("id", ["0"])[0])
         try:
-            answer, code = {"/checkout": self.checkout, "/report": self.report, "/list": self.list, "/refund": self.refund}[url.path](number), 200
+            answer, code = self.answers()[url.path](number), 200
         except psycopg.Error as error:
             answer, code = {"error": str(error).splitlines()[0], "order": number}, 500
         body = json.dumps(answer).encode()
@@ -101,6 +102,17 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def answers(self):
+        names = ("checkout", "report", "list", "refund", "wait", "go")
+        return {f"/{name}": getattr(self, name) for name in names}
+
+    def wait(self, number):
+        return {"waited": going.wait(60), "id": number}
+
+    def go(self, number):
+        going.set()
+        return {"id": number}
 
     def checkout(self, number):
         self.cache.get(f"cart:{number}")
@@ -128,6 +140,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
 
+going = threading.Event()
 start("stock", [STOCK, STOCK_PORT])
 start("orders", ["node", ORDERS, ORDERS_PORT])
 start("prices", ["ruby", "-e", PRICES, PRICES_PORT])

@@ -234,6 +234,7 @@ fn spans(trace: u64, processes: &[Arc<Process>]) -> Vec<Arc<Placed>> {
                 process: Arc::clone(&processes[service]),
                 links: Vec::new(),
                 parent_is_remote: n > 0 && n < 3,
+                logs: Vec::new(),
                 span: Span {
                     kind,
                     name: name.into(),

@@ -8,6 +8,7 @@ pub mod config;
 pub mod discover;
 pub mod doctor;
 pub mod export;
+pub mod log;
 pub mod pipeline;
 pub mod protocol;
 pub mod redact;

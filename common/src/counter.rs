@@ -57,6 +57,12 @@ counters! {
     TLS_CALL_UNKNOWN = 25, "tls.call_unknown";
     /// Sessions of TLS for which the kernel had no memory left.
     TLS_SESSIONS_FULL = 26, "tls.sessions_full";
+    /// Bytes of log lines that were not copied: of calls that wrote more than is copied of one.
+    LOG_CUT = 40, "logs.bytes_cut";
+    /// Bytes of log lines that were not copied: more were written within a second than are copied.
+    LOG_RATE = 41, "logs.bytes_over_rate";
+    /// Bytes of log lines that were not copied: the memory was not resident.
+    LOG_FAULT = 42, "logs.bytes_fault";
 }
 
 /// Slots of the array.

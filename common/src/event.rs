@@ -34,6 +34,9 @@ pub const KIND_TIMES: u16 = 35;
 /// A target maps a file as code: a library, perhaps. A [`Life`] follows.
 pub const KIND_MAPPED: u16 = 34;
 
+/// A program wrote to what it logs to. A [`Log`] follows, then `captured` bytes of payload.
+pub const KIND_LOG: u16 = 48;
+
 /// What every event says: what happened when, and in which execution context.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -302,6 +305,41 @@ pub const BLOCKED_SLEEP: u32 = 3;
 pub const BLOCKED_FAULT: u32 = 4;
 /// On something else: a pipe, another process, a signal.
 pub const BLOCKED_OTHER: u32 = 5;
+/// Bytes that a program wrote to its standard output or error, or appended to a file; or one buffer of them.
+///
+/// ```text
+/// one call  | buffer | buffer | ...      each is told by itself, all but the last with [`LOG_MORE`]
+/// ```
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Log {
+    /// The context that wrote; the time is the end of the call.
+    pub header: Header,
+    /// Kernel address of the open file, only to be compared while it is open.
+    pub file: u64,
+    /// Its inode number.
+    pub inode: u64,
+    /// Bytes that were written.
+    pub length: u32,
+    /// Bytes of payload that follow, at most `length`.
+    pub captured: u32,
+    /// `LOG_` bits.
+    pub flags: u32,
+    /// Bytes of `name`.
+    pub named: u32,
+    /// A file's own name, its end where it is longer.
+    pub name: [u8; LOG_NAME_BYTES],
+}
+
+/// Most bytes of a file's name that [`Log`] carries.
+pub const LOG_NAME_BYTES: usize = 32;
+/// The file is the process's standard output.
+pub const LOG_STDOUT: u32 = 1;
+/// The file is the process's standard error.
+pub const LOG_STDERR: u32 = 2;
+/// The call wrote another buffer, which follows.
+pub const LOG_MORE: u32 = 4;
 
 /// A connection changed state (`inet_sock_set_state`, resets).
 #[repr(C)]
@@ -423,6 +461,8 @@ pub const ARGS_BYTES: usize = 512;
 pub const LIFE_PROCESS: u32 = 1;
 /// The process is a target.
 pub const LIFE_TARGET: u32 = 2;
+/// Bit of an exit's code beside the wait status: the kernel ended the process because memory ran out.
+pub const EXIT_OOM: u32 = 1 << 16;
 
 /// Most payload bytes one record carries. An operation with a larger budget is sent as several records.
 pub const CHUNK_BYTES: usize = 16_000;
@@ -434,6 +474,7 @@ const _: () = {
     assert!(size_of::<Session>() == 48 + 16 + 32 + 8);
     assert!(size_of::<Plain>() == 48 + 32 + 8 + 8);
     assert!(size_of::<Times>() == 48 + 16 + 48);
+    assert!(size_of::<Log>() == 48 + 16 + 16 + LOG_NAME_BYTES);
     assert!(size_of::<State>() == 48 + 16);
     assert!(size_of::<Fork>() == 56);
     assert!(size_of::<Life>() == 56);

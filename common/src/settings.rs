@@ -9,5 +9,8 @@ pub const TARGET_ASSISTED: u32 = 4;
 /// The process has called a TLS library that is watched. Set by the kernel side.
 pub const TARGET_TLS: u32 = 8;
 
+/// What the process writes to its logs is wanted.
+pub const TARGET_LOGS: u32 = 16;
+
 /// Exec and fork events of every process are wanted, not only of targets: a rule may match them.
 pub const WATCH_ALL: u32 = 1;

@@ -86,6 +86,12 @@ pub fn told_plain(direction: u8) -> Context {
     }
 }
 
+/// The context in which the thread writes to its logs, where it tells it.
+#[inline(always)]
+pub fn told_log() -> Context {
+    told_plain(EGRESS)
+}
+
 /// The header of an operation's record: with the context that the thread tells, else with the one that can be read.
 #[inline(always)]
 pub fn header(told: Context) -> Header {

@@ -17,6 +17,7 @@ mod golang;
 mod java;
 mod kernel;
 mod lifecycle;
+mod log;
 mod maps;
 mod operation;
 mod process;

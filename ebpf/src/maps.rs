@@ -4,7 +4,7 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use clew_common::context::{PLANS as MOST_PLANS, Plan};
 use clew_common::counter::SLOTS;
-use clew_common::event::{BLOCKED, CHUNK_BYTES, Data};
+use clew_common::event::{BLOCKED, CHUNK_BYTES, Data, Log};
 
 /// Events. Written by every probe, read by the agent. When full the event is lost and `capture.ring_full` counts it.
 #[map]
@@ -156,6 +156,14 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
+/// The record of a log line being built, as [`SCRATCH`].
+#[map]
+pub static LOG_SCRATCH: PerCpuArray<LogScratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Bytes of logs that were copied in the current second on this CPU.
+#[map]
+pub static LOG_SECOND: PerCpuArray<LogSecond> = PerCpuArray::with_max_entries(1, 0);
+
 /// The operation being copied. Kept off the stack so that a loop's callback reaches it.
 #[map]
 pub static WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
@@ -221,6 +229,21 @@ pub struct Worker {
 pub struct Scratch {
     pub head: Data,
     pub payload: [u8; CHUNK_BYTES],
+}
+
+/// A record of a log and its payload.
+#[repr(C)]
+pub struct LogScratch {
+    pub head: Log,
+    pub payload: [u8; CHUNK_BYTES],
+}
+
+/// A second, and bytes that were copied in it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LogSecond {
+    pub second: u64,
+    pub bytes: u64,
 }
 
 /// What is remembered of a connection.

@@ -8,7 +8,7 @@ use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use clew_common::context::without_plan;
 use clew_common::counter;
 use clew_common::event::{
-    ARGS_BYTES, Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_MAPPED, LIFE_PROCESS, LIFE_TARGET, Life,
+    ARGS_BYTES, EXIT_OOM, Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_MAPPED, LIFE_PROCESS, LIFE_TARGET, Life,
 };
 use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL};
 
@@ -130,10 +130,14 @@ pub fn process_exit(_ctx: BtfTracePointContext) -> i32 {
     if live != 0 {
         return 0;
     }
+    // What the kernel remembers of a process that it ends for want of memory (`mark_oom_victim`).
+    // SAFETY: the helper checks the address itself.
+    let victim: u64 = unsafe { Probe::read(signal, offset::signal_oom_mm()) };
+    let code: u32 = kernel::of_task(offset::task_exit_code());
     let _absent = PYTHON_BASES.remove(context::tgid());
     let _lost = ring::send(&Life {
         header: context::header(KIND_EXIT),
-        code: kernel::of_task(offset::task_exit_code()),
+        code: if victim != 0 { code | EXIT_OOM } else { code },
         flags: LIFE_PROCESS | LIFE_TARGET,
     });
     let _absent = TARGETS.remove(&kernel::of_task::<u32>(offset::task_tgid()));

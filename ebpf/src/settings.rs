@@ -45,6 +45,7 @@ globals! {
     OFF_TASK_IO_URING task_io_uring: u32 = 0;
     OFF_TASK_FSBASE task_fsbase: u32 = 0;
     OFF_SIGNAL_LIVE signal_live: u32 = 0;
+    OFF_SIGNAL_OOM_MM signal_oom_mm: u32 = 0;
     OFF_MM_ARG_START mm_arg_start: u32 = 0;
     OFF_MM_ARG_END mm_arg_end: u32 = 0;
     OFF_FILES_FDT files_fdt: u32 = 0;
@@ -52,6 +53,11 @@ globals! {
     OFF_FDT_MAX fdt_max: u32 = 0;
     OFF_FILE_PRIVATE file_private: u32 = 0;
     OFF_FILE_INODE file_inode: u32 = 0;
+    OFF_FILE_FLAGS file_flags: u32 = 0;
+    OFF_FILE_DENTRY file_dentry: u32 = 0;
+    OFF_DENTRY_NAME dentry_name: u32 = 0;
+    OFF_DENTRY_LENGTH dentry_length: u32 = 0;
+    OFF_INODE_RDEV inode_rdev: u32 = 0;
     OFF_INODE_INO inode_ino: u32 = 0;
     OFF_INODE_MODE inode_mode: u32 = 0;
     OFF_SOCKET_SK socket_sk: u32 = 0;

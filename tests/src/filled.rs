@@ -92,6 +92,7 @@ fn placed(trace_id: [u8; 16], id: u64, parent: Option<u64>, process: &Arc<Proces
         process: Arc::clone(process),
         links: Vec::new(),
         parent_is_remote: false,
+        logs: Vec::new(),
         span,
     }
 }

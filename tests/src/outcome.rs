@@ -1,6 +1,7 @@
 //! What a traced run left behind, and judgements on it.
 use std::collections::BTreeMap;
 
+use crate::log::{Log, parse};
 use crate::span::{Kind, Span, Spans};
 
 /// What is known after Clew has ended.
@@ -14,6 +15,8 @@ pub struct Outcome {
     pub stderr: String,
     /// The spans of `--otlp-file`.
     pub spans: Spans,
+    /// The records of logs of `--otlp-file`.
+    pub logs: Vec<Log>,
     /// The lines `name value` of the summary.
     pub counters: BTreeMap<String, u64>,
 }
@@ -22,11 +25,13 @@ impl Outcome {
     pub(crate) fn new(code: i32, stdout: String, stderr: String, otlp: &str) -> Self {
         let counters = stderr.lines().filter_map(counter).collect();
         let spans = Spans::parse(otlp);
+        let logs = parse(otlp);
         Self {
             code,
             stdout,
             stderr,
             spans,
+            logs,
             counters,
         }
     }
@@ -34,6 +39,35 @@ impl Outcome {
     /// A counter's value; 0 where the summary does not name it.
     pub fn counter(&self, name: &str) -> u64 {
         self.counters.get(name).copied().unwrap_or(0)
+    }
+
+    /// The span a record was written for, if it is here.
+    pub fn span_of(&self, log: &Log) -> Option<&Span> {
+        let found = |span: &&Span| span.id == log.span && span.trace == log.trace;
+        self.spans.filter(|_| true).into_iter().find(found)
+    }
+
+    /// Each record of a service with a number behind `before` is on the server span of the request of that number, and each of
+    /// `requests` has `each` of them.
+    #[track_caller]
+    pub fn check_logs(&self, service: &str, before: &str, requests: u64, each: usize) {
+        let mut seen: BTreeMap<u64, usize> = BTreeMap::new();
+        for log in self.logs.iter().filter(|log| log.service == service) {
+            let Some((_, rest)) = log.body.split_once(before) else {
+                continue;
+            };
+            let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+            let id: u64 = rest[..digits].parse().expect("a number");
+            let Some(span) = self.span_of(log) else {
+                self.fail(&format!("no span: {log:?}"));
+            };
+            let of = span.text("url.query");
+            self.check(of == format!("id={id}"), &format!("{log:?} is on the span of {of}"));
+            self.check_eq(span.kind, Kind::Server, "kind of the span");
+            *seen.entry(id).or_default() += 1;
+        }
+        let want: BTreeMap<u64, usize> = (1..=requests).map(|id| (id, each)).collect();
+        self.check_eq(seen, want, &format!("records by request of {service}"));
     }
 
     /// Fails the test, with everything there is to see.

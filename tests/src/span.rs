@@ -46,6 +46,10 @@ pub struct Span {
     pub status: i64,
     /// Attributes.
     pub attributes: BTreeMap<String, Value>,
+    /// What happened within it: names, and attributes.
+    pub events: Vec<(String, BTreeMap<String, String>)>,
+    /// What is said of its status.
+    pub message: String,
     /// Attributes of the resource.
     pub resource: BTreeMap<String, Value>,
 }
@@ -258,6 +262,18 @@ fn span(value: &Value, resource: &BTreeMap<String, Value>) -> Span {
         start: nanoseconds("startTimeUnixNano"),
         end: nanoseconds("endTimeUnixNano"),
         status: value.pointer("/status/code").and_then(Value::as_i64).unwrap_or(0),
+        events: list(value, "events")
+            .map(|event| {
+                let attributes = attributes(event);
+                let texts = attributes.iter().map(|(name, of)| (name.clone(), text(Some(of))));
+                (string(event, "name"), texts.collect())
+            })
+            .collect(),
+        message: value
+            .pointer("/status/message")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
         attributes: attributes(value),
         resource: resource.clone(),
     }

@@ -16,7 +16,7 @@ use aya::programs::{BtfTracePoint, ProgramError, ProgramType, TracePoint};
 use aya::sys::{BpfHelper, is_helper_supported, is_program_supported};
 use aya::{Ebpf, EbpfLoader};
 use clew_common::context::{Plan, plan_of, with_plan};
-use clew_common::settings::{TARGET_ASSISTED, TARGET_CHILDREN, TARGET_TRACED, WATCH_ALL};
+use clew_common::settings::{TARGET_ASSISTED, TARGET_CHILDREN, TARGET_LOGS, TARGET_TRACED, WATCH_ALL};
 use clew_common::{budget, counter};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -60,6 +60,8 @@ pub struct Setup {
     pub assist: bool,
     /// It is told where threads' time goes.
     pub times: bool,
+    /// What targets write to their logs is wanted.
+    pub logs: bool,
     /// Size of the ring buffer in bytes; a power of two and at least a page.
     pub ring_bytes: u32,
 }
@@ -117,6 +119,7 @@ pub struct Probes {
     _links: Links,
     ebpf: Ebpf,
     capture: Capture,
+    logs: bool,
     /// Probes can be given numbers.
     cookies: bool,
     /// Value of every target.
@@ -159,6 +162,8 @@ const WAITS: &[(&str, &[&str])] = &[
 ];
 /// The system calls by which libraries are loaded.
 const MAPS: &[&str] = &["mmap"];
+/// The system calls that write to logs.
+const WRITES: &[&str] = &["write", "writev", "pwrite64"];
 /// The system calls that accept a connection.
 const ACCEPTS: &[&str] = &["accept", "accept4"];
 const PROCESS_PROGRAMS: &[(&str, &str)] = &[
@@ -237,6 +242,10 @@ impl Probes {
         if setup.times {
             attach_btf(&mut ebpf, &mut links, "times_switch", "sched_switch", &btf)?;
         }
+        // Without them there is still everything else.
+        let logs = setup.logs
+            && typed_task
+            && attach_calls(&mut ebpf, &mut links, "log_written", "exit", WRITES, Missing::Skipped).is_ok();
         match capture {
             Capture::Socket => {
                 for (program, tracepoint) in SOCKET_PROGRAMS {
@@ -264,8 +273,12 @@ impl Probes {
             _links: links,
             ebpf,
             capture,
+            logs,
             cookies: typed_task,
-            target: TARGET_TRACED | TARGET_CHILDREN | if setup.assist { TARGET_ASSISTED } else { 0 },
+            target: TARGET_TRACED
+                | TARGET_CHILDREN
+                | if setup.assist { TARGET_ASSISTED } else { 0 }
+                | if logs { TARGET_LOGS } else { 0 },
             targets,
             contexts,
             python_bases,
@@ -277,6 +290,11 @@ impl Probes {
     /// How operations are seen.
     pub const fn capture(&self) -> Capture {
         self.capture
+    }
+
+    /// Whether it is seen what targets write to their logs.
+    pub const fn sees_logs(&self) -> bool {
+        self.logs
     }
 
     /// The ring buffer of events. It can be taken once.

@@ -7,8 +7,8 @@ use smol_str::SmolStr;
 use zerocopy::FromBytes;
 
 use super::{
-    Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, Library, LinkKind, Moment, Pid,
-    Plain, Session, SessionId, Times, Transport,
+    Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, FileId, Library, LinkKind,
+    LogWrite, Moment, Pid, Plain, Session, SessionId, Stream, Times, Transport,
 };
 
 const AF_UNIX: u16 = 1;
@@ -46,6 +46,10 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
         abi::KIND_PLAIN => {
             let (plain, payload) = take::<abi::Plain>(record)?;
             self::plain(&plain, payload, moment).map(Event::Plain)
+        }
+        abi::KIND_LOG => {
+            let (log, payload) = take::<abi::Log>(record)?;
+            self::log(&log, payload, moment).map(Event::Log)
         }
         abi::KIND_STATE => {
             let (state, _) = take::<abi::State>(record)?;
@@ -132,6 +136,31 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
         }
         kind => Err(Malformed::Kind(kind)),
     }
+}
+
+fn log(record: &abi::Log, payload: &[u8], moment: Moment) -> Result<LogWrite, Malformed> {
+    let captured = record.captured as usize;
+    if record.captured > record.length || captured > abi::CHUNK_BYTES {
+        return Err(Malformed::Field("captured length"));
+    }
+    let payload = payload.get(..captured).ok_or(Malformed::Short(payload.len()))?;
+    let name = record.name.get(..record.named as usize);
+    Ok(LogWrite {
+        moment,
+        file: FileId {
+            address: record.file,
+            inode: record.inode,
+        },
+        stream: match record.flags & (abi::LOG_STDOUT | abi::LOG_STDERR) {
+            0 => None,
+            abi::LOG_STDERR => Some(Stream::Error),
+            _ => Some(Stream::Out),
+        },
+        name: SmolStr::from(String::from_utf8_lossy(name.ok_or(Malformed::Field("name"))?)),
+        length: u64::from(record.length),
+        payload: Bytes::copy_from_slice(payload),
+        more: record.flags & abi::LOG_MORE != 0,
+    })
 }
 
 /// The command line in an [`abi::Exec`], from where its size stands.

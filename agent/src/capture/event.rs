@@ -244,6 +244,43 @@ pub struct Plain {
     pub data: Data,
 }
 
+/// A file that a process has open and logs to, only to be compared while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// Kernel address of the open file.
+    pub address: u64,
+    /// Its inode number.
+    pub inode: u64,
+}
+
+/// One of a process's standard streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Error,
+}
+
+/// Bytes that a process wrote to what it logs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogWrite {
+    /// The end of the call, and who wrote.
+    pub moment: Moment,
+    /// Where to.
+    pub file: FileId,
+    /// Which of its standard streams that is, if it is one.
+    pub stream: Option<Stream>,
+    /// The file's own name, its end where it is longer; empty where it has none.
+    pub name: SmolStr,
+    /// Bytes that were written.
+    pub length: u64,
+    /// The first of them; at most `length`.
+    pub payload: Bytes,
+    /// The call wrote more, which is told next.
+    pub more: bool,
+}
+
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnState {
@@ -358,6 +395,8 @@ pub enum Event {
     },
     /// Where the time of the moment's thread has gone.
     Times(Moment, Times),
+    /// A process wrote to what it logs to.
+    Log(LogWrite),
     /// A target maps a file as code.
     Mapped(Moment),
     /// Events before this one were lost. Only the time is known.
@@ -381,6 +420,7 @@ impl Event {
             Self::Data(data) => data.moment.time_ns,
             Self::Session(session) => session.moment.time_ns,
             Self::Plain(plain) => plain.data.moment.time_ns,
+            Self::Log(write) => write.moment.time_ns,
             Self::Mapped(moment)
             | Self::Lost(moment)
             | Self::Times(moment, _)

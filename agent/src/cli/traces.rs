@@ -215,6 +215,7 @@ mod tests {
             error: (name == "c").then(|| "it\u{1b}[31m broke".to_owned()),
             attributes: serde_json::Map::new(),
             events: Vec::new(),
+            logs: Vec::new(),
             links: Vec::new(),
         }
     }

@@ -54,6 +54,8 @@ pub struct Settings {
     pub times: bool,
     /// Execution contexts below the thread are followed.
     pub contexts: bool,
+    /// What programs log is put on spans.
+    pub logs: bool,
     /// Traces are kept in the store.
     pub keep: bool,
     /// Its folder; none is the default one.
@@ -119,6 +121,7 @@ impl Settings {
             assist: true,
             contexts: true,
             times: matches!(verb, Verb::Run),
+            logs: matches!(verb, Verb::Run),
             keep: matches!(verb, Verb::Run),
             store: None,
             store_size: option::STORE_SIZE,

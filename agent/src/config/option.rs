@@ -256,6 +256,15 @@ pub const OPTIONS: &[Opt] = &[
         set: |settings, text| put(&mut settings.times, auto_or_off(text)),
     },
     Opt {
+        name: "logs",
+        short: None,
+        value: Some("MODE"),
+        many: false,
+        verbs: BOTH,
+        help: "Put what programs write to stdout, stderr and log files on the spans it was written for: on or off [default: on in run, off in attach]",
+        set: |settings, text| put(&mut settings.logs, on_or_off(text)),
+    },
+    Opt {
         name: "store",
         short: None,
         value: Some("DIR"),
@@ -403,6 +412,14 @@ fn auto_or_off(text: &str) -> Result<bool, String> {
         "auto" => Ok(true),
         "off" => Ok(false),
         _ => Err("auto or off is wanted".to_owned()),
+    }
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("on or off is wanted".to_owned()),
     }
 }
 

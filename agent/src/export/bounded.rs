@@ -1,7 +1,7 @@
 //! Spans that wait for an output, bounded in number and in memory.
 use std::collections::VecDeque;
 
-use super::Finished;
+use super::{Finished, Logged};
 use crate::trace::Placed;
 
 /// Most spans that wait.
@@ -14,13 +14,34 @@ pub(crate) struct Bounds {
 
 /// A queue with bounds. New spans are the ones refused when it is full: those that wait may be the parents of spans that
 /// are out already.
-pub(super) struct Bounded {
+pub(super) struct Bounded<T = Finished> {
     bounds: Bounds,
-    spans: VecDeque<(Finished, usize)>,
+    spans: VecDeque<(T, usize)>,
     bytes: usize,
 }
 
-impl Bounded {
+/// What takes memory while it waits.
+pub trait Weighs {
+    /// About how many bytes.
+    fn weight(&self) -> usize;
+}
+
+impl Weighs for Finished {
+    fn weight(&self) -> usize {
+        weight(self)
+    }
+}
+
+impl Weighs for Logged {
+    fn weight(&self) -> usize {
+        match self {
+            Self::OfSpan(placed) => weight(placed),
+            Self::Alone(loose) => size_of_val(loose) + loose.record.bytes(),
+        }
+    }
+}
+
+impl<T: Weighs> Bounded<T> {
     pub(super) const fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
@@ -31,8 +52,8 @@ impl Bounded {
 
     /// False if there was no room.
     #[must_use]
-    pub(super) fn push(&mut self, span: Finished) -> bool {
-        let bytes = weight(&span);
+    pub(super) fn push(&mut self, span: T) -> bool {
+        let bytes = span.weight();
         if self.spans.len() >= self.bounds.spans || self.bytes.saturating_add(bytes) > self.bounds.bytes {
             return false;
         }
@@ -42,7 +63,7 @@ impl Bounded {
     }
 
     /// The oldest spans, as many as `batch` allows; one that is larger by itself still goes.
-    pub(super) fn take(&mut self, batch: Bounds) -> Vec<Finished> {
+    pub(super) fn take(&mut self, batch: Bounds) -> Vec<T> {
         let mut taken = Vec::with_capacity(batch.spans.min(self.spans.len()));
         let mut bytes = 0_usize;
         while let Some((_, next)) = self.spans.front() {
@@ -72,16 +93,22 @@ impl Bounded {
         self.spans.len() >= batch.spans || self.bytes >= batch.bytes
     }
 
-    /// Empties it; how many spans that were.
-    pub(super) fn clear(&mut self) -> usize {
+    /// Empties it; how many that were, as `count` counts them.
+    pub(super) fn clear(&mut self, count: impl Fn(&T) -> u64) -> u64 {
         self.bytes = 0;
-        std::mem::take(&mut self.spans).len()
+        std::mem::take(&mut self.spans)
+            .iter()
+            .map(|(span, _)| count(span))
+            .sum()
     }
 }
 
 /// About how many bytes of memory a span takes, for the bounds of queues.
 fn weight(placed: &Placed) -> usize {
-    size_of::<Placed>() - size_of_val(&placed.span) + placed.span.bytes() + placed.trace_state.len()
+    size_of::<Placed>() - size_of_val(&placed.span)
+        + placed.span.bytes()
+        + placed.trace_state.len()
+        + placed.log_bytes()
 }
 
 #[cfg(test)]
@@ -110,7 +137,10 @@ mod tests {
             assert_eq!(queue.take(BATCH).len(), size);
         }
         let rest = fit - batches.iter().sum::<usize>();
-        assert_eq!((queue.clear(), queue.bytes, queue.is_empty()), (rest, 0, true));
+        assert_eq!(
+            (queue.clear(|_| 1), queue.bytes, queue.is_empty()),
+            (rest as u64, 0, true)
+        );
     }
 
     #[test]

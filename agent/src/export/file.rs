@@ -15,10 +15,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::bounded::Bounds;
-use super::otlp::write_request;
+use super::otlp::{logs_request, write_request};
 use super::waiting::Queue;
-use super::{Clock, Finished, Host, Warn};
+use super::{Clock, Finished, Host, Logged, Warn};
 use crate::telemetry::Counters;
+use crate::trace::Loose;
 
 /// What waits to be written at most: half a second of a busy host, for a machine on which the writer has to wait for a CPU.
 const QUEUE: Bounds = Bounds {
@@ -35,7 +36,7 @@ const LINE_WAIT: Duration = Duration::from_millis(200);
 
 /// Writes spans to a file in the background.
 pub struct OtlpFile {
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Logged>>,
     done: oneshot::Receiver<()>,
     /// Spans that were queued and neither written nor given up.
     waiting: Arc<AtomicU64>,
@@ -104,9 +105,16 @@ impl OtlpFile {
     /// Queues a span. Never waits.
     pub fn push(&self, span: Finished) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        if !self.queue.push(span) {
+        if !self.queue.push(Logged::OfSpan(span)) {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counters.raise("export.file_queue_full");
+        }
+    }
+
+    /// Queues a record of a log that no span takes along. Never waits.
+    pub fn push_log(&self, loose: Arc<Loose>) {
+        if !self.queue.push(Logged::Alone(loose)) {
+            self.counters.raise("export.logs_dropped");
         }
     }
 
@@ -174,24 +182,43 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, spans: &Queue) {
+    fn run(mut self, spans: &Queue<Logged>) {
         while let Some(batch) = spans.batch() {
             self.write(&batch);
         }
     }
 
-    fn write(&mut self, batch: &[Finished]) {
+    fn write(&mut self, batch: &[Logged]) {
+        let (host, clock) = (&self.host, &self.clock);
         self.line.clear();
-        write_request(batch, &self.host, &self.clock, &mut self.line);
-        self.line.push(b'\n');
+        let spans: Vec<Finished> = batch.iter().filter_map(Logged::span).cloned().collect();
+        if !spans.is_empty() {
+            write_request(&spans, host, clock, &mut self.line);
+            self.line.push(b'\n');
+        }
+        let records: usize = batch.iter().map(|logged| logged.records().len()).sum();
+        if records > 0 {
+            let logged: Vec<Logged> = batch
+                .iter()
+                .filter(|logged| !logged.records().is_empty())
+                .cloned()
+                .collect();
+            let _memory_cannot_fail = serde_json::to_writer(&mut self.line, &logs_request(&logged, host, clock));
+            self.line.push(b'\n');
+        }
+        let batch = spans;
         // In one piece, so that a full disk leaves at most one broken line.
         let written = self.out.write_all(&self.line).and_then(|()| self.out.flush());
         let spans = batch.len() as u64;
         self.waiting.fetch_sub(spans, Ordering::Relaxed);
         match written {
-            Ok(()) => self.counters.add("export.spans", spans),
+            Ok(()) => {
+                self.counters.add("export.spans", spans);
+                self.counters.add("export.logs", records as u64);
+            }
             Err(error) => {
                 self.counters.add("export.file_failed", spans);
+                self.counters.add("export.logs_dropped", records as u64);
                 if !std::mem::replace(&mut self.failed, true) {
                     let name = &self.name;
                     (self.warn)(&format!(

@@ -14,7 +14,8 @@
 //!     "error": "text",                         null unless the span failed; may be empty
 //!     "attributes": {"http.request.method": "GET"},
 //!     "links": [{"trace_id": "...", "span_id": "..."}],
-//!     "events": [{"name": "x", "time_unix_ns": 1, "attributes": {}}]}]}
+//!     "events": [{"name": "x", "time_unix_ns": 1, "attributes": {}}],
+//!     "logs": [{"time_unix_ns": 1, "severity": "INFO", "body": "x", "attributes": {}, "exception": null}]}]}
 //! ```
 //! Times are whole numbers beyond 2^53: a reader that holds numbers as floating point rounds them to 256 ns.
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ use smol_str::SmolStr;
 use serde_json::{Map, Value as Json, json};
 
 use super::{Clock, Finished};
+use crate::log::Record;
 use crate::span::{SpanKind, Status, Value};
 
 /// A trace as one line, without its end. Empty for a trace without spans.
@@ -80,6 +82,20 @@ fn span(placed: &Finished, clock: &Clock) -> Json {
         },
         "attributes": fixed.chain(named).collect::<Map<String, Json>>(),
         "events": events.collect::<Vec<_>>(),
+        "logs": placed.logs.iter().map(|record| log(record, clock)).collect::<Vec<_>>(),
+    })
+}
+
+fn log(record: &Record, clock: &Clock) -> Json {
+    let attributes = record.attributes.iter();
+    let attributes: Map<String, Json> = attributes.map(|(key, of)| (key.to_string(), value(of))).collect();
+    let exception = record.exception.as_ref();
+    json!({
+        "time_unix_ns": clock.unix_ns(record.time_ns),
+        "severity": record.severity.name(),
+        "body": record.body.as_str(),
+        "attributes": attributes,
+        "exception": exception.map(|of| json!({"type": of.kind, "message": of.message, "stacktrace": of.trace})),
     })
 }
 
@@ -130,11 +146,11 @@ mod tests {
                 {"span_id": "0000000000000001", "parent_id": null, "parent_is_remote": false,
                  "name": "GET", "kind": "client", "service": "shop", "pid": 1,
                  "start_unix_ns": 1010, "end_unix_ns": 1040, "error": null,
-                 "attributes": {"code": 500}, "events": [], "links": []},
+                 "attributes": {"code": 500}, "events": [], "logs": [], "links": []},
                 {"span_id": "0000000000000002", "parent_id": "0000000000000001", "parent_is_remote": true,
                  "name": "GET", "kind": "server", "service": "stock", "pid": 1,
                  "start_unix_ns": 1020, "end_unix_ns": 1030, "error": "no\nstock",
-                 "attributes": {"ratio": 0.5}, "events": [], "links": []},
+                 "attributes": {"ratio": 0.5}, "events": [], "logs": [], "links": []},
             ],
         });
         assert_eq!(got, expected, "{got:#}");

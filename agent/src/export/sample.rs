@@ -67,6 +67,7 @@ impl Sample {
             process: Arc::clone(process),
             links: Vec::new(),
             parent_is_remote: false,
+            logs: Vec::new(),
             span: Span {
                 kind,
                 name: "GET".into(),

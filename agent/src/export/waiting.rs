@@ -3,23 +3,23 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Finished;
-use super::bounded::{Bounded, Bounds};
+use super::bounded::{Bounded, Bounds, Weighs};
 
 /// A bounded queue, and who waits for it.
-pub(crate) struct Queue {
-    waiting: Mutex<Waiting>,
+pub(crate) struct Queue<T = Finished> {
+    waiting: Mutex<Waiting<T>>,
     /// Told when a whole batch waits, and at the end. Waking the writer for each span would cost more than the span.
     changed: Condvar,
     batch: Bounds,
     patience: Duration,
 }
 
-struct Waiting {
-    spans: Bounded,
+struct Waiting<T> {
+    spans: Bounded<T>,
     closed: bool,
 }
 
-impl Queue {
+impl<T: Weighs> Queue<T> {
     /// What is given at once is at most `batch`; less is waited for `patience` long.
     pub(crate) const fn new(bounds: Bounds, batch: Bounds, patience: Duration) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Queue {
 
     /// Queues a span and never waits; false if there was no room.
     #[must_use]
-    pub(crate) fn push(&self, span: Finished) -> bool {
+    pub(crate) fn push(&self, span: T) -> bool {
         let mut waiting = self.waiting();
         let was_full = waiting.spans.fills(self.batch);
         let fits = waiting.spans.push(span);
@@ -53,7 +53,7 @@ impl Queue {
     }
 
     /// Waits for a whole batch, but no longer than the queue's patience where there is anything; none at the end.
-    pub(crate) fn batch(&self) -> Option<Vec<Finished>> {
+    pub(crate) fn batch(&self) -> Option<Vec<T>> {
         loop {
             if let Some(batch) = self.soon() {
                 return batch;
@@ -63,8 +63,8 @@ impl Queue {
 
     /// The same, but tells after the queue's patience also that there is nothing.
     #[expect(clippy::option_option, reason = "nothing yet, or nothing any more")]
-    pub(crate) fn soon(&self) -> Option<Option<Vec<Finished>>> {
-        let waits = |waiting: &mut Waiting| !waiting.closed && !waiting.spans.fills(self.batch);
+    pub(crate) fn soon(&self) -> Option<Option<Vec<T>>> {
+        let waits = |waiting: &mut Waiting<T>| !waiting.closed && !waiting.spans.fills(self.batch);
         let (mut waiting, _) = self
             .changed
             .wait_timeout_while(self.waiting(), self.patience, waits)
@@ -81,7 +81,7 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

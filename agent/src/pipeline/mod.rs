@@ -17,12 +17,15 @@ use clew_common::event::TURN_MANY;
 use foldhash::fast::RandomState;
 
 use crate::attach::Verdict;
-use crate::capture::{Actor, ConnId, ConnState, Connection, Context, Data, Endpoints, Event, Moment, Pid, Plain};
+use crate::capture::{
+    Actor, ConnId, ConnState, Connection, Context, Data, Endpoints, Event, LogWrite, Moment, Pid, Plain,
+};
 use crate::discover::{Process, Runtime};
+use crate::log::{Logs, Record, Written};
 use crate::protocol::{Broken, Limits};
 use crate::span::{Detail, Policy, SpanEvent, Spans};
 use crate::stream::Content;
-use crate::trace::{Placed, Traces, Unanswered, forwards};
+use crate::trace::{Loose, Origin, Placed, Traces, Unanswered, forwards};
 use connection::{Live, Passing};
 use openings::{Openings, Took};
 use processes::Processes;
@@ -69,6 +72,8 @@ pub enum Input {
 pub struct Output {
     /// Spans whose place is settled.
     pub spans: Vec<Placed>,
+    /// Records of logs without a span that takes them along.
+    pub logs: Vec<Loose>,
     /// What the kernel should copy of connections.
     pub verdicts: Vec<(ConnId, Verdict)>,
     /// Connections that are over.
@@ -90,6 +95,8 @@ pub struct Pipeline {
     older: HashSet<u64>,
     processes: Processes,
     threads: Threads,
+    policy: Policy,
+    logs: Logs<Origin>,
     spans: Spans,
     traces: Traces,
     passing: Passing,
@@ -118,6 +125,8 @@ impl Pipeline {
             older: HashSet::new(),
             processes: Processes::default(),
             threads: Threads::default(),
+            policy: policy.clone(),
+            logs: Logs::default(),
             spans: Spans::new(policy),
             traces: Traces::new(seed),
             passing: Passing::default(),
@@ -132,6 +141,7 @@ impl Pipeline {
                 moment, target: true, ..
             } => Some(moment.actor.pid),
             Event::Data(data) | Event::Plain(Plain { data, .. }) => self.processes.unknown(data.moment.actor.pid),
+            Event::Log(write) => self.processes.unknown(write.moment.actor.pid),
             Event::State {
                 moment,
                 state: ConnState::Connecting,
@@ -185,6 +195,7 @@ impl Pipeline {
             Input::Stop(moment) => self.stop(moment, out),
         }
         out.counts.extend(self.traces.take_counts());
+        out.logs.append(&mut self.traces.take_loose());
     }
 
     fn event(&mut self, event: Event, out: &mut Output) {
@@ -193,6 +204,7 @@ impl Pipeline {
             Event::Data(data) => self.data(data, out),
             Event::Session(session) => self.sessions.session(&session),
             Event::Plain(plain) => self.plain(plain, out),
+            Event::Log(write) => self.log(&write, out),
             Event::State {
                 conn,
                 moment,
@@ -217,6 +229,28 @@ impl Pipeline {
                     self.exited(moment, status);
                 }
             }
+        }
+    }
+
+    /// A program wrote to its logs. For whom is asked now: the text may be whole only later.
+    fn log(&mut self, write: &LogWrite, out: &mut Output) {
+        let process = self.processes.get(write.moment.actor.pid);
+        let actor = Actor {
+            turn: round(write.moment.actor.turn, process.runtime),
+            ..write.moment.actor
+        };
+        let origin = self.traces.origin(&actor, write.moment.time_ns, process.runtime);
+        let mut written = Vec::new();
+        self.logs.write(write, &origin, &mut written, &mut out.counts);
+        self.written(written);
+    }
+
+    /// Programs wrote texts that are whole.
+    fn written(&mut self, written: Vec<Written<Origin>>) {
+        for text in written {
+            let process = self.processes.get(text.actor.pid);
+            let record = Record::parse(&self.policy.text(&text.text), &text);
+            self.traces.log(text.origin, &process, record, text.shared);
         }
     }
 
@@ -341,6 +375,10 @@ impl Pipeline {
                 };
                 self.traces.connecting(conn, &moment, runtime);
                 out.counts.extend(self.openings.begin(conn, moment.time_ns));
+                if !forwards(runtime) {
+                    let origin = self.traces.origin(&moment.actor, moment.time_ns, runtime);
+                    self.openings.asked_by(conn, origin);
+                }
             }
             ConnState::Inspected => {
                 let runtime = self.processes.get(moment.actor.pid).runtime;
@@ -372,6 +410,9 @@ impl Pipeline {
             }
             ConnState::Closed => {
                 self.traces.unconnected(conn, moment.time_ns);
+                if let Some(origin) = self.openings.failed(conn).filter(|_| error != 0) {
+                    self.traces.unreachable(origin, moment.time_ns, error);
+                }
                 self.openings.forget(conn);
                 if let Some(live) = self.connections.get_mut(&conn) {
                     let reason = live.reason(error);
@@ -427,6 +468,9 @@ impl Pipeline {
             self.close(conn, closing, out);
         }
         self.processes.tick(now_ns);
+        let mut written = Vec::new();
+        self.logs.tick(now_ns, &mut written);
+        self.written(written);
         self.traces.tick(now_ns, &mut out.spans);
     }
 
@@ -503,6 +547,9 @@ impl Pipeline {
     }
 
     fn stop(&mut self, moment: Moment, out: &mut Output) {
+        let mut written = Vec::new();
+        self.logs.finish(&mut written);
+        self.written(written);
         let closing = std::mem::take(&mut self.closing);
         for ((_, conn), closing) in closing {
             if let Closing::Exchanges(..) = closing {

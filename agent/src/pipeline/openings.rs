@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 
 use crate::capture::ConnId;
+use crate::trace::Origin;
 
 /// Connections without a byte that are remembered.
 const MAX_OPENINGS: usize = 65_536;
@@ -17,6 +18,8 @@ struct Opening {
     /// When connect(2) was called, or accept(2) returned.
     since_ns: u64,
     took: Option<Took>,
+    /// For whom.
+    origin: Option<Origin>,
 }
 
 /// How a connection began.
@@ -49,9 +52,25 @@ impl Openings {
                 return Some("pipeline.openings_full");
             }
         }
-        let opening = Opening { since_ns: now_ns, took };
+        let opening = Opening {
+            since_ns: now_ns,
+            took,
+            origin: None,
+        };
         self.0.insert(conn, opening);
         None
+    }
+
+    /// It was called for `origin`.
+    pub(super) fn asked_by(&mut self, conn: ConnId, origin: Origin) {
+        if let Some(opening) = self.0.get_mut(&conn) {
+            opening.origin = Some(origin);
+        }
+    }
+
+    /// For whom it was called, of a connection that never was open.
+    pub(super) fn failed(&self, conn: ConnId) -> Option<Origin> {
+        self.0.get(&conn).filter(|opening| opening.took.is_none())?.origin
     }
 
     /// The handshake is complete.

@@ -107,7 +107,7 @@ async fn spans_of_sdks_lie_in_the_trace_they_belong_to() {
             .expect("a target");
         let counters = Counters::new();
         let warn = Arc::new(|line: &str| panic!("{line}"));
-        let exporter = Exporter::start(&settings, host(), Clock::now(), counters, warn).expect("an exporter");
+        let exporter: Exporter = Exporter::start(&settings, host(), Clock::now(), counters, warn).expect("an exporter");
         let sdk = Sample::client(70 + number, &service("sdk"))
             .trace(7)
             .ms(1, 9)

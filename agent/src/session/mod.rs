@@ -124,6 +124,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
         assist: rules.is_none() && session.settings.assist,
         times: session.settings.times,
         watch_all: rules.is_some_and(Rules::watch_all),
+        logs: session.settings.logs,
         ring_bytes: RING_BYTES,
     };
     let discovery = Discovery::default();
@@ -252,6 +253,10 @@ impl Agent {
                 child.release()?;
             }
             Start::Attach(_) => self.outputs.begin(&self.begun()),
+        }
+        if settings.logs && !self.probes.sees_logs() {
+            self.outputs
+                .begin("logs are not read: this kernel does not let Clew see them (Linux 5.15)");
         }
         let mut code = 0;
         loop {
@@ -556,12 +561,20 @@ impl Agent {
         self.out.spans = spans;
     }
 
+    /// Hands over records of logs that no span takes along.
+    fn push_logs(&mut self) {
+        for loose in self.out.logs.drain(..) {
+            self.outputs.push_log(loose);
+        }
+    }
+
     /// Lets the pipeline take an input, and does what it asks for but for the spans.
     fn handle(&mut self, input: Input) {
         self.pipeline.handle(input, &mut self.out);
         for name in self.out.counts.drain(..) {
             self.counters.raise(name);
         }
+        self.push_logs();
         for (conn, verdict) in self.out.verdicts.drain(..) {
             self.told.insert(conn);
             self.probes.verdict(conn, verdict);

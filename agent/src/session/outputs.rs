@@ -11,15 +11,15 @@ use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use super::{Session, SessionError};
 use crate::config::{Format, Verbosity};
 use crate::export::file::OtlpFile;
-use crate::export::otlp::{Exporter, Settings as OtlpSettings};
+use crate::export::otlp::{Exporter, LogRecords, Settings as OtlpSettings};
 use crate::export::summary::Summary;
-use crate::export::{Assembler, Clock, Finished, Host, Limits, Warn, json, tree};
+use crate::export::{Assembler, Clock, Finished, Host, Limits, Logged, Warn, json, tree};
 use crate::serve::{ADDRESS, Listening, Receiver, ServeError, Server, bind, bind_near};
 use crate::span::Policy;
 use crate::store::sqlite::{Bounds, SqliteStore};
 use crate::store::{Setup, Writer};
 use crate::telemetry::{Counters, usage};
-use crate::trace::{Placed, Unanswered};
+use crate::trace::{Loose, Placed, Unanswered};
 
 /// How long outputs may take to bring home what they hold.
 const LAST: Duration = Duration::from_secs(5);
@@ -36,6 +36,7 @@ const RESAMPLE_NS: u64 = 10_000_000_000;
 
 pub(super) struct Outputs {
     otlp: Option<Exporter>,
+    otlp_logs: Option<Exporter<LogRecords>>,
     file: Option<OtlpFile>,
     store: Option<Writer>,
     /// Answers questions as long as it is here.
@@ -76,9 +77,14 @@ impl Outputs {
         let host = Host::read(Path::new("/"));
         let warn: Warn = Arc::new(say);
         let variable = |name: &str| std::env::var(name).ok();
-        let otlp = match OtlpSettings::resolve(settings.otlp.as_deref(), variable)? {
+        let target = OtlpSettings::resolve(settings.otlp.as_deref(), variable)?;
+        let otlp_logs = match &target {
+            Some(target) if settings.logs => logs_exporter(target, &host, &clock, &counters, &warn)?,
+            _ => None,
+        };
+        let otlp = match &target {
             Some(target) => Some(Exporter::start(
-                &target,
+                target,
                 host.clone(),
                 clock.clone(),
                 counters.clone(),
@@ -140,6 +146,7 @@ impl Outputs {
         });
         Ok(Self {
             otlp,
+            otlp_logs,
             file,
             store,
             server,
@@ -178,6 +185,9 @@ impl Outputs {
         if let Some(otlp) = &self.otlp {
             otlp.push(Arc::clone(&span));
         }
+        if let Some(logs) = self.otlp_logs.as_ref().filter(|_| !span.logs.is_empty()) {
+            logs.push(Logged::OfSpan(Arc::clone(&span)));
+        }
         if let Some(file) = &self.file {
             file.push(Arc::clone(&span));
         }
@@ -187,6 +197,17 @@ impl Outputs {
         if let Some(shown) = &mut self.shown {
             let traces = shown.assembler.add(span, now_ns);
             shown.show(&traces, &self.clock, now_ns);
+        }
+    }
+
+    /// A record of a log that no span takes along.
+    pub(super) fn push_log(&self, loose: Loose) {
+        let loose = Arc::new(loose);
+        if let Some(logs) = &self.otlp_logs {
+            logs.push(Logged::Alone(Arc::clone(&loose)));
+        }
+        if let Some(file) = &self.file {
+            file.push_log(loose);
         }
     }
 
@@ -208,6 +229,7 @@ impl Outputs {
 
     fn have_room(&self) -> bool {
         self.otlp.as_ref().is_none_or(Exporter::has_room)
+            && self.otlp_logs.as_ref().is_none_or(Exporter::has_room)
             && self.file.as_ref().is_none_or(OtlpFile::has_room)
             && self.store.as_ref().is_none_or(Writer::has_room)
     }
@@ -255,6 +277,10 @@ impl Outputs {
             let unsent = otlp.shutdown(LAST, once(&mut hurried, hurry.as_mut())).await;
             left.push((unsent, "not sent to the collector"));
         }
+        if let Some(logs) = self.otlp_logs {
+            // Those that are not sent are counted; what users are told of is spans.
+            logs.shutdown(LAST, once(&mut hurried, hurry.as_mut())).await;
+        }
         if let Some(file) = self.file {
             let unwritten = file.close(LAST, once(&mut hurried, hurry.as_mut())).await;
             left.push((unwritten, "not written to the file of --otlp-file"));
@@ -282,6 +308,22 @@ impl Outputs {
         }
         left.is_empty()
     }
+}
+
+/// What sends records of logs, if it is known where to.
+fn logs_exporter(
+    target: &OtlpSettings,
+    host: &Host,
+    clock: &Clock,
+    counters: &Counters,
+    warn: &Warn,
+) -> Result<Option<Exporter<LogRecords>>, SessionError> {
+    let Some(uri) = target.logs_uri.clone() else {
+        return Ok(None);
+    };
+    let target = OtlpSettings { uri, ..target.clone() };
+    let exporter = Exporter::start(&target, host.clone(), clock.clone(), counters.clone(), Arc::clone(warn))?;
+    Ok(Some(exporter))
 }
 
 /// Opens the store. One the user did not ask for is no reason not to trace.

@@ -12,7 +12,7 @@ use super::route::Routes;
 use super::topics::Topics;
 use super::{
     ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind,
-    Status, Value, context, database, dns, http, messaging, phases, rpc, times, tls, turn,
+    Status, Value, context, database, dns, failure, http, messaging, phases, rpc, times, tls, turn,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
@@ -429,13 +429,15 @@ fn outcome(span: &mut Span, broken: Broken) {
     let (error, outcome) = reason(broken);
     span.attributes.push((OUTCOME, Value::fixed(outcome)));
     if let Broken::Exited(status) = broken {
-        span.attributes
-            .push(("clew.process.exit_status", Value::Int(i64::from(status))));
+        failure::exited(span, status);
     }
     if !matches!(broken, Broken::Unseen | Broken::AgentStopped) {
         span.attributes.retain(|(key, _)| *key != "error.type");
         span.attributes.push(("error.type", Value::fixed(error)));
-        span.status = Status::Error(error.replace('_', " "));
+        span.status = Status::Error(match broken {
+            Broken::Exited(status) => failure::story(status),
+            _ => error.replace('_', " "),
+        });
     }
 }
 

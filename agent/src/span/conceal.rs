@@ -46,6 +46,51 @@ pub(super) fn form(bytes: &[u8], hidden: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
     pairs.join(&b'&')
 }
 
+/// `key=value` and `key: value` anywhere in a line: the value up to the next space, `&`, `,`, `;` or, where it is quoted, to the
+/// end of the quotes. What stands behind the name of a header is hidden to the end of the line: it may be several words.
+pub(super) fn pairs(text: &str, hidden: &dyn Fn(&[u8]) -> bool) -> String {
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['=', ':']) {
+        let (before, behind) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        let (sign, behind) = behind.split_at_checked(1).unwrap_or((behind, ""));
+        let start = before.rfind(|letter| !is_name(letter)).map_or(0, |place| {
+            place.saturating_add(
+                before
+                    .get(place..)
+                    .and_then(|text| text.chars().next())
+                    .map_or(1, char::len_utf8),
+            )
+        });
+        let name = before.get(start..).unwrap_or_default();
+        out.push_str(before);
+        out.push_str(sign);
+        rest = behind;
+        if name.is_empty() || !hidden(name.as_bytes()) {
+            continue;
+        }
+        let value = behind.trim_start_matches(' ');
+        out.push_str(
+            behind
+                .get(..behind.len().saturating_sub(value.len()))
+                .unwrap_or_default(),
+        );
+        let end = match value.chars().next() {
+            Some(quote @ ('"' | '\'')) => value
+                .get(1..)
+                .and_then(|inner| inner.find(quote))
+                .map(|end| end.saturating_add(2)),
+            _ if sign == ":" => value.find('\n'),
+            _ => value.find([' ', '&', ',', ';', '\n', '"', '\'', ')', '}', ']']),
+        };
+        out.push_str(REDACTED);
+        rest = value.get(end.unwrap_or(value.len())..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
+}
+
 /// Where the value of the key that begins with the quote at `quote` begins, if it is one to be hidden.
 fn key(bytes: &[u8], quote: usize, hidden: &dyn Fn(&[u8]) -> bool) -> Option<usize> {
     /// No key is longer, written with an escape for each character.
@@ -193,6 +238,26 @@ mod tests {
         }
         let text = r#"{"password":"tops\"ecr\\"#;
         assert_eq!(json(text.as_bytes(), &hidden), br#"{"password":"REDACTED""#);
+    }
+
+    #[test]
+    fn values_in_lines() {
+        let cases = [
+            ("user=a password=x y", "user=a password=REDACTED y"),
+            ("password=\"x y\" b=1", "password=REDACTED b=1"),
+            (
+                "GET /a?password=x&b=1 HTTP/1.1",
+                "GET /a?password=REDACTED&b=1 HTTP/1.1",
+            ),
+            ("got Password: Bearer abc\nnext", "got Password: REDACTED\nnext"),
+            ("é=password=x", "é=password=REDACTED"),
+            ("mypassword=x: password=", "mypassword=x: password=REDACTED"),
+            ("12:00:01 plain = text", "12:00:01 plain = text"),
+            ("", ""),
+        ];
+        for (text, want) in cases {
+            assert_eq!(pairs(text, &hidden), want, "of {text}");
+        }
     }
 
     #[test]

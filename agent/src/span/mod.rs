@@ -11,6 +11,7 @@ pub mod context;
 mod database;
 mod details;
 mod dns;
+mod failure;
 mod http;
 mod json;
 mod messaging;
@@ -291,7 +292,7 @@ impl Value {
     }
 
     /// Bytes it takes beside itself.
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Text(text) => held(text),
             Self::Texts(texts) => texts.iter().map(|text| size_of::<SmolStr>() + held(text)).sum(),

@@ -325,6 +325,19 @@ impl Policy {
         redact::text(text)
     }
 
+    /// A line of a log as it may be shown. It has no form that is known: what is called like a secret is hidden wherever a value
+    /// is named, as in JSON, in `key=value` or in `key: value`.
+    pub fn text(&self, text: &str) -> String {
+        let named = |key: &[u8]| {
+            let mut names = self.secret_parameters.iter().chain(&self.secret_headers);
+            names.any(|secret| secret.as_bytes().eq_ignore_ascii_case(key))
+        };
+        let hidden = |key: &[u8]| self.is_secret_key(key) || named(key);
+        let shown = conceal::json(text.as_bytes(), &hidden);
+        let shown = conceal::pairs(&String::from_utf8_lossy(&shown), &hidden);
+        redact::text(&shown).into_owned()
+    }
+
     /// A query as it may be shown.
     pub(super) fn query(&self, query: &str) -> String {
         let shown = |pair: &str| match pair.split_once('=') {

@@ -7,6 +7,11 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
+/// The event that a record of a log is kept as, and its own attributes.
+pub(super) const LOG: &str = "clew.log";
+pub(super) const LOG_SEVERITY: &str = "clew.log.severity";
+pub(super) const LOG_BODY: &str = "clew.log.body";
+
 /// Attributes that hold a status code, the first to be there wins.
 const STATUS: &[&str] = &[
     "http.response.status_code",

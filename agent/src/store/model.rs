@@ -133,6 +133,8 @@ pub struct SpanView {
     pub attributes: Map<String, Json>,
     /// What happened within it: objects with `name`, `offset_ns` and `attributes`.
     pub events: Vec<Json>,
+    /// What was logged for it: objects with `offset_ns`, `severity` (empty where it says none), `body` and `attributes`.
+    pub logs: Vec<Json>,
     /// Spans of other traces that it names: objects with `trace_id`, `span_id` and `attributes`.
     pub links: Vec<Json>,
 }

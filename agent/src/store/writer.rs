@@ -5,14 +5,18 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::Event;
 use tokio::sync::oneshot;
 
 use super::{Backend, InFlight, Incoming, Received, StoreError, facts};
 use crate::discover::Process;
 use crate::export::hex;
-use crate::export::otlp::{self, resource, span};
+use crate::export::otlp::{self, attributes, resource, span};
 use crate::export::{Bounds, Clock, Finished, Host, Queue, Warn};
+use crate::log::Record;
 use crate::span::Policy;
 use crate::telemetry::Counters;
 use crate::trace::Unanswered;
@@ -275,6 +279,8 @@ impl<B: Backend> Worker<B> {
             .map(|(placed, resource)| {
                 let mut span = span(placed, &self.setup.clock);
                 span.trace_id = Vec::new();
+                span.events
+                    .extend(placed.logs.iter().map(|record| log(record, &self.setup.clock)));
                 Incoming {
                     resource,
                     trace_id: placed.trace_id,
@@ -377,6 +383,26 @@ impl<B: Backend> Worker<B> {
             ""
         };
         (self.setup.warn)(&format!("failed to write the store: {error}{cause}{lost}"));
+    }
+}
+
+/// A record of a log as it is kept: an event of its span.
+fn log(record: &Record, clock: &Clock) -> Event {
+    let text = |key: &str, text: &str| KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue {
+            value: Some(Any::StringValue(text.to_owned())),
+        }),
+    };
+    let own = [
+        text(facts::LOG_SEVERITY, record.severity.name()),
+        text(facts::LOG_BODY, &record.body),
+    ];
+    Event {
+        time_unix_nano: clock.unix_ns(record.time_ns),
+        name: facts::LOG.to_owned(),
+        attributes: own.into_iter().chain(attributes(record)).collect(),
+        ..Event::default()
     }
 }
 

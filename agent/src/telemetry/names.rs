@@ -86,6 +86,15 @@ pub const NAMES: &[(&str, &str)] = &[
         "export.file_queue_full",
         "Spans dropped because the OTLP file took fewer than were made.",
     ),
+    ("export.logs", "Records of logs a collector or a file has accepted."),
+    (
+        "export.logs_dropped",
+        "Records of logs that could not be written, or dropped because a collector or a file took fewer than were made.",
+    ),
+    (
+        "export.logs_failed",
+        "Records of logs given up because the collector refused them or could not be reached for too long.",
+    ),
     (
         "export.output_failed",
         "Traces that could not be written to the terminal or to standard output.",
@@ -112,6 +121,36 @@ pub const NAMES: &[(&str, &str)] = &[
     (
         "export.trees_hidden",
         "Traces that were not drawn in the terminal, which draws so many a second; other outputs have them.",
+    ),
+    (
+        "logs.dropped",
+        "Records of logs without a span that were dropped because too many waited.",
+    ),
+    (
+        "logs.late",
+        "Records of logs whose span was out already: sent with its id, and not stored.",
+    ),
+    ("logs.lines_cut", "Lines of logs longer than Clew keeps."),
+    (
+        "logs.no_request",
+        "Records of logs written while the process served no request.",
+    ),
+    ("logs.records", "Records of logs that were read."),
+    (
+        "logs.shared_write",
+        "Records of logs without a span: one call wrote several, which may be of different requests.",
+    ),
+    (
+        "logs.span_full",
+        "Records of logs without a span: it had as many as are kept of one.",
+    ),
+    (
+        "logs.unknown_span",
+        "Records of logs without a span: for which request they were written is not certain.",
+    ),
+    (
+        "logs.writers_full",
+        "Writes to logs not read because too many files or writers had begun a line.",
     ),
     (
         "otlp.inbox_full",
@@ -513,8 +552,12 @@ const USUAL: &[&str] = &[
     "capture.budget_bytes",
     "capture.events",
     "capture.payload_bytes",
+    "export.logs",
     "export.retries",
     "export.spans",
+    "logs.late",
+    "logs.no_request",
+    "logs.records",
     "otlp.received",
     "protocol.http1.tunneled",
     "protocol.http1.upgraded",

@@ -39,7 +39,9 @@
 //! none of it in the kernel (it asks each socket again and again), and sends a request for a purpose of its own while it
 //! serves one; and an Envoy that answers a request itself after it had been held back, while it sends one of its own; and a thread
 //! that, while it serves a request, completes a future on which another request's call waits: the call is then made on it.
+mod forward;
 mod inbound;
+mod logged;
 mod openings;
 mod pools;
 mod streams;
@@ -112,6 +114,13 @@ pub(super) enum Found {
     Root,
     /// It cannot be told; the counter says why.
     Unknown(&'static str),
+}
+
+impl Candidate {
+    /// It is what an event loop did last.
+    pub(super) const fn is_of_loop(&self) -> bool {
+        matches!(self.source, Source::Upstream)
+    }
 }
 
 impl Found {
@@ -215,6 +224,7 @@ impl Causality {
         let multiplexed = self.multiplexed.contains(conn);
         let Some(thread) = self.thread(tid) else { return };
         thread.waits |= runs_loop(turn);
+        thread.acted = owner.map(|owner| (owner, turn));
         match (direction, owner) {
             (Direction::Ingress, _) => thread.last = owner.map(|owner| (owner, turn)),
             (Direction::Egress, None) if multiplexed => thread.last = None,
@@ -312,6 +322,7 @@ impl Causality {
             thread.reads = true;
             pools = thread.answers_others;
             thread.last = Some((first, turn_of(actor)));
+            thread.acted = thread.last;
         }
         if pools {
             self.processes.entry(actor.pid).or_default().pools = true;
@@ -415,11 +426,27 @@ impl Causality {
             actor,
             time_ns,
             is_stream,
-            is_message,
+            ..
         } = sent;
         if *is_stream && let Some(found) = self.outbound_stream(actor, runtime) {
             return found;
         }
+        // Where a context can be read it tells more than the loop.
+        let by_context = contexts::key(actor.pid, actor.context).is_some();
+        if forwards(runtime) && !by_context {
+            return self.forwarded(conn, actor, *time_ns, runtime);
+        }
+        self.find_by_actor(sent, runtime)
+    }
+
+    /// For whom something is done, by who does it.
+    fn find_by_actor(&self, sent: &Sent, runtime: Runtime) -> Found {
+        let Sent {
+            actor,
+            time_ns,
+            is_message,
+            ..
+        } = sent;
         let tid = thread_of(actor);
         let candidate = |parent, source| {
             Found::Candidate(Candidate {
@@ -464,28 +491,6 @@ impl Causality {
                 Ok(Works::Itself | Works::Unknown) => Found::Unknown("causality.unknown.context"),
             };
         }
-        if matches!(runtime, Runtime::Envoy) {
-            return self.alone(actor, *time_ns);
-        }
-        if forwards(runtime) {
-            if let Some(reserved) = self.unreserve(conn) {
-                return match reserved.found {
-                    Found::Candidate(found) if self.inbound.get(&found.parent).is_some_and(Inbound::is_open) => {
-                        Found::Candidate(Candidate {
-                            sent_ns: *time_ns,
-                            ..found
-                        })
-                    }
-                    Found::Candidate(_) => Found::Unknown("causality.unknown.upstream"),
-                    other => other,
-                };
-            }
-            // What it was opened for may have been forgotten.
-            if self.reserved.len() >= MAX_RESERVED {
-                return Found::Unknown("causality.unknown.upstream");
-            }
-            return self.upstream(actor, *time_ns);
-        }
         if !busy {
             return Found::Root;
         }
@@ -496,53 +501,6 @@ impl Causality {
             Some(Ok(parent)) => candidate(parent, Source::Thread),
             Some(Err(Ambiguous)) => Found::Unknown("causality.unknown.ambiguous"),
             None => Found::Unknown("causality.unknown.thread"),
-        }
-    }
-
-    fn upstream(&self, actor: &Actor, sent_ns: u64) -> Found {
-        let tid = thread_of(actor);
-        if self.processes.get(&actor.pid).is_none_or(|process| process.open == 0) {
-            return Found::Root;
-        }
-        let thread = self.threads.get(&tid);
-        let last = thread.and_then(|thread| thread.last);
-        let same_round = last.filter(|(_, turn)| *turn == turn_of(actor) && turn_of(actor) != 0);
-        let alone = |parent| thread.is_some_and(|thread| thread.retries.none_but(parent));
-        match same_round.and_then(|(parent, _)| Some((parent, self.inbound.get(&parent)?))) {
-            Some((parent, inbound)) if inbound.is_open() && inbound.upstream == 0 && alone(parent) => {
-                Found::Candidate(Candidate {
-                    parent,
-                    source: Source::Upstream,
-                    tid,
-                    late: false,
-                    decided_ns: sent_ns,
-                    sent_ns,
-                })
-            }
-            _ => Found::Unknown("causality.unknown.upstream"),
-        }
-    }
-
-    fn alone(&self, actor: &Actor, sent_ns: u64) -> Found {
-        let tid = thread_of(actor);
-        if self.processes.get(&actor.pid).is_none_or(|process| process.open == 0) {
-            return Found::Root;
-        }
-        let unknown = Found::Unknown("causality.unknown.upstream");
-        let Some(thread) = self.threads.get(&tid) else {
-            return unknown;
-        };
-        let mut unsent = thread.open.iter().filter(|open| self.is_unsent(open.span));
-        match (unsent.next(), unsent.next()) {
-            (Some(open), None) if thread.retries.none_but(open.span) => Found::Candidate(Candidate {
-                parent: open.span,
-                source: Source::Alone,
-                tid,
-                late: false,
-                decided_ns: sent_ns,
-                sent_ns,
-            }),
-            _ => unknown,
         }
     }
 
@@ -689,10 +647,7 @@ impl Causality {
 
     /// A request that may have belonged to `candidate` is settled.
     pub(super) fn settled(&mut self, candidate: &Candidate) {
-        if let Some(inbound) = self.inbound.get_mut(&candidate.parent) {
-            inbound.users = inbound.users.saturating_sub(1);
-        }
-        self.drop_unused(candidate.parent);
+        self.uses_no_more(candidate.parent);
     }
 
     /// A connection is over.

@@ -10,6 +10,7 @@ mod causality;
 mod contexts;
 mod families;
 mod join;
+mod logs;
 mod messages;
 mod retries;
 mod threads;
@@ -18,10 +19,12 @@ mod traces;
 use std::sync::Arc;
 
 pub(crate) use causality::forwards;
+pub use logs::Origin;
 pub(crate) use threads::serves_by_thread;
 pub use traces::Traces;
 
 use crate::discover::Process;
+use crate::log::Record;
 use crate::span::Span;
 use crate::span::SpanKind;
 
@@ -72,6 +75,21 @@ pub struct Placed {
     pub links: Vec<Link>,
     /// The parent is a span of another process (OTLP's `HAS_IS_REMOTE` and `IS_REMOTE` flags).
     pub parent_is_remote: bool,
+    /// What was logged for it, by time.
+    pub logs: Vec<Record>,
     /// The rest.
     pub span: Span,
+}
+
+/// A record of a log that came too late for its span, or has none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loose {
+    /// Trace and span it was written for, where that is known.
+    pub place: Option<([u8; 16], [u8; 8])>,
+    /// W3C trace flags of that trace.
+    pub flags: u8,
+    /// The process that wrote it.
+    pub process: Arc<Process>,
+    /// What it says.
+    pub record: Record,
 }

@@ -34,6 +34,8 @@ pub(super) struct Thread {
     pub(super) waits: bool,
     /// The inbound request its last operation, a read, was for, and the round of its loop.
     pub(super) last: Option<(SpanKey, u32)>,
+    /// The inbound request its last operation was for, and the round of its loop.
+    pub(super) acted: Option<(SpanKey, u32)>,
     /// What it may send upstream again.
     pub(super) retries: Retries,
     /// It runs what others asked for while it waits.

@@ -10,9 +10,10 @@ use rand::{RngCore, SeedableRng};
 use super::causality::{Candidate, Causality, Found, Read, Sent};
 use super::join::Ends;
 use super::messages::{Messages, Posted};
-use super::{Link, Placed};
+use super::{Link, Loose, Placed};
 use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
 use crate::discover::{Process, Runtime};
+use crate::log::Record;
 use crate::protocol::message::Identity;
 use crate::span::{
     ConnFacts, MessageEnd, OUTCOME, Opened, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Value,
@@ -45,28 +46,30 @@ type SpanId = [u8; 8];
 /// Every span whose place is not settled, and what decides it.
 pub struct Traces {
     random: SmallRng,
-    nodes: HashMap<SpanKey, Box<Node>, RandomState>,
+    pub(super) nodes: HashMap<SpanKey, Box<Node>, RandomState>,
     /// Requests by connection, place and stream: one of each end. None where two have the same place.
     places: HashMap<Spot, Option<SpanKey>, RandomState>,
     ends: Ends,
-    causality: Causality,
+    pub(super) causality: Causality,
     /// Finished spans by the time they may be settled.
     due: BinaryHeap<Reverse<(u64, SpanKey)>>,
-    /// About the memory that finished spans take.
-    bytes: usize,
+    /// About the memory that finished spans and logs take.
+    pub(super) bytes: usize,
     messages: Messages<(Trace, SpanId)>,
-    tombstones: HashMap<SpanKey, Tombstone, RandomState>,
+    pub(super) tombstones: HashMap<SpanKey, Tombstone, RandomState>,
     /// How many open spans have this one as their candidate for a parent. A call may be open for long after its request.
     awaited: HashMap<SpanKey, u32, RandomState>,
     buried: VecDeque<SpanKey>,
-    counts: Vec<&'static str>,
+    pub(super) counts: Vec<&'static str>,
+    /// Records of logs that no span takes along.
+    pub(super) loose: Vec<Loose>,
 }
 
 /// What all spans of a trace share.
 #[derive(Clone, Debug)]
-struct Trace {
-    id: TraceId,
-    sampled: bool,
+pub(super) struct Trace {
+    pub(super) id: TraceId,
+    pub(super) sampled: bool,
     state: Arc<str>,
 }
 
@@ -85,15 +88,15 @@ impl From<&RemoteContext> for Trace {
 }
 
 /// What is left of a settled span.
-struct Tombstone {
-    trace: Trace,
-    span_id: SpanId,
+pub(super) struct Tombstone {
+    pub(super) trace: Trace,
+    pub(super) span_id: SpanId,
     /// The span its message named.
     named: Option<SpanId>,
 }
 
-struct Node {
-    opened: Opened,
+pub(super) struct Node {
+    pub(super) opened: Opened,
     span_id: SpanId,
     trace: Option<Trace>,
     /// The span at the other end of the connection.
@@ -106,7 +109,13 @@ struct Node {
     /// Whoever passed its request may have passed it for another.
     shared: bool,
     mail: Option<Box<Mail>>,
-    finished: Option<(u64, Box<Span>)>,
+    /// Something was logged that may be for it: what is known of its request is kept until it is settled.
+    pub(super) logged: bool,
+    /// Connections for it that came to nothing: when, and why.
+    pub(super) unreachable: Vec<(Candidate, u64, &'static str)>,
+    /// What was logged for it, if what is known by then holds when it is settled.
+    pub(super) logs: Vec<(Candidate, Record)>,
+    pub(super) finished: Option<(u64, Box<Span>)>,
 }
 
 /// What a span has to do with messages.
@@ -145,6 +154,7 @@ impl Traces {
             awaited: HashMap::default(),
             buried: VecDeque::new(),
             counts: Vec::new(),
+            loose: Vec::new(),
         }
     }
 
@@ -321,6 +331,9 @@ impl Traces {
                 candidate,
                 shared: false,
                 mail: None,
+                logged: false,
+                unreachable: Vec::new(),
+                logs: Vec::new(),
                 finished: None,
             }),
         );
@@ -392,8 +405,11 @@ impl Traces {
 
     /// What the span stood for is told by others.
     fn withdraw(&mut self, key: SpanKey) {
-        let Some(node) = self.nodes.remove(&key) else { return };
+        let Some(mut node) = self.nodes.remove(&key) else {
+            return;
+        };
         self.leave(key, &node.opened);
+        self.drop_logs(key, &mut node);
         if let Some(candidate) = &node.candidate {
             self.causality.settled(candidate);
             self.awaits_no_more(candidate.parent);
@@ -455,8 +471,12 @@ impl Traces {
             Place::Root => None,
         };
         let links = self.links(key);
-        let Some(node) = self.nodes.remove(&key) else { return };
+        let Some(mut node) = self.nodes.remove(&key) else {
+            return;
+        };
         self.leave(key, &node.opened);
+        let span_bytes = node.finished.as_ref().map_or(0, |(_, span)| span.bytes());
+        let logs = self.settle_logs(key, &mut node);
         if let Some(candidate) = &node.candidate {
             self.causality.settled(candidate);
             self.awaits_no_more(candidate.parent);
@@ -479,7 +499,7 @@ impl Traces {
         };
         self.bury(key, tombstone);
         let Some((_, mut span)) = node.finished else { return };
-        self.bytes = self.bytes.saturating_sub(span.bytes());
+        self.bytes = self.bytes.saturating_sub(span_bytes);
         if let Some(limit) = node.latest_start_ns.filter(|limit| *limit < span.start_ns) {
             // The send is seen when it is over; by then the other end may have read (see ARCHITECTURE.md, "Time").
             span.start_ns = limit;
@@ -501,6 +521,7 @@ impl Traces {
             process: node.opened.process,
             links,
             parent_is_remote: remote,
+            logs,
             span: *span,
         });
     }
@@ -773,15 +794,6 @@ fn link(context: &RemoteContext) -> Link {
 /// The kinds of spans that answer.
 const fn serves(kind: SpanKind) -> bool {
     matches!(kind, SpanKind::Server | SpanKind::Consumer)
-}
-
-/// The process of a span, for tests and callers that only hold the span.
-impl Placed {
-    /// The service the span belongs to.
-    pub fn service(&self) -> &str {
-        let process: &Arc<Process> = &self.process;
-        &process.service
-    }
 }
 
 #[cfg(test)]

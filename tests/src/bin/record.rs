@@ -27,6 +27,7 @@ fn main() -> Result<()> {
     let mut out = BufWriter::new(File::create(&path).context("failed to create the recording")?);
     let mut child = Child::spawn(&command, &Identity::of_caller()?, None)?;
     let setup = Setup {
+        logs: false,
         capture: None,
         head_bytes: 4096,
         body_bytes: 1024,

@@ -198,7 +198,7 @@ fn event(event: &crate::span::Event, clock: &Clock) -> Event {
     }
 }
 
-fn value(value: &Value) -> Any {
+pub(super) fn value(value: &Value) -> Any {
     match value {
         Value::Text(text) => Any::StringValue(text.to_string()),
         Value::Int(number) => Any::IntValue(*number),
@@ -219,7 +219,7 @@ fn array(texts: &[impl ToString]) -> Any {
     })
 }
 
-fn pair(key: String, value: Any) -> KeyValue {
+pub(super) fn pair(key: String, value: Any) -> KeyValue {
     KeyValue {
         key,
         value: Some(AnyValue { value: Some(value) }),

@@ -7,13 +7,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::Finished;
-use super::convert::request;
 use super::grpc::Grpc;
 use super::http::Http;
 use super::queue::Queue;
 use super::reply::{Reply, Transport};
 use super::settings::{Protocol, Settings, SettingsError};
+use super::signal::{Signal, Spans};
 use crate::export::text::one_line;
 use crate::export::{Clock, Host, Warn};
 use crate::telemetry::Counters;
@@ -29,8 +28,8 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 
 /// Sends spans to a collector in the background. It holds a bounded number of spans, and every span it does not bring
 /// home is counted under an `export.` counter.
-pub struct Exporter {
-    queue: Arc<Queue>,
+pub struct Exporter<S: Signal = Spans> {
+    queue: Arc<Queue<S::Item>>,
     counters: Counters,
     closing: watch::Sender<Option<Instant>>,
     task: JoinHandle<()>,
@@ -47,7 +46,7 @@ struct Surroundings {
     timeout: Duration,
 }
 
-impl Exporter {
+impl<S: Signal> Exporter<S> {
     /// Starts the task; must be called within a tokio runtime. Nothing is sent before there are spans.
     ///
     /// # Errors
@@ -68,16 +67,16 @@ impl Exporter {
             timeout: settings.timeout,
         };
         Ok(match settings.protocol {
-            Protocol::Grpc => Self::spawn(Grpc::new(settings)?, surroundings),
-            Protocol::Http => Self::spawn(Http::new(settings)?, surroundings),
+            Protocol::Grpc => Self::spawn(Grpc::<S>::new(settings)?, surroundings),
+            Protocol::Http => Self::spawn(Http::<S>::new(settings)?, surroundings),
         })
     }
 
-    fn spawn<T: Transport>(transport: T, surroundings: Surroundings) -> Self {
+    fn spawn<T: Transport<S>>(transport: T, surroundings: Surroundings) -> Self {
         let queue = Arc::new(Queue::default());
         let (closing, closes) = watch::channel(None);
         let counters = surroundings.counters.clone();
-        let task = Task {
+        let task = Task::<T, S> {
             transport,
             queue: Arc::clone(&queue),
             closes,
@@ -97,10 +96,11 @@ impl Exporter {
         self.queue.has_room()
     }
 
-    /// Queues a span. Never waits: where there is no room the span is dropped and counted `export.queue_full`.
-    pub fn push(&self, span: Finished) {
-        if !self.queue.push(span) {
-            self.counters.raise("export.queue_full");
+    /// Queues a span. Never waits: where there is no room the span is dropped and counted.
+    pub fn push(&self, item: S::Item) {
+        let count = S::count(&item);
+        if !self.queue.push(item) {
+            self.counters.add(S::COUNTERS.queue_full, count);
         }
     }
 
@@ -108,7 +108,7 @@ impl Exporter {
     /// that cannot be reached is tried once more, not until the limit. Once `hurry` is over nothing more is tried. Gives the
     /// spans that were not sent.
     pub async fn shutdown(mut self, limit: Duration, hurry: impl Future<Output = ()>) -> u64 {
-        let failed = self.counters.value("export.failed");
+        let failed = self.counters.value(S::COUNTERS.failed);
         let deadline = Instant::now() + limit;
         self.closing.send_replace(Some(deadline));
         // The task keeps to the deadline itself; the allowance is for one that is starved of CPU.
@@ -123,20 +123,20 @@ impl Exporter {
         if !ended {
             self.task.abort();
         }
-        self.counters.add("export.failed", self.queue.clear() as u64);
-        self.counters.value("export.failed").saturating_sub(failed)
+        self.counters.add(S::COUNTERS.failed, self.queue.clear(S::count));
+        self.counters.value(S::COUNTERS.failed).saturating_sub(failed)
     }
 }
 
-impl Drop for Exporter {
+impl<S: Signal> Drop for Exporter<S> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-struct Task<T: Transport> {
+struct Task<T: Transport<S>, S: Signal> {
     transport: T,
-    queue: Arc<Queue>,
+    queue: Arc<Queue<S::Item>>,
     /// When everything must be over, once that is known.
     closes: watch::Receiver<Option<Instant>>,
     surroundings: Surroundings,
@@ -159,7 +159,7 @@ enum Next {
     Stop,
 }
 
-impl<T: Transport> Task<T> {
+impl<T: Transport<S>, S: Signal> Task<T, S> {
     async fn run(mut self) {
         while let Some(batch) = self.batch().await {
             if self.deliver(&batch).await == Next::Stop {
@@ -168,11 +168,11 @@ impl<T: Transport> Task<T> {
         }
         self.surroundings
             .counters
-            .add("export.failed", self.queue.clear() as u64);
+            .add(S::COUNTERS.failed, self.queue.clear(S::count));
     }
 
     /// The next batch, none when the queue is empty and closed.
-    async fn batch(&mut self) -> Option<Vec<Finished>> {
+    async fn batch(&mut self) -> Option<Vec<S::Item>> {
         tokio::select! {
             () = self.queue.some() => {}
             () = closing(self.closes.clone()) => {}
@@ -186,10 +186,10 @@ impl<T: Transport> Task<T> {
         (!batch.is_empty()).then_some(batch)
     }
 
-    async fn deliver(&mut self, batch: &[Finished]) -> Next {
-        let spans = batch.len() as u64;
+    async fn deliver(&mut self, batch: &[S::Item]) -> Next {
+        let spans: u64 = batch.iter().map(S::count).sum();
         let outside = &self.surroundings;
-        let prepared = self.transport.prepare(request(batch, &outside.host, &outside.clock));
+        let prepared = self.transport.prepare(S::request(batch, &outside.host, &outside.clock));
         let counters = outside.counters.clone();
         let started = Instant::now();
         let mut backoff = FIRST_BACKOFF;
@@ -200,7 +200,7 @@ impl<T: Transport> Task<T> {
             let reply = tokio::select! {
                 reply = self.transport.send(&prepared, timeout) => reply,
                 () = over(self.closes.clone()) => {
-                    counters.add("export.failed", spans);
+                    counters.add(S::COUNTERS.failed, spans);
                     return Next::Stop;
                 }
             };
@@ -209,19 +209,19 @@ impl<T: Transport> Task<T> {
                     rejected_spans,
                     message,
                 } => {
-                    self.warned.accepted(outside, rejected_spans, &message);
+                    self.warned.accepted::<S>(outside, rejected_spans, &message);
                     let rejected = rejected_spans.min(spans);
-                    counters.add("export.partial_success.rejected_spans", rejected);
-                    counters.add("export.spans", spans - rejected);
+                    counters.add(S::COUNTERS.partial, rejected);
+                    counters.add(S::COUNTERS.sent, spans - rejected);
                     return Next::Batch;
                 }
                 Reply::Refused(why) => {
-                    self.warned.refused(outside, &why);
-                    counters.add("export.rejected", spans);
+                    self.warned.refused::<S>(outside, &why);
+                    counters.add(S::COUNTERS.rejected, spans);
                     return Next::Batch;
                 }
                 Reply::Later { why, after } => {
-                    self.warned.failing(outside, &why);
+                    self.warned.failing::<S>(outside, &why);
                     (after, false)
                 }
                 Reply::Unreachable(why) => {
@@ -231,19 +231,19 @@ impl<T: Transport> Task<T> {
             };
             let is_closing = self.closes.borrow().is_some();
             if unreachable && is_closing {
-                counters.add("export.failed", spans);
+                counters.add(S::COUNTERS.failed, spans);
                 return Next::Stop;
             }
             let wait = after.unwrap_or_else(|| with_jitter(backoff));
             let until = Instant::now() + wait;
             if until.duration_since(started) > GIVE_UP_AFTER {
-                counters.add("export.failed", spans);
+                counters.add(S::COUNTERS.failed, spans);
                 return Next::Batch;
             }
             tokio::select! {
                 () = sleep_until(until) => {}
                 () = over(self.closes.clone()) => {
-                    counters.add("export.failed", spans);
+                    counters.add(S::COUNTERS.failed, spans);
                     return Next::Stop;
                 }
                 // At the end there is no time to be patient, unless the collector asked for it.
@@ -256,28 +256,34 @@ impl<T: Transport> Task<T> {
 }
 
 impl Warned {
-    fn accepted(&mut self, outside: &Surroundings, rejected: u64, message: &str) {
+    fn accepted<S: Signal>(&mut self, outside: &Surroundings, rejected: u64, message: &str) {
         if (rejected > 0 || !message.is_empty()) && !std::mem::replace(&mut self.partial, true) {
             let (shown, message) = (&outside.shown, one_line(message));
             (outside.warn)(&format!(
-                "collector {shown} took a request but refused {rejected} spans of it: {message}"
+                "collector {shown} took a request but refused {rejected} {} of it: {message}",
+                S::NAME
             ));
         }
     }
 
-    fn refused(&mut self, outside: &Surroundings, why: &str) {
+    fn refused<S: Signal>(&mut self, outside: &Surroundings, why: &str) {
         if !std::mem::replace(&mut self.refused, true) {
             let (shown, why) = (&outside.shown, one_line(why));
             (outside.warn)(&format!(
-                "collector {shown} does not take Clew's spans: {why}; they are dropped and counted (export.rejected)"
+                "collector {shown} does not take Clew's {}: {why}; they are dropped and counted ({})",
+                S::NAME,
+                S::COUNTERS.rejected
             ));
         }
     }
 
-    fn failing(&mut self, outside: &Surroundings, why: &str) {
+    fn failing<S: Signal>(&mut self, outside: &Surroundings, why: &str) {
         if !std::mem::replace(&mut self.failing, true) {
             let (shown, why) = (&outside.shown, one_line(why));
-            (outside.warn)(&format!("collector {shown} cannot take spans now: {why}; trying again"));
+            (outside.warn)(&format!(
+                "collector {shown} cannot take {} now: {why}; trying again",
+                S::NAME
+            ));
         }
     }
 

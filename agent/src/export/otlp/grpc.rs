@@ -1,8 +1,8 @@
 //! OTLP over gRPC, OTLP specification "OTLP/gRPC".
 use std::error::Error;
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use prost::Message as _;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -13,17 +13,16 @@ use tonic_prost::ProstCodec;
 
 use super::reply::{Reply, Transport, broke_connection};
 use super::settings::{Settings, SettingsError};
-
-/// The one method, opentelemetry/proto/collector/trace/v1/trace_service.proto.
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+use super::signal::{Signal, Spans};
 
 /// A collector behind gRPC.
-pub(super) struct Grpc {
+pub(super) struct Grpc<S = Spans> {
     client: tonic::client::Grpc<Channel>,
     metadata: MetadataMap,
+    signal: PhantomData<S>,
 }
 
-impl Grpc {
+impl<S: Signal> Grpc<S> {
     pub(super) fn new(settings: &Settings) -> Result<Self, SettingsError> {
         let invalid = |error: tonic::transport::Error| SettingsError::Invalid {
             name: "the collector's address or certificates".to_owned(),
@@ -43,7 +42,11 @@ impl Grpc {
             client = client.send_compressed(CompressionEncoding::Gzip);
         }
         let metadata = MetadataMap::from_headers(settings.headers.iter().cloned().collect());
-        Ok(Self { client, metadata })
+        Ok(Self {
+            client,
+            metadata,
+            signal: PhantomData,
+        })
     }
 }
 
@@ -58,27 +61,27 @@ fn tls(settings: &Settings) -> ClientTlsConfig {
     tls
 }
 
-impl Transport for Grpc {
-    type Prepared = ExportTraceServiceRequest;
+impl<S: Signal> Transport<S> for Grpc<S> {
+    type Prepared = S::Request;
 
-    fn prepare(&self, request: ExportTraceServiceRequest) -> ExportTraceServiceRequest {
+    fn prepare(&self, request: S::Request) -> S::Request {
         request
     }
 
-    async fn send(&mut self, message: &ExportTraceServiceRequest, timeout: Duration) -> Reply {
+    async fn send(&mut self, message: &S::Request, timeout: Duration) -> Reply {
         let call = async {
             let ready = self.client.ready().await;
             ready.map_err(|error| Status::from_error(Box::new(error)))?;
             let mut request = Request::new(message.clone());
             *request.metadata_mut() = self.metadata.clone();
             request.set_timeout(timeout);
-            let codec = ProstCodec::<ExportTraceServiceRequest, ExportTraceServiceResponse>::default();
+            let codec = ProstCodec::<S::Request, S::Response>::default();
             self.client
-                .unary(request, PathAndQuery::from_static(EXPORT), codec)
+                .unary(request, PathAndQuery::from_static(S::METHOD), codec)
                 .await
         };
         match tokio::time::timeout(timeout, call).await {
-            Ok(Ok(response)) => Reply::accepted(response.into_inner()),
+            Ok(Ok(response)) => Reply::accepted::<S>(response.into_inner()),
             Ok(Err(status)) => failure(&status),
             Err(_elapsed) => Reply::Later {
                 why: format!("no answer within {timeout:?}"),

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use flate2::read::GzDecoder;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use tokio::net::TcpListener;
 use ureq::http::{HeaderMap, Response};
@@ -149,7 +151,7 @@ async fn requests() {
         };
         assert_eq!(reply, accepted);
         assert_eq!(message, sample());
-        assert_eq!(path, EXPORT);
+        assert_eq!(path, Spans::METHOD);
         assert_eq!(headers["x-key"], "some thing");
         assert_eq!(headers.contains_key("grpc-encoding"), coding == "gzip", "{headers:?}");
         assert!(headers.contains_key("grpc-timeout"), "{headers:?}");

@@ -1,10 +1,10 @@
 //! OTLP over HTTP: POSTs of protobuf, OTLP specification "OTLP/HTTP".
 use std::io::Write as _;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use prost::Message as _;
 use tokio::sync::oneshot;
 use ureq::Agent;
@@ -15,16 +15,18 @@ use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConf
 use super::grpc::RpcStatus;
 use super::reply::{Reply, Transport, broke_connection};
 use super::settings::{Settings, SettingsError};
+use super::signal::{Signal, Spans};
 
 /// The longest response that is read.
 const RESPONSE_BYTES: u64 = 64 << 10;
 
 /// A collector behind HTTP.
-pub(super) struct Http {
+pub(super) struct Http<S = Spans> {
     agent: Agent,
     uri: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
     gzip: bool,
+    signal: PhantomData<S>,
 }
 
 /// A body, and its content coding.
@@ -34,7 +36,7 @@ pub(super) struct Body {
     gzip: bool,
 }
 
-impl Http {
+impl<S: Signal> Http<S> {
     pub(super) fn new(settings: &Settings) -> Result<Self, SettingsError> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -49,14 +51,15 @@ impl Http {
             uri: settings.uri.clone(),
             headers: settings.headers.clone(),
             gzip: settings.gzip,
+            signal: PhantomData,
         })
     }
 }
 
-impl Transport for Http {
+impl<S: Signal> Transport<S> for Http<S> {
     type Prepared = Body;
 
-    fn prepare(&self, request: ExportTraceServiceRequest) -> Body {
+    fn prepare(&self, request: S::Request) -> Body {
         let plain = request.encode_to_vec();
         if self.gzip {
             let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
@@ -81,7 +84,7 @@ impl Transport for Http {
         // collector takes to answer.
         let thread = std::thread::Builder::new().name("clew-otlp".to_owned());
         let started = thread.spawn(move || {
-            let _nobody_waits = answer.send(post(&agent, &uri, &headers, &body, timeout));
+            let _nobody_waits = answer.send(post::<S>(&agent, &uri, &headers, &body, timeout));
         });
         if let Err(error) = started {
             return Reply::Later {
@@ -96,7 +99,13 @@ impl Transport for Http {
     }
 }
 
-fn post(agent: &Agent, uri: &Uri, headers: &[(HeaderName, HeaderValue)], body: &Body, timeout: Duration) -> Reply {
+fn post<S: Signal>(
+    agent: &Agent,
+    uri: &Uri,
+    headers: &[(HeaderName, HeaderValue)],
+    body: &Body,
+    timeout: Duration,
+) -> Reply {
     let mut request = agent
         .post(uri)
         .config()
@@ -110,20 +119,20 @@ fn post(agent: &Agent, uri: &Uri, headers: &[(HeaderName, HeaderValue)], body: &
         request = request.header(name, value);
     }
     match request.send(&*body.bytes) {
-        Ok(response) => answer(response),
+        Ok(response) => answer::<S>(response),
         Err(error) => failure(&error),
     }
 }
 
 /// OTLP specification, "OTLP/HTTP Response".
-fn answer(mut response: Response<ureq::Body>) -> Reply {
+fn answer<S: Signal>(mut response: Response<ureq::Body>) -> Reply {
     let status = response.status();
     let after = response.headers().get(RETRY_AFTER).and_then(retry_after);
     let body = response.body_mut().with_config().limit(RESPONSE_BYTES).read_to_vec();
     if status.is_success() {
         // The spans have been taken, whatever the rest of the answer holds.
         let body = body.unwrap_or_default();
-        return Reply::accepted(ExportTraceServiceResponse::decode(&*body).unwrap_or_default());
+        return Reply::accepted::<S>(S::Response::decode(&*body).unwrap_or_default());
     }
     let said = body.map(|body| explanation(&body)).unwrap_or_default();
     let why = format!("HTTP status {status}{}{said}", if said.is_empty() { "" } else { ", " });

@@ -3,7 +3,9 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 
 use flate2::read::GzDecoder;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 
 use super::*;
@@ -209,7 +211,7 @@ fn certificates() {
             (name == "OTEL_EXPORTER_OTLP_CERTIFICATE").then(|| path.display().to_string())
         });
         let settings = settings.expect("valid").expect("an endpoint");
-        let error = Http::new(&settings).err().expect(message).to_string();
+        let error = Http::<Spans>::new(&settings).err().expect(message).to_string();
         assert!(
             error.contains("OTEL_EXPORTER_OTLP_CERTIFICATE") && error.contains(message),
             "{error}"

@@ -7,14 +7,19 @@ mod exporter;
 mod grpc;
 mod http;
 mod line;
+mod logs;
 mod queue;
 mod reply;
 mod settings;
+mod signal;
 
 pub use convert::request;
 pub(crate) use convert::{kind, resource, span};
 pub use exporter::Exporter;
 pub use line::write_request;
+pub(crate) use logs::attributes;
+pub use logs::logs_request;
 pub use settings::{Protocol, Settings, SettingsError};
+pub use signal::{LogRecords, Signal, Spans};
 
-use super::Finished;
+use super::{Finished, Logged};

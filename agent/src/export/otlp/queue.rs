@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::Finished;
-use crate::export::bounded::{Bounded, Bounds};
+use crate::export::bounded::{Bounded, Bounds, Weighs};
 
 /// What waits at most.
 pub(super) const LIMIT: Bounds = Bounds {
@@ -18,13 +18,13 @@ const BATCH: Bounds = Bounds {
 };
 
 /// A bounded queue with one consumer.
-pub(super) struct Queue {
-    waiting: Mutex<Bounded>,
+pub(super) struct Queue<T = Finished> {
+    waiting: Mutex<Bounded<T>>,
     /// Told when the queue is no longer empty, and when a whole batch waits.
     changed: Notify,
 }
 
-impl Default for Queue {
+impl<T: Weighs> Default for Queue<T> {
     fn default() -> Self {
         Self {
             waiting: Mutex::new(Bounded::new(LIMIT)),
@@ -33,10 +33,10 @@ impl Default for Queue {
     }
 }
 
-impl Queue {
+impl<T: Weighs> Queue<T> {
     /// False if there was no room.
     #[must_use]
-    pub(super) fn push(&self, span: Finished) -> bool {
+    pub(super) fn push(&self, span: T) -> bool {
         let mut waiting = self.waiting();
         let (was_empty, was_full) = (waiting.is_empty(), waiting.fills(BATCH));
         let fits = waiting.push(span);
@@ -52,7 +52,7 @@ impl Queue {
     }
 
     /// The oldest spans, as many as fit into a request.
-    pub(super) fn take(&self) -> Vec<Finished> {
+    pub(super) fn take(&self) -> Vec<T> {
         self.waiting().take(BATCH)
     }
 
@@ -66,12 +66,12 @@ impl Queue {
         self.until(|waiting| waiting.fills(BATCH)).await;
     }
 
-    /// Empties the queue and says how many spans that were.
-    pub(super) fn clear(&self) -> usize {
-        self.waiting().clear()
+    /// Empties the queue and says how many that were, as `count` counts them.
+    pub(super) fn clear(&self, count: impl Fn(&T) -> u64) -> u64 {
+        self.waiting().clear(count)
     }
 
-    async fn until(&self, holds: impl Fn(&Bounded) -> bool) {
+    async fn until(&self, holds: impl Fn(&Bounded<T>) -> bool) {
         loop {
             if holds(&self.waiting()) {
                 return;
@@ -80,7 +80,7 @@ impl Queue {
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Bounded> {
+    fn waiting(&self) -> MutexGuard<'_, Bounded<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

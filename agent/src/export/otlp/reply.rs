@@ -1,14 +1,14 @@
 //! What a collector answers to a request, over either transport.
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use super::signal::{Signal, Spans};
 
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// The collector took it, save some spans.
+    /// The collector took it, save some.
     Accepted {
-        /// Spans it refused.
+        /// What it refused of it: spans, or records of logs.
         rejected_spans: u64,
         /// Why, or a warning; may be empty.
         message: String,
@@ -28,11 +28,11 @@ pub(super) enum Reply {
 
 impl Reply {
     /// OTLP specification, "Partial Success".
-    pub(super) fn accepted(response: ExportTraceServiceResponse) -> Self {
-        let partial = response.partial_success.unwrap_or_default();
+    pub(super) fn accepted<S: Signal>(response: S::Response) -> Self {
+        let (rejected, message) = S::partial(response);
         Self::Accepted {
-            rejected_spans: u64::try_from(partial.rejected_spans).unwrap_or(0),
-            message: partial.error_message,
+            rejected_spans: u64::try_from(rejected).unwrap_or(0),
+            message,
         }
     }
 }
@@ -48,12 +48,12 @@ pub(super) fn broke_connection(error: &std::io::Error) -> bool {
 }
 
 /// A way to a collector.
-pub(super) trait Transport: Send + 'static {
+pub(super) trait Transport<S: Signal = Spans>: Send + 'static {
     /// A request made ready, so that it can be sent again without doing the work again.
     type Prepared: Send + Sync;
 
     /// Makes a request ready.
-    fn prepare(&self, request: ExportTraceServiceRequest) -> Self::Prepared;
+    fn prepare(&self, request: S::Request) -> Self::Prepared;
 
     /// Sends a request. The answer comes within about `timeout`.
     fn send(&mut self, prepared: &Self::Prepared, timeout: Duration) -> impl Future<Output = Reply> + Send;

@@ -24,6 +24,8 @@ pub struct Settings {
     pub protocol: Protocol,
     /// Where they go: with a path for HTTP, without one for gRPC.
     pub uri: Uri,
+    /// Where records of logs go; none where that is not known.
+    pub logs_uri: Option<Uri>,
     /// Headers (gRPC: metadata) of each request. Values can be secrets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The longest a request may take.
@@ -77,7 +79,9 @@ impl Settings {
         let Some((target, protocol)) = target(otlp, &variables)? else {
             return Ok(None);
         };
+        let logs = logs_target(&target, protocol, &variables);
         let uri = uri(&target, protocol)?;
+        let logs_uri = logs.map(|target| self::uri(&target, protocol)).transpose()?;
         let timeout = match variables.find("TIMEOUT") {
             None => DEFAULT_TIMEOUT,
             Some(found) => match found.value.parse::<u64>() {
@@ -102,6 +106,7 @@ impl Settings {
             shown: target.value,
             protocol,
             uri,
+            logs_uri,
             headers: variables.find("HEADERS").map_or_else(|| Ok(Vec::new()), headers)?,
             timeout,
             gzip,
@@ -117,6 +122,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
 /// Where a collector takes traces over HTTP.
 const TRACES_PATH: &str = "v1/traces";
+/// The same for logs.
+const LOGS_PATH: &str = "v1/logs";
 
 /// A value and the option or variable it came from.
 struct Found {
@@ -216,6 +223,21 @@ fn target(otlp: Option<&str>, variables: &Variables<'_>) -> Result<Option<(Found
         found.value = with_traces_path(&found.value);
     }
     Ok(Some((found, protocol)))
+}
+
+/// Where records of logs go: where a variable says, else beside traces.
+fn logs_target(traces: &Found, protocol: Protocol, variables: &Variables<'_>) -> Option<Found> {
+    if let Some(specific) = variables.exact("LOGS_ENDPOINT") {
+        return Some(specific);
+    }
+    let value = match protocol {
+        Protocol::Grpc => traces.value.clone(),
+        Protocol::Http => format!("{}{LOGS_PATH}", traces.value.strip_suffix(TRACES_PATH)?),
+    };
+    Some(Found {
+        name: traces.name.clone(),
+        value,
+    })
 }
 
 fn has_no_path(url: &str) -> bool {
@@ -405,6 +427,17 @@ mod tests {
         .expect("valid")
         .expect("an endpoint");
         assert_eq!(settings.timeout, Duration::from_millis(2500));
+        let logs = |otlp: &str, variables: &[(&str, &str)]| {
+            let settings = resolve(otlp, variables).expect("valid").expect("an endpoint");
+            settings.logs_uri.map(|uri| uri.to_string())
+        };
+        assert_eq!(logs("http://c", &[]).as_deref(), Some("http://c/v1/logs"));
+        assert_eq!(logs("grpc://c:4317", &[]).as_deref(), Some("http://c:4317/"));
+        assert_eq!(logs("http://c/as/is", &[]), None);
+        assert_eq!(
+            logs("http://c/x", &[("LOGS_ENDPOINT", "http://d/y")]).as_deref(),
+            Some("http://d/y")
+        );
         assert!(!settings.gzip);
         let headers: Vec<_> = settings
             .headers

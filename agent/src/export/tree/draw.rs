@@ -7,6 +7,7 @@ use super::arrange::Row;
 use crate::export::Finished;
 use crate::export::json::hex;
 use crate::export::text::{clean, width};
+use crate::log::Severity;
 use crate::span::{Status, Value};
 
 const RED: &str = "31";
@@ -38,8 +39,12 @@ pub(super) fn trace(spans: &[Finished], rows: &[Row<'_>], options: &Options) -> 
         length: end.saturating_sub(start).max(1),
     };
     let mut out = canvas.heading(spans, end.saturating_sub(start));
-    for row in rows.iter().take(options.lines) {
+    for (place, row) in rows.iter().take(options.lines).enumerate() {
         canvas.row(row, &mut out);
+        let more = rows
+            .get(place + 1)
+            .is_some_and(|next| next.follows.len() > row.follows.len());
+        canvas.logs(row, more, &mut out);
     }
     let hidden = rows.len().saturating_sub(options.lines);
     if hidden > 0 {
@@ -115,6 +120,51 @@ impl Canvas<'_> {
         }
         out.truncate(out.trim_end_matches(' ').len());
         out.push('\n');
+    }
+
+    /// What was logged for the call, a line each; the first lines where there are many.
+    fn logs(&self, row: &Row<'_>, has_children: bool, out: &mut String) {
+        /// More hides the calls.
+        const MOST_LOGS: usize = 5;
+        let records = || {
+            [row.client, row.server]
+                .into_iter()
+                .flatten()
+                .flat_map(|placed| &placed.logs)
+        };
+        let mut branch = self.branch_through(&row.follows, has_children);
+        branch.push_str(if self.options.unicode { "┊ " } else { ": " });
+        let left = self.columns.saturating_sub(width(&branch));
+        for record in records().take(MOST_LOGS) {
+            let told = match &record.exception {
+                Some(exception) => format!("{}: {}", exception.kind, exception.message),
+                None => record.body.to_string(),
+            };
+            let level = record.severity.name();
+            let gap = if level.is_empty() { "" } else { " " };
+            let line = clean(
+                &format!("{level}{gap}{}", told.lines().next().unwrap_or_default()),
+                left,
+                self.mark(),
+            );
+            let color = if record.severity >= Severity::ERROR { RED } else { DIM };
+            let _ = writeln!(out, "{}{}", self.painted(DIM, &branch), self.painted(color, &line));
+        }
+        let hidden = records().count().saturating_sub(MOST_LOGS);
+        if hidden > 0 {
+            let _ = writeln!(out, "{}{} {hidden} more lines", self.painted(DIM, &branch), self.mark());
+        }
+    }
+
+    /// The lines that lead past the row to what follows it.
+    fn branch_through(&self, follows: &[bool], has_children: bool) -> String {
+        let (through, gap) = if self.options.unicode {
+            ("│  ", "   ")
+        } else {
+            ("|  ", "   ")
+        };
+        let levels = follows.iter().copied().chain([has_children]);
+        levels.map(|more| if more { through } else { gap }).collect()
     }
 
     /// The lines that lead to the row; only the last levels where there is no room for all.

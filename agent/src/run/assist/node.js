@@ -103,8 +103,15 @@
         }
         return loaded;
       });
+    // What is logged goes to its file at once, so whoever logs it is who runs.
+    const fs = require('fs');
+    ['writeSync', 'writevSync', 'appendFileSync'].forEach((name) => wrap(fs, name, logged));
+    const isStandard = (socket) => socket.fd === 1 || socket.fd === 2 || socket._isStdio === true;
     wrap(net.Socket.prototype, '_writeGeneric', (inner) =>
       function _writeGeneric(writev, data, encoding, done) {
+        if (isStandard(this)) {
+          return logged(inner).call(this, writev, data, encoding, done);
+        }
         const message = this._httpMessage || this[kRequest];
         const id = message ? message[kCause] : undefined;
         // Another connection of the same ports may have taken its place.
@@ -205,6 +212,24 @@
       enumerable: Object.prototype.propertyIsEnumerable.call(object, name),
       writable: true,
     });
+  }
+
+  /** A write to a file, under the id of whoever runs. */
+  function logged(inner) {
+    return function write() {
+      const id = context.getStore();
+      if (id === undefined || id.socket.destroyed) {
+        return inner.apply(this, arguments);
+      }
+      words[LOW] = id.low;
+      words[HIGH] = id.high;
+      try {
+        return inner.apply(this, arguments);
+      } finally {
+        words[LOW] = 0;
+        words[HIGH] = 0;
+      }
+    };
   }
 
   function within(inner) {

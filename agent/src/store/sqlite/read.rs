@@ -316,7 +316,19 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
 fn span_view(span: Span, resource: Option<&(String, Option<i64>)>, start_ns: u64) -> SpanView {
     let offset = |ns: u64| ns.saturating_sub(start_ns);
     let error = facts::failed(&span).then(|| span.status.as_ref().map_or(String::new(), |it| it.message.clone()));
-    let events = span.events.iter().map(|event| {
+    let (logs, events): (Vec<_>, Vec<_>) = span.events.iter().partition(|event| event.name == facts::LOG);
+    let logs = logs.into_iter().map(|event| {
+        let mut attributes = attributes(&event.attributes);
+        let severity = attributes.remove(facts::LOG_SEVERITY);
+        let body = attributes.remove(facts::LOG_BODY);
+        json!({
+            "offset_ns": offset(event.time_unix_nano),
+            "severity": severity,
+            "body": body,
+            "attributes": attributes,
+        })
+    });
+    let events = events.into_iter().map(|event| {
         json!({
             "name": event.name,
             "offset_ns": offset(event.time_unix_nano),
@@ -342,6 +354,7 @@ fn span_view(span: Span, resource: Option<&(String, Option<i64>)>, start_ns: u64
         error,
         attributes: attributes(&span.attributes),
         events: events.collect(),
+        logs: logs.collect(),
         links: links.collect(),
         name: span.name,
     }

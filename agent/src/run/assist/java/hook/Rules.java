@@ -96,6 +96,8 @@ final class Rules {
         needs(dispatcher, "readv", null, Change.READS);
         needs(dispatcher, "write", null, Change.WRITES);
         needs(dispatcher, "writev", null, Change.WRITES);
+        // What is logged.
+        also("java/io/FileOutputStream", "write", "([BII)", Change.WRITES);
         needs("sun/nio/ch/NioSocketImpl", null, null, Change.ACCEPTS);
         needs("sun/nio/ch/ServerSocketChannelImpl", null, null, Change.ACCEPTS);
         needs("sun/nio/ch/Net", "connect", null, Change.CONNECTS);

@@ -1,0 +1,144 @@
+//! Exceptions and panics, as runtimes print them.
+use super::group::{is_exception_head, is_frame};
+
+/// An exception that a log tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception {
+    /// Its class; `panic` for a panic.
+    pub kind: String,
+    /// What it says; may be empty.
+    pub message: String,
+    /// The stack trace as it was printed.
+    pub trace: String,
+}
+
+impl Exception {
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            .saturating_add(self.kind.len())
+            .saturating_add(self.message.len())
+            .saturating_add(self.trace.len())
+    }
+}
+
+/// The exception in a text; none where it has none.
+pub(super) fn find(text: &str) -> Option<Exception> {
+    python(text)
+        .or_else(|| go(text))
+        .or_else(|| rust(text))
+        .or_else(|| framed(text))
+}
+
+/// ```text
+/// Traceback (most recent call last):
+///   File "shop.py", line 3, in cart
+///     raise KeyError("x")
+/// KeyError: 'x'
+/// ```
+/// Of several that were raised one within the handling of the other, the last is the one that was not handled.
+fn python(text: &str) -> Option<Exception> {
+    let begin = text.find("Traceback (most recent call last):")?;
+    let trace = text.get(begin..)?;
+    let last = trace.rfind("Traceback (most recent call last):")?;
+    let mut lines = trace.get(last..)?.lines().skip(1);
+    let head = lines.find(|line| !line.is_empty() && !line.starts_with([' ', '\t', '|', '+']))?;
+    let (kind, message) = head.split_once(": ").unwrap_or((head.trim_end_matches(':'), ""));
+    is_class(kind).then(|| Exception {
+        kind: kind.to_owned(),
+        message: message.to_owned(),
+        trace: trace.to_owned(),
+    })
+}
+
+/// ```text
+/// panic: boom
+///
+/// goroutine 1 [running]:
+/// main.main()
+///         /src/main.go:3 +0x1d
+/// ```
+fn go(text: &str) -> Option<Exception> {
+    let stack = text.find("goroutine ")?;
+    text.get(stack..)?.lines().next()?.strip_suffix("]:")?;
+    let before = text.get(..stack)?;
+    let line = before
+        .lines()
+        .find(|line| line.contains("panic") || line.starts_with("fatal error: "))?;
+    let message = match line.split_once("panic: ") {
+        Some((_, message)) => message,
+        // net/http: `http: panic serving 127.0.0.1:1: boom`.
+        None => match line.split_once("panic serving ") {
+            Some((_, rest)) => rest.split_once(": ").map_or(rest, |(_, message)| message),
+            None => line.split_once("fatal error: ")?.1,
+        },
+    };
+    Some(Exception {
+        kind: "panic".to_owned(),
+        message: message.to_owned(),
+        trace: text.to_owned(),
+    })
+}
+
+/// ```text
+/// thread 'main' panicked at src/main.rs:2:5:
+/// boom
+/// ```
+fn rust(text: &str) -> Option<Exception> {
+    let begin = text.find("thread '")?;
+    let trace = text.get(begin..)?;
+    let (_, rest) = trace.lines().next()?.split_once("' ")?;
+    let (_, place) = rest.split_once("panicked at ")?;
+    // Before Rust 1.73 the message stood before the place.
+    let message = match place.strip_prefix('\'') {
+        Some(quoted) => quoted.rsplit_once("', ").map_or(quoted, |(message, _)| message),
+        None => trace.lines().nth(1).unwrap_or_default(),
+    };
+    Some(Exception {
+        kind: "panic".to_owned(),
+        message: message.to_owned(),
+        trace: trace.to_owned(),
+    })
+}
+
+/// A line with a class, and frames below it: Java, Node.js, .NET.
+fn framed(text: &str) -> Option<Exception> {
+    let mut at = 0_usize;
+    let mut head: Option<(usize, &str)> = None;
+    for line in text.split_inclusive('\n') {
+        if is_frame(line) {
+            let (begin, line) = head?;
+            let (kind, message) = head_of(line)?;
+            return Some(Exception {
+                kind: kind.to_owned(),
+                message: message.to_owned(),
+                trace: text.get(begin..)?.to_owned(),
+            });
+        }
+        if is_exception_head(line.trim_end()) {
+            head = Some((at, line.trim_end()));
+        }
+        at = at.checked_add(line.len())?;
+    }
+    None
+}
+
+/// Class and message of the line before the frames.
+pub(super) fn head_of(line: &str) -> Option<(&str, &str)> {
+    let line = line.strip_prefix("Uncaught ").unwrap_or(line);
+    let line = match line.strip_prefix("Exception in thread \"") {
+        Some(rest) => rest.split_once("\" ").map_or(line, |(_, rest)| rest),
+        None => line,
+    };
+    let (kind, message) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
+    // Node.js: `TypeError [ERR_X]: ...`.
+    let kind = kind.split_once(" [").map_or(kind, |(kind, _)| kind);
+    is_class(kind).then_some((kind, message))
+}
+
+/// A name such as `java.lang.Error` or `KeyError`.
+fn is_class(name: &str) -> bool {
+    let is_letter = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '.' | '$');
+    !name.is_empty()
+        && name.chars().all(is_letter)
+        && name.starts_with(|letter: char| letter.is_alphabetic() || letter == '_')
+}

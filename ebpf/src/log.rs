@@ -1,0 +1,218 @@
+//! What targets write to their logs: standard output and error, and files that are appended to.
+//!
+//! Seen where the call ends, when the result says how much was written; the registers still have the arguments. So an untraced
+//! process pays for one program at the end of a call that writes, and for nothing at its beginning.
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
+use clew_common::counter;
+use clew_common::event::{CHUNK_BYTES, KIND_LOG, LOG_MORE, LOG_NAME_BYTES, LOG_STDERR, LOG_STDOUT, Log};
+use clew_common::settings::TARGET_LOGS;
+
+use crate::arch::{Registers, call};
+use crate::kernel::{self, Direct, Probe, Reader};
+use crate::maps::{LOG_SCRATCH, LOG_SECOND};
+use crate::verifier::opaque;
+use crate::{assist, context, ring, settings as offset};
+
+/// Bytes copied within a second on one CPU.
+const RATE_BYTES: u64 = 8 << 20;
+/// Buffers of one call that are looked at.
+const MAX_BUFFERS: u64 = 8;
+
+/// `syscalls/sys_exit_write`, `_writev`, `_pwrite64`. Needs the task's registers (Linux 5.15).
+#[tracepoint]
+pub fn log_written(ctx: TracePointContext) -> u32 {
+    const RESULT: usize = 16;
+    let Some(target) = context::target() else { return 0 };
+    // SAFETY: the map gave the pointer.
+    if unsafe { *target } & TARGET_LOGS == 0 {
+        return 0;
+    }
+    // SAFETY: the record of a `syscalls` tracepoint has this field.
+    let written = unsafe { ctx.read_at::<i64>(RESULT) }.unwrap_or(0);
+    if written <= 0 {
+        return 0;
+    }
+    let registers = Registers::current();
+    // SAFETY: the task is valid.
+    let status: u32 = unsafe { Direct::read(kernel::task(), offset::task_status()) };
+    if registers.compat(status) {
+        return 0;
+    }
+    let [fd, memory, buffers, ..] = registers.arguments();
+    let vector = registers.number() == call::WRITEV;
+    let (file, flags) = find(fd);
+    if file == 0 {
+        return 0;
+    }
+    begin(file, flags);
+    if !vector {
+        piece(memory, written as u64, 0);
+        return 0;
+    }
+    let mut left = written as u64;
+    let mut index = 0;
+    while index < MAX_BUFFERS && index < buffers {
+        let Some([base, room]) = kernel::user::<[u64; 2]>(memory + index * 16) else {
+            break;
+        };
+        let size = if room < left { room } else { left };
+        left -= size;
+        if size > 0 {
+            piece(base, size, u64::from(left > 0 && index + 1 < MAX_BUFFERS));
+        }
+        index += 1;
+    }
+    ring::count(counter::LOG_CUT, left);
+    0
+}
+
+/// The open file behind descriptor `fd`, if it is a log, and what it is: `LOG_` bits. Else 0.
+#[inline(always)]
+fn find(fd: u64) -> (u64, u32) {
+    const S_IFMT: u16 = 0o170_000;
+    const S_IFREG: u16 = 0o100_000;
+    const S_IFIFO: u16 = 0o010_000;
+    const S_IFCHR: u16 = 0o020_000;
+    const S_IFSOCK: u16 = 0o140_000;
+    const O_APPEND: u32 = 0o2000;
+    const AF_UNIX: u16 = 1;
+    /// The major number of /dev/null and its kin (`Documentation/admin-guide/devices.txt`).
+    const MEMORY: u32 = 1;
+    /// Bits of a device's minor number, in the kernel's own form.
+    const MINOR_BITS: u32 = 20;
+    const NONE: (u64, u32) = (0, 0);
+    // SAFETY: the helper checks every address.
+    unsafe {
+        let files = kernel::of_task::<u64>(offset::task_files()) as *const c_void;
+        let table = Probe::pointer(files, offset::files_fdt());
+        let fd = fd & 0xffff_ffff;
+        let size = u64::from(Probe::read::<u32>(table, offset::fdt_max()));
+        if fd >= size || size < 3 {
+            return NONE;
+        }
+        let array = Probe::pointer(table, offset::fdt_fd());
+        let file = Probe::pointer((array as u64 + fd * 8) as *const c_void, 0);
+        let [input, output, error] = Probe::read::<[u64; 3]>(array, 0);
+        let inode = Probe::pointer(file, offset::file_inode());
+        // A program may write through a copy of the descriptor; one file may be both.
+        let is = |other: u64| file as u64 == other;
+        let stream = if fd == 2 || (is(error) && !is(output)) {
+            LOG_STDERR
+        } else if is(output) || is(error) {
+            LOG_STDOUT
+        } else {
+            0
+        };
+        let logs = match Probe::read::<u16>(inode, offset::inode_mode()) & S_IFMT {
+            S_IFREG => stream != 0 || Probe::read::<u32>(file, offset::file_flags()) & O_APPEND != 0,
+            S_IFIFO => stream != 0,
+            S_IFCHR => stream != 0 && Probe::read::<u32>(inode, offset::inode_rdev()) >> MINOR_BITS != MEMORY,
+            // What a service manager or a parent reads. A server that is handed its connection has it as its input, too.
+            S_IFSOCK if stream != 0 && !is(input) => {
+                let socket = Probe::pointer(file, offset::file_private());
+                let sk = Probe::pointer(socket, offset::socket_sk());
+                Probe::read::<u16>(sk, offset::sk_family()) == AF_UNIX
+            }
+            _ => false,
+        };
+        if logs { (file as u64, stream) } else { NONE }
+    }
+}
+
+/// Begins the records of a call: all but what was written.
+#[inline(always)]
+fn begin(file: u64, flags: u32) {
+    let Some(scratch) = LOG_SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    let told = assist::or_read(assist::told_log());
+    let file = file as *const c_void;
+    // SAFETY: the map gave the pointer, nothing interrupts a program on its CPU that uses it, and the helper checks every address.
+    unsafe {
+        let head = &raw mut (*scratch).head;
+        (*head).header = context::header(KIND_LOG);
+        ((*head).header.context_kind, (*head).header.context) = told;
+        (*head).file = file as u64;
+        (*head).inode = Probe::read(Probe::pointer(file, offset::file_inode()), offset::inode_ino());
+        (*head).flags = flags;
+        let dentry = Probe::pointer(file, offset::file_dentry());
+        let name = Probe::pointer(dentry, offset::dentry_name()) as u64;
+        let length = Probe::read::<u32>(dentry, offset::dentry_length());
+        let named = if length > LOG_NAME_BYTES as u32 {
+            LOG_NAME_BYTES as u32
+        } else {
+            length
+        };
+        let size = opaque(u64::from(named));
+        let from = name + u64::from(length) - size;
+        let place = (&raw mut (*head).name).cast();
+        let read =
+            size <= LOG_NAME_BYTES as u64 && bpf_probe_read_kernel(place, size as u32, from as *const c_void) == 0;
+        (*head).named = if read { named } else { 0 };
+    }
+}
+
+/// Tells of one buffer. Zero.
+///
+/// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn piece(base: u64, length: u64, more: u64) -> u64 {
+    let Some(scratch) = LOG_SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    let mut size = length;
+    if size > CHUNK_BYTES as u64 {
+        size = CHUNK_BYTES as u64;
+        ring::count(counter::LOG_CUT, length - size);
+    }
+    if !may_copy(size) {
+        ring::count(counter::LOG_RATE, size);
+        size = 0;
+    }
+    let size = opaque(size);
+    if size > CHUNK_BYTES as u64 {
+        return 0;
+    }
+    // SAFETY: the map gave the pointer, nothing interrupts a program on its CPU that uses it, and the helper checks the address.
+    unsafe {
+        let payload = (&raw mut (*scratch).payload).cast();
+        let head = &raw mut (*scratch).head;
+        let read = size > 0 && bpf_probe_read_user(payload, size as u32, base as *const c_void) == 0;
+        (*head).length = length as u32;
+        (*head).flags = (*head).flags & !LOG_MORE | if more == 0 { 0 } else { LOG_MORE };
+        if read {
+            (*head).captured = size as u32;
+            ring::write(scratch, size_of::<Log>() as u64 + size);
+        } else {
+            ring::count(counter::LOG_FAULT, size);
+            (*head).captured = 0;
+            ring::write(scratch, size_of::<Log>() as u64);
+        }
+    }
+    0
+}
+
+/// Whether so many bytes may be copied now.
+#[inline(always)]
+fn may_copy(size: u64) -> bool {
+    const NS: u64 = 1_000_000_000;
+    let Some(state) = LOG_SECOND.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: no arguments.
+    let second = unsafe { bpf_ktime_get_ns() } / NS;
+    // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+    unsafe {
+        if (*state).second != second {
+            (*state).second = second;
+            (*state).bytes = 0;
+        }
+        (*state).bytes += size;
+        (*state).bytes <= RATE_BYTES
+    }
+}

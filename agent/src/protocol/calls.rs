@@ -114,6 +114,14 @@ impl<T> Calls<T> {
         }
     }
 
+    /// What was taken for calls is none.
+    pub(super) fn withdraw(&mut self, out: &mut Vec<Step>) {
+        let calls = self.queue.drain(..);
+        out.extend(calls.map(|call| Step::Withdrawn {
+            exchange: call.exchange,
+        }));
+    }
+
     /// Every call ends: the first for `reason`, those behind it for `rest`.
     pub(super) fn break_all(&mut self, at: Mark, reason: Broken, rest: Broken, out: &mut Vec<Step>) {
         let mut reason = Some(reason);

@@ -131,7 +131,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         name: "kafka",
         title: "Kafka",
         tested: "Apache Kafka 4.1; its Java client, kafka-python",
-        limits: "messages are told by the batch; what snappy, lz4 and zstd compress is not looked into for contexts; groups, commits, metadata \
+        limits: "messages are told by the batch; what zstd compresses is not looked into for contexts; groups, commits, metadata \
                  and administration are not told; no parent of what a client's own thread sends but a context in the messages; a topic's \
                  name is known where it is sent, or where metadata was seen",
         recognize: kafka::recognize,

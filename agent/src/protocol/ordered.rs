@@ -73,6 +73,10 @@ pub(super) trait Dialect: Send {
 
     /// Reads bytes of one direction, which begin at `at`.
     fn read(&mut self, side: Side, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Read;
+    /// Whether what is answered shows that the protocol was a wrong guess. What was taken for questions is withdrawn then.
+    fn refuted(&mut self, _answer: &[u8], _out: &mut Vec<Step>) -> bool {
+        false
+    }
     /// Passes a hole that begins at `at`.
     fn hole(&mut self, side: Side, length: u64, at: Mark, out: &mut Vec<Step>) -> Hole;
     /// The next byte of either direction begins a message; what was asked in the meantime is not known.
@@ -269,6 +273,9 @@ impl<D: Dialect> Ordered<D> {
         let at = Mark::of(&piece);
         match piece.content {
             Content::Bytes(bytes) => {
+                if self.dialect.refuted(&bytes, out) {
+                    return self.switch(piece.direction, &bytes, at, 0, out);
+                }
                 let end = at.behind(bytes.len() as u64);
                 self.last_answer = Some(end);
                 if self.blind {

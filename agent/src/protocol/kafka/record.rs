@@ -6,6 +6,8 @@
 //! Numbers have 7 bits a byte and a sign; what has a length has it before it, -1 for null.
 use std::io::Read as _;
 
+use flate2::read::MultiGzDecoder;
+use lz4_flex::frame::FrameDecoder;
 use smol_str::SmolStr;
 
 use super::wire::{Cursor, Got, Short};
@@ -15,6 +17,8 @@ use crate::protocol::http1::Fields;
 pub(super) const MAX_KEPT: usize = 64 * 1024;
 /// Bytes that are decompressed.
 const MAX_PLAIN: u64 = 64 * 1024;
+/// Largest block of Snappy.
+const MAX_BLOCK: usize = 1 << 20;
 /// Headers of a message that are kept, and contexts of a batch.
 const MAX_HEADERS: i64 = 64;
 const MAX_CONTEXTS: usize = 64;
@@ -54,17 +58,10 @@ pub(super) struct Record {
 impl Records {
     /// What the bytes behind a batch's head say, of which the end may be missing.
     pub(super) fn read(bytes: &[u8], count: i32, compression: u8) -> Self {
-        match compression {
-            0 => Self::plain(bytes, count),
-            1 => {
-                let mut plain = Vec::new();
-                let unpacked = flate2::read::MultiGzDecoder::new(bytes);
-                // What was cut off ends in an error, behind what could be read.
-                let _ = unpacked.take(MAX_PLAIN).read_to_end(&mut plain);
-                Self::plain(&plain, count)
-            }
-            _ => Self::default(),
+        if compression == 0 {
+            return Self::plain(bytes, count);
         }
+        unpacked(compression, bytes).map_or_else(Self::default, |plain| Self::plain(&plain, count))
     }
 
     fn plain(bytes: &[u8], count: i32) -> Self {
@@ -87,6 +84,49 @@ impl Records {
         records.is_shared = records.contexts.len() == 1 && with_context == count;
         records
     }
+}
+
+/// The first bytes of what is compressed; none where the way is not known or the bytes are not of it.
+fn unpacked(compression: u8, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::new();
+    // What was cut off ends in an error, behind what could be read.
+    let _ = match compression {
+        1 => MultiGzDecoder::new(bytes).take(MAX_PLAIN).read_to_end(&mut plain),
+        2 => return unsnapped(bytes),
+        // Kafka's blocks have 64 KiB; the decoder makes room for as much as the frame says.
+        3 if bytes.get(5).is_some_and(|sizes| (sizes >> 4) & 0x07 <= 5) => {
+            FrameDecoder::new(bytes).take(MAX_PLAIN).read_to_end(&mut plain)
+        }
+        _ => return None,
+    };
+    Some(plain)
+}
+
+/// Snappy's blocks as its library for Java frames them, each behind its length; or one block without.
+fn unsnapped(bytes: &[u8]) -> Option<Vec<u8>> {
+    /// A sign, and two versions.
+    const HEAD_BYTES: usize = 16;
+    if !bytes.starts_with(b"\x82SNAPPY\0") {
+        return unsnapped_block(bytes);
+    }
+    let mut cursor = Cursor::new(bytes.get(HEAD_BYTES..)?, false);
+    let mut plain = Vec::new();
+    while (plain.len() as u64) < MAX_PLAIN
+        && let Ok(length) = cursor.u32()
+        && let Ok(block) = cursor.bytes(usize::try_from(length).unwrap_or(usize::MAX))
+    {
+        plain.extend(unsnapped_block(block)?);
+    }
+    Some(plain)
+}
+
+fn unsnapped_block(block: &[u8]) -> Option<Vec<u8>> {
+    // The library's blocks have 32 KiB; one without its frame has all of the batch.
+    let length = snap::raw::decompress_len(block).ok()?;
+    if length > MAX_BLOCK {
+        return None;
+    }
+    snap::raw::Decoder::new().decompress_vec(block).ok()
 }
 
 fn is_context(name: &str) -> bool {

@@ -33,6 +33,7 @@ pub(super) fn parser(start: &Start) -> Box<dyn Parser> {
         silent: false,
         skips: false,
         streams: false,
+        doubtful: is_ping(&start.bytes),
     };
     Box::new(Ordered::new(dialect, start, asks, false))
 }
@@ -44,10 +45,7 @@ pub(super) fn recognize(bytes: &[u8]) -> Recognized {
     if bytes.len() < ping.len() && !bytes.is_empty() && ping.iter().zip(bytes).all(|(a, b)| a.eq_ignore_ascii_case(b)) {
         return Recognized::More;
     }
-    if bytes
-        .get(..ping.len())
-        .is_some_and(|begin| begin.eq_ignore_ascii_case(ping))
-    {
+    if is_ping(bytes) {
         return Recognized::Yes;
     }
     let mut rest = bytes;
@@ -81,6 +79,14 @@ pub(super) fn recognize(bytes: &[u8]) -> Recognized {
     }
 }
 
+/// Whether bytes begin with the command `PING` in a line.
+fn is_ping(bytes: &[u8]) -> bool {
+    let ping = b"PING\r\n";
+    bytes
+        .get(..ping.len())
+        .is_some_and(|begin| begin.eq_ignore_ascii_case(ping))
+}
+
 /// One connection.
 struct Redis {
     limits: Limits,
@@ -102,6 +108,8 @@ struct Redis {
     skips: bool,
     /// The connection carries no calls any more.
     streams: bool,
+    /// It was recognized by a `PING` in a line, which either end of NATS says as well, and nothing has been answered yet.
+    doubtful: bool,
 }
 
 /// What is known of an answer.
@@ -287,6 +295,15 @@ impl Dialect for Redis {
             Side::Ask => self.ask(bytes, at, out),
             Side::Answer => self.answer(bytes, at, out),
         }
+    }
+
+    fn refuted(&mut self, answer: &[u8], out: &mut Vec<Step>) -> bool {
+        // `PONG`, which no value of Redis begins like: it is NATS, and nothing was called.
+        let refuted = std::mem::take(&mut self.doubtful) && answer.first() == Some(&b'P');
+        if refuted {
+            self.calls.withdraw(out);
+        }
+        refuted
     }
 
     fn hole(&mut self, side: Side, length: u64, at: Mark, out: &mut Vec<Step>) -> Hole {

@@ -81,7 +81,12 @@ fn values_that_are_none() {
 
 /// What comes of bytes, by the client if true, that are cut into pieces of `cut`: exchanges as they are asked and answered.
 fn play(all: &[(bool, &'static str)], cut: usize) -> Vec<String> {
-    let mut conversation = Conversation::new(Limits::default());
+    play_midway(all, cut, false)
+}
+
+/// The same on a connection that may have been joined midway.
+fn play_midway(all: &[(bool, &'static str)], cut: usize, midway: bool) -> Vec<String> {
+    let mut conversation = Conversation::new(Limits::default()).midway(midway);
     let mut steps = Vec::new();
     let mut offsets = [0_u64; 2];
     for (time_ns, (client, bytes)) in (0..).zip(all) {
@@ -101,11 +106,13 @@ fn play(all: &[(bool, &'static str)], cut: usize) -> Vec<String> {
     let tell = |step: &Step| match step {
         Step::Request(request) => match &request.head {
             RequestHead::Database(_) => Some(format!("asked {}", request.exchange.0)),
+            RequestHead::Message(message) => Some(format!("{} {}", message.operation, message.destination)),
             other => Some(format!("{other:?}")),
         },
         Step::ResponseEnd { exchange, .. } => Some(format!("answered {}", exchange.0)),
         Step::Count(name) => Some((*name).to_owned()),
         Step::Broken { reason, .. } => Some(format!("{reason:?}")),
+        Step::Withdrawn { exchange } => Some(format!("withdrawn {}", exchange.0)),
         _ => None,
     };
     steps.iter().filter_map(tell).collect()
@@ -132,6 +139,41 @@ fn an_answer_that_waited_is_told_before_the_next_question() {
     for cut in [usize::MAX, 7, 1] {
         assert_eq!(play(&all, cut), expected, "in pieces of {cut}");
     }
+}
+
+#[test]
+fn a_ping_that_is_answered_otherwise_is_no_call() {
+    // A connection of NATS that was joined late, whichever end asks whether the other is there, and however often.
+    let publish = (true, "PUB a 2\r\nhi\r\n");
+    for client in [false, true] {
+        let (ping, pong) = ((client, "PING\r\n"), (!client, "PONG\r\n"));
+        for (midway, cut) in [
+            (false, usize::MAX),
+            (false, 7),
+            (false, 1),
+            (true, usize::MAX),
+            (true, 1),
+        ] {
+            for pings in 1..40 {
+                let mut all = [ping, pong].repeat(pings);
+                all.push(publish);
+                let told = play_midway(&all, cut, midway);
+                let (withdrawn, rest) = told.split_at(told.len() - 2);
+                let is_told = rest[0] == "publish a" && rest[1].starts_with("answered");
+                assert!(is_told, "{pings} in pieces of {cut}: {told:?}");
+                let asked = withdrawn.iter().filter(|line| line.starts_with("asked")).count();
+                assert_eq!(withdrawn.len(), 2 * asked, "{told:?}");
+            }
+        }
+    }
+    let redis = [
+        (true, "PING\r\n"),
+        (false, "+PONG\r\n"),
+        (true, "PING\r\n"),
+        (false, "+PONG\r\n"),
+    ];
+    let expected = ["asked 0", "answered 0", "asked 1", "answered 1"];
+    assert_eq!(play(&redis, usize::MAX), expected);
 }
 
 #[test]

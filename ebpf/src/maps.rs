@@ -517,6 +517,9 @@ pub struct TlsSession {
     pub verdict: u16,
     /// The session was told.
     pub announced: u32,
+    /// What the library was given and would not take yet: how much, 0 if nothing, and in which context.
+    pub held: u64,
+    pub held_context: u64,
 }
 
 /// The batch being told.

@@ -16,8 +16,9 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use clew_common::event::{
-    CHUNK_BYTES, DATA_CONTINUED, EGRESS, INGRESS, KIND_PLAIN, KIND_SESSION, NO_PAYLOAD_BUDGET, NO_PAYLOAD_NONE,
-    NO_PAYLOAD_USER_FAULT, Plain, SESSION_BIT, SESSION_FRESH, SOURCE_OPENSSL, SOURCE_RUSTLS, Session,
+    CHUNK_BYTES, CONTEXT_NODE, CONTEXT_UNKNOWN, DATA_CONTINUED, EGRESS, INGRESS, KIND_PLAIN, KIND_SESSION,
+    NO_PAYLOAD_BUDGET, NO_PAYLOAD_NONE, NO_PAYLOAD_USER_FAULT, Plain, SESSION_BIT, SESSION_FRESH, SOURCE_OPENSSL,
+    SOURCE_RUSTLS, Session,
 };
 use clew_common::settings::TARGET_TLS;
 use clew_common::tls::Cookie;
@@ -202,6 +203,8 @@ pub fn new(flags: u32) -> TlsSession {
         last: 0,
         verdict: 0,
         announced: 0,
+        held: 0,
+        held_context: 0,
     }
 }
 
@@ -346,8 +349,13 @@ pub extern "C" fn tls_settled(within: u64, moved: u64) -> u64 {
     if steps & STEP_ANNOUNCE != 0 {
         tls_announce(within);
     }
+    if steps & STEP_HOLD != 0 {
+        tls_context(within);
+        tls_hold(within);
+    }
     if steps & STEP_TELL != 0 {
         tls_context(within);
+        tls_held(within);
         let mut chunks = 0;
         while chunks < MAX_CHUNKS && tls_chunk(within) == 0 {
             chunks += 1;
@@ -361,6 +369,9 @@ pub extern "C" fn tls_settled(within: u64, moved: u64) -> u64 {
 const STEP_ANNOUNCE: u64 = 1;
 /// Plaintext is to be told of.
 const STEP_TELL: u64 = 2;
+
+/// Plaintext was given that the library would not take yet.
+const STEP_HOLD: u64 = 4;
 
 /// Notes what the thread's call says of its session. Gives what is to be told, `STEP_` bits.
 #[inline(never)]
@@ -400,7 +411,8 @@ pub extern "C" fn tls_settle(within: u64, moved: u64) -> u64 {
             }
         }
         if moved == 0 {
-            return 0;
+            let refused = (*call).direction == u32::from(EGRESS) && (*call).size != 0;
+            return if refused { STEP_HOLD } else { 0 };
         }
         let mut steps = STEP_TELL;
         if (*session).announced == 0 {
@@ -438,6 +450,51 @@ pub extern "C" fn tls_context(within: u64) -> u64 {
             let (kind, context) = assist::or_read(assist::told_plain((*call).direction as u8));
             (*call).context = context;
             (*call).context_kind = u64::from(kind);
+        }
+    }
+    0
+}
+
+/// What the thread's call gives is held until the library takes it, which it does before anything else: Node.js gives it again
+/// when a handshake is complete, outside of the request that it is sent for. Only where a hook says for whom it was given.
+///
+/// A global function, as the others.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn tls_hold(within: u64) -> u64 {
+    if let Some(call) = TLS_CALLS.get_ptr(&key(within)) {
+        // SAFETY: the map gave the pointers; only this thread uses the call.
+        unsafe {
+            if let Some(session) = TLS_SESSIONS.get_ptr_mut(&scoped((*call).object))
+                && (*call).context_kind == u64::from(CONTEXT_NODE)
+            {
+                (*session).held = (*call).size;
+                (*session).held_context = (*call).context;
+            }
+        }
+    }
+    0
+}
+
+/// The thread's call gives what was held before: it was given in the context of then.
+///
+/// A global function, as the others.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn tls_held(within: u64) -> u64 {
+    if let Some(call) = TLS_CALLS.get_ptr_mut(&key(within)) {
+        // SAFETY: the map gave the pointers; only this thread uses the call.
+        unsafe {
+            if let Some(session) = TLS_SESSIONS.get_ptr_mut(&scoped((*call).object))
+                && (*session).held != 0
+                && (*call).direction == u32::from(EGRESS)
+            {
+                if (*session).held == (*call).size && (*call).context_kind == u64::from(CONTEXT_UNKNOWN) {
+                    (*call).context = (*session).held_context;
+                    (*call).context_kind = u64::from(CONTEXT_NODE);
+                }
+                (*session).held = 0;
+            }
         }
     }
     0

@@ -80,7 +80,7 @@ export function SearchBox(props: Props): JSX.Element {
     else if (event.key === 'Enter') {
       const offer = offers[chosen];
       if (offer === undefined) {
-        submit(text);
+        submit(event.currentTarget.value);
         setOpen(false);
       } else take(offer[0]);
     } else if (event.key === 'Escape') {

@@ -197,6 +197,7 @@ fn selected(options: &Options) -> Vec<&'static Workload> {
 /// What the short form leaves out: programs that take a build of their own, and what another version of the runtime runs
 /// there.
 const LONG: &[&str] = &[
+    "asyncpg-redis-pools",
     "flask-executor-newest",
     "flask-executor-sync-newest",
     "flask-gunicorn-sync-newest",

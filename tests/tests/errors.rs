@@ -41,7 +41,7 @@ fn bad_usage() {
         (&["run"], &[]),
         (&["trace"], &["trace"]),
         // Not built yet, so not accepted either.
-        (&["run", "--no-ui", "--", "true"], &["--no-ui"]),
+        (&["run", "--propagate", "on", "--", "true"], &["--propagate"]),
     ];
     for (args, words) in rows {
         check(&clew(args), 2, words);

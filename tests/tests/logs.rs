@@ -50,8 +50,8 @@ fn lines_are_on_the_span_of_their_request() {
         .env("OTEL_SERVICE_NAME", "java")
         .service(go, &[&Lab::go("logs"), &go.to_string()])
         .env("OTEL_SERVICE_NAME", "go")
-        .service(proxy, &nginx)
-        .env("OTEL_SERVICE_NAME", "proxy");
+        // Its title lies over its environment: no name can be given to it so.
+        .service(proxy, &nginx);
     for port in [threads, tasks, node, java, proxy] {
         plan = plan.load(port, "/logs", REQUESTS, CONCURRENCY);
     }
@@ -59,7 +59,7 @@ fn lines_are_on_the_span_of_their_request() {
     for service in ["threads", "tasks", "node", "java", "go"] {
         out.check_logs(service, "rid=", REQUESTS, 3);
     }
-    out.check_logs("proxy", "GET /logs?id=", REQUESTS, 1);
+    out.check_logs("nginx", "GET /logs?id=", REQUESTS, 1);
     for service in ["threads", "tasks"] {
         check_contents(&out, service);
     }

@@ -61,6 +61,8 @@ impl<T> Default for Logs<T> {
 struct Writer<T> {
     /// What the call wrote so far that is being told in several pieces.
     call: Vec<u8>,
+    /// When that was, and by whom.
+    call_by: Option<(u64, Actor, T)>,
     /// The beginning of a line, and when it was written.
     rest: Vec<u8>,
     rest_ns: u64,
@@ -77,6 +79,7 @@ impl<T> Default for Writer<T> {
     fn default() -> Self {
         Self {
             call: Vec::new(),
+            call_by: None,
             rest: Vec::new(),
             rest_ns: 0,
             rest_by: None,
@@ -118,6 +121,7 @@ impl<T: Clone + PartialEq> Logs<T> {
         }
         if write.more && writer.call.len() < RECORD_BYTES {
             writer.call.extend_from_slice(&write.payload);
+            writer.call_by = Some((write.moment.time_ns, write.moment.actor, origin.clone()));
             return;
         }
         // It works for another now: what it began is not what it goes on with.
@@ -125,6 +129,7 @@ impl<T: Clone + PartialEq> Logs<T> {
             out.extend(writer.take_rest());
         }
         let mut call = std::mem::take(&mut writer.call);
+        writer.call_by = None;
         call.extend_from_slice(&write.payload);
         let cut = write.length > write.payload.len() as u64;
         writer.called(write, origin, &call, cut, out, counts);
@@ -154,6 +159,11 @@ impl<T: Clone + PartialEq> Logs<T> {
     fn flush(&mut self, now_ns: u64, hold_ns: u64, rest_ns: u64, out: &mut Vec<Written<T>>) {
         self.files.retain(|_, writers| {
             writers.retain(|_, writer| {
+                if let Some((time_ns, ..)) = &writer.call_by
+                    && now_ns.saturating_sub(*time_ns) >= rest_ns
+                {
+                    writer.give_up_call();
+                }
                 let rest_is_due = now_ns.saturating_sub(writer.rest_ns) >= rest_ns;
                 if let Some((open, _)) = writer
                     .open
@@ -216,6 +226,20 @@ impl<T: Clone + PartialEq> Writer<T> {
             if let Some((open, _)) = &mut self.open {
                 open.shared |= open.time_ns == write.moment.time_ns;
             }
+        }
+    }
+
+    /// The last piece of a call was lost: what came of it is told as it is.
+    fn give_up_call(&mut self) {
+        let call = std::mem::take(&mut self.call);
+        if let Some((time_ns, actor, origin)) = self.call_by.take() {
+            // Which of its lines would have been a record's is not known.
+            self.rest
+                .extend(call.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+            self.rest.truncate(RECORD_BYTES);
+            self.rest_ns = time_ns;
+            self.rest_shared = true;
+            self.rest_by.get_or_insert((actor, origin));
         }
     }
 

@@ -30,6 +30,26 @@ fn join(texts: &[(u32, Vec<u8>)]) -> Vec<Written<u32>> {
     out
 }
 
+/// The last piece of a call was lost on its way.
+#[test]
+fn a_call_whose_end_never_comes() {
+    let (mut logs, mut out, mut counts) = (Logs::default(), Vec::new(), Vec::new());
+    let piece = LogWrite {
+        more: true,
+        ..write(1, b"begun\nand", 1_000)
+    };
+    logs.write(&piece, &1, &mut out, &mut counts);
+    logs.tick(500_000_000, &mut out);
+    assert_eq!((out.len(), logs.is_empty()), (0, false), "it may still come");
+    logs.tick(2_000_000_000, &mut out);
+    assert!(logs.is_empty());
+    assert_eq!(out.len(), 1);
+    assert_eq!(
+        (out[0].text.as_str(), out[0].shared, out[0].time_ns),
+        ("begun and", true, 1_000)
+    );
+}
+
 fn shown(written: &Written<u32>, record: &Record) -> Json {
     let own = |key: &str| key == "log.iostream" || key == "thread.id";
     let attributes = record.attributes.iter().filter(|(key, _)| !own(key));

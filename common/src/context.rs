@@ -100,6 +100,12 @@ pub const PY_UVLOOP_FD: usize = 6;
 /// 1 where it is seen what threads of pools work on; else 0.
 pub const PY_POOLS: usize = 7;
 
+/// Where frames lie, a byte each from the lowest: offset in `PyThreadState` of the frame or of what leads to it; offset there, plus 1, or 0
+/// where it is the frame; offsets in a frame of the code, the frame before and the instruction; [`PY_MINOR`].
+pub const PY_FRAMES: usize = 8;
+/// Place in [`PY_FRAMES`] of the release line's second number, bits.
+pub const PY_MINOR: u32 = 40;
+
 /// Offset of the running task's number from the thread pointer, as a signed number.
 pub const TOKIO_TASK: usize = 0;
 /// Where a task's number lies: offset of the table of functions in its header, below; offset in that table of the number's

@@ -63,6 +63,8 @@ counters! {
     LOG_RATE = 41, "logs.bytes_over_rate";
     /// Bytes of log lines that were not copied: the memory was not resident.
     LOG_FAULT = 42, "logs.bytes_fault";
+    /// Stacks that were told for the first time.
+    STACKS = 27, "stack.told";
 }
 
 /// Slots of the array.

@@ -31,6 +31,8 @@ pub const KIND_SESSION: u16 = 32;
 pub const KIND_PLAIN: u16 = 33;
 /// Where the time of the thread has gone. A [`Times`] follows; the thread's next [`Data`] is of the same operation.
 pub const KIND_TIMES: u16 = 35;
+/// Where in its program the thread is. A [`Stack`] follows; the thread's next [`Data`] on the connection is of the same operation.
+pub const KIND_STACK: u16 = 36;
 /// A target maps a file as code: a library, perhaps. A [`Life`] follows.
 pub const KIND_MAPPED: u16 = 34;
 
@@ -291,6 +293,31 @@ pub struct Times {
     pub blocked_ns: [u64; BLOCKED],
 }
 
+/// Where in its program a thread is that asks others.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Stack {
+    /// The thread; its context is not read.
+    pub header: Header,
+    /// The connection that it sends on next; 0 where another thread will.
+    pub conn: u64,
+    /// Names the stack: two with the same name are the same.
+    pub hash: u64,
+    /// Python: the plan's `PY_FRAMES`. Else 0.
+    pub layout: u64,
+    /// Words that follow; 0 where the stack was told before.
+    pub n_words: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Addresses, the innermost first. Python: pairs of a code object's address and that of an instruction. The record ends before them
+    /// where the stack was told before.
+    pub words: [u64; STACK_WORDS],
+}
+
+/// Most words of a stack.
+pub const STACK_WORDS: usize = 64;
+
 /// What threads are told to block on.
 pub const BLOCKED: usize = 6;
 /// In a call on a socket, or one that waits for several descriptors.
@@ -473,6 +500,7 @@ const _: () = {
     assert!(size_of::<Data>() == 48 + 16 + 12 + 4 + 8 + 8);
     assert!(size_of::<Session>() == 48 + 16 + 32 + 8);
     assert!(size_of::<Plain>() == 48 + 32 + 8 + 8);
+    assert!(size_of::<Stack>() == 48 + 32 + 8 * STACK_WORDS);
     assert!(size_of::<Times>() == 48 + 16 + 48);
     assert!(size_of::<Log>() == 48 + 16 + 16 + LOG_NAME_BYTES);
     assert!(size_of::<State>() == 48 + 16);

@@ -4,6 +4,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_socket_cookie, bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_skc_to_unix_sock,
 };
+use clew_common::budget::VERDICT_EVERY;
 use clew_common::counter;
 use clew_common::event::{CONN_DATAGRAM, CONN_OPENED_HERE, CONN_SEQUENCED, Connection, EGRESS, KIND_CONNECTION};
 
@@ -245,6 +246,21 @@ impl Socket {
                 (*conn).received += moved;
                 (*conn).received
             }
+        }
+    }
+
+    /// Whether what is sent now may begin a request: this end opened the connection, as far as that is known, and it turns round or
+    /// carries many at once.
+    ///
+    /// # Safety
+    /// `conn` is what is remembered of the socket.
+    #[inline(always)]
+    pub unsafe fn asks(self, conn: *const Conn) -> bool {
+        // SAFETY: the map gave the pointer.
+        unsafe {
+            let opened = (*conn).flags & u32::from(CONN_OPENED_HERE) != 0 || self.local == 1;
+            let begins = (*conn).last != u16::from(EGRESS) + 1 || (*conn).verdict >= u16::from(VERDICT_EVERY);
+            opened && begins
         }
     }
 

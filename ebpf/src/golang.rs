@@ -16,7 +16,7 @@ use crate::arch::{frame_pointer, go_argument, go_running, probed_at};
 use crate::context::{scoped, word};
 use crate::kernel;
 use crate::maps::{GO_ASKERS, GO_SENDERS, GO_WRITERS};
-use crate::{context, ring, settings as offset};
+use crate::{context, ring, settings as offset, stacks};
 
 /// The goroutine the current thread works for.
 #[inline(always)]
@@ -74,6 +74,9 @@ pub fn go_asks(ctx: ProbeContext) -> u32 {
     let conn = go_argument(&ctx, 0);
     if let Some(id) = goroutine(plan) {
         let _full = GO_ASKERS.insert(scoped(conn), id, 0);
+        if offset::stacks() != 0 {
+            stacks::keep_stack(id);
+        }
     }
     0
 }

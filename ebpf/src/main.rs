@@ -26,6 +26,7 @@ mod ring;
 mod rustls;
 mod settings;
 mod socket;
+mod stacks;
 mod syscall;
 mod times;
 mod tls;

@@ -4,7 +4,7 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use clew_common::context::{PLANS as MOST_PLANS, Plan};
 use clew_common::counter::SLOTS;
-use clew_common::event::{BLOCKED, CHUNK_BYTES, Data, Log};
+use clew_common::event::{BLOCKED, CHUNK_BYTES, Data, Log, Stack};
 
 /// Events. Written by every probe, read by the agent. When full the event is lost and `capture.ring_full` counts it.
 #[map]
@@ -38,6 +38,19 @@ pub static INODE_OF_SOCK: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1,
 /// up to then is not known.
 #[map]
 pub static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(1, 0);
+
+/// Stacks that were told, by name. One that falls out is told anew.
+#[map]
+pub static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1, 0);
+
+/// Go: the name of the stack on which a goroutine asked another to send its request, by goroutine. Removed when it is sent. One that
+/// falls out is not told.
+#[map]
+pub static GO_STACKS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(1, 0);
+
+/// The stack being told. Too large for the stack.
+#[map]
+pub static STACK: PerCpuArray<Stack> = PerCpuArray::with_max_entries(1, 0);
 
 /// Calls that have begun, by thread, for `--capture syscall`. A call whose entry fell out is not seen and
 /// `capture.entry_unknown` counts it.

@@ -13,7 +13,7 @@ use crate::connection::{Mode, Socket};
 use crate::kernel;
 use crate::maps::{BATCH_WALK, BatchWalk, CONNECTIONS_BY_INODE, Conn, SCRATCH, VERDICTS, WALK, Walk};
 use crate::verifier::opaque;
-use crate::{assist, ring, settings, times, tls};
+use crate::{assist, ring, settings, stacks, times, tls};
 
 pub const MSG_OOB: u32 = 0x1;
 pub const MSG_PEEK: u32 = 0x2;
@@ -226,6 +226,9 @@ pub unsafe fn tell<M: Mode>(
             tls::carried((*conn).id, direction, moved, end);
         }
         socket.measure::<M>(conn);
+        if settings::stacks() != 0 && direction == EGRESS && socket.asks(conn) {
+            stacks::tell_stack((*conn).id);
+        }
         refill(conn, direction);
         let memory = if moved == 0 || (*conn).budget == 0 {
             Memory::none(NO_PAYLOAD_BUDGET)

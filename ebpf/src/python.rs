@@ -80,15 +80,26 @@ pub fn running(plan: *const Plan) -> Current {
 /// It could not be read.
 struct Unreadable;
 
-/// Address of the context the current thread has entered; 0 where it has entered none.
+/// Address of the innermost frame that the current thread runs, where `layout` ([`PY_FRAMES`](clew_common::context::PY_FRAMES)) says.
 #[inline(always)]
-fn entered(plan: *const Plan) -> Result<u64, Unreadable> {
-    let Some(base) = PYTHON_BASES.get_ptr(&context::tgid()) else {
-        // The process has made no context yet.
-        return Ok(0);
-    };
+pub fn frame(plan: *const Plan, layout: u64) -> Option<u64> {
+    let base = PYTHON_BASES.get_ptr(&context::tgid())?;
     // SAFETY: the map gave the pointer.
-    let base = unsafe { *base };
+    let state = state(plan, unsafe { *base }).ok()?;
+    if state == 0 {
+        return None;
+    }
+    let first = kernel::user::<u64>(state + (layout & 0xff))?;
+    let further = layout >> 8 & 0xff;
+    if further == 0 || first == 0 {
+        return Some(first);
+    }
+    kernel::user(first + further - 1)
+}
+
+/// Address of the `PyThreadState` of the current thread; 0 where it has none.
+#[inline(always)]
+fn state(plan: *const Plan, base: u64) -> Result<u64, Unreadable> {
     let thread: u64 = kernel::of_task(offset::task_fsbase());
     let read = |address: u64| kernel::user::<u64>(address).ok_or(Unreadable);
     let key = kernel::user::<u32>(base.wrapping_add(word(plan, PY_KEY))).ok_or(Unreadable)?;
@@ -101,7 +112,20 @@ fn entered(plan: *const Plan) -> Result<u64, Unreadable> {
     if block == 0 {
         return Ok(0);
     }
-    let state = read(block.wrapping_add(key % BLOCK_KEYS * KEY_BYTES + KEY_DATA))?;
+    read(block.wrapping_add(key % BLOCK_KEYS * KEY_BYTES + KEY_DATA))
+}
+
+/// Address of the context the current thread has entered; 0 where it has entered none.
+#[inline(always)]
+fn entered(plan: *const Plan) -> Result<u64, Unreadable> {
+    let Some(base) = PYTHON_BASES.get_ptr(&context::tgid()) else {
+        // The process has made no context yet.
+        return Ok(0);
+    };
+    // SAFETY: the map gave the pointer.
+    let base = unsafe { *base };
+    let read = |address: u64| kernel::user::<u64>(address).ok_or(Unreadable);
+    let state = state(plan, base)?;
     if state == 0 {
         return Ok(0);
     }

@@ -1,6 +1,7 @@
 //! Writing events and counters.
 use aya_ebpf::helpers::generated::{
-    bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+    bpf_ktime_get_ns, bpf_ringbuf_discard, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve,
+    bpf_ringbuf_submit,
 };
 use clew_common::counter;
 use clew_common::event::{Header, KIND_LOST};
@@ -91,6 +92,16 @@ unsafe fn write_waking<T>(event: *const T, size: u64, now: bool) -> bool {
     failed == 0
 }
 
+/// As [`write`], for an event that the agent should act upon at once.
+///
+/// # Safety
+/// As [`write`].
+#[inline(always)]
+pub unsafe fn write_now<T>(event: *const T, size: u64) -> bool {
+    // SAFETY: the caller vouches for the bytes.
+    unsafe { write_waking(event, size, true) }
+}
+
 /// Writes one whole structure. Whether it was written.
 #[inline(always)]
 pub fn send<T>(event: &T) -> bool {
@@ -143,6 +154,26 @@ pub fn fill_now<T>(fill: impl FnOnce(*mut T)) -> bool {
 #[inline(always)]
 pub fn fill_deep<T>(fill: impl FnOnce(*mut T)) -> bool {
     fill_waking(fill, waking(size_of::<T>() as u64))
+}
+
+/// As [`fill_now`], where `fill` says whether the record is to be written.
+#[inline(always)]
+pub fn fill_if<T>(fill: impl FnOnce(*mut T) -> bool) {
+    let ring = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the map is a ring buffer.
+    let record: *mut T = unsafe { bpf_ringbuf_reserve(ring, size_of::<T>() as u64, 0) }.cast();
+    if record.is_null() {
+        lost();
+        return;
+    }
+    if fill(record) {
+        count(counter::EVENTS, 1);
+        // SAFETY: the record was reserved above.
+        unsafe { bpf_ringbuf_submit(record.cast(), BPF_RB_FORCE_WAKEUP) };
+    } else {
+        // SAFETY: as above.
+        unsafe { bpf_ringbuf_discard(record.cast(), BPF_RB_NO_WAKEUP) };
+    }
 }
 
 #[inline(always)]

@@ -26,6 +26,8 @@ globals! {
     WAKE_BYTES wake_bytes: u64 = 1_048_576;
     /// 1 where the kernel has `bpf_get_current_task_btf`, since 5.11, and `bpf_task_pt_regs`, since 5.15.
     TYPED_TASK typed_task: u32 = 1;
+    /// 1 where it is told where in their programs threads ask others.
+    TELL_STACKS stacks: u32 = 0;
     /// 1 where it is told where threads' time goes.
     TIMES times: u32 = 0;
     /// 1 where a connection is its socket's inode number, not the cookie.

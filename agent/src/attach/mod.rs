@@ -62,6 +62,8 @@ pub struct Setup {
     pub times: bool,
     /// What targets write to their logs is wanted.
     pub logs: bool,
+    /// It is told where in their programs threads ask others.
+    pub stacks: bool,
     /// Size of the ring buffer in bytes; a power of two and at least a page.
     pub ring_bytes: u32,
 }
@@ -526,11 +528,14 @@ fn load(
 ) -> Result<Ebpf, AttachError> {
     /// Connections and calls in flight that `--capture syscall` remembers.
     const REMEMBERED: u32 = 32_768;
+    /// Stacks that are known.
+    const STACKS: u32 = 8192;
     /// Threads whose time is followed.
     const THREADS: u32 = 16_384;
     let watch = if setup.watch_all { WATCH_ALL } else { 0 };
     let typed_task = u32::from(typed_task);
     let times = u32::from(setup.times);
+    let stacks = u32::from(setup.stacks);
     let by_inode = u32::from(capture == Capture::Syscall);
     let mut loader = EbpfLoader::new();
     loader
@@ -540,6 +545,7 @@ fn load(
         .override_global("TYPED_TASK", &typed_task, true)
         .override_global("BY_INODE", &by_inode, true)
         .override_global("TIMES", &times, true)
+        .override_global("TELL_STACKS", &stacks, true)
         .map_max_entries("EVENTS", setup.ring_bytes);
     for (global, offset) in offsets {
         loader.override_global(global, offset, false);
@@ -548,6 +554,11 @@ fn load(
         for map in ["CONNECTIONS_BY_INODE", "INODE_OF_SOCK", "CALLS"] {
             loader.map_max_entries(map, REMEMBERED);
         }
+    }
+    if setup.stacks {
+        loader
+            .map_max_entries("STACKS", STACKS)
+            .map_max_entries("GO_STACKS", STACKS);
     }
     if setup.times {
         loader.map_max_entries("THREADS", THREADS);

@@ -2,13 +2,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
+use clew_common::context::PY_MINOR;
 use clew_common::event as abi;
 use smol_str::SmolStr;
 use zerocopy::FromBytes;
 
 use super::{
     Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, FileId, Library, LinkKind,
-    LogWrite, Moment, Pid, Plain, Session, SessionId, Stream, Times, Transport,
+    LogWrite, Moment, Pid, Plain, Session, SessionId, Stack, Stream, Times, Transport,
 };
 
 const AF_UNIX: u16 = 1;
@@ -127,6 +128,7 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
             };
             Ok(Event::Times(moment, times))
         }
+        abi::KIND_STACK => stack(record, moment).map(Event::Stack),
         abi::KIND_HELPER => {
             let (life, _) = take::<abi::Life>(record)?;
             Ok(Event::Helper {
@@ -274,6 +276,36 @@ fn data(record: &abi::Data, payload: &[u8], moment: Moment) -> Result<Data, Malf
             retransmits: record.retransmits,
             buffered_ns: record.buffered_ns,
         },
+    })
+}
+
+/// A record that may end before the words.
+///
+/// ```text
+/// 48 connection | 56 name | 64 layout | 72 number of words | 80 words of 64 bits
+/// ```
+fn stack(record: &[u8], moment: Moment) -> Result<Stack, Malformed> {
+    const WORDS: usize = std::mem::offset_of!(abi::Stack, words);
+    let (fields, _) = take::<[u64; WORDS / 8]>(record)?;
+    let [.., conn, hash, layout, n_words] = fields;
+    let n_words = n_words as u32 as usize;
+    if n_words > abi::STACK_WORDS {
+        return Err(Malformed::Field("words of a stack"));
+    }
+    let words = record.get(WORDS..).unwrap_or_default().chunks_exact(8);
+    let words: Vec<u64> = words
+        .take(n_words)
+        .filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?)))
+        .collect();
+    if words.len() < n_words {
+        return Err(Malformed::Short(record.len()));
+    }
+    Ok(Stack {
+        moment,
+        conn: (conn != 0).then_some(ConnId(conn)),
+        hash,
+        minor: (layout >> PY_MINOR) as u8,
+        words,
     })
 }
 

@@ -113,6 +113,21 @@ pub struct Transport {
     pub buffered_ns: u64,
 }
 
+/// Where in its program a thread is that asks others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// Which thread.
+    pub moment: Moment,
+    /// The connection it sends on next, where it does itself.
+    pub conn: Option<ConnId>,
+    /// Names the stack.
+    pub hash: u64,
+    /// Python: the interpreter's line is 3 and this; else 0.
+    pub minor: u8,
+    /// Addresses; Python: pairs of a code object and an instruction. Empty where the stack was told before.
+    pub words: Vec<u64>,
+}
+
 /// Where the time of a thread went up to an operation, nanoseconds; zeros where that is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
@@ -397,6 +412,8 @@ pub enum Event {
     Times(Moment, Times),
     /// A process wrote to what it logs to.
     Log(LogWrite),
+    /// Where in its program a thread is.
+    Stack(Stack),
     /// A target maps a file as code.
     Mapped(Moment),
     /// Events before this one were lost. Only the time is known.
@@ -419,6 +436,7 @@ impl Event {
             Self::Connection(connection) => connection.moment.time_ns,
             Self::Data(data) => data.moment.time_ns,
             Self::Session(session) => session.moment.time_ns,
+            Self::Stack(stack) => stack.moment.time_ns,
             Self::Plain(plain) => plain.data.moment.time_ns,
             Self::Log(write) => write.moment.time_ns,
             Self::Mapped(moment)

@@ -50,6 +50,8 @@ pub struct Settings {
     pub as_root: bool,
     /// `run`: runtimes are handed hooks that tell of their contexts.
     pub assist: bool,
+    /// Calls tell where in their programs they were made.
+    pub stacks: bool,
     /// Spans tell where threads' time went.
     pub times: bool,
     /// Execution contexts below the thread are followed.
@@ -122,6 +124,7 @@ impl Settings {
             contexts: true,
             times: matches!(verb, Verb::Run),
             logs: matches!(verb, Verb::Run),
+            stacks: matches!(verb, Verb::Run),
             keep: matches!(verb, Verb::Run),
             store: None,
             store_size: option::STORE_SIZE,

@@ -265,6 +265,15 @@ pub const OPTIONS: &[Opt] = &[
         set: |settings, text| put(&mut settings.logs, on_or_off(text)),
     },
     Opt {
+        name: "stacks",
+        short: None,
+        value: Some("MODE"),
+        many: false,
+        verbs: BOTH,
+        help: "Tell where in Go and Python programs calls were made: auto or off [default: in run auto, in attach off]",
+        set: |settings, text| put(&mut settings.stacks, auto_or_off(text)),
+    },
+    Opt {
         name: "store",
         short: None,
         value: Some("DIR"),

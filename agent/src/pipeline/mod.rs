@@ -18,7 +18,7 @@ use foldhash::fast::RandomState;
 
 use crate::attach::Verdict;
 use crate::capture::{
-    Actor, ConnId, ConnState, Connection, Context, Data, Endpoints, Event, LogWrite, Moment, Pid, Plain,
+    Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, LogWrite, Moment, Pid, Plain,
 };
 use crate::discover::{Process, Runtime};
 use crate::log::{Logs, Record, Written};
@@ -214,6 +214,12 @@ impl Pipeline {
             Event::Link { moment, other, link } => {
                 self.traces.link(&moment.actor, other, link);
             }
+            Event::Stack(stack) => {
+                let sends = stack
+                    .conn
+                    .and_then(|conn| self.threads.sends(&stack.moment, conn, stack.hash));
+                out.counts.extend(sends);
+            }
             Event::Times(moment, times) => out.counts.extend(self.threads.told(&moment, times)),
             Event::Lost(_) => self.traces.lost(),
             Event::Helper { moment, any } => self.traces.helps(&moment.actor, any),
@@ -304,6 +310,10 @@ impl Pipeline {
         data.moment.detail = self.spans.note(Detail {
             transport: data.transport,
             times: self.threads.at(&data.moment, conn, brings),
+            stack: match data.direction {
+                Direction::Egress => self.threads.sent(&data.moment, conn, false),
+                Direction::Ingress => 0,
+            },
         });
         live.data(
             data,
@@ -345,6 +355,10 @@ impl Pipeline {
             // The library tells of no transport; the operation that carried the plaintext has.
             transport: live.transport(plain.data.direction),
             times: self.threads.at(&plain.data.moment, conn, live.brings(None)),
+            stack: match plain.data.direction {
+                Direction::Egress => self.threads.sent(&plain.data.moment, conn, true),
+                Direction::Ingress => 0,
+            },
         });
         self.traces
             .operation(conn, &plain.data.moment.actor, plain.data.direction);

@@ -1,4 +1,5 @@
-//! Where threads' time went. The kernel side tells of a thread right before each of its operations on a socket.
+//! Where threads' time went, and where in their programs they are. The kernel side tells of a thread right before each of its operations
+//! on a socket.
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
@@ -18,11 +19,43 @@ struct Thread {
     times: Times,
     /// The last connections it turned to: one that brings requests, and another.
     last: [Option<ConnId>; 2],
+    /// The stack on which it sends on a connection next: by itself, and what is encrypted.
+    stacks: [Option<(ConnId, u64)>; 2],
 }
 
 impl Threads {
     /// Where the time of a thread had gone at `moment`; the name of a counter where others had to be forgotten.
     pub(super) fn told(&mut self, moment: &Moment, times: Times) -> Option<&'static str> {
+        let (thread, count) = self.of(moment);
+        thread.times = Times {
+            turned: thread.times.turned,
+            ..times
+        };
+        count
+    }
+
+    /// The thread of `moment` sends on a connection next, on this stack.
+    pub(super) fn sends(&mut self, moment: &Moment, conn: ConnId, stack: u64) -> Option<&'static str> {
+        let (thread, count) = self.of(moment);
+        thread.stacks = [Some((conn, stack)); 2];
+        count
+    }
+
+    /// The stack on which it sent on a connection, once, and once what was encrypted; 0 where none was told.
+    pub(super) fn sent(&mut self, moment: &Moment, conn: ConnId, encrypted: bool) -> u64 {
+        let thread = self.0.get_mut(&moment.actor.tid);
+        let Some(thread) = thread.filter(|thread| thread.pid == moment.actor.pid) else {
+            return 0;
+        };
+        let told = thread.stacks[usize::from(encrypted)].take();
+        if !encrypted && told.is_none() {
+            // The operation is another.
+            thread.stacks = [None; 2];
+        }
+        told.filter(|(on, _)| *on == conn).map_or(0, |(_, stack)| stack)
+    }
+
+    fn of(&mut self, moment: &Moment) -> (&mut Thread, Option<&'static str>) {
         let mut count = None;
         let (pid, tid) = (moment.actor.pid, moment.actor.tid);
         if self.0.len() >= MAX_THREADS && !self.0.contains_key(&tid) {
@@ -33,13 +66,10 @@ impl Threads {
             pid,
             times: Times::default(),
             last: [None; 2],
+            stacks: [None; 2],
         });
         thread.pid = pid;
-        thread.times = Times {
-            turned: thread.times.turned,
-            ..times
-        };
-        count
+        (thread, count)
     }
 
     /// The same at an operation on a connection, which brings requests or does not; zeros where nothing was told.
@@ -90,6 +120,23 @@ mod tests {
         assert_eq!(turned(40, 2, true), [2, 1]);
         // The number of a thread that is over names another process's.
         assert_eq!(threads.at(&moment(9, 2, 50), ConnId(1), true), Times::default());
+    }
+
+    #[test]
+    fn a_stack_is_of_one_operation() {
+        let mut threads = Threads::default();
+        let (moment, conn) = (moment(1, 2, 5), ConnId(7));
+        assert_eq!(threads.sent(&moment, conn, false), 0);
+        assert_eq!(threads.sends(&moment, conn, 11), None);
+        assert_eq!(threads.sent(&moment, conn, false), 11);
+        assert_eq!(threads.sent(&moment, conn, true), 11);
+        assert_eq!(threads.sent(&moment, conn, true), 0);
+        assert_eq!(threads.sends(&moment, conn, 12), None);
+        assert_eq!(threads.sent(&moment, ConnId(8), false), 0);
+        assert_eq!(threads.sends(&moment, conn, 13), None);
+        assert_eq!(threads.sent(&moment, conn, false), 13);
+        assert_eq!(threads.sent(&moment, conn, false), 0);
+        assert_eq!(threads.sent(&moment, conn, true), 0);
     }
 
     #[test]

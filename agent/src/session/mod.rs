@@ -6,6 +6,7 @@ mod libraries;
 mod looker;
 mod machines;
 mod outputs;
+mod stacks;
 mod wake;
 
 use std::collections::HashSet;
@@ -26,10 +27,12 @@ use crate::protocol::Limits;
 use crate::run::{Caught, Child, NotStarted, Signals};
 use crate::span::Policy;
 use crate::telemetry::Counters;
+use crate::trace::Placed;
 use libraries::{Cipher, Finder};
 use looker::{Look, Looker};
 use machines::{Machines, helps};
 use outputs::Outputs;
+use stacks::Symbolizer;
 use wake::{Wake, Waker};
 
 /// Size of the ring buffer: a fifth of a second at 20 000 exchanges a second with both ends traced.
@@ -123,6 +126,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
         body_bytes: session.settings.body_bytes,
         assist: rules.is_none() && session.settings.assist,
         times: session.settings.times,
+        stacks: session.settings.stacks,
         watch_all: rules.is_some_and(Rules::watch_all),
         logs: session.settings.logs,
         ring_bytes: RING_BYTES,
@@ -151,6 +155,8 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
             Looker::start(discovery.proc().clone()).map_err(|error| SessionError::Agent("start a thread", error))?;
         let (finder, ciphers) =
             Finder::start(discovery.proc().clone()).map_err(|error| SessionError::Agent("start a thread", error))?;
+        let symbolizer = Symbolizer::start(discovery.proc().clone())
+            .map_err(|error| SessionError::Agent("start a thread", error))?;
         let agent = Agent {
             pipeline: Pipeline::new(policy, limits, rand::random()),
             probes,
@@ -158,6 +164,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
             discovery,
             looker,
             finder,
+            symbolizer,
             machines: Machines::default(),
             outputs,
             counters,
@@ -196,6 +203,7 @@ struct Agent {
     discovery: Discovery,
     looker: Looker,
     finder: Finder,
+    symbolizer: Symbolizer,
     machines: Machines,
     outputs: Outputs,
     counters: Counters,
@@ -505,6 +513,12 @@ impl Agent {
                 self.looker.forget(moment.actor.pid);
                 self.probes.unfollow(moment.actor.pid);
                 self.machines.forget(moment.actor.pid);
+                self.symbolizer.forget(moment.actor.pid);
+            }
+            Event::Stack(stack) => {
+                if let Some(count) = self.symbolizer.ask(stack) {
+                    self.counters.raise(count);
+                }
             }
             Event::Mapped(moment) => self.finder.look_at(moment.actor.pid),
             Event::Fork { moment, child } => {
@@ -524,6 +538,7 @@ impl Agent {
                 Event::Exec { name, args, .. } => {
                     self.began(pid, name, args);
                     self.finder.expect(pid);
+                    self.symbolizer.forget(pid);
                 }
                 _ => self.know(pid),
             }
@@ -555,7 +570,8 @@ impl Agent {
         self.handle(input);
         let mut spans = std::mem::take(&mut self.out.spans);
         let now_ns = if spans.is_empty() { 0 } else { monotonic_ns() };
-        for span in spans.drain(..) {
+        for mut span in spans.drain(..) {
+            self.place(&mut span);
             self.outputs.push(span, now_ns);
         }
         self.out.spans = spans;
@@ -565,6 +581,13 @@ impl Agent {
     fn push_logs(&mut self) {
         for loose in self.out.logs.drain(..) {
             self.outputs.push_log(loose);
+        }
+    }
+
+    /// Puts the functions of its stack on a span.
+    fn place(&mut self, span: &mut Placed) {
+        if let Some(count) = self.symbolizer.show(&mut span.span) {
+            self.counters.raise(count);
         }
     }
 
@@ -609,10 +632,15 @@ impl Agent {
         self.input(Input::Time(monotonic_ns()));
         let nobody = Actor::thread(Pid(0), 0);
         self.handle(Input::Stop(Moment::new(monotonic_ns(), nobody)));
+        self.symbolizer.settle().await;
+        let mut spans = std::mem::take(&mut self.out.spans);
+        for span in &mut spans {
+            self.place(span);
+        }
         for (name, value) in self.probes.counters() {
             self.counters.set(name, value);
         }
-        self.outputs.end(self.out.spans, monotonic_ns(), hurry).await
+        self.outputs.end(spans, monotonic_ns(), hurry).await
     }
 }
 

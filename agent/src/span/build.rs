@@ -11,7 +11,7 @@ use super::phases::Phases;
 use super::route::Routes;
 use super::topics::Topics;
 use super::{
-    ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind,
+    ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, STACK, Span, SpanEvent, SpanKey, SpanKind,
     Status, Value, context, database, dns, failure, http, messaging, phases, rpc, times, tls, turn,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
@@ -329,6 +329,10 @@ impl Spans {
         } else if open.kind == SpanKind::Server && !is_connection && !pushed {
             let (begun, ended) = (open.begun.transport, ended.transport);
             phases::serve(&mut span, facts, &open.request, begun, ended);
+        }
+        if open.begun.stack != 0 && !pushed {
+            let stack = open.begun.stack.cast_signed();
+            span.attributes.push((STACK, Value::Int(stack)));
         }
         if !is_connection && !pushed && !is_lookup {
             let begun = (&open.request.start, &open.begun.times);

@@ -11,6 +11,8 @@ pub struct Detail {
     pub transport: Transport,
     /// Where the thread's time had gone.
     pub times: Times,
+    /// Names where in its program the thread was; 0 where that is not known.
+    pub stack: u64,
 }
 
 /// The last operations of which something is known, by the number their moments have.

@@ -48,6 +48,9 @@ pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
 /// The attribute of an exchange without a regular end.
 pub const OUTCOME: &str = "clew.exchange.outcome";
 
+/// The attribute of a span that names where in its program its request was sent, until whoever knows the stack puts its functions there.
+pub const STACK: &str = "clew.stack";
+
 /// What is known of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnFacts {

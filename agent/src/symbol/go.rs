@@ -162,6 +162,23 @@ pub(super) fn table(image: &Image) -> Option<Span> {
     image.section(&[".gopclntab", ".data.rel.ro.gopclntab"])
 }
 
+/// The table of functions, and where the text starts.
+pub(super) fn text(image: &Image) -> Option<(Span, u64)> {
+    let table = table(image)?;
+    let functions = pclntab::find(image, table, &[NEWPROC, RUNQPUT])?;
+    Some((table, Text::find(image, &functions)?.start))
+}
+
+/// The path of the program's own module, from what `go version -m` shows of it.
+pub(super) fn module(image: &Image) -> Option<String> {
+    const MOST: usize = 64 << 10;
+    let section = image.section(&[".go.buildinfo"])?;
+    let bytes = image.bytes(section.offset, MOST.min(usize::try_from(section.size).ok()?))?;
+    let at = memchr::memmem::find(&bytes, b"\nmod\t")?;
+    let path = bytes.get(at + 5..)?.split(|byte| *byte == b'\t').next()?;
+    std::str::from_utf8(path).ok().map(str::to_owned)
+}
+
 /// Where net/http's client hands requests to the goroutines that write them; nothing in a program without it.
 fn servants(text: &Text<'_>) -> Option<Vec<(&'static str, u64)>> {
     if !text.functions.starts.contains_key(WRITE_LOOP) {

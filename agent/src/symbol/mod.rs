@@ -17,6 +17,7 @@ mod openssl;
 mod pclntab;
 mod python;
 mod rustls;
+mod stacks;
 mod tokio;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ pub use image::FileKey;
 use image::Image;
 pub use java::{Machines, NoPlan};
 pub use openssl::{Encryption, Libraries};
+pub use stacks::{Frame, Stacks};
 
 /// Where libraries lie.
 const LIBRARIES: &[&str] = &[

@@ -175,6 +175,15 @@ pub const NAMES: &[(&str, &str)] = &[
         "Times at which where threads' time had gone was forgotten because too many were followed.",
     ),
     (
+        "stack.gone",
+        "Stacks none of whose functions could be told: their process was over, or its program is not known.",
+    ),
+    (
+        "stack.late",
+        "Calls without their stack because its functions were not known when they were told.",
+    ),
+    ("stack.many", "Stacks not looked at because too many waited."),
+    (
         "protocol.amqp.channels_full",
         "Frames of an AMQP connection not followed because it has too many channels.",
     ),
@@ -549,6 +558,7 @@ pub const NAMES: &[(&str, &str)] = &[
 
 /// Counters of what went as it should; every other one counts something lost, cut or not understood.
 const USUAL: &[&str] = &[
+    "stack.told",
     "capture.budget_bytes",
     "capture.events",
     "capture.payload_bytes",

@@ -34,6 +34,7 @@ fn main() -> Result<()> {
         watch_all: false,
         assist: false,
         times: false,
+        stacks: false,
         ring_bytes: 16 * 1024 * 1024,
     };
     let mut probes = Probes::attach(&setup)?;

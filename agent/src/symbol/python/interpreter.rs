@@ -1,5 +1,5 @@
 //! What has to be known of an interpreter, whoever runs it.
-use clew_common::context::{PY_CONTEXT, PY_KEY, PY_TYPE};
+use clew_common::context::{PY_CONTEXT, PY_FRAMES, PY_KEY, PY_MINOR, PY_TYPE};
 
 use super::pools::{self, Unwatched};
 use super::{point, unknown};
@@ -9,6 +9,21 @@ use crate::symbol::{NoHooks, Point, dynamic};
 /// A release line, the offset of `gilstate.autoTSSkey._key` (3.12: `autoTSSkey._key`) in `_PyRuntime`, and that of `context`
 /// in `PyThreadState`.
 const LINES: &[((u8, u8), u64, u64)] = &[((3, 11), 596, 224), ((3, 12), 1548, 208), ((3, 13), 2164, 208)];
+
+/// Where the frames of a release line lie, by its second number: what [`PY_FRAMES`] has. 3.11 and 3.12 reach them by
+/// `PyThreadState.cframe`.
+const FRAMES: &[(u8, [u8; 5])] = &[
+    (11, [56, 9, 32, 48, 56]),
+    (12, [56, 1, 0, 8, 56]),
+    (13, [72, 0, 0, 8, 56]),
+];
+
+fn frames(minor: u8) -> u64 {
+    let known = FRAMES.iter().find(|(line, _)| *line == minor);
+    known.map_or(0, |(_, [state, current, code, previous, instruction])| {
+        u64::from_le_bytes([*state, *current, *code, *previous, *instruction, 0, 0, 0]) | u64::from(minor) << PY_MINOR
+    })
+}
 
 /// `tp_dealloc` and `tp_new` in `PyTypeObject`.
 const TP_DEALLOC: u64 = 48;
@@ -24,7 +39,7 @@ const VERSION: &str = "Py_Version";
 pub(super) struct Interpreter {
     pub(super) version: (u8, u8),
     /// Words of the plan, each with its place.
-    pub(super) words: [(usize, u64); 3],
+    pub(super) words: [(usize, u64); 4],
     /// What watches contexts.
     pub(super) points: Vec<Point>,
     /// What watches queues, where they are part of the interpreter.
@@ -72,6 +87,7 @@ pub(super) fn read(image: &Image) -> Result<Interpreter, NoHooks> {
             (PY_KEY, runtime.wrapping_add(*key)),
             (PY_TYPE, kind),
             (PY_CONTEXT, *context),
+            (PY_FRAMES, frames(minor)),
         ],
         points: points.ok_or_else(|| unknown("the functions of contexts look otherwise"))?,
         queues: pools::points(image),

@@ -1,0 +1,183 @@
+//! Finds the functions of stacks beside the loop, and puts them on spans.
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::capture::{Pid, Stack};
+use crate::discover::Proc;
+use crate::span::{STACK, Span, Value};
+use crate::symbol::{Frame, Stacks};
+
+/// Stacks that wait to be looked at.
+const MOST_WAITING: usize = 1024;
+/// Stacks that are remembered: more than the kernel side knows.
+const MOST_KNOWN: usize = 16_384;
+/// How long what waits at the end is waited for.
+const LAST: Duration = Duration::from_secs(2);
+
+enum Ask {
+    Stack(Stack),
+    Forget(Pid),
+}
+
+/// What is known of stacks, by name; none is one that is being looked at.
+type Known = Arc<Mutex<HashMap<u64, Option<Arc<Shown>>>>>;
+
+/// What a span says of a stack.
+struct Shown {
+    trace: SmolStr,
+    function: SmolStr,
+    file: SmolStr,
+    line: u32,
+}
+
+/// Hands stacks to the thread that looks at them.
+pub(super) struct Symbolizer {
+    asks: SyncSender<Ask>,
+    known: Known,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Symbolizer {
+    /// Starts the thread.
+    pub(super) fn start(proc: Proc) -> io::Result<Self> {
+        let (asks, asked) = sync_channel(MOST_WAITING);
+        let (known, waiting) = (Known::default(), Arc::new(AtomicUsize::new(0)));
+        let (answers, open) = (Arc::clone(&known), Arc::clone(&waiting));
+        std::thread::Builder::new()
+            .name("clew-stacks".to_owned())
+            .spawn(move || answer(&proc, &asked, &answers, &open))?;
+        Ok(Self { asks, known, waiting })
+    }
+
+    /// Has a stack looked at that was told whole; the name of a counter where it cannot be.
+    pub(super) fn ask(&self, stack: &Stack) -> Option<&'static str> {
+        if stack.words.is_empty() {
+            return None;
+        }
+        {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() >= MOST_KNOWN {
+                known.clear();
+            }
+            known.insert(stack.hash, None);
+        }
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        if self.asks.try_send(Ask::Stack(stack.clone())).is_err() {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            return Some("stack.many");
+        }
+        None
+    }
+
+    /// A process is over.
+    pub(super) fn forget(&self, pid: Pid) {
+        // Where no room is left it is forgotten with the others, by their bound.
+        let _full = self.asks.try_send(Ask::Forget(pid));
+    }
+
+    /// Puts the functions of its stack on a span; the name of a counter where they are not known.
+    pub(super) fn show(&self, span: &mut Span) -> Option<&'static str> {
+        let place = span.attributes.iter().position(|(name, _)| *name == STACK)?;
+        let (_, Value::Int(hash)) = span.attributes.remove(place) else {
+            return None;
+        };
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Some(shown)) = known.get(&hash.cast_unsigned()) else {
+            return Some("stack.late");
+        };
+        let shown = Arc::clone(shown);
+        drop(known);
+        if shown.trace.is_empty() {
+            return Some("stack.gone");
+        }
+        let mut push = |name, value| span.attributes.push((name, value));
+        push("code.function.name", Value::Text(shown.function.clone()));
+        if !shown.file.is_empty() {
+            push("code.file.path", Value::Text(shown.file.clone()));
+        }
+        if shown.line > 0 {
+            push("code.line.number", Value::Int(i64::from(shown.line)));
+        }
+        push("code.stacktrace", Value::Text(shown.trace.clone()));
+        None
+    }
+
+    /// Waits until all that was asked is answered, for a while.
+    pub(super) async fn settle(&self) {
+        let begun = Instant::now();
+        while self.waiting.load(Ordering::Acquire) > 0 && begun.elapsed() < LAST {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+/// Answers until nobody asks any more.
+fn answer(proc: &Proc, asks: &Receiver<Ask>, known: &Known, waiting: &AtomicUsize) {
+    let mut stacks = Stacks::default();
+    while let Ok(ask) = asks.recv() {
+        match ask {
+            Ask::Stack(stack) => {
+                let frames = stacks.resolve(proc, stack.moment.actor.pid, stack.minor, &stack.words);
+                let shown = Arc::new(shown(&frames, stack.minor > 0));
+                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.insert(stack.hash, Some(shown));
+                waiting.fetch_sub(1, Ordering::AcqRel);
+            }
+            Ask::Forget(pid) => stacks.forget(pid),
+        }
+    }
+}
+
+/// What is said of a stack: its innermost function that is the program's own, and all of them as the language writes them.
+fn shown(frames: &[Frame], python: bool) -> Shown {
+    let own = frames.iter().find(|frame| frame.is_own).or(frames.first());
+    let lines: Vec<SmolStr> = if python {
+        let lines = frames.iter().rev();
+        lines
+            .map(|frame| format_smolstr!("  File \"{}\", line {}, in {}", frame.file, frame.line, frame.function))
+            .collect()
+    } else {
+        let lines = frames.iter();
+        lines
+            .map(|frame| format_smolstr!("{}(...)\n\t{}:{}", frame.function, frame.file, frame.line))
+            .collect()
+    };
+    Shown {
+        trace: lines.join("\n").into(),
+        function: own.map_or_else(SmolStr::default, |own| own.function.clone()),
+        file: own.map_or_else(SmolStr::default, |own| own.file.clone()),
+        line: own.map_or(0, |own| own.line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(function: &str, line: u32, is_own: bool) -> Frame {
+        Frame {
+            function: function.into(),
+            file: format_smolstr!("/{function}.x"),
+            line,
+            is_own,
+        }
+    }
+
+    #[test]
+    fn the_innermost_own_function_is_the_call_s() {
+        let frames = [frame("send", 1, false), frame("buy", 2, true), frame("serve", 3, true)];
+        let told = shown(&frames, true);
+        assert_eq!((&*told.function, &*told.file, told.line), ("buy", "/buy.x", 2));
+        let text = "  File \"/serve.x\", line 3, in serve\n  File \"/buy.x\", line 2, in buy\n  File \"/send.x\", line 1, in send";
+        assert_eq!(told.trace, text);
+        let told = shown(&frames[..1], false);
+        assert_eq!((&*told.function, &*told.trace), ("send", "send(...)\n\t/send.x:1"));
+        assert_eq!(shown(&[], false).trace, "");
+    }
+}

@@ -1,0 +1,104 @@
+//! The functions and lines of stacks.
+//!
+//! In: what the kernel side read of a thread. Out: [`Frame`]s, the innermost first. Files are remembered, so that a program's lines are
+//! known after it is over; Python's are in the memory of its process and have to be read while it lives.
+mod go;
+mod python;
+
+use std::collections::HashMap;
+use std::fs::File;
+
+use smol_str::SmolStr;
+
+use super::image::Image;
+use super::{FileKey, MOST_REMEMBERED};
+use crate::capture::Pid;
+use crate::discover::Proc;
+use go::Lines;
+
+/// A function that has been called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its name, as the language qualifies it.
+    pub function: SmolStr,
+    /// The source file, empty where it is not known.
+    pub file: SmolStr,
+    /// The line, 0 where it is not known.
+    pub line: u32,
+    /// It is the program's own, not a library's or the runtime's.
+    pub is_own: bool,
+}
+
+/// What was read of files.
+#[derive(Debug, Default)]
+pub struct Stacks {
+    /// None is a file that is no program of Go.
+    programs: HashMap<FileKey, Option<Lines>>,
+    /// The file of a process, and by how much its addresses are moved.
+    processes: HashMap<Pid, (FileKey, u64)>,
+}
+
+impl Stacks {
+    /// The frames of a stack of `pid`, as far as they are known: `words` are addresses or, of an interpreter of Python 3.`minor`, pairs
+    /// of a code object and an instruction.
+    pub fn resolve(&mut self, proc: &Proc, pid: Pid, minor: u8, words: &[u64]) -> Vec<Frame> {
+        if minor == 0 {
+            return self.program(proc, pid, words).unwrap_or_default();
+        }
+        let Ok(memory) = File::open(proc.of(pid, "mem")) else {
+            return Vec::new();
+        };
+        let pairs = words.chunks_exact(2);
+        pairs
+            .filter_map(|pair| python::frame(&memory, minor, *pair.first()?, *pair.get(1)?))
+            .filter(|frame| frame.file != python::SHIM)
+            .collect()
+    }
+
+    fn program(&mut self, proc: &Proc, pid: Pid, words: &[u64]) -> Option<Vec<Frame>> {
+        if self.programs.len() >= MOST_REMEMBERED {
+            self.programs.clear();
+        }
+        if self.processes.len() >= MOST_REMEMBERED {
+            self.processes.clear();
+        }
+        let (key, moved) = match self.processes.get(&pid) {
+            Some(known) => *known,
+            None => {
+                let exe = proc.of(pid, "exe");
+                let key = FileKey::of(&exe)?;
+                let lines = self
+                    .programs
+                    .entry(key)
+                    .or_insert_with(|| Image::open(&exe).and_then(Lines::open));
+                let path = std::fs::read_link(&exe).ok()?;
+                let moved = moved(&proc.maps(pid), path.to_str()?, lines.as_ref()?.image())?;
+                self.processes.insert(pid, (key, moved));
+                (key, moved)
+            }
+        };
+        let lines = self.programs.get(&key)?.as_ref()?;
+        let frames = words.iter().enumerate().filter_map(|(depth, word)| {
+            // A return address is behind the call.
+            let back = u64::from(depth > 0);
+            lines.at(word.checked_sub(moved)?.checked_sub(back)?)
+        });
+        let frames: Vec<Frame> = frames.flatten().collect();
+        // What writes for others was not asked on this stack.
+        let is_asked = !frames.iter().any(|frame| frame.function == go::WRITE_LOOP);
+        Some(if is_asked { frames } else { Vec::new() })
+    }
+
+    /// The process has ended, or begun another program.
+    pub fn forget(&mut self, pid: Pid) {
+        self.processes.remove(&pid);
+    }
+}
+
+/// By how much the addresses of the program at `path` are moved, from the memory map.
+fn moved(maps: &str, path: &str, image: &Image) -> Option<u64> {
+    let line = maps.lines().find(|line| line.ends_with(path))?;
+    let start = u64::from_str_radix(line.split('-').next()?, 16).ok()?;
+    let offset = u64::from_str_radix(line.split_whitespace().nth(2)?, 16).ok()?;
+    start.checked_sub(image.address_of(offset)?)
+}

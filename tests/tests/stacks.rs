@@ -1,0 +1,61 @@
+//! Where in its program a call was made: known functions and lines, asked from 64 threads or goroutines at once.
+use clew_tests::{Clew, Kind, Lab, until};
+
+/// The program asks for `/buy` and `/stock`, each from the line of `source` with that mark, in functions named `name`, until there is the
+/// file it is given. A program is looked at while it runs: calls before that have no stack, but none has a wrong one.
+fn check(test: &str, argv: impl FnOnce() -> Vec<String>, source: &str, name: impl Fn(&str) -> String) {
+    /// Calls of each kind whose stack is waited for.
+    const ENOUGH: usize = 200;
+    let Some(lab) = Lab::new(test) else { return };
+    let source = Lab::workload(source);
+    let text = std::fs::read_to_string(&source).expect("read the program");
+    let line = |mark: &str| {
+        let mark = format!("call: {mark}");
+        let place = text.lines().position(|line| line.ends_with(&mark));
+        (place.expect("a marked line") + 1).to_string()
+    };
+    let mut argv = argv();
+    argv.push(lab.dir().join("stop").display().to_string());
+    let run = Clew::run(&lab).args(&["--stacks", "auto"]).start(&argv);
+    until("calls have their stacks", || {
+        let text = run.otlp();
+        let told = |function| text.matches(&format!("\"{}\"", name(function))).count() >= ENOUGH;
+        (told("buy") && told("stock")).then_some(())
+    });
+    lab.file("stop", "");
+    let out = run.wait();
+    out.check_eq(out.code, 0, "the program's end");
+    for function in ["buy", "stock"] {
+        let path = format!("/{function}");
+        let calls = out
+            .spans
+            .filter(|span| span.kind == Kind::Client && span.path() == path);
+        let told = calls.iter().filter(|call| !call.text("code.stacktrace").is_empty());
+        for call in told.clone() {
+            out.check_span(
+                call,
+                &[
+                    ("code.function.name", &name(function)),
+                    ("code.file.path", &source),
+                    ("code.line.number", &line(function)),
+                ],
+            );
+            let stack = call.text("code.stacktrace");
+            let holds = |function| stack.contains(&name(function));
+            out.check(holds("shop") && holds(function), &format!("the stack is {stack}"));
+        }
+        println!("{function}: {} of {} calls have a stack", told.count(), calls.len());
+    }
+}
+
+#[test]
+fn go() {
+    let argv = || vec![Lab::go("calls")];
+    check("stacks_go", argv, "go/calls.go", |name| format!("main.{name}"));
+}
+
+#[test]
+fn python() {
+    let argv = || vec!["/usr/bin/python3".to_owned(), Lab::workload("python/calls.py")];
+    check("stacks_python", argv, "python/calls.py", str::to_owned);
+}

@@ -175,15 +175,6 @@ pub const NAMES: &[(&str, &str)] = &[
         "Times at which where threads' time had gone was forgotten because too many were followed.",
     ),
     (
-        "stack.gone",
-        "Stacks none of whose functions could be told: their process was over, or its program is not known.",
-    ),
-    (
-        "stack.late",
-        "Calls without their stack because its functions were not known when they were told.",
-    ),
-    ("stack.many", "Stacks not looked at because too many waited."),
-    (
         "protocol.amqp.channels_full",
         "Frames of an AMQP connection not followed because it has too many channels.",
     ),
@@ -485,6 +476,15 @@ pub const NAMES: &[(&str, &str)] = &[
         "protocol.websocket.invalid",
         "The same, since what was seen are no frames.",
     ),
+    (
+        "stack.gone",
+        "Stacks none of whose functions could be told: their process was over, or its program is not known.",
+    ),
+    (
+        "stack.late",
+        "Calls without their stack because its functions were not known when they were told.",
+    ),
+    ("stack.many", "Stacks not looked at because too many waited."),
     (
         "stitch.ambiguous",
         "Connections whose other end is not certain; their spans are not joined.",

@@ -4,7 +4,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_get_task_stack};
-use clew_common::context::{PLAN_GO, PLAN_PYTHON, Plan};
+use clew_common::context::{PLAN_GO, PLAN_PYTHON};
 use clew_common::counter;
 use clew_common::event::{KIND_STACK, STACK_WORDS, Stack};
 

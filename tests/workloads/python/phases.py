@@ -31,13 +31,15 @@ def read_head(connection):
         pass
 
 
-def serve(listener, ready):
+def serve(listener, ready, begun):
     os.read(ready, 1)
     time.sleep(ACCEPT_S)
     connection, _ = listener.accept()
     time.sleep(READ_S)
     read_head(connection)
     connection.sendall(HEAD + b"ab")
+    # A busy machine may let the client wait before it reads that.
+    os.read(begun, 1)
     time.sleep(REST_S)
     deaf(connection)
     connection.sendall(b"cd")
@@ -49,23 +51,25 @@ def serve(listener, ready):
     connection.recv(1)
 
 
-def ask(connection, number):
+def ask(connection, number, began):
     connection.sendall(b"GET /phases?id=%d HTTP/1.1\r\nHost: phases.test\r\n\r\n" % number)
     seen = b""
     while len(seen) < len(HEAD) + 4:
         seen += connection.recv(4096)
+        os.write(began, b"x")
 
 
 listener = socket.create_server(("127.0.0.1", 0))
 ready, connected = os.pipe()
+begun, began = os.pipe()
 child = os.fork()
 if child == 0:
-    serve(listener, ready)
+    serve(listener, ready, begun)
     os._exit(0)
 connection = socket.create_connection(listener.getsockname())
 os.write(connected, b"x")
-ask(connection, 1)
-ask(connection, 2)
+ask(connection, 1, began)
+ask(connection, 2, began)
 connection.close()
 _, status = os.waitpid(child, 0)
 raise SystemExit(os.waitstatus_to_exitcode(status))

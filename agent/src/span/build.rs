@@ -11,8 +11,8 @@ use super::phases::Phases;
 use super::route::Routes;
 use super::topics::Topics;
 use super::{
-    ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, STACK, Span, SpanEvent, SpanKey, SpanKind,
-    Status, Value, context, database, dns, failure, http, messaging, phases, rpc, times, tls, turn,
+    ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, STACK, Span, SpanEvent, SpanKey,
+    SpanKind, Status, Value, context, database, dns, failure, http, messaging, phases, rpc, times, tls, turn,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;

@@ -28,7 +28,7 @@ use super::answer::Problem;
 use super::api::whole;
 use super::connections::{Connections, Patient, Place};
 use super::guard::Access;
-use super::server::{HEAD, HEAD_BYTES, Listening, ServeError, listener};
+use super::server::{HEAD, HEAD_BYTES, Listening, ServeError, beside, listener};
 use crate::store::{Inbox, Received};
 
 /// Connections at once.
@@ -54,23 +54,11 @@ impl Receiver {
     /// # Errors
     /// There is no thread.
     pub fn start(listening: Listening, inbox: Inbox) -> Result<Self, ServeError> {
-        let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(ServeError::Thread)?;
-        let thread = std::thread::Builder::new().name("clew-receive".to_owned());
-        let started = thread.spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = accept(listening, inbox) => {}
-                    // Also where it is dropped.
-                    _ = stopped => {}
-                }
-            });
-            runtime.shutdown_background();
-        });
-        started.map_err(ServeError::Thread)?;
+        let stop = beside("clew-receive", runtime, accept(listening, inbox))?;
         Ok(Self { _stop: stop })
     }
 }

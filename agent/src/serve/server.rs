@@ -115,7 +115,6 @@ impl Server {
         folder: PathBuf,
         prepare: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ServeError> {
-        let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(READERS)
@@ -124,20 +123,34 @@ impl Server {
             .on_thread_start(prepare)
             .build()
             .map_err(ServeError::Thread)?;
-        let thread = std::thread::Builder::new().name("clew-serve".to_owned());
-        let started = thread.spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = accept(listening, folder) => {}
-                    // Also where it is dropped.
-                    _ = stopped => {}
-                }
-            });
-            runtime.shutdown_background();
-        });
-        started.map_err(ServeError::Thread)?;
+        let stop = beside("clew-serve", runtime, accept(listening, folder))?;
         Ok(Self { _stop: stop })
     }
+}
+
+/// Runs `accepts` on a thread of its own until what is given back is dropped.
+///
+/// # Errors
+/// There is no thread.
+pub(super) fn beside(
+    name: &str,
+    runtime: tokio::runtime::Runtime,
+    accepts: impl Future<Output = ()> + Send + 'static,
+) -> Result<oneshot::Sender<()>, ServeError> {
+    let (stop, stopped) = oneshot::channel();
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    let started = thread.spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                () = accepts => {}
+                // Also where it is dropped.
+                _ = stopped => {}
+            }
+        });
+        runtime.shutdown_background();
+    });
+    started.map_err(ServeError::Thread)?;
+    Ok(stop)
 }
 
 async fn accept(listening: Listening, folder: PathBuf) {

@@ -69,8 +69,36 @@ pub fn is_secret(name: &[u8]) -> bool {
         }
     }
     let squashed = squashed.get(from..).unwrap_or_default();
-    NAMES.iter().any(|known| squashed == known.as_bytes())
-        || ENDINGS.iter().any(|ending| squashed.ends_with(ending.as_bytes()))
+    // Each attribute of each span is asked for: nearly all are told from every secret by their last letters.
+    tail(squashed).is_some_and(|tail| TAILS.contains(&tail))
+        && (NAMES.iter().any(|known| squashed == known.as_bytes())
+            || ENDINGS.iter().any(|ending| squashed.ends_with(ending.as_bytes())))
+}
+
+/// The last letters of each name and ending.
+const TAILS: [[u8; 3]; NAMES.len() + ENDINGS.len()] = {
+    let mut tails = [[0; 3]; NAMES.len() + ENDINGS.len()];
+    let mut at = 0;
+    while at < tails.len() {
+        let name = if at < NAMES.len() {
+            NAMES[at]
+        } else {
+            ENDINGS[at - NAMES.len()]
+        };
+        tails[at] = match tail(name.as_bytes()) {
+            Some(tail) => tail,
+            None => panic!("a name of less than three letters"),
+        };
+        at += 1;
+    }
+    tails
+};
+
+const fn tail(name: &[u8]) -> Option<[u8; 3]> {
+    match name.last_chunk() {
+        Some(tail) => Some(*tail),
+        None => None,
+    }
 }
 
 /// A text without numbers like those of cards and passwords in addresses.
@@ -158,6 +186,9 @@ fn passes(digits: &[u8]) -> bool {
 
 /// `scheme://user:password@host`: who it is and the password are hidden.
 fn addresses(text: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'@', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::new();
     let mut told = 0;
     for at in memchr::memmem::find_iter(text.as_bytes(), b"://") {

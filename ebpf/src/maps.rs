@@ -101,7 +101,7 @@ pub static PYTHON_BASES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(819
 /// Python: the numbers of contexts, by address. Written when one is made or first seen, removed when it is freed. One that falls
 /// out gets another number, which is nobody's.
 #[map]
-pub static PYTHON_CONTEXTS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(65_536, 0);
+pub static PYTHON_CONTEXTS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(32_768, 0);
 
 /// Python: for what a thread makes contexts right now. An entry that falls out only loses links.
 #[map]
@@ -110,7 +110,7 @@ pub static PYTHON_STEPS: LruHashMap<u32, Step> = LruHashMap::with_max_entries(81
 /// Python: what uvloop will write, by descriptor. Written when it is asked to, removed when it does. An entry that falls out
 /// only loses links.
 #[map]
-pub static PYTHON_WRITES: LruHashMap<Scoped, PythonWrite> = LruHashMap::with_max_entries(16_384, 0);
+pub static PYTHON_WRITES: LruHashMap<Scoped, PythonWrite> = LruHashMap::with_max_entries(8192, 0);
 
 /// Python: work that waits in a queue for a thread of a pool, by the address of the object. Written when it is put there, removed
 /// when it is taken out. Of work that falls out it is not known whose it is.

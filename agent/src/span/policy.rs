@@ -1,6 +1,8 @@
 //! What of a message may be shown.
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use smol_str::{SmolStr, format_smolstr};
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
@@ -294,11 +296,7 @@ impl Policy {
 
     /// An attribute's text as it may be shown.
     fn attribute<'a>(&self, key: &str, text: &'a str) -> Cow<'a, str> {
-        let header = key
-            .split_once(".header.")
-            .or_else(|| key.split_once(".metadata."))
-            .map(|(_, name)| name);
-        let is_secret = match header {
+        let is_secret = match header_name(key) {
             Some(name) => {
                 let name = name.replace('_', "-");
                 redact::is_secret(name.as_bytes()) || self.secret_headers.contains(&name)
@@ -314,8 +312,7 @@ impl Policy {
                 _ => Cow::Owned(REDACTED.to_owned()),
             };
         }
-        // Each quote may begin a key.
-        if text.contains("\":") || text.contains("\" :") {
+        if may_have_keys(text) {
             let shown = conceal::json(text.as_bytes(), &|key| self.is_secret_key(key));
             if shown != text.as_bytes() {
                 let shown = String::from_utf8_lossy(&shown).into_owned();
@@ -354,6 +351,25 @@ impl Policy {
         };
         query.split('&').map(shown).collect::<Vec<_>>().join("&")
     }
+}
+
+/// The name of the header field an attribute is of, as in `http.request.header.NAME` and `rpc.grpc.request.metadata.NAME`.
+fn header_name(key: &str) -> Option<&str> {
+    let at = |finder: &Finder<'_>| Some(finder.find(key.as_bytes())? + finder.needle().len());
+    let at = at(&HEADER).or_else(|| at(&METADATA))?;
+    key.get(at..)
+}
+
+// Made once: to make one costs more than to look with it.
+static HEADER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(".header."));
+static METADATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(".metadata."));
+
+/// Whether a quote ends what may be a key of JSON.
+fn may_have_keys(text: &str) -> bool {
+    memchr::memchr_iter(b'"', text.as_bytes()).any(|at| {
+        let rest = text.as_bytes().get(at + 1..).unwrap_or_default();
+        rest.starts_with(b":") || rest.starts_with(b" :")
+    })
 }
 
 #[cfg(test)]

@@ -265,6 +265,11 @@ impl Lab {
         Self::cargo("rustls", "rustls-server", profile)
     }
 
+    /// A Rust program over the system's OpenSSL.
+    pub fn rust_openssl() -> String {
+        Self::cargo("rust-openssl", "openssl-server", "release")
+    }
+
     fn cargo(workspace: &str, name: &str, profile: &str) -> String {
         let manifest = Self::workload(&format!("{workspace}/Cargo.toml"));
         let dir = target().join("workloads/rust");

@@ -60,6 +60,11 @@ pub enum Load {
         /// Its command line.
         argv: Vec<String>,
     },
+    /// Programs that run at once and must all succeed.
+    Commands {
+        /// Their command lines.
+        argvs: Vec<Vec<String>>,
+    },
 }
 
 impl Plan {
@@ -132,6 +137,13 @@ impl Plan {
         self
     }
 
+    /// Adds programs that run at once.
+    #[must_use]
+    pub fn commands(mut self, argvs: Vec<Vec<String>>) -> Self {
+        self.loads.push(Load::Commands { argvs });
+        self
+    }
+
     /// Starts the services, their output in files in `dir`. All of them listen then.
     ///
     /// # Errors
@@ -189,6 +201,17 @@ impl Load {
                     return Ok(());
                 }
                 Err(io::Error::other(format!("{argv:?}: {status}")))
+            }
+            Self::Commands { argvs } => {
+                let started: io::Result<Vec<_>> =
+                    argvs.iter().map(|argv| crate::process::command(argv).spawn()).collect();
+                for (mut child, argv) in started?.into_iter().zip(argvs) {
+                    let status = child.wait()?;
+                    if !status.success() {
+                        return Err(io::Error::other(format!("{argv:?}: {status}")));
+                    }
+                }
+                Ok(())
             }
         }
     }

@@ -1,14 +1,18 @@
 <?php
-// GET /front?id=N asks PORT/PATH, as NEXT says, with N: once with PHP's own streams, once with libcurl. GET /fail?id=N fails.
+// GET /front?id=N asks PORT/PATH, as NEXT says, with N: once with PHP's own streams, once with libcurl; over TLS if SCHEME says so.
+// GET /fail?id=N fails.
 $id = $_GET['id'] ?? '0';
 if (str_starts_with($_SERVER['REQUEST_URI'], '/fail')) {
     throw new RuntimeException('broken');
 }
 [$port, $path] = explode('/', getenv('NEXT'), 2);
-$url = "http://127.0.0.1:$port";
+$url = (getenv('SCHEME') ?: 'http') . "://127.0.0.1:$port";
 $first = file_get_contents("$url/$path?id=$id");
 $handle = curl_init("$url/again?id=$id");
 curl_setopt($handle, CURLOPT_RETURNTRANSFER, true);
+if (getenv('SSL_CERT_FILE')) {
+    curl_setopt($handle, CURLOPT_CAINFO, getenv('SSL_CERT_FILE'));
+}
 $second = curl_exec($handle);
 if ($first === false || $second === false) {
     http_response_code(502);

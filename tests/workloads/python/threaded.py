@@ -1,6 +1,7 @@
 """A thread a connection (http.server): threaded.py PORT. Asks NEXT (PORT/path; SCHEME: https for TLS), if set, with the same number.
 
-CLIENT chooses how: "requests" (the default, a pool of kept connections) or "plain" (http.client, one connection a call).
+CLIENT chooses how: "requests" (the default, a pool of kept connections), "httpx" (the same) or "plain" (http.client, one connection a
+call).
 """
 import http.client
 import os
@@ -13,7 +14,11 @@ NEXT = os.environ.get("NEXT")
 SCHEME = os.environ.get("SCHEME", "http")
 PLAIN = os.environ.get("CLIENT") == "plain"
 DELAY = os.environ.get("DELAY") == "1"
-if NEXT and not PLAIN:
+if NEXT and os.environ.get("CLIENT") == "httpx":
+    import httpx
+
+    session = httpx.Client(trust_env=True)
+elif NEXT and not PLAIN:
     import requests
 
     session = requests.Session()

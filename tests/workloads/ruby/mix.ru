@@ -1,5 +1,5 @@
 # What one request causes: calls over a pool of kept connections that all threads share, one given up, one refused, two
-# from threads of their own, and one more at the end. Every call goes to the leaf (NEXT: PORT/path) and repeats the
+# from threads of their own, and one more at the end. Every call goes to the leaf (NEXT: PORT/path; SCHEME: https for TLS) and repeats the
 # request's number.
 require 'net/http'
 require 'socket'
@@ -14,6 +14,7 @@ def open_connection(port, read_timeout)
   http.max_retries = 0
   http.keep_alive_timeout = 60
   http.read_timeout = read_timeout
+  http.use_ssl = ENV['SCHEME'] == 'https'
   http
 end
 

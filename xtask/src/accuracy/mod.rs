@@ -233,6 +233,12 @@ const LONG: &[&str] = &[
     "rust-axum-debug",
     "rust-axum-fat",
     "rust-https",
+    "tls-curl-nginx",
+    "tls-curl-uvicorn-uvloop",
+    "tls-httpx",
+    "tls-php-fpm-nginx",
+    "tls-rust-openssl",
+    "tls-wget",
 ];
 
 /// The short form leaves it out. Without its hook Node.js has no links, whatever the program and the version.
@@ -284,10 +290,11 @@ pub(crate) fn check() -> Result<()> {
 fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path, drive: &Path) -> Result<Row> {
     let lab = Lab::new(workload.name).context("tracing needs root")?;
     let made = (workload.make)(&lab);
-    let plan = if made.closing {
-        made.plan.load_closing(made.port, made.path, requests, concurrency)
-    } else {
-        made.plan.load(made.port, made.path, requests, concurrency)
+    let (port, path) = (made.port, made.path);
+    let plan = match &made.client {
+        Some(client) => client.load(made.plan, port, path, requests, concurrency),
+        None if made.closing => made.plan.load_closing(port, path, requests, concurrency),
+        None => made.plan.load(port, path, requests, concurrency),
     };
     let plan = lab.file("plan.json", &serde_json::to_string(&plan)?);
     let spans = lab.dir().join("spans.jsonl");

@@ -1,7 +1,7 @@
 //! Rust: axum, hyper and reqwest on both of Tokio's schedulers, with symbols and without.
-use clew_tests::{Certificate, Lab, Plan, free_port};
+use clew_tests::Lab;
 
-use super::workload::{Expect, Made, Workload, front, made};
+use super::workload::{Expect, Made, Workload, front};
 
 /// What `axum.rs` does for a request.
 macro_rules! axum {
@@ -131,32 +131,10 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "rust-https",
         runtime: "Rust, rustls at both ends",
         expect: Expect::Exact,
-        make: rustls,
+        make: |lab| super::tls::rust(lab, &Lab::rustls("release")),
     },
 ];
 
 fn rust(lab: &Lab, program: &str, env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
     front(lab, &[&Lab::rust(program)], env, chain)
-}
-
-/// What `rustls-server` does for `/front`, which it asks over TLS.
-const SECURE: &[&str] = &[
-    "client clew-drive /front",
-    "server secure /front",
-    "client secure /leaf",
-    "server secure-leaf /leaf",
-];
-
-fn rustls(lab: &Lab) -> Made {
-    let certificate = Certificate::new(lab);
-    let program = Lab::rustls("release");
-    let (leaf, port) = (free_port(), free_port());
-    let argv = |port: &str| [&program, port, certificate.file(), certificate.key()].map(str::to_owned);
-    let (behind, before) = (argv(&leaf.to_string()), argv(&port.to_string()));
-    let plan = Plan::default()
-        .service(leaf, &behind.each_ref().map(String::as_str))
-        .env("OTEL_SERVICE_NAME", "secure-leaf")
-        .service(port, &before.each_ref().map(String::as_str));
-    let env = [("OTEL_SERVICE_NAME", "secure"), ("PLAIN", "1")];
-    made(plan, leaf, port, &env, SECURE)
 }

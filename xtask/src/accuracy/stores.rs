@@ -138,5 +138,6 @@ fn fpm(lab: &Lab) -> Made {
             "     server go-server /again",
         ],
         closing: false,
+        client: None,
     }
 }

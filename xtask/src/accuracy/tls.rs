@@ -1,7 +1,7 @@
-//! Workloads whose calls pass encrypted, beside their plain twins. The load itself is plain.
-use clew_tests::{Certificate, Lab, Plan, free_port, nginx, nginx_tls};
+//! Workloads whose calls pass encrypted, beside their plain twins. The load itself is plain where no program is named that asks.
+use clew_tests::{Certificate, Lab, Plan, envoy_tls, free_port, nginx, nginx_tls, php_fpm};
 
-use super::workload::{Expect, Made, Workload, made};
+use super::workload::{Client, Expect, Made, Workload, made};
 
 /// The truth where the program under test asks a leaf in nginx.
 macro_rules! chain {
@@ -18,8 +18,11 @@ macro_rules! chain {
 /// What `mix.py` does for a request.
 macro_rules! mixed {
     ($service:literal) => {
+        mixed!("clew-drive", $service)
+    };
+    ($client:literal, $service:literal) => {
         &[
-            "client clew-drive /front",
+            concat!("client ", $client, " /front"),
             concat!(" server ", $service, " /front"),
             concat!("  client ", $service, " /a"),
             "   server nginx /a",
@@ -82,7 +85,79 @@ pub(super) const WORKLOADS: &[Workload] = &[
             secured(lab, &argv, chain!("server"))
         },
     },
+    Workload {
+        name: "tls-httpx",
+        runtime: "Python, a thread a connection, httpx; HTTPS",
+        expect: Expect::Exact,
+        make: |lab| {
+            let argv = [Lab::python("python"), Lab::workload("python/threaded.py")];
+            with(secured(lab, &argv, chain!("threaded")), "CLIENT", "httpx")
+        },
+    },
+    Workload {
+        name: "tls-curl-uvicorn",
+        runtime: "curl, Python, uvicorn on asyncio; HTTPS throughout",
+        expect: Expect::Exact,
+        make: |lab| uvicorn(lab, "asyncio"),
+    },
+    Workload {
+        name: "tls-curl-uvicorn-uvloop",
+        runtime: "curl, Python, uvicorn on uvloop; HTTPS throughout",
+        expect: Expect::Exact,
+        make: |lab| uvicorn(lab, "uvloop"),
+    },
+    Workload {
+        name: "tls-curl-nginx",
+        runtime: "curl, nginx that forwards; HTTPS throughout",
+        expect: Expect::NeverWrong,
+        make: |lab| forwarding(lab, Client::Curl, FROM_CURL),
+    },
+    Workload {
+        name: "tls-wget",
+        runtime: "wget on GnuTLS, nginx that forwards; HTTPS throughout",
+        expect: Expect::NeverWrong,
+        make: |lab| forwarding(lab, Client::Wget, FROM_WGET),
+    },
+    Workload {
+        name: "tls-envoy-proxy",
+        runtime: "curl, Envoy, two event loops that forward; HTTPS throughout",
+        expect: Expect::NeverWrong,
+        make: envoy,
+    },
+    Workload {
+        name: "tls-ruby-puma",
+        runtime: "Ruby, puma, a reactor and a pool of threads; HTTPS",
+        expect: Expect::Exact,
+        make: puma,
+    },
+    Workload {
+        name: "tls-php-fpm-nginx",
+        runtime: "PHP-FPM behind nginx, streams and libcurl; HTTPS",
+        expect: Expect::Exact,
+        make: fpm,
+    },
+    Workload {
+        name: "tls-rust-openssl",
+        runtime: "Rust, openssl at both ends",
+        expect: Expect::Exact,
+        make: |lab| rust(lab, &Lab::rust_openssl()),
+    },
 ];
+
+/// What nginx does for `/front`, whoever asks.
+macro_rules! forwarded {
+    ($client:literal) => {
+        &[
+            concat!("client ", $client, " /front"),
+            "server nginx /front",
+            "client nginx /leaf",
+            "server nginx /leaf",
+        ]
+    };
+}
+
+const FROM_CURL: &[&str] = forwarded!("curl");
+const FROM_WGET: &[&str] = forwarded!("wget");
 
 /// A leaf that speaks TLS, and where it listens.
 fn leaf(lab: &Lab, certificate: &Certificate) -> (Plan, u16) {
@@ -99,36 +174,188 @@ fn secured(lab: &Lab, argv: &[String], chain: &'static [&'static str]) -> Made {
     let port_text = port.to_string();
     let mut argv = words(argv);
     argv.push(&port_text);
+    made(plan.service(port, &argv), leaf, port, &trusting(&certificate), chain)
+}
+
+/// Each client's own way to be told whom to trust.
+fn trusting(certificate: &Certificate) -> [(&str, &str); 4] {
     let file = certificate.file();
-    let env = [
+    [
         ("SCHEME", "https"),
-        // Each client's own way to be told whom to trust.
         ("REQUESTS_CA_BUNDLE", file),
         ("SSL_CERT_FILE", file),
         ("NODE_EXTRA_CA_CERTS", file),
+    ]
+}
+
+fn with(made: Made, name: &str, value: &str) -> Made {
+    Made {
+        plan: made.plan.env(name, value),
+        ..made
+    }
+}
+
+/// uvicorn that speaks TLS with clients and with the leaf.
+fn uvicorn(lab: &Lab, event_loop: &str) -> Made {
+    let certificate = Certificate::new(lab);
+    let (plan, leaf) = leaf(lab, &certificate);
+    let port = free_port();
+    let (program, port_text) = (Lab::python("uvicorn"), port.to_string());
+    let folder = Lab::workload("python/mix.py").replace("/mix.py", "");
+    let argv = [
+        program.as_str(),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        &port_text,
+        "--app-dir",
+        &folder,
+        "--log-level",
+        "warning",
+        "--loop",
+        event_loop,
+        "--ssl-certfile",
+        certificate.file(),
+        "--ssl-keyfile",
+        certificate.key(),
+        "fastapi_app:app",
     ];
-    made(plan.service(port, &argv), leaf, port, &env, chain)
+    let plan = plan.service(port, &argv);
+    let made = made(plan, leaf, port, &trusting(&certificate), mixed!("curl", "fastapi_app"));
+    asked_by(Client::Curl, &certificate, made)
+}
+
+fn asked_by(client: fn(String) -> Client, certificate: &Certificate, made: Made) -> Made {
+    Made {
+        client: Some(client(certificate.file().to_owned())),
+        ..made
+    }
+}
+
+fn envoy(lab: &Lab) -> Made {
+    let certificate = Certificate::new(lab);
+    let (plan, leaf) = leaf(lab, &certificate);
+    let port = free_port();
+    let argv = envoy_tls(lab, port, leaf, &certificate, true);
+    let chain = &[
+        "client curl /front",
+        "server envoy /front",
+        "client envoy /front",
+        "server nginx /front",
+    ];
+    let made = made(plan.service(port, &words(&argv)), leaf, port, &[], chain);
+    asked_by(Client::Curl, &certificate, made)
+}
+
+fn puma(lab: &Lab) -> Made {
+    let certificate = Certificate::new(lab);
+    let (plan, leaf) = leaf(lab, &certificate);
+    let port = free_port();
+    let (bind, app) = (format!("tcp://127.0.0.1:{port}"), Lab::workload("ruby/mix.ru"));
+    let argv = ["puma", "--quiet", "--bind", &bind, "-t", "16:16", &app];
+    let chain = &[
+        "client clew-drive /front",
+        " server puma /front",
+        "  client puma /a",
+        "   server nginx /a",
+        "  ?client puma /cancelled",
+        "   ?server nginx /cancelled",
+        "  client puma /last",
+        "   server nginx /last",
+    ];
+    made(plan.service(port, &argv), leaf, port, &trusting(&certificate), chain)
+}
+
+fn fpm(lab: &Lab) -> Made {
+    let certificate = Certificate::new(lab);
+    let (plan, leaf) = leaf(lab, &certificate);
+    let (php, front) = (free_port(), free_port());
+    let fpm = php_fpm(lab, php, "php/front.php", 16);
+    let location = format!("location / {{ {} }}", fpm.location(&format!("127.0.0.1:{php}")));
+    let proxy = nginx(lab, front, &location, "");
+    let mut plan = plan
+        .service(php, &words(&fpm.argv))
+        .env("NEXT", &format!("{leaf}/leaf"))
+        .env("OTEL_SERVICE_NAME", "php");
+    for (name, value) in trusting(&certificate) {
+        plan = plan.env(name, value);
+    }
+    Made {
+        plan: plan.service(front, &words(&proxy)).rested(),
+        port: front,
+        path: "/front",
+        chain: &[
+            "client clew-drive /front",
+            " server nginx /front",
+            "  client nginx /front",
+            "   server php /front",
+            "    client php /leaf",
+            "     server nginx /leaf",
+            "    client php /again",
+            "     server nginx /again",
+        ],
+        closing: false,
+        client: None,
+    }
+}
+
+/// A Rust program that answers without TLS, and the same behind it that is asked over TLS.
+pub(super) fn rust(lab: &Lab, program: &str) -> Made {
+    let certificate = Certificate::new(lab);
+    let (leaf, port) = (free_port(), free_port());
+    let argv = |port: &str| [program, port, certificate.file(), certificate.key()].map(str::to_owned);
+    let (behind, before) = (argv(&leaf.to_string()), argv(&port.to_string()));
+    let plan = Plan::default()
+        .service(leaf, &words(&behind))
+        .env("OTEL_SERVICE_NAME", "secure-leaf")
+        .service(port, &words(&before));
+    let env = [("OTEL_SERVICE_NAME", "secure"), ("PLAIN", "1")];
+    made(plan, leaf, port, &env, SECURE)
+}
+
+/// What such a program does for `/front`.
+const SECURE: &[&str] = &[
+    "client clew-drive /front",
+    "server secure /front",
+    "client secure /leaf",
+    "server secure-leaf /leaf",
+];
+
+/// nginx that speaks TLS with clients and with the leaf.
+fn forwarding(lab: &Lab, client: fn(String) -> Client, chain: &'static [&'static str]) -> Made {
+    let certificate = Certificate::new(lab);
+    let (plan, leaf) = leaf(lab, &certificate);
+    let port = free_port();
+    let argv = nginx_tls(lab, port, &certificate, FORWARD, &upstream(leaf));
+    let made = forwards(plan.service(port, &words(&argv)), port, chain);
+    asked_by(client, &certificate, made)
+}
+
+const FORWARD: &str =
+    "location /front { proxy_pass https://leaf/leaf; proxy_http_version 1.1; proxy_set_header Connection ''; }";
+
+fn upstream(leaf: u16) -> String {
+    format!("upstream leaf {{ server 127.0.0.1:{leaf}; keepalive 64; }}")
 }
 
 fn proxy(lab: &Lab) -> Made {
     let certificate = Certificate::new(lab);
     let (plan, leaf) = leaf(lab, &certificate);
     let port = free_port();
-    let location =
-        "location /front { proxy_pass https://leaf/leaf; proxy_http_version 1.1; proxy_set_header Connection ''; }";
-    let upstream = format!("upstream leaf {{ server 127.0.0.1:{leaf}; keepalive 64; }}");
-    let argv = nginx(lab, port, location, &upstream);
+    let argv = nginx(lab, port, FORWARD, &upstream(leaf));
+    forwards(plan.service(port, &words(&argv)), port, FROM_DRIVER)
+}
+
+const FROM_DRIVER: &[&str] = forwarded!("clew-drive");
+
+fn forwards(plan: Plan, port: u16, chain: &'static [&'static str]) -> Made {
     Made {
-        plan: plan.service(port, &words(&argv)),
+        plan,
         port,
         path: "/front",
-        chain: &[
-            "client clew-drive /front",
-            "server nginx /front",
-            "client nginx /leaf",
-            "server nginx /leaf",
-        ],
+        chain,
         closing: false,
+        client: None,
     }
 }
 

@@ -42,6 +42,51 @@ pub(crate) struct Made {
     pub(super) chain: &'static [&'static str],
     /// Each request has a connection of its own.
     pub(crate) closing: bool,
+    /// Who asks, if it is not the driver itself, which speaks no TLS.
+    pub(super) client: Option<Client>,
+}
+
+/// A program that asks over TLS, and the file that says whom it trusts.
+pub(super) enum Client {
+    /// One process, as many connections as there are requests at once.
+    Curl(String),
+    /// A process for each request that is made at once, on GnuTLS.
+    Wget(String),
+}
+
+impl Client {
+    /// Adds requests, as [`Plan::load`] does.
+    pub(super) fn load(&self, plan: Plan, port: u16, path: &str, requests: u64, concurrency: u64) -> Plan {
+        let url = format!("https://localhost:{port}{path}?id=");
+        match self {
+            Self::Curl(authority) => plan.command(&[
+                "/usr/bin/curl",
+                "-sSf",
+                "--http1.1",
+                "--cacert",
+                authority,
+                "--parallel",
+                "--parallel-immediate",
+                "--parallel-max",
+                &concurrency.to_string(),
+                "-o",
+                "/dev/null",
+                &format!("{url}[1-{requests}]"),
+            ]),
+            Self::Wget(authority) => {
+                let authority = format!("--ca-certificate={authority}");
+                let wget = ["/usr/bin/wget", "-q", "-O", "/dev/null", authority.as_str()].map(str::to_owned);
+                let of = |first| (first..=requests).step_by(usize::try_from(concurrency).unwrap_or(1));
+                let urls = |first| of(first).map(|number| format!("{url}{number}"));
+                let first = 1..=concurrency.min(requests);
+                plan.commands(
+                    first
+                        .map(|first| wget.iter().cloned().chain(urls(first)).collect())
+                        .collect(),
+                )
+            }
+        }
+    }
 }
 
 impl Made {
@@ -134,6 +179,7 @@ pub(super) fn made(plan: Plan, leaf: u16, port: u16, env: &[(&str, &str)], chain
         path: "/front",
         chain,
         closing: false,
+        client: None,
     }
 }
 
@@ -161,5 +207,6 @@ fn proxy(lab: &Lab) -> Made {
             "server go-server /front",
         ],
         closing: false,
+        client: None,
     }
 }

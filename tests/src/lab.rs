@@ -91,6 +91,12 @@ impl Lab {
         path.exists().then(|| path.display().to_string())
     }
 
+    /// The folder of a libpq that brings OpenSSL 1.1.1 for this machine's interpreter; none where it cannot be had.
+    pub fn older_openssl() -> Option<String> {
+        let path = venv().with_file_name("venv-older-openssl");
+        path.join("psycopg2").exists().then(|| path.display().to_string())
+    }
+
     /// A program of the environment with which the API is held against its description.
     pub fn api_python(program: &str) -> String {
         let path = venv().with_file_name("venv-api").join("bin").join(program);

@@ -1,7 +1,7 @@
 //! Connections encrypted by a library: what passes them is seen as if it were plain.
 use std::collections::HashSet;
 
-use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Plan, Span, free_port, nginx_tls, until};
+use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Plan, Span, free_port, nginx_tls};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 
@@ -229,67 +229,6 @@ fn aiohttp_and_uvicorn_on_asyncio() {
 #[test]
 fn curl_and_uvicorn_on_uvloop() {
     check("tls_curl_and_uvicorn_on_uvloop", uvicorn("uvloop"), curl);
-}
-
-/// Clew comes to a server and a client that have a connection open: both ends of what they say from then on join.
-#[test]
-fn attached_to_an_open_connection() {
-    let Some(lab) = Lab::new("tls_attached_to_an_open_connection") else {
-        return;
-    };
-    let certificate = Certificate::new(&lab);
-    let port = free_port();
-    let mut server = lab.start("server", &nginx_server(&lab, &certificate, port));
-    server.until_listening(port);
-    let program = "import pathlib, requests, sys, time
-session = requests.Session()
-session.trust_env, session.verify = False, sys.argv[1]
-number = 0
-while not pathlib.Path('over').exists():
-    session.get(f'{sys.argv[2]}?n={number}').raise_for_status()
-    pathlib.Path('asked').write_text(str(number))
-    number += 1
-    time.sleep(0.02)
-";
-    let url = format!("https://localhost:{port}/hello");
-    let argv = words(&[&Lab::python("python"), "-c", program, certificate.file(), &url]);
-    let mut client = lab.start("client", &argv);
-    let asked = || {
-        std::fs::read_to_string(lab.dir().join("asked"))
-            .ok()?
-            .parse::<u64>()
-            .ok()
-    };
-    until("a first request", asked);
-    let run = Clew::attach(&lab)
-        .args(&["--port".to_owned(), port.to_string()])
-        .args(&["--pid".to_owned(), client.pid().to_string()])
-        .tracing();
-    until("a span of the server", || {
-        let spans = clew_tests::Spans::parse(&run.otlp());
-        (!spans.at(Kind::Server, "/hello").is_empty()).then_some(())
-    });
-    let first = asked().expect("a number") + 1;
-    until("ten requests more", || asked().filter(|number| *number >= first + 10));
-    std::fs::write(lab.dir().join("over"), "").expect("end the client");
-    let last = asked().expect("a number");
-    client.wait();
-    let out = run.stop();
-    for number in first..last {
-        let of = |kind| {
-            let name = format!("n={number}");
-            let mut found =
-                out.spans.at(kind, "/hello").into_iter().filter(|span| {
-                    span.text("url.query") == name || span.text("url.full").ends_with(&format!("?{name}"))
-                });
-            let first = found.next();
-            out.check(first.is_some() && found.next().is_none(), "one span of each end");
-            first.expect("checked")
-        };
-        let (client, server) = (of(Kind::Client), of(Kind::Server));
-        out.check_eq(server.parent.as_ref(), Some(&client.id), "the server span's parent");
-        out.check_eq(server.text("url.scheme").as_str(), "https", "url.scheme");
-    }
 }
 
 /// Both the server and the client of Node.js have OpenSSL in the executable and move the bytes themselves.

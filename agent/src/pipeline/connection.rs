@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use super::openings::Took;
-use super::secured::Secured;
+use super::secured::{Secured, Since};
 use super::{Output, is_ending, pass};
 use crate::attach::Verdict;
 use crate::capture::{ConnId, Connection, Data, Direction, Endpoints, Moment, Pid, Plain, SessionId, Transport};
@@ -205,12 +205,12 @@ impl Live {
         }
     }
 
-    /// Plaintext of a session passed, which counts from byte 0 if it is `fresh`.
+    /// Plaintext of a session passed.
     #[expect(clippy::too_many_arguments, reason = "the stages it passes are the pipeline's")]
     pub(super) fn plain(
         &mut self,
         plain: Plain,
-        fresh: bool,
+        since: Since,
         process: &Arc<Process>,
         spans: &mut Spans,
         traces: &mut Traces,
@@ -228,7 +228,7 @@ impl Live {
             // Another session took its place: what it had left open was not seen to end.
             self.end_secured(plain.data.moment, Broken::Unseen, spans, traces, passing, out);
             self.told_plain = None;
-            let secured = Secured::new(plain.session, fresh, &self.facts, self.limits, first);
+            let secured = Secured::new(plain.session, since, &self.facts, self.limits, first);
             self.secured = Some(Box::new(secured));
             // The connection has no span of its own where its content is seen.
             self.conversation.seen_through(&mut passing.steps);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 mod connection;
 mod openings;
+mod passages;
 mod processes;
 mod secured;
 mod sessions;
@@ -28,7 +29,9 @@ use crate::stream::Content;
 use crate::trace::{Loose, Origin, Placed, Traces, Unanswered, forwards};
 use connection::{Live, Passing};
 use openings::{Openings, Took};
+use passages::{Held, Passages, Says};
 use processes::Processes;
+use secured::Since;
 use sessions::Sessions;
 use times::Threads;
 
@@ -92,6 +95,7 @@ pub struct Pipeline {
     closing: BTreeMap<(u64, ConnId), Closing>,
     openings: Openings,
     sessions: Sessions,
+    passages: Passages,
     older: HashSet<u64>,
     processes: Processes,
     threads: Threads,
@@ -122,6 +126,7 @@ impl Pipeline {
             closing: BTreeMap::new(),
             openings: Openings::default(),
             sessions: Sessions::default(),
+            passages: Passages::default(),
             older: HashSet::new(),
             processes: Processes::default(),
             threads: Threads::default(),
@@ -296,6 +301,11 @@ impl Pipeline {
             return;
         };
         let ended = data.end || data.error != 0;
+        let held = if data.length > 0 && self.passages.watches(process.pid) {
+            self.passages.carried(&data)
+        } else {
+            None
+        };
         if live.is_datagram() && forwards(process.runtime) {
             // What a loop that forwards looks up is for whatever it forwards next, and no request that it sends.
             return;
@@ -335,16 +345,47 @@ impl Pipeline {
             self.closing
                 .insert((time_ns.saturating_add(ENDED_NS), conn), Closing::Ends);
         }
+        if let Some(held) = held {
+            self.secured(conn, held, out);
+        }
     }
 
     fn plain(&mut self, mut plain: Plain, out: &mut Output) {
-        let (conn, known) = match self.sessions.of(&plain) {
+        let mut found = self.sessions.of(&plain);
+        // Where the kernel side knows the connection it knows the place on it too; a session that was seen whole needs none.
+        let is_moved = plain.data.conn == ConnId(0) && plain.wire.is_none();
+        let needs = match &found {
+            Ok((_, known)) => is_moved && !known.fresh,
+            Err(count) => is_moved && *count != Some(sessions::UNKNOWN),
+        };
+        if needs && plain.data.direction == Direction::Ingress {
+            let conn = found.as_ref().ok().map(|(conn, _)| *conn);
+            match self.passages.taken(&plain, conn) {
+                Says::Nothing => {}
+                Says::On(on, end) => {
+                    plain.wire = Some(end);
+                    if conn.is_none() {
+                        self.sessions.tie(plain.session, Some(on));
+                        found = self.sessions.of(&plain);
+                    }
+                }
+                Says::Elsewhere => {
+                    self.sessions.tie(plain.session, None);
+                    out.counts.push("tls.tie_conflict");
+                    return;
+                }
+            }
+        }
+        let (conn, known) = match found {
             Ok(found) => found,
             Err(count) => {
                 out.counts.extend(count);
                 return;
             }
         };
+        if let Some(held) = self.passages.release(conn) {
+            self.secured(conn, held, out);
+        }
         let process = self.processes.get(plain.data.moment.actor.pid);
         plain.data.moment.actor.turn = round(plain.data.moment.actor.turn, process.runtime);
         let Some(live) = self.connections.get_mut(&conn) else {
@@ -362,9 +403,31 @@ impl Pipeline {
         });
         self.traces
             .operation(conn, &plain.data.moment.actor, plain.data.direction);
+        let since = Since {
+            fresh: known.fresh,
+            missed: known.missed,
+        };
+        let mut held = Held { plain, since };
+        if needs && held.plain.data.direction == Direction::Egress {
+            // The operation that carries it is still to come.
+            match self.passages.hold(conn, held) {
+                None => return,
+                Some(full) => held = full,
+            }
+        }
+        self.secured(conn, held, out);
+    }
+
+    /// Plaintext passes the stages, and where on its connection it went is known, if it ever will be.
+    fn secured(&mut self, conn: ConnId, Held { plain, since }: Held, out: &mut Output) {
+        let process = self.processes.get(plain.data.moment.actor.pid);
+        let Some(live) = self.connections.get_mut(&conn) else {
+            out.counts.push("pipeline.connection_unknown");
+            return;
+        };
         live.plain(
             plain,
-            known.fresh,
+            since,
             &process,
             &mut self.spans,
             &mut self.traces,
@@ -441,6 +504,7 @@ impl Pipeline {
     fn exited(&mut self, moment: Moment, status: u32) {
         let pid = moment.actor.pid;
         self.traces.exited(pid);
+        self.passages.exited(pid);
         self.processes.exited(pid, moment.time_ns);
         for (conn, live) in &mut self.connections {
             if live.pid() != Some(pid) {
@@ -464,6 +528,9 @@ impl Pipeline {
 
     fn tick(&mut self, now_ns: u64, out: &mut Output) {
         self.now_ns = now_ns;
+        for (conn, held) in self.passages.overdue(now_ns) {
+            self.secured(conn, held, out);
+        }
         let mut restless = std::mem::take(&mut self.restless);
         restless.retain(|conn| {
             let Some(live) = self.connections.get_mut(conn) else {
@@ -491,6 +558,9 @@ impl Pipeline {
     fn close(&mut self, conn: ConnId, closing: Closing, out: &mut Output) {
         match closing {
             Closing::Exchanges(moment, reason) => {
+                if let Some(held) = self.passages.release(conn) {
+                    self.secured(conn, held, out);
+                }
                 if let Some(mut live) = self.connections.remove(&conn) {
                     if let Some(session) = live.session() {
                         self.sessions.forget(session);
@@ -561,6 +631,9 @@ impl Pipeline {
     }
 
     fn stop(&mut self, moment: Moment, out: &mut Output) {
+        for (conn, held) in self.passages.overdue(u64::MAX) {
+            self.secured(conn, held, out);
+        }
         let mut written = Vec::new();
         self.logs.finish(&mut written);
         self.written(written);

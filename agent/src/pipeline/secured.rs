@@ -13,6 +13,15 @@ const FIRST: Exchange = Exchange(1 << 32);
 /// Calls of a direction whose place on the wire is remembered: the head of a request ends in one of the last.
 const MOST_RECORDS: usize = 64;
 
+/// From where a session is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Since {
+    /// Its plaintext counts from byte 0.
+    pub(super) fresh: bool,
+    /// Plaintext of it was seen before it was known whose it is.
+    pub(super) missed: bool,
+}
+
 /// One session on its connection.
 pub(super) struct Secured {
     pub(super) session: SessionId,
@@ -36,7 +45,7 @@ struct Side {
 impl Secured {
     pub(super) fn new(
         session: SessionId,
-        fresh: bool,
+        Since { fresh, missed }: Since,
         facts: &ConnFacts,
         limits: Limits,
         first: Option<Exchange>,
@@ -47,7 +56,7 @@ impl Secured {
             session,
             facts: Arc::new(ConnFacts { layer, ..facts.clone() }),
             // The kernel side counts each session from where it was first seen.
-            stream: Stream::new(false),
+            stream: Stream::new(missed),
             conversation: Conversation::new(limits)
                 .midway(!fresh)
                 .counting_from(first)
@@ -140,7 +149,8 @@ mod tests {
     }
 
     fn secured(fresh: bool, first: Option<Exchange>) -> Secured {
-        Secured::new(SessionId(1 << 63 | 9), fresh, &facts(), Limits::default(), first)
+        let since = Since { fresh, missed: false };
+        Secured::new(SessionId(1 << 63 | 9), since, &facts(), Limits::default(), first)
     }
 
     fn data(direction: Direction, offset: u64, text: &'static str) -> Data {

@@ -1,8 +1,8 @@
 //! Which connection carries a session of encryption.
 //!
 //! The kernel side knows it where an operation on a socket ran within a call for the session. Where the program moves the bytes
-//! itself, the random number of the ClientHello tells: it stands on the wire and in the library's object. Anything else is a
-//! guess, and such a session is told of nowhere.
+//! itself, the random number of the ClientHello tells: it stands on the wire and in the library's object; or, where the beginning
+//! was not seen, what passes both (see [`super::passages`]). Anything else is a guess, and such a session is told of nowhere.
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
@@ -11,6 +11,8 @@ use crate::capture::{ConnId, Direction, Pid, Plain, Session, SessionId};
 
 /// Sessions, and ClientHellos, that are remembered.
 const MOST: usize = 65_536;
+/// What is counted where nothing is known of a session.
+pub(super) const UNKNOWN: &str = "tls.session_unknown";
 
 /// A ClientHello: who sent or received it, and its random number.
 type Hello = (Pid, [u8; 32]);
@@ -30,8 +32,8 @@ pub(super) struct Known {
     /// Its plaintext counts from byte 0.
     pub(super) fresh: bool,
     hello: Option<Hello>,
-    /// It was counted that nobody knows its connection.
-    counted: bool,
+    /// Plaintext of it passed while nobody knew its connection; that was counted.
+    pub(super) missed: bool,
 }
 
 /// The connections of a process on which a ClientHello passed, by its direction. Two that went the same way are none.
@@ -69,7 +71,7 @@ impl Sessions {
             conn: session.conn,
             fresh: session.fresh,
             hello: session.random.map(|random| (session.moment.actor.pid, random)),
-            counted: false,
+            missed: false,
         };
         if self.known.insert(session.session, known).is_none() {
             self.ages.push_back(session.session);
@@ -84,7 +86,7 @@ impl Sessions {
     /// The session of plaintext that passed, with its connection; or the name of a counter, if it has to be raised.
     pub(super) fn of(&mut self, plain: &Plain) -> Result<(ConnId, Known), Option<&'static str>> {
         let Some(known) = self.known.get_mut(&plain.session) else {
-            return Err(Some("tls.session_unknown"));
+            return Err(Some(UNKNOWN));
         };
         if plain.data.conn != ConnId(0) {
             known.conn = Some(plain.data.conn);
@@ -97,8 +99,17 @@ impl Sessions {
         }
         match known.conn {
             Some(conn) => Ok((conn, *known)),
-            None if std::mem::replace(&mut known.counted, true) => Err(None),
+            None if std::mem::replace(&mut known.missed, true) => Err(None),
             None => Err(Some("tls.untied")),
+        }
+    }
+
+    /// A session was found to be on a connection; or not to be on the one it was thought to be on.
+    pub(super) fn tie(&mut self, session: SessionId, conn: Option<ConnId>) {
+        if let Some(known) = self.known.get_mut(&session) {
+            known.conn = conn;
+            // What its random number said was not true.
+            known.hello = known.hello.filter(|_| conn.is_some());
         }
     }
 

@@ -26,6 +26,7 @@ pub(super) fn provide() -> Result<Step> {
     let api = workspace::root().join("tests/requirements-api.txt");
     let api_wanted = std::fs::read_to_string(&api).context("failed to read tests/requirements-api.txt")?;
     made |= environment(&workspace::api_venv(), python, &api, &api_wanted)?;
+    made |= older_openssl()?;
     // Tests of the newest interpreter say that they are skipped where there is none but the first.
     if let Some((newest, python)) = found.last()
         && newest > version
@@ -44,6 +45,27 @@ pub(super) fn provide() -> Result<Step> {
     versions.dedup();
     let text = versions.join(", ");
     Ok(if made { Step::Done(text) } else { Step::Ready(text) })
+}
+
+/// The last libpq that brings OpenSSL 1.1.1, for the oldest interpreter; says whether it had to be fetched. It is no requirement: there is
+/// none for later interpreters, where its test says that it is skipped.
+fn older_openssl() -> Result<bool> {
+    const PACKAGE: &str = "psycopg2-binary==2.9.5";
+    let folder = workspace::venv().with_file_name("venv-older-openssl");
+    if folder.join("psycopg2").exists() {
+        return Ok(false);
+    }
+    let python = workspace::venv().join("bin/python").display().to_string();
+    let mut install = shell::command(&python, &["-m", "pip", "install", "--quiet", "--no-deps"]);
+    install
+        .args(["--only-binary", ":all:", "--target"])
+        .arg(&folder)
+        .arg(PACKAGE);
+    let fetched = shell::quiet(install, Duration::from_secs(120));
+    if let Err(error) = &fetched {
+        println!("  {PACKAGE} cannot be had for this interpreter: {error:#}");
+    }
+    Ok(fetched.is_ok())
 }
 
 /// Makes an environment unless it is as wanted; says whether it had to.

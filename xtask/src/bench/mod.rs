@@ -9,6 +9,7 @@ mod page;
 mod process;
 mod row;
 mod store;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -207,6 +208,7 @@ fn measure(options: &Options) -> Result<Vec<Row>> {
     if !options.quick {
         rows.extend(assist::measure(&clew, asked.map(String::as_str), rounds, time)?);
         rows.extend(contexts::measure(&clew, asked.map(String::as_str), rounds, time / 2)?);
+        rows.extend(tls::measure(&clew, asked.map(String::as_str), rounds, time / 2)?);
     }
     ensure!(!rows.is_empty(), "no workload has that name");
     Ok(rows)

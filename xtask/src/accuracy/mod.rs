@@ -235,8 +235,10 @@ const LONG: &[&str] = &[
     "rust-https",
     "tls-curl-nginx",
     "tls-curl-uvicorn-uvloop",
+    "tls-envoy-proxy",
     "tls-httpx",
     "tls-php-fpm-nginx",
+    "tls-ruby-puma",
     "tls-rust-openssl",
     "tls-wget",
 ];

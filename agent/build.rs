@@ -44,6 +44,8 @@ fn main() {
         Err(error) => fail(&format!("cargo could not be started: {error}")),
     }
     let object = target.join("bpfel-unknown-none/release/clew-ebpf");
+    // Other folders of builds may have been made by links to this one: a file that is written over changes in all.
+    let _absent = std::fs::remove_file(out.join("clew-ebpf"));
     if let Err(error) = std::fs::copy(&object, out.join("clew-ebpf")) {
         fail(&format!("failed to copy {}: {error}", object.display()));
     }

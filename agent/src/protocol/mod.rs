@@ -87,7 +87,7 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "postgresql",
         title: "PostgreSQL, protocol 3",
-        tested: "PostgreSQL 15; libpq, psycopg 3, asyncpg, pgbench",
+        tested: "PostgreSQL 15; libpq, psycopg 3, asyncpg, pgx, lib/pq, pgjdbc, pg of Node.js, pgbench",
         limits: "no statement text where it was prepared before Clew came or in a stretch that was lost; replication is one call",
         recognize: postgresql::recognize,
         parser: postgresql::parser,
@@ -104,8 +104,9 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "redis",
         title: "Redis, RESP 2 and 3",
-        tested: "Redis 7.0; redis-py, redis-cli, redis-benchmark",
-        limits: "messages of pub/sub, MONITOR and replication are not told; a connection that began with other commands in a line than PING is \
+        tested: "Redis 7.0; redis-py, go-redis, Jedis, ioredis, redis-cli, redis-benchmark",
+        limits: "messages of pub/sub, MONITOR and replication are not told; what clients say of themselves (`CLIENT SETINFO`) never makes a span \
+                 fail; a connection that began with other commands in a line than PING is \
                  found when it sends arrays",
         recognize: redis::recognize,
         parser: redis::parser,

@@ -83,7 +83,8 @@ impl FrameHead {
     }
 
     /// How much speaks for these bytes being a frame's head, in bits: how unlikely they would be otherwise. Nothing, if they
-    /// are none, or one no sender makes.
+    /// are none, or one no sender makes. Streams of even numbers are those of pushed responses, which hardly anybody sends;
+    /// the offset and the length that a batch of Kafka's begins with look like them.
     fn evidence(self) -> Option<u32> {
         let defined = match self.kind {
             DATA => END_STREAM | PADDED,
@@ -94,7 +95,9 @@ impl FrameHead {
             PRIORITY | RST_STREAM | GOAWAY | WINDOW_UPDATE => 0,
             _ => return None,
         };
-        let plausible = self.is_valid() && !self.reserved && self.flags & !defined == 0 && self.length <= USUAL_LENGTH;
+        let asked = self.stream == 0 || !self.stream.is_multiple_of(2);
+        let usual = self.length <= USUAL_LENGTH && self.flags & !defined == 0;
+        let plausible = self.is_valid() && !self.reserved && usual && asked;
         if !plausible {
             return None;
         }
@@ -197,6 +200,11 @@ mod tests {
         check(b"\0\0\0\x08\x04\xd2\x16\x2f\0", Recognized::No);
         check(b"\0\0\0\x23\0\x12\0\x03\0\0\0\0", Recognized::No);
         check(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", Recognized::No);
+        // A batch of Kafka's: offset, length, epoch, version and checksum.
+        check(
+            b"\0\0\0\0\0\0\0\x05\0\0\0\x49\0\0\0\0\x02\x91\x4e\xd8\x4c",
+            Recognized::No,
+        );
     }
 
     #[test]

@@ -113,7 +113,13 @@ impl Postgresql {
             b'1' => self.complete(&[What::Parse], frame.end, out),
             b'2' => self.complete(&[What::Bind], frame.end, out),
             b'3' => self.complete(&[What::Close], frame.end, out),
-            b't' => self.expect(&[What::DescribeStatement]),
+            b't' => {
+                let told = self.expect(&[What::DescribeStatement]);
+                if let (Told::Fits, Some(Some(types))) = (&told, self.described.front()) {
+                    types.described(frame.payload);
+                }
+                told
+            }
             b'T' if self.front() == Some(What::Query) => Told::Fits,
             b'T' | b'n' => self.complete(&[What::DescribeStatement, What::DescribePortal], frame.end, out),
             b'D' => {

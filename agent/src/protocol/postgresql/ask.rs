@@ -1,6 +1,7 @@
 //! What the client says.
 use smol_str::SmolStr;
 
+use super::types::Types;
 use super::wire::{CANCEL, GSS, MAX_TEXT, SSL, number, string};
 use super::{Answering, Group, MAX_AWAITED, MAX_OPEN, Postgresql, What};
 use crate::protocol::call::{Call, Command, Outcome, Query, Statement, Text};
@@ -109,31 +110,32 @@ impl Postgresql {
             }
             b'P' => {
                 let (name, rest) = string(frame.payload);
-                let (query, _) = string(rest);
+                let (query, types) = string(rest);
                 let text = self.text(query, cut && rest.len() == query.len(), frame.length, out);
-                count(out, self.session.parse(name, text));
+                let types = self.limits.values.then(|| Types::prepared(types));
+                count(out, self.session.parse(name, text, types));
                 self.lead(span, true);
                 self.await_answer(What::Parse);
             }
             b'B' => {
                 let (portal, rest) = string(frame.payload);
                 let (name, rest) = string(rest);
-                let parameters = if self.limits.values {
-                    parameters(rest)
-                } else {
-                    Vec::new()
-                };
-                count(out, self.session.bind(portal, name, parameters));
+                let values = if self.limits.values { rest } else { &[] };
+                count(out, self.session.bind(portal, name, values));
                 self.lead(span, false);
                 self.await_answer(What::Bind);
             }
             b'D' => {
                 self.lead(span, false);
-                self.await_answer(if frame.payload.first() == Some(&b'S') {
-                    What::DescribeStatement
-                } else {
-                    What::DescribePortal
-                });
+                match frame.payload.split_first() {
+                    Some((b'S', name)) => {
+                        if !self.skipping {
+                            self.described.push_back(self.session.types(string(name).0));
+                        }
+                        self.await_answer(What::DescribeStatement);
+                    }
+                    _ => self.await_answer(What::DescribePortal),
+                }
             }
             b'E' => {
                 let (portal, _) = string(frame.payload);
@@ -298,40 +300,4 @@ fn database(payload: &[u8]) -> Option<SmolStr> {
     }
     let name = database.filter(|name| !name.is_empty()).or(user)?;
     Some(SmolStr::from(String::from_utf8_lossy(name)))
-}
-
-/// The parameters of a `Bind`, as far as they are there:
-///
-/// ```text
-/// | formats (2) | format (2) ... | parameters (2) | length (4), -1 for NULL | value | ...
-/// ```
-fn parameters(bytes: &[u8]) -> Vec<Option<SmolStr>> {
-    let short = |bytes: &[u8]| Some(u16::from_be_bytes(bytes.get(..2)?.try_into().ok()?));
-    let parse = || {
-        let formats = usize::from(short(bytes)?);
-        let codes = bytes.get(2..)?.get(..formats.checked_mul(2)?)?;
-        let binary = |place: usize| {
-            let place = if formats == 1 { 0 } else { place.saturating_mul(2) };
-            codes.get(place..).and_then(short) == Some(1)
-        };
-        let mut rest = bytes.get(2_usize.checked_add(codes.len())?..)?;
-        let count = usize::from(short(rest)?);
-        rest = rest.get(2..)?;
-        let mut values = Vec::new();
-        for place in 0..count.min(crate::protocol::call::MAX_ARGUMENTS) {
-            let Some(length) = number(rest, 0) else { break };
-            rest = rest.get(4..).unwrap_or_default();
-            if length == u32::MAX {
-                values.push(None);
-                continue;
-            }
-            let Some(value) = rest.get(..length as usize) else {
-                break;
-            };
-            values.push((!binary(place)).then(|| SmolStr::from(String::from_utf8_lossy(value))));
-            rest = rest.get(length as usize..).unwrap_or_default();
-        }
-        Some(values)
-    };
-    parse().unwrap_or_default()
 }

@@ -7,6 +7,7 @@
 mod answer;
 mod ask;
 mod session;
+mod types;
 mod wire;
 
 use std::collections::VecDeque;
@@ -20,6 +21,7 @@ use super::ordered::{Dialect, Hole, Ordered, Read, Side};
 use super::{Body, Broken, Exchange, Limits, Mark, Parser, Response, ResponseHead, Start, Step};
 use crate::capture::{Direction, Moment};
 use session::Session;
+use types::Types;
 use wire::{Back, Front, Speaker, Startup};
 
 /// Messages without an answer.
@@ -50,6 +52,8 @@ struct Postgresql {
     fronts: Frames<Front>,
     backs: Frames<Back>,
     awaited: VecDeque<Awaited>,
+    /// Of those awaited, the statements that are to be described: where the types of their parameters go.
+    described: VecDeque<Option<Types>>,
     /// Of those awaited, the exchanges and what answers end with `ReadyForQuery`.
     exchanges: usize,
     units: usize,
@@ -132,6 +136,7 @@ impl Postgresql {
             fronts: Frames::default(),
             backs: Frames::default(),
             awaited: VecDeque::new(),
+            described: VecDeque::new(),
             exchanges: 0,
             units: 0,
             next: first,
@@ -149,6 +154,9 @@ impl Postgresql {
 
     fn pop(&mut self) -> Option<Awaited> {
         let awaited = self.awaited.pop_front()?;
+        if awaited.what == What::DescribeStatement {
+            self.described.pop_front();
+        }
         self.exchanges = self.exchanges.saturating_sub(usize::from(awaited.call.is_some()));
         self.units = self.units.saturating_sub(usize::from(awaited.what.is_unit()));
         Some(awaited)

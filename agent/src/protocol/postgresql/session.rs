@@ -5,6 +5,7 @@ use foldhash::fast::RandomState;
 use smol_str::SmolStr;
 
 use super::Answering;
+use super::types::{self, Types};
 use crate::protocol::call::{Statement, Text};
 
 /// Prepared statements, and portals, that are remembered.
@@ -13,10 +14,18 @@ const MAX_NAMES: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Session {
     pub(super) database: Option<SmolStr>,
-    statements: Names<Text>,
+    statements: Names<Prepared>,
     portals: Names<Statement>,
     /// Offset of the request that began the transaction.
     transaction: Option<u64>,
+}
+
+/// A statement that was prepared.
+#[derive(Debug)]
+struct Prepared {
+    text: Text,
+    /// The types of its parameters, where values are told.
+    types: Option<Types>,
 }
 
 /// What names stand for. The empty name is one that is replaced without being closed.
@@ -82,21 +91,26 @@ impl Session {
     }
 
     /// A statement was prepared. The counter to raise if it is not remembered.
-    pub(super) fn parse(&mut self, name: &[u8], text: Text) -> Option<&'static str> {
-        (!self.statements.set(name, text)).then_some("protocol.postgresql.statements_full")
+    pub(super) fn parse(&mut self, name: &[u8], text: Text, types: Option<Types>) -> Option<&'static str> {
+        (!self.statements.set(name, Prepared { text, types })).then_some("protocol.postgresql.statements_full")
     }
 
-    /// A statement was bound to a portal.
-    pub(super) fn bind(
-        &mut self,
-        portal: &[u8],
-        statement: &[u8],
-        parameters: Vec<Option<SmolStr>>,
-    ) -> Option<&'static str> {
+    /// The types of a statement's parameters.
+    pub(super) fn types(&self, statement: &[u8]) -> Option<Types> {
+        self.statements.get(statement)?.types.clone()
+    }
+
+    /// A statement was bound to a portal; `values` are its parameters, if they are to be told.
+    pub(super) fn bind(&mut self, portal: &[u8], statement: &[u8], values: &[u8]) -> Option<&'static str> {
+        let prepared = self.statements.get(statement);
+        let unknown = Types::default();
+        let types = prepared
+            .and_then(|prepared| prepared.types.as_ref())
+            .unwrap_or(&unknown);
         let statement = Statement {
-            text: self.statements.get(statement).cloned(),
+            text: prepared.map(|prepared| prepared.text.clone()),
             prepared: true,
-            parameters,
+            parameters: types::values(values, types),
         };
         (!self.portals.set(portal, statement)).then_some("protocol.postgresql.statements_full")
     }

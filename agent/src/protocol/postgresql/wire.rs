@@ -11,6 +11,8 @@ use crate::protocol::frames::{Format, Shape};
 pub(super) const MAX_TEXT: usize = 16 * 1024;
 /// Bytes of parameters that are looked at.
 const MAX_BIND: usize = 4096;
+/// Bytes of the types of parameters that are looked at: those of as many as are told.
+const MAX_TYPES: usize = 2 + 4 * crate::protocol::call::MAX_ARGUMENTS;
 /// Bytes of names that are looked at.
 const MAX_NAME: usize = 256;
 /// Bytes of an error that are looked at.
@@ -95,7 +97,8 @@ impl Format for Back {
             b'Z' => (1, length == 1),
             b'R' => (4, length >= 4),
             b'1' | b'2' | b'3' | b'I' | b'n' | b's' | b'c' => (0, length == 0),
-            b'D' | b'T' | b't' => (0, length >= 2),
+            b't' => (MAX_TYPES, length >= 2),
+            b'D' | b'T' => (0, length >= 2),
             b'G' | b'H' | b'W' => (0, length >= 3),
             b'K' | b'v' | b'A' => (0, length >= 8),
             b'V' => (0, length >= 4),

@@ -23,6 +23,8 @@ pub(super) enum Special {
     Reply(bool),
     /// `CLIENT REPLY SKIP`.
     Skip,
+    /// Who the client is and what it can, which clients tell every server: they go on where one does not know the command.
+    Introduced,
     /// What follows are no calls.
     Streams,
 }
@@ -153,6 +155,7 @@ fn special(name: &str, first: &SmolStr, second: &SmolStr, arguments: usize) -> S
         ("CLIENT", "REPLY", "OFF") => Special::Reply(false),
         ("CLIENT", "REPLY", "ON") => Special::Reply(true),
         ("CLIENT", "REPLY", "SKIP") => Special::Skip,
+        ("CLIENT", "SETINFO" | "MAINT_NOTIFICATIONS", _) => Special::Introduced,
         ("MONITOR" | "SYNC" | "PSYNC", ..) => Special::Streams,
         _ => Special::No,
     }

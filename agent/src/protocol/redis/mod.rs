@@ -269,7 +269,7 @@ impl Redis {
         if let Some((text, within)) = &answer.error
             && (!within || call.what == Special::Exec)
         {
-            call.outcome.error = Some(self::failed(text));
+            call.outcome.error = Some(self::failed(text, &call.what));
         }
         let failed = answer.error.as_ref().is_some_and(|(_, within)| !within);
         if call.what == Special::Multi && !failed {
@@ -363,13 +363,13 @@ impl Dialect for Redis {
 }
 
 /// What an error says: its first word is its code.
-fn failed(text: &str) -> Failure {
+fn failed(text: &str, asked: &Special) -> Failure {
     let (code, message) = text.split_once(' ').unwrap_or((text, ""));
     Failure {
         code: code.into(),
         message: message.into(),
         sqlstate: None,
-        expected: matches!(code, "MOVED" | "ASK"),
+        expected: matches!(code, "MOVED" | "ASK") || *asked == Special::Introduced,
     }
 }
 

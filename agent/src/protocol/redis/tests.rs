@@ -36,23 +36,44 @@ fn commands_are_recognized_and_little_else() {
 
 /// What is made of an error that answers the only command.
 #[track_caller]
-fn failure(error: &str, expected: (&str, bool)) {
+fn failure(asked: &Special, error: &str, expected: (&str, bool)) {
     let mut answer = Answer::default();
     let mut reader = Reader::new(false);
     let line = format!("-{error}\r\n");
     assert_eq!(reader.read(line.as_bytes(), &mut answer), Got::Value(line.len()));
     let (text, within) = answer.error.expect("an error");
     assert!(!within);
-    let failure = self::failed(&text);
+    let failure = self::failed(&text, asked);
     assert_eq!((failure.code.as_str(), failure.expected), expected);
 }
 
 #[test]
 fn redirects_are_no_failures() {
+    let failure = |error: &str, expected| failure(&Special::No, error, expected);
     failure("MOVED 3999 127.0.0.1:6381", ("MOVED", true));
     failure("ASK 3999 127.0.0.1:6381", ("ASK", true));
     failure("WRONGTYPE Operation against a key", ("WRONGTYPE", false));
     failure("ERR", ("ERR", false));
+}
+
+#[test]
+fn servers_that_do_not_know_how_clients_introduce_themselves() {
+    let refused = "ERR unknown subcommand 'SETINFO'. Try CLIENT HELP.";
+    failure(&Special::Introduced, refused, ("ERR", true));
+    let asked = |words: &str| {
+        let mut asked = Asked::default();
+        let line = format!("{words}\r\n");
+        let moment = Moment::new(0, Actor::thread(Pid(1), 1));
+        asked.begin(Mark { offset: 0, moment }, false);
+        assert_eq!(
+            Reader::new(true).read(line.as_bytes(), &mut asked),
+            Got::Value(line.len())
+        );
+        asked.take().expect("a command").2
+    };
+    assert_eq!(asked("client setinfo LIB-NAME redis-py"), Special::Introduced);
+    assert_eq!(asked("CLIENT MAINT_NOTIFICATIONS ON"), Special::Introduced);
+    assert_eq!(asked("CLIENT SETNAME shop"), Special::No);
 }
 
 #[test]

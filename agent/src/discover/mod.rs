@@ -195,10 +195,10 @@ impl Discovery {
             .unwrap_or_else(|| {
                 // One whose executable cannot be read goes by what it was called with.
                 let path = if exe.is_empty() { args.first() } else { Some(&exe) };
-                (
-                    service::executable(path.map_or("", String::as_str)),
-                    ServiceSource::Executable,
-                )
+                let name = service::executable(path.map_or("", String::as_str));
+                let comm = self.proc.text(pid, "comm").unwrap_or_default();
+                let name = service::linked(&name, comm.trim_end(), &args).unwrap_or(name);
+                (name, ServiceSource::Executable)
             });
         let mut resource = declared.attributes;
         let owner = container.is_none().then(|| self.owner(pid)).flatten();
@@ -318,6 +318,8 @@ mod tests {
             &[("proc/7/cmdline", "python\0")],
             ("python3.11", ServiceSource::Executable),
         );
+        let called = [("proc/7/comm", "httpd\n"), ("proc/7/cmdline", "/sbin/httpd -f\0-p\0")];
+        check_service(&called, ("httpd", ServiceSource::Executable));
     }
 
     #[test]

@@ -265,9 +265,39 @@ pub(super) fn executable(exe: &str) -> String {
     }
 }
 
+/// Bytes of the name that the kernel gives a process (`TASK_COMM_LEN`, less the NUL).
+const COMM_BYTES: usize = 15;
+
+/// What a program of many names was called, if not by its executable's: a link leads to that. The kernel has named the process
+/// `comm` after the link, and its command line begins with the same.
+pub(super) fn linked(executable: &str, comm: &str, args: &[String]) -> Option<String> {
+    let called = args.first()?.split(' ').next()?.rsplit('/').next()?;
+    let begin = called.get(..COMM_BYTES).unwrap_or(called);
+    (!comm.is_empty() && begin == comm && !executable.starts_with(comm)).then(|| called.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_of_many_names() {
+        let linked = |executable: &str, comm: &str, line: &str| linked(executable, comm, &[line.to_owned()]);
+        let called = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            linked("redis-check-rdb", "redis-server", "redis-server 127.0.0.1:6379"),
+            called("redis-server")
+        );
+        assert_eq!(
+            linked("busybox", "a-name-of-many-", "/bin/a-name-of-many-letters"),
+            called("a-name-of-many-letters")
+        );
+        assert_eq!(linked("python3.11", "python3", "python3"), None);
+        // A script that its interpreter runs, and a process that gave itself a name.
+        assert_eq!(linked("bash", "job.sh", "/bin/bash"), None);
+        assert_eq!(linked("worker", "worker: 7", "worker: 7"), None);
+        assert_eq!(linked("worker", "", ""), None);
+    }
 
     fn check(runtime: Runtime, line: &str, want: &str) {
         let args: Vec<String> = line.split(' ').map(str::to_owned).collect();

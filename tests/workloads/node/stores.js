@@ -38,8 +38,7 @@ async function front(name) {
     cache.incr(`count:${name}`),
   ]);
   await nap();
-  await cache.set(name, '1');
-  await cache.expire(name, 600);
+  await cache.pipeline().set(name, '1').expire(name, 600).exec();
   await pool.query('DELETE FROM items WHERE name = $1', [name]);
 }
 

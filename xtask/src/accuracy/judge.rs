@@ -36,6 +36,19 @@ pub(super) fn judge(spans: &Spans, chain: &[&str], requests: u64) -> Verdict {
     for span in spans.0.iter().filter(|span| span.text("clew.encrypted").is_empty()) {
         let number = number(span).or_else(|| transactions.get(&span.text(TRANSACTION)).copied());
         match number.filter(|number| (1..=requests).contains(number)) {
+            // What is prepared stays so: a connection's first request for a statement has it, as part of its transaction.
+            Some(number) if span.text("db.operation.name") == "PREPARE" => {
+                let parent = span
+                    .parent
+                    .as_deref()
+                    .and_then(|parent| ids.get(&(span.trace.as_str(), parent)));
+                let of =
+                    |span: &Span| self::number(span).or_else(|| transactions.get(&span.text(TRANSACTION)).copied());
+                let others = parent
+                    .and_then(|parent| of(parent))
+                    .is_some_and(|other| other != number);
+                verdict.wrong_parent += u64::from(others);
+            }
             Some(number) => by_number.entry(number).or_default().push(span),
             // What a pool asks on its own account, when it opens a connection or takes one back.
             None if is_call(span) => {}

@@ -17,11 +17,9 @@ mod workload;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use clew_tests::Lab;
 use serde::{Deserialize, Serialize};
@@ -117,93 +115,47 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "{:<28} {:>11} {:>8} {:>8}  wrong  missing  extra  unlinked",
         "workload", "concurrency", "requests", "exact"
     );
-    let rows = match &options.json {
+    let mut findings = Vec::new();
+    let mut rows = match &options.json {
         Some(path) if path.exists() => read(path)?,
         _ => Vec::new(),
     };
-    let runs: Vec<_> = selected
-        .iter()
-        .flat_map(|workload| levels.iter().map(move |level| (*workload, *level)))
-        .collect();
-    let results = Mutex::new(Results {
-        rows,
-        ..Results::default()
-    });
-    let run = |workload: &'static Workload, concurrency: u64| -> Result<()> {
-        let known = lock(&results).known(workload, concurrency, requests);
-        let is_new = known.is_none();
-        let row = match known {
-            Some(row) => row,
-            None => one(workload, requests, concurrency, &clew, &drive)
-                .with_context(|| format!("{} at concurrency {concurrency}", workload.name))?,
-        };
-        let mut results = lock(&results);
-        results.judge(workload, &row);
-        if is_new {
-            results.rows.push(row);
-            write(options.json.as_deref(), &results.rows)?;
+    for workload in selected {
+        for &concurrency in &levels {
+            let is_this = |row: &&Row| {
+                row.workload == workload.name && row.concurrency == concurrency && row.requests == requests
+            };
+            let known = rows.iter().find(is_this).cloned();
+            let is_new = known.is_none();
+            let row = match known {
+                Some(row) => row,
+                None => one(workload, requests, concurrency, &clew, &drive)
+                    .with_context(|| format!("{} at concurrency {concurrency}", workload.name))?,
+            };
+            println!(
+                "{:<28} {concurrency:>11} {requests:>8} {:>7.2}%  {:>5}  {:>7}  {:>5}  {}",
+                row.workload,
+                percent(row.exact, requests),
+                row.wrong_parent,
+                row.missing_span,
+                row.extra_span,
+                reasons(&row)
+            );
+            let wrong = match workload.expect {
+                Expect::Exact => row.accepted != requests || row.extra_span != 0,
+                Expect::NeverWrong => row.wrong_parent + row.missing_span + row.extra_span != 0,
+            };
+            if wrong {
+                findings.push(format!("{} at {concurrency}", workload.name));
+            }
+            if is_new {
+                rows.push(row);
+                write(options.json.as_deref(), &rows)?;
+            }
         }
-        Ok(())
-    };
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some((workload, concurrency)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            run(workload, *concurrency).inspect_err(|_| next.store(runs.len(), Ordering::Relaxed))?;
-        }
-        Ok(())
-    };
-    // What a row of the short form takes is mostly starting and waiting.
-    let at_once = if options.quick { 2 } else { 1 };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
-        let mut ended = threads.into_iter().map(|thread| thread.join());
-        ended.try_for_each(|ended| ended.unwrap_or_else(|_| bail!("a row panicked")))
-    })?;
-    let findings = lock(&results).findings.join(", ");
-    ensure!(findings.is_empty(), "not as expected: {findings}");
+    }
+    ensure!(findings.is_empty(), "not as expected: {}", findings.join(", "));
     Ok(())
-}
-
-/// What came out so far.
-#[derive(Default)]
-struct Results {
-    rows: Vec<Row>,
-    /// Rows that are not as expected.
-    findings: Vec<String>,
-}
-
-impl Results {
-    fn known(&self, workload: &Workload, concurrency: u64, requests: u64) -> Option<Row> {
-        let is_this =
-            |row: &&Row| row.workload == workload.name && row.concurrency == concurrency && row.requests == requests;
-        self.rows.iter().find(is_this).cloned()
-    }
-
-    /// Prints a row and whether it is as expected.
-    fn judge(&mut self, workload: &Workload, row: &Row) {
-        println!(
-            "{:<28} {:>11} {:>8} {:>7.2}%  {:>5}  {:>7}  {:>5}  {}",
-            row.workload,
-            row.concurrency,
-            row.requests,
-            percent(row.exact, row.requests),
-            row.wrong_parent,
-            row.missing_span,
-            row.extra_span,
-            reasons(row)
-        );
-        let wrong = match workload.expect {
-            Expect::Exact => row.accepted != row.requests || row.extra_span != 0,
-            Expect::NeverWrong => row.wrong_parent + row.missing_span + row.extra_span != 0,
-        };
-        if wrong {
-            self.findings.push(format!("{} at {}", workload.name, row.concurrency));
-        }
-    }
-}
-
-fn lock(results: &Mutex<Results>) -> MutexGuard<'_, Results> {
-    results.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read(path: &Path) -> Result<Vec<Row>> {
@@ -235,7 +187,7 @@ fn selected(options: &Options) -> Vec<&'static Workload> {
         wanted && (clew_tests::Lab::has_go(toolchain) || skipped(workload.name, toolchain))
     });
     let lines = lines.map(|(_, workload)| workload);
-    let worth = |workload: &&Workload| !options.quick || !is_long(workload);
+    let worth = |workload: &&Workload| !options.quick || exactly.is_some() || !is_long(workload);
     let named = !options.quick || only.is_some();
     let long = java::long().filter(|workload| named && chosen(workload));
     let usual = workloads().filter(chosen).filter(worth);
@@ -379,7 +331,7 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
     let found = judge::judge(&clew_tests::Spans::parse(&text), made.chain, requests);
     if let Some(example) = &found.example {
         println!("{example}");
-        if found.wrong_parent != 0 {
+        if found.wrong_parent + found.missing_span + found.extra_span != 0 {
             let kept = workspace::target().join("tmp").join(format!("{}.jsonl", workload.name));
             std::fs::copy(&spans, &kept)?;
             println!("its spans are kept in {}", kept.display());

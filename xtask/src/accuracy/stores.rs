@@ -4,30 +4,33 @@ use clew_tests::{Lab, free_port, nginx, php_fpm, postgresql, redis};
 
 use super::workload::{Expect, Made, Workload, leaf, made};
 
-/// What the programs do for a request, where `$service` is the program under test.
+/// What the programs do for a request, where `$service` is the program under test; the rest is in the words of its clients.
 macro_rules! calls {
     ($service:literal) => {
+        calls!($service, "INCR", "BEGIN", "COMMIT")
+    };
+    ($service:literal, $increments:literal, $begins:literal, $commits:literal) => {
         &[
             "client clew-drive /front",
             concat!(" server ", $service, " /front"),
             concat!("  client ", $service, " GET"),
             "   server redis-server GET",
-            concat!("  client ", $service, " BEGIN"),
-            "   server postgres BEGIN",
+            concat!("  client ", $service, " ", $begins),
+            concat!("   server postgres ", $begins),
             concat!("  client ", $service, " INSERT items"),
             "   server postgres INSERT items",
             concat!("  client ", $service, " SELECT items"),
             "   server postgres SELECT items",
             concat!("  client ", $service, " UPDATE items"),
             "   server postgres UPDATE items",
-            concat!("  client ", $service, " COMMIT"),
-            "   server postgres COMMIT",
+            concat!("  client ", $service, " ", $commits),
+            concat!("   server postgres ", $commits),
             concat!("  client ", $service, " SELECT orders"),
             "   server postgres SELECT orders",
             concat!("  client ", $service, " SELECT parts"),
             "   server postgres SELECT parts",
-            concat!("  client ", $service, " INCR"),
-            "   server redis-server INCR",
+            concat!("  client ", $service, " ", $increments),
+            concat!("   server redis-server ", $increments),
             concat!("  client ", $service, " SET"),
             "   server redis-server SET",
             concat!("  client ", $service, " EXPIRE"),
@@ -41,25 +44,41 @@ pub(super) const WORKLOADS: &[Workload] = &[
     Workload {
         name: "asyncpg-redis-pools",
         runtime: "Python, aiohttp, pools of asyncpg and redis-py",
-        expect: Expect::NeverWrong,
-        make: |lab| python(lab, "python/stores_asyncio.py", calls!("stores_asyncio")),
+        expect: Expect::Exact,
+        make: |lab| {
+            python(
+                lab,
+                "python/stores_asyncio.py",
+                calls!("stores_asyncio", "INCRBY", "BEGIN", "COMMIT"),
+            )
+        },
     },
     Workload {
         name: "psycopg-redis-pools",
         runtime: "Python, a thread a connection, pools of psycopg and redis-py",
-        expect: Expect::NeverWrong,
-        make: |lab| python(lab, "python/stores_threads.py", calls!("stores_threads")),
+        expect: Expect::Exact,
+        make: |lab| {
+            python(
+                lab,
+                "python/stores_threads.py",
+                calls!("stores_threads", "INCRBY", "BEGIN", "COMMIT"),
+            )
+        },
     },
     Workload {
         name: "go-pgx-pools",
         runtime: "Go, pools of pgx, database/sql and go-redis",
-        expect: Expect::NeverWrong,
-        make: |lab| with_stores(lab, &[&Lab::go_module("stores", true)], NAMED, calls!("stores")),
+        expect: Expect::Exact,
+        make: |lab| {
+            // As pgx writes them.
+            let chain = calls!("stores", "INCR", "begin", "commit");
+            with_stores(lab, &[&Lab::go_module("stores", true)], NAMED, chain)
+        },
     },
     Workload {
         name: "java-jdbc-pools",
         runtime: "Java 17, a pool of threads, pools of HikariCP and Jedis",
-        expect: Expect::NeverWrong,
+        expect: Expect::Exact,
         make: |lab| {
             let argv = Lab::java("java", "Stores");
             let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
@@ -70,6 +89,12 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "node-pg-ioredis",
         runtime: "Node.js, a pool of pg and a connection of ioredis",
         expect: Expect::NeverWrong,
+        make: node,
+    },
+    Workload {
+        name: "node-pg-ioredis+assist",
+        runtime: "Node.js, a pool of pg and a connection of ioredis",
+        expect: Expect::Exact,
         make: node,
     },
     Workload {

@@ -20,7 +20,7 @@
   const kInbound = Symbol('clew.inbound');
   /** On an outbound request: the id of the inbound request it is sent for. */
   const kCause = Symbol('clew.cause');
-  /** On a socket of undici: the request whose head was written last. */
+  /** On a socket of undici: the request whose head was written last. On one to a database: what is being asked. */
   const kRequest = Symbol('clew.request');
   /** On an inbound socket: what its ids begin with. */
   const kOrigin = Symbol('clew.origin');
@@ -88,6 +88,21 @@
           ? inner.apply(this, arguments)
           : context.run(undefined, () => inner.apply(this, arguments));
       });
+    const patched = new Set();
+    wrap(require('module'), '_load', (inner) =>
+      function _load(name) {
+        const loaded = inner.apply(this, arguments);
+        // Most modules are none of these, and are neither looked into nor remembered.
+        if (typeof name === 'string' && (name.indexOf('pg') >= 0 || name.indexOf('ioredis') >= 0) && !patched.has(loaded)) {
+          patched.add(loaded);
+          try {
+            client(name, loaded);
+          } catch (error) {
+            // It is another library than its name says.
+          }
+        }
+        return loaded;
+      });
     // What is logged goes to its file at once, so whoever logs it is who runs.
     const fs = require('fs');
     ['writeSync', 'writevSync', 'appendFileSync'].forEach((name) => wrap(fs, name, logged));
@@ -112,6 +127,99 @@
           words[HIGH] = 0;
         }
       });
+  }
+
+  /**
+   * Clients of databases keep what is asked in queues, which any request's callback may empty: whose it is, is known where it is
+   * asked. A version whose parts have other names is left alone.
+   */
+  function client(name, loaded) {
+    const is = (library) => name === library || name.indexOf(`/node_modules/${library}/`) >= 0;
+    if (is('pg-pool') && loaded.prototype) {
+      wrap(loaded.prototype, 'connect', pooled);
+    } else if (is('pg') && loaded.Client) {
+      wrap(loaded.Client.prototype, '_pulseQueryQueue', submitted);
+    } else if (is('ioredis') && loaded.prototype) {
+      wrap(loaded.prototype, 'sendCommand', commanded);
+      // They hand commands on later.
+      [loaded.Pipeline, loaded.Cluster].filter(Boolean).forEach((kind) => wrap(kind.prototype, 'sendCommand', asked));
+    }
+  }
+
+  /** Whoever waits for a connection goes on for himself, whoever has given it back. */
+  function pooled(inner) {
+    return function connect(then) {
+      if (typeof then !== 'function') {
+        return inner.apply(this, arguments);
+      }
+      const id = context.getStore();
+      return inner.call(this, function () {
+        return context.run(id, () => then.apply(this, arguments));
+      });
+    };
+  }
+
+  function submitted(inner) {
+    return function _pulseQueryQueue() {
+      const queue = this._queryQueue;
+      const socket = this.connection && this.connection.stream;
+      if (this.pipeline || !Array.isArray(queue) || !socket) {
+        return inner.apply(this, arguments);
+      }
+      // What was asked just now is the last.
+      for (let at = queue.length - 1; at >= 0 && !(kCause in queue[at]); at -= 1) {
+        queue[at][kCause] = context.getStore();
+      }
+      const query = this.readyForQuery === true ? queue[0] : undefined;
+      try {
+        return asking(socket, query, () => inner.apply(this, arguments));
+      } finally {
+        // Whoever asks it again asks for himself.
+        if (query) {
+          delete query[kCause];
+        }
+      }
+    };
+  }
+
+  function asked(inner) {
+    return function sendCommand(command) {
+      claim(command);
+      return inner.apply(this, arguments);
+    };
+  }
+
+  function commanded(inner) {
+    return function sendCommand(command, stream) {
+      claim(command);
+      // A pipeline is written as a whole, with its last command: it is somebody's if all of it is.
+      if (stream && !(kCause in stream)) {
+        stream[kCause] = command[kCause];
+      } else if (stream && stream[kCause] !== command[kCause]) {
+        stream[kCause] = undefined;
+      }
+      return asking(this.stream, stream || command, () => inner.apply(this, arguments));
+    };
+  }
+
+  /** What is asked is for whoever asked first, be it nobody that is known: it may be sent again in another's context. */
+  function claim(command) {
+    if (!(kCause in command)) {
+      command[kCause] = context.getStore();
+    }
+  }
+
+  function asking(socket, request, ask) {
+    if (!socket) {
+      return ask();
+    }
+    const before = socket[kRequest];
+    socket[kRequest] = request;
+    try {
+      return ask();
+    } finally {
+      socket[kRequest] = before;
+    }
   }
 
   function listen(channels, name, listener) {

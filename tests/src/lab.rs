@@ -2,7 +2,6 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::process::{Proc, command};
@@ -171,7 +170,6 @@ impl Lab {
             .filter_map(|source| Path::new(source).metadata().ok()?.modified().ok());
         let classes = target().join("workloads/java");
         let made = classes.join("Front.class");
-        let _alone = alone();
         if made.metadata().ok().and_then(|meta| meta.modified().ok()) < newest.max() {
             let mut javac = Command::new("javac");
             javac.args(["--release", "17", "-d"]).arg(&classes);
@@ -347,18 +345,11 @@ fn venv() -> PathBuf {
     std::env::var_os("CLEW_TEST_VENV").map_or_else(|| target().join("venv"), PathBuf::from)
 }
 
-/// Two threads that want the same program build it once.
-fn alone() -> MutexGuard<'static, ()> {
-    static BUILDS: Mutex<()> = Mutex::new(());
-    BUILDS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Builds `source` unless the program is newer.
 fn built(source: &str, name: &str, compile: impl Fn(&Path) -> Command) -> String {
     let dir = target().join("workloads");
     std::fs::create_dir_all(&dir).expect("create the folder of workloads");
     let out = dir.join(name);
-    let _alone = alone();
     let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
     if time(&out).is_none() || time(&out) < time(Path::new(source)) {
         let part = dir.join(format!("{name}.part"));

@@ -122,6 +122,21 @@ impl Contexts {
         result
     }
 
+    /// Has the kernel verify `program`, unless it has.
+    pub(super) fn load(&mut self, ebpf: &mut Ebpf, program: &'static str) -> Result<(), AttachError> {
+        let failed = |source| AttachError::Program { program, source };
+        if let Some(multi) = &mut self.multi {
+            return multi.load(program).map_err(|error| failed(error.into()));
+        }
+        if !self.loaded.contains(program) {
+            let loaded = ebpf.program_mut(program).ok_or(AttachError::Object(program))?;
+            let loaded: &mut UProbe = loaded.try_into().map_err(failed)?;
+            patiently(|| loaded.load()).map_err(failed)?;
+            self.loaded.insert(program);
+        }
+        Ok(())
+    }
+
     /// Attaches `program` at places of one file.
     fn link(
         &mut self,
@@ -138,12 +153,9 @@ impl Contexts {
             let link = multi.attach(program, path, &numbered);
             return Ok(vec![Box::new(link.map_err(|error| failed(error.into()))?)]);
         }
+        self.load(ebpf, program)?;
         let loaded = ebpf.program_mut(program).ok_or(AttachError::Object(program))?;
         let loaded: &mut UProbe = loaded.try_into().map_err(failed)?;
-        if !self.loaded.contains(program) {
-            patiently(|| loaded.load()).map_err(failed)?;
-            self.loaded.insert(program);
-        }
         let each = places.iter().map(|(path, offset, cookie)| {
             let at = UProbeAttachPoint {
                 location: UProbeAttachLocation::AbsoluteOffset(*offset),

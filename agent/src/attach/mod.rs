@@ -97,6 +97,9 @@ pub enum AttachError {
         #[source]
         source: aya::programs::ProgramError,
     },
+    /// The file that a probe is for is not the one that was looked at.
+    #[error("the file that {0} watches has been replaced since it was looked at")]
+    Replaced(&'static str),
     /// More different programs run than plans are kept for.
     #[error("more programs are traced at once than their execution contexts can be followed of")]
     PlansFull,
@@ -326,10 +329,14 @@ impl Probes {
     /// # Errors
     /// [`AttachError`] if the kernel refuses a probe or there are too many plans: the contexts are not followed then.
     pub fn follow(&mut self, pid: Pid, found: &Found) -> Result<(), AttachError> {
+        let points = found.located().map_err(AttachError::Replaced)?;
+        // What the kernel takes its time to verify comes first: what happens between the plan and the last probe is half seen.
+        for (point, _) in &points {
+            self.contexts.load(&mut self.ebpf, point.program)?;
+        }
         let place = self.contexts.plan(pid, &found.hooks.plan)?;
         let followed = self.set_plan(pid, place).and_then(|()| {
-            let points = found.hooks.points.iter();
-            let points = points.filter_map(|point| Some((point, None, found.path(point.file)?)));
+            let points = points.into_iter().map(|(point, path)| (point, None, path));
             self.contexts.attach(&mut self.ebpf, pid, points)
         });
         if let (Some(base), Ok(())) = (found.base, &followed) {

@@ -90,6 +90,15 @@ impl Multi {
         })
     }
 
+    /// Has the kernel verify `program`, unless it has.
+    ///
+    /// # Errors
+    /// What bpf(2) says.
+    pub(super) fn load(&mut self, program: &str) -> io::Result<()> {
+        let entry = self.programs.get_mut(program).ok_or(io::ErrorKind::NotFound)?;
+        entry.load(program, self.btf.as_fd()).map(drop)
+    }
+
     /// Attaches `program` at places of the file at `path`: offsets of instructions, each with its number. Dropping the link lets all go.
     ///
     /// # Errors

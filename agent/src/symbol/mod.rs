@@ -88,10 +88,17 @@ pub struct Found {
 }
 
 impl Found {
-    /// The path of a point's file.
-    pub fn path(&self, file: FileKey) -> Option<&Path> {
-        let found = self.paths.iter().find(|(key, _)| *key == file);
-        found.map(|(_, path)| path.as_path())
+    /// The points, each with the path of its file; or one whose file has none: the others alone would be worse than nothing.
+    ///
+    /// # Errors
+    /// The kernel program of that point.
+    pub fn located(&self) -> Result<Vec<(&Point, &Path)>, &'static str> {
+        let located = self.hooks.points.iter().map(|point| {
+            let found = self.paths.iter().find(|(key, _)| *key == point.file);
+            let (_, path) = found.ok_or(point.program)?;
+            Ok((point, path.as_path()))
+        });
+        located.collect()
     }
 }
 
@@ -123,11 +130,19 @@ impl Symbols {
     pub fn hooks(&mut self, proc: &Proc, process: &Process) -> Option<Result<Found, NoHooks>> {
         let exe = proc.of(process.pid, "exe");
         match process.runtime {
-            Runtime::Go | Runtime::Rust => Some(self.program(&exe, process.runtime)?.map(|hooks| Found {
-                hooks,
-                paths: Image::open(&exe).map(|image| (image.key(), exe)).into_iter().collect(),
-                base: None,
-            })),
+            Runtime::Go | Runtime::Rust => {
+                // Opened once: another program may stand there the next time.
+                let Some(image) = Image::open(&exe) else {
+                    return Some(Err(NoHooks::Unreadable));
+                };
+                let paths = vec![(image.key(), exe)];
+                let found = self.of(image, process.runtime)?;
+                Some(found.map(|hooks| Found {
+                    hooks,
+                    paths,
+                    base: None,
+                }))
+            }
             Runtime::Python => Some(self.pythons.hooks(&python::Place {
                 exe,
                 exe_path: &process.exe,
@@ -141,9 +156,13 @@ impl Symbols {
 
     /// How contexts of the program at `path` are followed; none where nothing is known of its runtime.
     pub fn program(&mut self, path: &Path, runtime: Runtime) -> Option<Result<Arc<Hooks>, NoHooks>> {
-        let Some(image) = Image::open(path) else {
-            return Some(Err(NoHooks::Unreadable));
-        };
+        match Image::open(path) {
+            Some(image) => self.of(image, runtime),
+            None => Some(Err(NoHooks::Unreadable)),
+        }
+    }
+
+    fn of(&mut self, image: Image, runtime: Runtime) -> Option<Result<Arc<Hooks>, NoHooks>> {
         let key = image.key();
         if self.found.len() >= MOST_REMEMBERED {
             self.found.clear();
@@ -154,5 +173,34 @@ impl Symbols {
             _ => None,
         });
         hooks.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_without_their_file_are_told() {
+        let image = Image::open(Path::new("/proc/self/exe")).expect("this test");
+        let other = FileKey::of(Path::new("/proc/self/status")).expect("a file");
+        let found = |file| Found {
+            hooks: Hooks {
+                plan: Plan::default(),
+                points: vec![Point {
+                    program: "go_created",
+                    file,
+                    offset: 1,
+                }],
+                limits: Vec::new(),
+            }
+            .into(),
+            paths: vec![(image.key(), PathBuf::from("/proc/self/exe"))],
+            base: None,
+        };
+        let located = found(image.key());
+        let located = located.located().expect("the file is known");
+        assert_eq!(located.len(), 1);
+        assert_eq!(found(other).located(), Err("go_created"));
     }
 }

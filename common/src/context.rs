@@ -115,6 +115,23 @@ pub const TOKIO_HEADER: usize = 1;
 pub const TOKIO_SENDS: core::ops::Range<usize> = 2..4;
 /// Where those tasks wait for requests; as [`TOKIO_SENDS`].
 pub const TOKIO_WAITS: core::ops::Range<usize> = 4..7;
+/// Where such a task is woken by code that is a part of its callers': see [`wake`]. Unused ones are 0.
+pub const TOKIO_WAKES: core::ops::Range<usize> = 7..PLAN_WORDS;
+
+/// A place that wakes who waits at an address: how many bytes behind the word `register` of the saved registers that address is, and where
+/// the probe lies in its page, in one word.
+pub const fn wake(place: u64, register: u8, offset: i32) -> u64 {
+    (1 << 63) | (place % PAGE) << 40 | (register as u64) << 32 | offset as u32 as u64
+}
+
+/// Whether a word of [`TOKIO_WAKES`] is of the probe at `place`; then the word of the registers, and the bytes behind it.
+pub const fn wake_at(word: u64, place: u64) -> Option<(u8, i32)> {
+    if word >> 40 == (1 << 23) | place % PAGE {
+        Some(((word >> 32) as u8, word as u32 as i32))
+    } else {
+        None
+    }
+}
 
 /// Java, since 21. Words: `JAVA_` constants.
 pub const PLAN_JAVA: u64 = 5;

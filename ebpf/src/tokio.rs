@@ -5,10 +5,10 @@
 //! between them is known by the address at which the writer waits, which both sides pass to functions of Tokio's.
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
-use clew_common::context::{Plan, TOKIO_HEADER, TOKIO_SENDS, TOKIO_TASK, TOKIO_WAITS};
+use clew_common::context::{Plan, TOKIO_HEADER, TOKIO_SENDS, TOKIO_TASK, TOKIO_WAITS, TOKIO_WAKES, wake_at};
 use clew_common::event::{CONTEXT_TOKIO, KIND_LINK, LINK_CREATED, LINK_SERVANT, Link};
 
-use crate::arch::{argument, probed_at, return_address};
+use crate::arch::{argument, probed_at, return_address, saved};
 use crate::context::{scoped, word};
 use crate::kernel;
 use crate::maps::{TOKIO_ASKERS, TOKIO_RECEIVERS, TOKIO_WRITERS};
@@ -102,6 +102,22 @@ pub fn tokio_wakes(ctx: ProbeContext) -> u32 {
     if called_from(&ctx, plan, TOKIO_SENDS) {
         let channel = argument(&ctx, 0);
         let _full = TOKIO_ASKERS.insert(scoped(channel), task(plan).unwrap_or(0), 0);
+    }
+    0
+}
+
+/// Where `AtomicWaker::wake` is a part of its callers: as [`tokio_wakes`], whoever waits there. What waits for something else than
+/// requests is never asked for.
+#[uprobe]
+pub fn tokio_marks(ctx: ProbeContext) -> u32 {
+    let Some(plan) = context::plan() else { return 0 };
+    let at = probed_at(&ctx);
+    for place in TOKIO_WAKES {
+        if let Some((register, offset)) = wake_at(word(plan, place), at) {
+            let channel = saved(&ctx, register).wrapping_add_signed(i64::from(offset));
+            let _full = TOKIO_ASKERS.insert(scoped(channel), task(plan).unwrap_or(0), 0);
+            return 0;
+        }
     }
     0
 }

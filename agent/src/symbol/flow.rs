@@ -40,12 +40,19 @@ impl Value {
 /// Registers that were written since the function began; none where the value is unknown.
 type Written = HashMap<Register, Option<Value>>;
 
+/// What the function keeps in its own frame, as far as it is known: by the distance from where the stack pointer was when it began.
+/// Code that is not optimized keeps everything there.
+type Slots = HashMap<i64, Value>;
+
 /// Follows registers through a function, along branches that lead forward.
 #[derive(Default)]
 struct Flow {
     written: Written,
+    slots: Slots,
+    /// Others may know where the frame is.
+    shared: bool,
     /// What holds where a branch leads.
-    ahead: HashMap<u64, Written>,
+    ahead: HashMap<u64, (Written, Slots)>,
     /// The instruction before does not go on to the next.
     cut: bool,
 }
@@ -106,7 +113,46 @@ impl Flow {
             (Code::Add_rm64_imm32 | Code::Add_rm64_imm8 | Code::Add_RAX_imm32, _) => self
                 .value(instruction.op0_register())?
                 .moved(instruction.immediate(1).cast_signed()),
+            (Code::Sub_rm64_imm32 | Code::Sub_rm64_imm8 | Code::Sub_RAX_imm32, _) => self
+                .value(instruction.op0_register())?
+                .moved(instruction.immediate(1).cast_signed().checked_neg()?),
             _ => None,
+        }
+    }
+
+    /// Which part of the frame the instruction's memory is.
+    fn slot(&self, instruction: &Instruction) -> Option<i64> {
+        if instruction.memory_index() != Register::None || instruction.segment_prefix() != Register::None {
+            return None;
+        }
+        let base = match self.value(instruction.memory_base())? {
+            Value::Argument(Register::RSP) => 0,
+            Value::Near(Register::RSP, at) => at,
+            _ => return None,
+        };
+        base.checked_add(instruction.memory_displacement64().cast_signed())
+    }
+
+    /// The instruction writes to memory.
+    fn store(&mut self, instruction: &Instruction) {
+        /// A register's size, bytes.
+        const WORD: i64 = 8;
+        let Some(at) = self.slot(instruction) else {
+            if self.shared {
+                self.slots.clear();
+            }
+            return;
+        };
+        let end = i64::try_from(instruction.memory_size().size())
+            .ok()
+            .and_then(|size| at.checked_add(size));
+        // A size that is not known may be any.
+        self.slots
+            .retain(|slot, _| slot.saturating_add(WORD) <= at || end.is_some_and(|end| end > at && *slot >= end));
+        if instruction.code() == Code::Mov_rm64_r64
+            && let Some(value) = self.value(instruction.op1_register())
+        {
+            self.slots.insert(at, value);
         }
     }
 
@@ -116,6 +162,9 @@ impl Flow {
             // The first word of the thread's block is its own address.
             let own = base == Register::None && index == Register::None && instruction.memory_displacement64() == 0;
             return own.then_some(Value::Thread(0));
+        }
+        if let Some(kept) = self.slot(instruction).and_then(|slot| self.slots.get(&slot)) {
+            return Some(*kept);
         }
         let at = u32::try_from(instruction.memory_displacement64()).ok()?;
         match self.value(base) {
@@ -129,8 +178,9 @@ impl Flow {
     /// The instruction is reached: by the one before, by branches, or both.
     fn reach(&mut self, instruction: &Instruction) {
         match (self.ahead.remove(&instruction.ip()), self.cut) {
-            (Some(ahead), true) => self.written = ahead,
-            (Some(ahead), false) => {
+            (Some((ahead, slots)), true) => (self.written, self.slots) = (ahead, slots),
+            (Some((ahead, slots)), false) => {
+                self.slots.retain(|slot, value| slots.get(slot) == Some(value));
                 for register in ahead.keys().chain(self.written.clone().keys()) {
                     let there = ahead.get(register).copied().unwrap_or(Some(Value::Argument(*register)));
                     if self.value(*register) != there {
@@ -140,6 +190,7 @@ impl Flow {
             }
             (None, true) => {
                 // Only a branch back leads here.
+                self.slots.clear();
                 self.written = ALL.into_iter().map(|register| (register, None)).collect();
             }
             (None, false) => {}
@@ -151,36 +202,43 @@ impl Flow {
     fn step(&mut self, instruction: &Instruction, factory: &mut InstructionInfoFactory) {
         let plain = instruction.op0_kind() == OpKind::Register;
         let result = if plain { self.result(instruction) } else { None };
-        let written: Vec<Register> = factory
-            .info(instruction)
+        let writes = |access| !matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess);
+        let info = factory.info(instruction);
+        let stores = info.used_memory().iter().any(|used| writes(used.access()));
+        let written: Vec<Register> = info
             .used_registers()
             .iter()
-            .filter(|used| {
-                !matches!(
-                    used.access(),
-                    OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess
-                )
-            })
+            .filter(|used| writes(used.access()))
             .map(|used| used.register().full_register())
             .collect();
+        if stores {
+            self.store(instruction);
+        }
         for register in written {
             self.written.insert(register, None);
         }
         if let (Some(value), true) = (result, plain) {
-            self.written.insert(instruction.op0_register(), Some(value));
+            let to = instruction.op0_register();
+            let frame = matches!(value, Value::Argument(Register::RSP) | Value::Near(Register::RSP, _));
+            self.shared |= frame && to != Register::RSP;
+            self.written.insert(to, Some(value));
         }
         match instruction.flow_control() {
             FlowControl::Call | FlowControl::IndirectCall => {
                 for register in VOLATILE {
                     self.written.insert(register, None);
                 }
+                if self.shared {
+                    self.slots.clear();
+                }
             }
             FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
                 let target = instruction.near_branch_target();
                 self.cut = instruction.flow_control() == FlowControl::UnconditionalBranch;
                 if target > instruction.ip() && !self.ahead.contains_key(&target) {
-                    self.ahead.insert(target, self.written.clone());
-                } else if let Some(ahead) = self.ahead.get_mut(&target) {
+                    self.ahead.insert(target, (self.written.clone(), self.slots.clone()));
+                } else if let Some((ahead, slots)) = self.ahead.get_mut(&target) {
+                    slots.retain(|slot, value| self.slots.get(slot) == Some(value));
                     for register in ALL {
                         let here = self
                             .written
@@ -200,7 +258,7 @@ impl Flow {
     }
 }
 
-/// The offset from the thread pointer at which the function `code` stores its first argument.
+/// The offset from the thread pointer at which the function `code` stores its first argument, or what that points to.
 pub(super) fn stores_in_thread(code: &[u8], address: u64) -> Option<i64> {
     let mut flow = Flow::default();
     let mut factory = InstructionInfoFactory::new();
@@ -209,7 +267,10 @@ pub(super) fn stores_in_thread(code: &[u8], address: u64) -> Option<i64> {
         let stores = matches!(instruction.code(), Code::Mov_rm64_r64 | Code::Xchg_rm64_r64)
             && instruction.op0_kind() == OpKind::Memory
             && instruction.memory_index() == Register::None
-            && flow.value(instruction.op1_register()) == Some(Value::Argument(Register::RDI));
+            && matches!(
+                flow.value(instruction.op1_register()),
+                Some(Value::Argument(Register::RDI) | Value::Field(Register::RDI, 0))
+            );
         if stores {
             let displacement = instruction.memory_displacement64().cast_signed();
             if instruction.segment_prefix() == Register::FS && instruction.memory_base() == Register::None {
@@ -250,6 +311,55 @@ pub(super) fn reads_by_table(code: &[u8], address: u64) -> Option<(u32, u32)> {
     None
 }
 
+/// The function reads a number by way of a table that its first argument points to: where it points to the table, and where in that
+/// the number stands. Both are offsets in bytes.
+pub(super) fn reads_in_table(code: &[u8], address: u64) -> Option<(u32, u32)> {
+    let mut flow = Flow::default();
+    let mut factory = InstructionInfoFactory::new();
+    for instruction in instructions(code, address) {
+        flow.reach(&instruction);
+        flow.step(&instruction, &mut factory);
+        if let Some(Value::FieldOfField(Register::RDI, first, second)) = flow.value(instruction.op0_register()) {
+            return Some((first, second));
+        }
+    }
+    None
+}
+
+/// The offset from the thread pointer of what the function hands to the first that it calls.
+pub(super) fn hands_of_thread(code: &[u8], address: u64) -> Option<i64> {
+    match first_handed(code, address)? {
+        (Some(Value::Thread(at)), _) => Some(at),
+        _ => None,
+    }
+}
+
+/// How far behind its second argument the place lies that the function hands to the first that it calls, with what its first argument
+/// points to.
+pub(super) fn hands_behind_second(code: &[u8], address: u64) -> Option<i64> {
+    match first_handed(code, address)? {
+        (Some(Value::Near(Register::RSI, at)), Some(Value::Field(Register::RDI, 0))) => Some(at),
+        _ => None,
+    }
+}
+
+/// The two arguments of the function's first call.
+fn first_handed(code: &[u8], address: u64) -> Option<(Option<Value>, Option<Value>)> {
+    let mut flow = Flow::default();
+    let mut factory = InstructionInfoFactory::new();
+    for instruction in instructions(code, address) {
+        flow.reach(&instruction);
+        if matches!(
+            instruction.flow_control(),
+            FlowControl::Call | FlowControl::IndirectCall
+        ) {
+            return Some((flow.value(Register::RDI), flow.value(Register::RSI)));
+        }
+        flow.step(&instruction, &mut factory);
+    }
+    None
+}
+
 /// An address that a function knows: one that it was given or found where it was given one, and how many bytes on it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Spot {
@@ -260,6 +370,8 @@ pub(super) struct Spot {
 impl Spot {
     fn of(value: Value) -> Option<Self> {
         let (base, offset) = match value {
+            // What lies in its frame is nobody else's.
+            Value::Argument(Register::RSP) | Value::Near(Register::RSP, _) => return None,
             Value::Argument(_) | Value::Field(..) => (value, 0),
             Value::Near(register, at) => (Value::Argument(register), at),
             Value::Behind(register, field, at) => (Value::Field(register, field), at),
@@ -374,6 +486,123 @@ pub(super) fn reads_second(code: &[u8], address: u64, at: u32) -> bool {
         flow.step(&instruction, &mut factory);
         flow.value(instruction.op0_register()) == Some(Value::Field(Register::RSI, at))
     })
+}
+
+/// Where a function of code that is not optimized begins, by its making room in its frame: a plain instruction, which the kernel steps
+/// over at some cost.
+pub(super) fn unoptimized(code: &[u8], address: u64) -> Option<u64> {
+    let first = instructions(code, address).next()?;
+    let makes_room = matches!(first.code(), Code::Sub_rm64_imm32 | Code::Sub_rm64_imm8);
+    (makes_room && first.op0_register() == Register::RSP).then_some(address)
+}
+
+/// The function, which is not optimized, keeps its second argument and a byte behind it in its frame: a pair that it was given.
+pub(super) fn keeps_pair(code: &[u8], address: u64) -> bool {
+    /// Instructions that are looked at.
+    const MOST: usize = 16;
+    const WORD: i64 = 8;
+    let mut flow = Flow::default();
+    let mut factory = InstructionInfoFactory::new();
+    let (mut words, mut bytes) = (Vec::new(), Vec::new());
+    for instruction in instructions(code, address).take(MOST) {
+        if let Some(at) = flow
+            .slot(&instruction)
+            .filter(|_| instruction.op0_kind() == OpKind::Memory)
+        {
+            match instruction.code() {
+                Code::Mov_rm64_r64
+                    if flow.value(instruction.op1_register()) == Some(Value::Argument(Register::RSI)) =>
+                {
+                    words.push(at);
+                }
+                Code::Mov_rm8_r8 => bytes.push(at),
+                _ => {}
+            }
+        }
+        flow.step(&instruction, &mut factory);
+    }
+    words.iter().any(|word| bytes.contains(&(word + WORD)))
+}
+
+/// A place where a function sets a bit in a number, in a loop until nobody interferes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// The branch behind it, which the kernel emulates.
+    pub(super) branch: u64,
+    /// What the number is near to, and how many bytes it lies behind that.
+    pub(super) base: Register,
+    pub(super) offset: i32,
+}
+
+/// Where the code sets the bit `bit` so in numbers that lie `offset` bytes behind what a register holds:
+/// `or $bit,%a; lock cmpxchg %a,offset(%b); jne`.
+pub(super) fn marks(code: &[u8], address: u64, bit: u64, offset: i32) -> Vec<Marks> {
+    let mut found = Vec::new();
+    let mut set: Option<Register> = None;
+    let mut marked: Option<Marks> = None;
+    for instruction in instructions(code, address) {
+        if let Some(mut mark) = marked.take()
+            && instruction.is_jcc_short_or_near()
+        {
+            mark.branch = instruction.ip();
+            found.push(mark);
+        }
+        let sets = matches!(
+            instruction.code(),
+            Code::Or_rm64_imm8 | Code::Or_rm64_imm32 | Code::Or_RAX_imm32
+        );
+        if sets && instruction.op0_kind() == OpKind::Register && instruction.immediate(1) == bit {
+            set = Some(instruction.op0_register());
+        } else if instruction.code() == Code::Cmpxchg_rm64_r64
+            && instruction.has_lock_prefix()
+            && instruction.op0_kind() == OpKind::Memory
+            && instruction.memory_index() == Register::None
+            && instruction.memory_displacement64().cast_signed() == i64::from(offset)
+            && set.take() == Some(instruction.op1_register())
+        {
+            marked = Some(Marks {
+                branch: 0,
+                base: instruction.memory_base(),
+                offset,
+            });
+        }
+    }
+    found
+}
+
+/// How far behind what a register holds the address lies that the call at `place` is given first: it is made right before.
+pub(super) fn given_right_before(code: &[u8], address: u64, place: u64) -> Option<i32> {
+    /// Instructions in between.
+    const NEAR: usize = 6;
+    let before: Vec<Instruction> = instructions(code, address)
+        .take_while(|instruction| instruction.ip() < place)
+        .collect();
+    let made = before.iter().rev().take(NEAR).find(|instruction| {
+        instruction.op0_kind() == OpKind::Register && instruction.op0_register() == Register::RDI
+    })?;
+    match made.code() {
+        Code::Lea_r64_m if made.memory_index() == Register::None => {
+            i32::try_from(made.memory_displacement64().cast_signed()).ok()
+        }
+        Code::Add_rm64_imm32 | Code::Add_rm64_imm8 => i32::try_from(made.immediate(1).cast_signed()).ok(),
+        _ => None,
+    }
+}
+
+/// Where behind its first argument the function first exchanges a number that it compares.
+pub(super) fn compares(code: &[u8], address: u64) -> Option<i32> {
+    let mut flow = Flow::default();
+    let mut factory = InstructionInfoFactory::new();
+    for instruction in instructions(code, address) {
+        flow.reach(&instruction);
+        if instruction.code() == Code::Cmpxchg_rm64_r64 && instruction.op0_kind() == OpKind::Memory {
+            let whole = instruction.memory_index() == Register::None
+                && flow.value(instruction.memory_base()) == Some(Value::Argument(Register::RDI));
+            return whole.then(|| i32::try_from(instruction.memory_displacement64().cast_signed()).ok())?;
+        }
+        flow.step(&instruction, &mut factory);
+    }
+    None
 }
 
 /// The first instruction the kernel emulates in a function, while its first argument is in its register and the return
@@ -499,8 +728,85 @@ mod tests {
         assert_eq!(first_emulated(&wake, 0), Some(17));
         // sub $8,%rsp; push %rbx: the return address is elsewhere.
         assert_eq!(first_emulated(&[0x48, 0x83, 0xec, 0x08, 0x53], 0), None);
+        assert_eq!(unoptimized(&[0x48, 0x83, 0xec, 0x08, 0x53], 7), Some(7));
+        assert_eq!(unoptimized(&[0x48, 0x83, 0xec], 7), None);
+        assert_eq!(unoptimized(&[0x53], 7), None);
+        // sub $0x78,%rsp; mov %dl,%al; mov %rsi,0x30(%rsp); and $1,%al; mov %al,0x38(%rsp)
+        let pair = [
+            0x48, 0x83, 0xec, 0x78, 0x88, 0xd0, 0x48, 0x89, 0x74, 0x24, 0x30, 0x24, 0x01, 0x88, 0x44, 0x24, 0x38,
+        ];
+        assert!(keeps_pair(&pair, 0));
+        assert!(!keeps_pair(&pair[..13], 0));
         // xor %edi,%edi; push %rbx
         assert_eq!(first_emulated(&[0x31, 0xff, 0x53], 0), None);
         assert_eq!(first_emulated(&[], 0), None);
+    }
+
+    /// What the compiler makes of Tokio 1.48's `Header::get_id_ptr` where it does not optimize.
+    #[test]
+    fn tables_in_frames() {
+        // sub $0x48,%rsp; mov %rdi,(%rsp); mov %rsp,%rax; mov %rax,0x40(%rsp); mov (%rsp),%rax; mov 0x10(%rax),%rax;
+        // mov 0x48(%rax),%rax
+        let code = [
+            0x48, 0x83, 0xec, 0x48, 0x48, 0x89, 0x3c, 0x24, 0x48, 0x89, 0xe0, 0x48, 0x89, 0x44, 0x24, 0x40, 0x48, 0x8b,
+            0x04, 0x24, 0x48, 0x8b, 0x40, 0x10, 0x48, 0x8b, 0x40, 0x48,
+        ];
+        assert_eq!(reads_in_table(&code, 0x1000), Some((0x10, 0x48)));
+        assert_eq!(reads_in_table(&code[..24], 0x1000), None);
+        // movb $0,4(%rsp) in between: the word is no longer what it was.
+        let (before, after) = code.split_at(16);
+        let bent = [before, &[0xc6, 0x44, 0x24, 0x04, 0x00], after].concat();
+        assert_eq!(reads_in_table(&bent, 0x1000), None);
+        // movb $0,8(%rsp): another word.
+        let other = [before, &[0xc6, 0x44, 0x24, 0x08, 0x00], after].concat();
+        assert_eq!(reads_in_table(&other, 0x1000), Some((0x10, 0x48)));
+    }
+
+    #[test]
+    fn handed_over() {
+        // sub $0x18,%rsp; mov %rsi,(%rsp); mov %rdi,%rax; mov (%rsp),%rdi; mov %rax,8(%rsp); mov %rdi,0x10(%rsp);
+        // add $0x30,%rdi; mov (%rax),%rsi; call
+        let closure = [
+            0x48, 0x83, 0xec, 0x18, 0x48, 0x89, 0x34, 0x24, 0x48, 0x89, 0xf8, 0x48, 0x8b, 0x3c, 0x24, 0x48, 0x89, 0x44,
+            0x24, 0x08, 0x48, 0x89, 0x7c, 0x24, 0x10, 0x48, 0x83, 0xc7, 0x30, 0x48, 0x8b, 0x30, 0xff, 0x15, 0, 0, 0, 0,
+        ];
+        assert_eq!(hands_behind_second(&closure, 0), Some(0x30));
+        assert_eq!(hands_behind_second(&closure[..32], 0), None);
+        assert_eq!(hands_of_thread(&closure, 0), None);
+        // mov %fs:0,%rax; lea -0x158(%rax),%rax; mov %rax,%rdi; call
+        let own = [
+            0x64, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0, 0x48, 0x8d, 0x80, 0xa8, 0xfe, 0xff, 0xff, 0x48, 0x89, 0xc7, 0xe8,
+            0, 0, 0, 0,
+        ];
+        assert_eq!(hands_of_thread(&own, 0), Some(-0x158));
+    }
+
+    #[test]
+    fn marked() {
+        // mov %rax,%rcx; or $2,%rcx; lock cmpxchg %rcx,0x110(%r13); jne
+        let code = [
+            0x48, 0x89, 0xc1, 0x48, 0x83, 0xc9, 0x02, 0xf0, 0x49, 0x0f, 0xb1, 0x8d, 0x10, 0x01, 0x00, 0x00, 0x75, 0xee,
+        ];
+        let want = Marks {
+            branch: 0x1010,
+            base: Register::R13,
+            offset: 0x110,
+        };
+        assert_eq!(marks(&code, 0x1000, 2, 0x110), [want]);
+        assert_eq!(marks(&code, 0x1000, 2, 0x118), []);
+        assert_eq!(marks(&code, 0x1000, 4, 0x110), []);
+        assert_eq!(marks(&code[..16], 0x1000, 2, 0x110), []);
+        // Another register is written than was marked.
+        let mut bent = code;
+        bent[11] = 0x95;
+        assert_eq!(marks(&bent, 0x1000, 2, 0x110), []);
+        // lea 0x100(%r15),%rdi; mov %r12,%rsi; call
+        let call = [0x49, 0x8d, 0xbf, 0, 1, 0, 0, 0x4c, 0x89, 0xe6, 0xe8, 0, 0, 0, 0];
+        assert_eq!(given_right_before(&call, 0, 10), Some(0x100));
+        assert_eq!(given_right_before(&call[7..], 0, 3), None);
+        // mov $1,%ecx; xor %eax,%eax; lock cmpxchg %rcx,0x10(%rdi)
+        let register = [0xb9, 1, 0, 0, 0, 0x31, 0xc0, 0xf0, 0x48, 0x0f, 0xb1, 0x4f, 0x10];
+        assert_eq!(compares(&register, 0), Some(0x10));
+        assert_eq!(compares(&register[..7], 0), None);
     }
 }

@@ -2,8 +2,10 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write as _};
 
+use iced_x86::{FlowControl, OpKind};
 use memchr::memmem;
 
+use super::code::instructions;
 use super::image::{Image, Span};
 
 /// Most of a symbol table, and of its names, that is read, bytes.
@@ -35,6 +37,8 @@ pub(super) struct Function {
 pub(super) struct Functions {
     names: Vec<u8>,
     sorted: Vec<Function>,
+    /// Variables that each thread has for itself.
+    locals: Vec<Function>,
 }
 
 impl Functions {
@@ -47,7 +51,7 @@ impl Functions {
     /// +-------+------+-------+---------+---------+---------+
     /// ```
     ///
-    /// `Elf64_Sym` of the gABI; the low half of `info` is 2 for a function.
+    /// `Elf64_Sym` of the gABI; the low half of `info` is 2 for a function, 6 for a thread's own variable.
     pub(super) fn read(image: &Image) -> Option<Self> {
         const SYMBOL: usize = 24;
         let whole = |name: &str| {
@@ -55,20 +59,41 @@ impl Functions {
             image.bytes(section.offset, usize::try_from(section.size).ok()?)
         };
         let (table, names) = (whole(".symtab")?, whole(".strtab")?);
-        let mut sorted: Vec<Function> = table
-            .chunks_exact(SYMBOL)
-            .filter_map(|symbol| {
-                let is_function = symbol.get(4)? & 0xf == 2;
-                let function = Function {
-                    address: u64::from_le_bytes(symbol.get(8..16)?.try_into().ok()?),
-                    size: u64::from_le_bytes(symbol.get(16..24)?.try_into().ok()?),
-                    name: u32::from_le_bytes(symbol.get(..4)?.try_into().ok()?),
-                };
-                (is_function && function.address != 0).then_some(function)
-            })
-            .collect();
-        sorted.sort_by_key(|function| function.address);
-        Some(Self { names, sorted })
+        const FUNCTION: u8 = 2;
+        const THREADS: u8 = 6;
+        let read = |symbol: &[u8]| {
+            let function = Function {
+                address: u64::from_le_bytes(symbol.get(8..16)?.try_into().ok()?),
+                size: u64::from_le_bytes(symbol.get(16..24)?.try_into().ok()?),
+                name: u32::from_le_bytes(symbol.get(..4)?.try_into().ok()?),
+            };
+            Some((symbol.get(4)? & 0xf, function))
+        };
+        let (mut sorted, mut locals) = (Vec::new(), Vec::new());
+        for (kind, function) in table.chunks_exact(SYMBOL).filter_map(read) {
+            match kind {
+                FUNCTION if function.address != 0 => sorted.push(function),
+                THREADS => locals.push(function),
+                _ => {}
+            }
+        }
+        sorted.sort_by_key(|function: &Function| function.address);
+        Some(Self { names, sorted, locals })
+    }
+
+    /// The size of the only variable of each thread whose path begins with `path`, in bytes.
+    pub(super) fn local(&self, path: &str) -> Option<u64> {
+        /// Variables that are looked at: a program has a few dozen.
+        const MOST: usize = 4096;
+        let mut found = self
+            .locals
+            .iter()
+            .take(MOST)
+            .filter(|local| self.name(local).starts_with(path));
+        match (found.next(), found.next()) {
+            (Some(one), None) => Some(one.size),
+            _ => None,
+        }
     }
 
     fn mangled(&self, function: &Function) -> &[u8] {
@@ -83,26 +108,36 @@ impl Functions {
 
     /// The path of a Rust function without what it is generic over.
     pub(super) fn name(&self, function: &Function) -> String {
+        plain(&self.full_name(function))
+    }
+
+    /// The path of a Rust function with all that it is generic over.
+    fn full_name(&self, function: &Function) -> String {
         let mangled = String::from_utf8_lossy(self.mangled(function));
         let mut name = Bounded(String::new());
         // A name of a few bytes may stand for endless text; what there is by then is enough to say that it is another.
         let _cut = write!(name, "{:#}", rustc_demangle::demangle(&mangled));
-        plain(&name.0)
+        name.0
     }
 
-    /// All functions with one of these paths, and those below `folder` by that name, at each address once. All begin with
-    /// `root`. None if there are more than any program has.
+    /// All functions with one of these paths, and those below `folder` by that name, at each address once; a path with `<` in it is the
+    /// whole one. Those whose name has none of `roots` in it are left out. None if there are more than any program has.
     pub(super) fn named(
         &self,
-        root: &str,
+        roots: &[&str],
         paths: &[&'static str],
         folder: &'static str,
     ) -> Option<HashMap<&'static str, Vec<Function>>> {
         let mut left = self.names.len().saturating_mul(MOST_OVERLAP);
         let mut demangled = 0;
         let mut found: HashMap<&'static str, Vec<Function>> = HashMap::new();
-        let root = memmem::Finder::new(root);
-        let last = |path: &'static str| path.rsplit("::").find(|word| !word.is_empty()).unwrap_or(path);
+        let roots: Vec<_> = roots.iter().map(|root| memmem::Finder::new(root)).collect();
+        let last = |path: &'static str| {
+            let words = path.trim_end_matches('>').rsplit("::");
+            // Names write closures otherwise, and each future has its `poll`.
+            let mut telling = words.filter(|word| !word.is_empty() && !word.contains('{') && *word != "poll");
+            telling.next().unwrap_or(path)
+        };
         let words: Vec<(&'static str, memmem::Finder<'_>)> = paths
             .iter()
             .chain([&folder])
@@ -111,17 +146,23 @@ impl Functions {
         for function in &self.sorted {
             let mangled = self.mangled(function);
             left = left.checked_sub(mangled.len())?;
-            if root.find(mangled).is_none() || words.iter().all(|(_, word)| word.find(mangled).is_none()) {
+            if roots.iter().all(|root| root.find(mangled).is_none())
+                || words.iter().all(|(_, word)| word.find(mangled).is_none())
+            {
                 continue;
             }
             demangled += 1;
             if demangled > MOST_DEMANGLED {
                 return None;
             }
-            let name = self.name(function);
+            // The one mangling writes `a::<b>`, the other `a<b>`.
+            let full = self.full_name(function).replace("::<", "<");
+            let name = plain(&full);
             for (path, _) in &words {
                 let is_one = if *path == folder {
                     name.starts_with(path)
+                } else if path.contains('<') {
+                    full == *path
                 } else {
                     name == *path
                 };
@@ -175,10 +216,11 @@ pub(super) struct Site {
     pub(super) back: Option<u64>,
 }
 
-/// All calls of `targets` in the program's code, direct or through a slot of the global offset table. None if there are more
-/// than any program has.
+/// All calls of `targets` in the program's code, direct or through a slot of the global offset table, also where the slot is loaded
+/// into a register first. None if there are more than any program has.
 pub(super) fn calls(image: &Image, targets: &HashSet<u64>) -> Option<HashMap<u64, Vec<Site>>> {
     const WINDOW: usize = 1 << 20;
+    const OVERLAP: usize = 128;
     let text = image.section(&[".text"]).filter(|text| text.size <= MOST_CODE)?;
     let slots = slots(image, targets);
     let mut found: HashMap<u64, Vec<Site>> = HashMap::new();
@@ -188,34 +230,43 @@ pub(super) fn calls(image: &Image, targets: &HashSet<u64>) -> Option<HashMap<u64
         let bytes = image.bytes(text.offset.checked_add(start)?, WINDOW)?;
         let bytes =
             bytes.get(..usize::try_from(text.size - start).map_or(bytes.len(), |left| left.min(bytes.len())))?;
-        for place in memchr::memchr3_iter(0xe8, 0xe9, 0xff, bytes) {
+        let loads = memchr::memchr_iter(0x8b, bytes).filter_map(|place| place.checked_sub(1));
+        for place in memchr::memchr3_iter(0xe8, 0xe9, 0xff, bytes).chain(loads) {
             let address = text.address.wrapping_add(start).wrapping_add(place as u64);
-            let Some((length, is_call, target)) = transfer(bytes.get(place..).unwrap_or_default(), address) else {
-                continue;
-            };
-            let target = match target {
-                Target::At(target) if targets.contains(&target) => target,
-                Target::In(slot) => match slots.get(&slot) {
-                    Some(target) => *target,
+            let code = bytes.get(place..).unwrap_or_default();
+            let (address, back, target) = match transfer(code, address) {
+                Some((length, is_call, target)) => {
+                    let target = match target {
+                        Target::At(target) if targets.contains(&target) => target,
+                        Target::In(slot) => match slots.get(&slot) {
+                            Some(target) => *target,
+                            None => continue,
+                        },
+                        Target::At(_) => continue,
+                    };
+                    (address, is_call.then(|| address.wrapping_add(length)), target)
+                }
+                None => match loaded(code, address, &slots) {
+                    Some((site, target)) => (site.address, site.back, target),
                     None => continue,
                 },
-                Target::At(_) => continue,
             };
-            let back = is_call.then(|| address.wrapping_add(length));
             let sites = found.entry(target).or_default();
-            // Windows overlap, so that no instruction is cut.
-            if sites.last().is_none_or(|last| last.address < address) {
-                n_sites += 1;
-                if n_sites > MOST_SITES {
-                    return None;
-                }
-                sites.push(Site { address, back });
+            n_sites += 1;
+            if n_sites > MOST_SITES {
+                return None;
             }
+            sites.push(Site { address, back });
         }
         if bytes.len() < WINDOW {
             break;
         }
-        start += (WINDOW - 16) as u64;
+        start += (WINDOW - OVERLAP) as u64;
+    }
+    // Windows overlap, so that no instruction is cut.
+    for sites in found.values_mut() {
+        sites.sort_unstable_by_key(|site| site.address);
+        sites.dedup();
     }
     Some(found)
 }
@@ -245,6 +296,37 @@ fn transfer(code: &[u8], address: u64) -> Option<(u64, bool, Target)> {
         is_call,
         if direct { Target::At(target) } else { Target::In(target) },
     ))
+}
+
+/// The call of a register that `code`, at `address`, begins to load from one of `slots`, as code does that is not optimized.
+fn loaded(code: &[u8], address: u64, slots: &HashMap<u64, u64>) -> Option<(Site, u64)> {
+    /// Instructions up to the call, which are arguments.
+    const MOST: usize = 10;
+    // `mov slot(%rip),%register`.
+    if !matches!(code, [0x48 | 0x4c, 0x8b, how, ..] if how & 0xc7 == 5) {
+        return None;
+    }
+    let mut all = instructions(code, address).take(MOST);
+    let load = all.next()?;
+    let target = *slots.get(&load.ip_rel_memory_address())?;
+    for instruction in all {
+        if instruction.flow_control() == FlowControl::IndirectCall
+            && instruction.op0_kind() == OpKind::Register
+            && instruction.op0_register() == load.op0_register()
+        {
+            let site = Site {
+                address: instruction.ip(),
+                back: Some(instruction.next_ip()),
+            };
+            return Some((site, target));
+        }
+        let writes = instruction.op0_kind() == OpKind::Register
+            && instruction.op0_register().full_register() == load.op0_register();
+        if instruction.flow_control() != FlowControl::Next || writes {
+            return None;
+        }
+    }
+    None
 }
 
 /// The slots of the global offset table in which `targets` stand: as the loader is told to fill them, or in the file.
@@ -376,5 +458,24 @@ mod tests {
         check(&[0xff, 0x15, 0, 1], None);
         check(&[0x90], None);
         check(&[], None);
+    }
+
+    #[test]
+    fn loaded_calls() {
+        let slots = HashMap::from([(0x1107, 0x5000)]);
+        let check = |code: &[u8], want: Option<(u64, u64)>| {
+            let got = loaded(code, 0x1000, &slots).map(|(site, target)| (site.back.unwrap_or(0), target));
+            assert_eq!(got, want, "{code:x?}");
+        };
+        // mov 0x100(%rip),%rax; lea 0x20(%rsp),%rdi; call *%rax
+        let code = [0x48, 0x8b, 0x05, 0, 1, 0, 0, 0x48, 0x8d, 0x7c, 0x24, 0x20, 0xff, 0xd0];
+        check(&code, Some((0x100e, 0x5000)));
+        check(&code[..12], None);
+        // Another slot, another register.
+        check(&[&[0x48, 0x8b, 0x05, 1, 1, 0, 0][..], &code[7..]].concat(), None);
+        check(&[&code[..12], &[0xff, 0xd1][..]].concat(), None);
+        // The register is written in between.
+        check(&[&code[..7], &[0x31, 0xc0, 0xff, 0xd0][..]].concat(), None);
+        check(&[0x48], None);
     }
 }

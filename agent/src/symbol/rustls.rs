@@ -49,9 +49,9 @@ pub(super) fn encryption(image: &Image) -> Option<Encryption> {
     let functions = Functions::read(image)?;
     let mut names = vec![GIVE, TAKE, FLUSH, READ, READ_BEFORE];
     names.extend(HANDED.iter().map(|(name, _)| *name));
-    let named = functions.named("rustls", &names, "rustls::vecbuf::")?;
+    let named = functions.named(&["rustls"], &names, "rustls::vecbuf::")?;
     named.get(FLUSH)?;
-    let grow = functions.named("vec_deque", &[GROW], "rustls::vecbuf::")?;
+    let grow = functions.named(&["vec_deque"], &[GROW], "rustls::vecbuf::")?;
     let program = Program {
         image,
         functions: &functions,

@@ -1,11 +1,16 @@
 //! Tokio: tasks, and hyper's client connections.
 //!
 //! Everything is found in the symbol table and in what the instructions of Tokio's functions do, so no version is known by
-//! name: one whose functions are of another shape is not followed. A stripped program has no names, and is not followed.
+//! name: one whose functions are of another shape is not followed. A stripped program has no names, and is not followed. What the
+//! optimizer makes parts of other functions is found there by what its instructions do; what it has not seen is looked at as it is.
+mod wakes;
+
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
-use clew_common::context::{PLAN_TOKIO, Plan, TOKIO_HEADER, TOKIO_SENDS, TOKIO_TASK, TOKIO_WAITS};
+use clew_common::context::{PLAN_TOKIO, Plan, TOKIO_HEADER, TOKIO_SENDS, TOKIO_TASK, TOKIO_WAITS, TOKIO_WAKES};
+
+use iced_x86::Register;
 
 use super::functions::{Function, Functions, Site, calls};
 use super::image::Image;
@@ -19,7 +24,21 @@ const WAKE: &str = "tokio::sync::task::atomic_waker::AtomicWaker::wake";
 const REGISTER: &str = "tokio::sync::task::atomic_waker::AtomicWaker::register_by_ref";
 const RECEIVE: &str = "tokio::sync::mpsc::chan::Rx::recv";
 const POP: &str = "tokio::sync::mpsc::list::Rx::pop";
-const NAMES: &[&str] = &[SET_TASK, ENTER, BIND, BLOCKING, WAKE, REGISTER, RECEIVE, POP];
+/// Puts back the number that [`ENTER`] replaced.
+const LEAVE: &str = "tokio::runtime::task::core::TaskIdGuard::drop";
+const LEAVE_GLUE: &str = "core::ptr::drop_in_place<tokio::runtime::task::core::TaskIdGuard>";
+/// These are functions by themselves only where nothing is optimized.
+const SET_WITHIN: &str = "tokio::runtime::context::set_current_task_id::{{closure}}";
+const CONTEXT: &str = "tokio::runtime::context::CONTEXT::{{constant}}::{{closure}}";
+const STORAGE: &str = "std::sys::thread_local::native::eager::Storage::get";
+const ID: &str = "tokio::runtime::task::core::Header::get_id_ptr";
+const POLL_FN: &str = "core::future::poll_fn::PollFn::poll";
+const NAMES: &[&str] = &[
+    SET_TASK, ENTER, BIND, BLOCKING, WAKE, REGISTER, RECEIVE, POP, LEAVE, LEAVE_GLUE, SET_WITHIN, CONTEXT, STORAGE, ID,
+    POLL_FN,
+];
+/// The names of all these have one of these words in them.
+const ROOTS: &[&str] = &["tokio", "thread_local", "poll_fn"];
 
 /// Functions in which an HTTP/1 client gives its connection a request. The connection takes the next when it is done.
 const GIVERS: &[&str] = &[
@@ -41,6 +60,8 @@ const TIMERS: &[&str] = &["tokio::runtime::time::", "tokio::time::"];
 const FUNCTION_BYTES: usize = 1024;
 /// Names of callers that are looked at.
 const MOST_NAMES: usize = 200_000;
+/// How deep one function of channels may call another.
+const DEPTH: usize = 6;
 /// Most probes in one program.
 const MOST_POINTS: usize = 64;
 
@@ -53,11 +74,13 @@ pub(super) fn hooks(image: &Image) -> Option<Result<Hooks, NoHooks>> {
             .holds(rodata, b"/tokio-1.")
             .then(|| Err(NoHooks::Unknown("the program is stripped of its symbols".to_owned())));
     };
-    let Some(named) = functions.named("tokio", NAMES, CHANNELS) else {
+    let Some(named) = functions.named(ROOTS, NAMES, CHANNELS) else {
         return Some(Err(NoHooks::Unknown("the program has too many symbols".to_owned())));
     };
-    (!named.is_empty()).then(|| {
-        let called = [WAKE, REGISTER, CHANNELS];
+    // Every program of Rust has those of the standard library.
+    let has_tokio = named.keys().any(|name| ![STORAGE, POLL_FN].contains(name));
+    has_tokio.then(|| {
+        let called = [WAKE, REGISTER, CHANNELS, POLL_FN];
         let called = called.iter().filter_map(|name| named.get(name)).flatten();
         let sites = calls(image, &called.map(|function| function.address).collect());
         followed(&Program {
@@ -87,7 +110,11 @@ fn followed(program: &Program<'_>) -> Result<Hooks, NoHooks> {
         Ok(client) => {
             pack(&mut plan.words[TOKIO_SENDS], &client.sends);
             pack(&mut plan.words[TOKIO_WAITS], &client.waits);
+            for (word, wake) in plan.words[TOKIO_WAKES].iter_mut().zip(client.wakes) {
+                *word = wake;
+            }
             points.extend(client.points);
+            limits.extend(client.limits);
         }
         Err(why) => limits.push(format!("requests of hyper's clients are linked to nothing: {why}")),
     }
@@ -128,7 +155,10 @@ type Watch = (&'static str, u64);
 struct Client {
     sends: Vec<i32>,
     waits: Vec<i32>,
+    /// Places that wake it, as the plan has them.
+    wakes: Vec<u64>,
     points: Vec<Watch>,
+    limits: Vec<String>,
 }
 
 /// How new tasks are seen.
@@ -176,7 +206,31 @@ impl Program<'_> {
                 .collect();
             (found.len() == 1).then(|| found.into_iter().next())?
         };
-        stores(SET_TASK).or_else(|| stores(ENTER))
+        let all = [SET_TASK, ENTER, LEAVE, LEAVE_GLUE];
+        all.into_iter().find_map(stores).or_else(|| self.task_by_parts())
+    }
+
+    /// The same where nothing is optimized: the parts that find the thread's context, and the number in it, are functions.
+    fn task_by_parts(&self) -> Option<i64> {
+        let of = |name, what: fn(&[u8], u64) -> Option<i64>| {
+            let function = self.only(name)?;
+            what(&self.code(function)?, function.address)
+        };
+        let context = of(CONTEXT, flow::hands_of_thread)?;
+        let number = of(SET_WITHIN, flow::hands_behind_second)?;
+        // The context is the beginning of a variable if whether it was made stands at the end.
+        let size = self.functions.local(CONTEXT)?;
+        let is_first = self.all(STORAGE).iter().any(|function| {
+            let code = self.code(function).unwrap_or_default();
+            let made = flow::looks_at(&code, function.address, Register::RDI);
+            made.first().is_some_and(|made| u64::from(*made) + 8 == size)
+        });
+        is_first.then(|| context.checked_add(number))?
+    }
+
+    /// The program was built without optimization.
+    fn is_plain(&self) -> bool {
+        !self.all(ID).is_empty()
     }
 
     fn sites(&self, function: &Function) -> &[Site] {
@@ -185,13 +239,15 @@ impl Program<'_> {
 
     /// A probe at the beginning of a function.
     fn watch(&self, program: &'static str, function: &Function) -> Option<Watch> {
-        Some((program, flow::first_emulated(&self.code(function)?, function.address)?))
+        let code = self.code(function)?;
+        let address = function.address;
+        let plain = || self.is_plain().then(|| flow::unoptimized(&code, address))?;
+        Some((program, flow::first_emulated(&code, address).or_else(plain)?))
     }
 
     fn client(&self) -> Result<Client, &'static str> {
         const TWO: &str = "Tokio's wakers are not where they should be";
-        let (wake, register) = (self.only(WAKE).ok_or(TWO)?, self.only(REGISTER).ok_or(TWO)?);
-        let wakes = self.watch("tokio_wakes", wake).ok_or(TWO)?;
+        let register = self.only(REGISTER).ok_or(TWO)?;
         let waits = self.watch("tokio_waits", register).ok_or(TWO)?;
         let distances = |target: &Function, watch: Watch, roles: &[&str], most: usize| {
             let found: Option<Vec<i32>> = self
@@ -201,20 +257,41 @@ impl Program<'_> {
                 .collect();
             found.filter(|found| !found.is_empty() && found.len() <= most)
         };
-        let sends = distances(wake, wakes, GIVERS, 2 * TOKIO_SENDS.len()).ok_or("nothing in it gives a request")?;
         let takes = distances(register, waits, TAKERS, 2 * TOKIO_WAITS.len()).ok_or("nothing in it takes a request")?;
-        Ok(Client {
-            sends,
+        let mut client = Client {
+            sends: Vec::new(),
             waits: takes,
-            points: vec![waits, wakes],
-        })
+            wakes: Vec::new(),
+            points: vec![waits],
+            limits: Vec::new(),
+        };
+        let called = self.only(WAKE).and_then(|wake| {
+            let wakes = self.watch("tokio_wakes", wake)?;
+            Some((wakes, distances(wake, wakes, GIVERS, 2 * TOKIO_SENDS.len())?))
+        });
+        match called {
+            Some((wakes, sends)) => {
+                client.sends = sends;
+                client.points.push(wakes);
+            }
+            None => {
+                let found = self.wakes(register).ok_or("nothing in it gives a request")?;
+                client.wakes = found.words;
+                client.points.extend(found.points);
+                client.limits.extend(found.limit);
+            }
+        }
+        Ok(client)
+    }
+
+    /// Whether a function by this name only does what its caller wants.
+    fn passes_on(name: &str) -> bool {
+        name.starts_with(CHANNELS) || name == POLL_FN
     }
 
     /// Where a function that is called at `sites` returns to, if they are in functions of `roles` or in a channel's that only
     /// such functions call.
     fn returns(&self, sites: &[Site], roles: &[&str]) -> Vec<u64> {
-        /// How deep one function of channels may call another.
-        const DEPTH: usize = 3;
         let backs = sites.iter().filter_map(|site| self.backs(*site, roles, DEPTH));
         let mut all: Vec<u64> = backs.flatten().collect();
         all.sort_unstable();
@@ -233,7 +310,7 @@ impl Program<'_> {
         if !names.is_empty() && names.iter().all(has_role) {
             return Some(own);
         }
-        if names.is_empty() || depth == 0 || !names.iter().all(|name| name.starts_with(CHANNELS)) {
+        if names.is_empty() || depth == 0 || !names.iter().all(|name| Self::passes_on(name)) {
             return None;
         }
         let callers: Option<Vec<Vec<u64>>> = self
@@ -262,7 +339,11 @@ impl Program<'_> {
                 all.into_iter().any(|one| one.address == function.address)
             }
         };
-        let receives = is_one_of(&[RECEIVE]);
+        let is_received = is_one_of(&[RECEIVE]);
+        // Where nothing is optimized its closure is a function.
+        let receives = |function: &Function| {
+            is_received(function) || self.functions.name(function).strip_prefix(RECEIVE) == Some("::{{closure}}")
+        };
         // Messages are also taken without waiting.
         let mut takers = HashSet::new();
         let mut watched: Vec<&Function> = self.all(RECEIVE).iter().collect();
@@ -310,7 +391,11 @@ impl Program<'_> {
         let mut points = Vec::new();
         for function in self.all(BIND) {
             let code = self.code(function).ok_or(ELSEWHERE)?;
-            offsets.insert(flow::reads_by_table(&code, function.address).ok_or(ELSEWHERE)?);
+            let table = flow::reads_by_table(&code, function.address).or_else(|| {
+                let id = self.only(ID)?;
+                flow::reads_in_table(&self.code(id)?, id.address)
+            });
+            offsets.insert(table.ok_or(ELSEWHERE)?);
             points.push(self.watch("tokio_created", function).ok_or(ELSEWHERE)?);
         }
         let mut found = offsets.into_iter();
@@ -320,7 +405,8 @@ impl Program<'_> {
         let mut limits = Vec::new();
         let blocking = self.only(BLOCKING).and_then(|function| {
             let code = self.code(function)?;
-            let is_task = flow::reads_second(&code, function.address, table);
+            let is_task = flow::reads_second(&code, function.address, table)
+                || self.is_plain() && flow::keeps_pair(&code, function.address);
             is_task.then(|| self.watch("tokio_created", function))?
         });
         match blocking {

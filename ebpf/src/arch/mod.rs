@@ -7,6 +7,7 @@ mod aarch64;
 #[cfg(not(bpf_target_arch = "aarch64"))]
 mod x86_64;
 
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
@@ -14,6 +15,8 @@ use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use self::aarch64 as machine;
 #[cfg(not(bpf_target_arch = "aarch64"))]
 use self::x86_64 as machine;
+
+use crate::kernel::{Probe, Reader as _};
 
 /// Numbers of the calls that carry bytes.
 pub use self::machine::call;
@@ -40,6 +43,17 @@ pub fn return_address(ctx: &ProbeContext) -> Option<u64> {
 #[inline(always)]
 pub fn probed_at(ctx: &ProbeContext) -> u64 {
     machine::probed_at(ctx)
+}
+
+/// The word `index` of the registers at a probed instruction, as the kernel saved them; 0 where it cannot be read.
+#[inline(always)]
+pub fn saved(ctx: &ProbeContext, index: u8) -> u64 {
+    /// Words of the longest `struct pt_regs`.
+    const MOST: u32 = 64;
+    let registers = ctx.as_ptr();
+    // Which word it is the verifier does not know, so it is no load through the context.
+    // SAFETY: the helper checks the address itself.
+    unsafe { Probe::read(registers, (u32::from(index) % MOST) * 8) }
 }
 
 /// The running `g` of Go, anywhere in a Go function.

@@ -39,9 +39,6 @@ macro_rules! axum {
 const AXUM: &[&str] = axum!("axum-server", "");
 /// One task makes the calls of all requests, which is seen, so that they are linked to none.
 const WORKER: &[&str] = axum!("axum-server", "", "/worker");
-/// Nothing is known of tasks: the functions that tell of them are not there by themselves, or do not look as they do where they
-/// are optimized.
-const UNFOLLOWED: &[&str] = axum!("axum-server", "~");
 /// Nothing is known of tasks.
 const STRIPPED: &[&str] = axum!("axum-server-stripped", "~");
 /// Which task makes a local one is not seen.
@@ -99,15 +96,15 @@ pub(super) const WORKLOADS: &[Workload] = &[
     },
     Workload {
         name: "rust-axum-debug",
-        runtime: "Rust, not optimized: tasks are unknown",
+        runtime: "Rust, axum and reqwest, not optimized",
         expect: Expect::NeverWrong,
-        make: |lab| front(lab, &[&Lab::rust_built("axum-server", "dev")], &[], UNFOLLOWED),
+        make: |lab| front(lab, &[&Lab::rust_built("axum-server", "dev")], &[], AXUM),
     },
     Workload {
         name: "rust-axum-fat",
-        runtime: "Rust, link-time optimized: tasks are unknown",
+        runtime: "Rust, axum and reqwest, link-time optimized",
         expect: Expect::NeverWrong,
-        make: |lab| front(lab, &[&Lab::rust_built("axum-server", "fat")], &[], UNFOLLOWED),
+        make: |lab| front(lab, &[&Lab::rust_built("axum-server", "fat")], &[], AXUM),
     },
     Workload {
         name: "rust-local",

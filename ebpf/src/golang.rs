@@ -94,6 +94,17 @@ pub fn go_writes(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// In what `net/http.(*persistConn).writeLoop(pc)` and `readLoop(pc)` do last: the running goroutine writes for nobody any more. Those
+/// that are over would make those that are not fall out of the maps.
+#[uprobe]
+pub fn go_ends(_ctx: ProbeContext) -> u32 {
+    let Some(plan) = plan() else { return 0 };
+    if let Some(id) = goroutine(plan) {
+        let _absent = GO_WRITERS.remove(&scoped(id));
+    }
+    0
+}
+
 /// `struct hchan`: what is in the buffer, its capacity, its memory, the size of an element.
 const CHAN_CAPACITY: u64 = 8;
 const CHAN_BUFFER: u64 = 16;

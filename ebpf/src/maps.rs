@@ -79,8 +79,8 @@ pub static PLANS: Array<Plan> = Array::with_max_entries(MOST_PLANS, 0);
 #[map]
 pub static LOST: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Go: the `persistConn` a goroutine writes the requests of. Written when the goroutine begins to. An entry that falls out
-/// makes the goroutine's requests nobody's.
+/// Go: the `persistConn` a goroutine writes the requests of. Written when the goroutine begins to, removed when it ends. An entry that
+/// falls out makes the goroutine's requests nobody's.
 #[map]
 pub static GO_WRITERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(8192, 0);
 

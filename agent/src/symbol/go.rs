@@ -62,6 +62,11 @@ const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
 const WRITE_LOOP: &str = "net/http.(*persistConn).writeLoop";
 const READ_LOOP: &str = "net/http.(*persistConn).readLoop";
 const DIAL: &str = "net/http.(*Transport).dialConnFor";
+/// What the two loops do last.
+const WRITE_END: &str = "net/http.(*persistConn).writeLoop.deferwrap1";
+const READ_END: &str = "net/http.(*persistConn).readLoop.func1";
+const CLOSE: &str = "net/http.(*persistConn).close";
+const CLOSECHAN: &str = "runtime.closechan";
 const CHANSEND: &str = "runtime.chansend";
 const CHANRECV: &str = "runtime.chanrecv";
 const SELECTGO: &str = "runtime.selectgo";
@@ -93,6 +98,10 @@ const NAMES: &[&str] = &[
     GET_CONN,
     CANCEL,
     DATABASE_CONN,
+    WRITE_END,
+    READ_END,
+    CLOSE,
+    CLOSECHAN,
 ];
 
 /// Most of a function's beginning that is looked at, bytes.
@@ -184,12 +193,19 @@ fn servants(text: &Text<'_>) -> Option<Vec<(&'static str, u64)>> {
     if !text.functions.starts.contains_key(WRITE_LOOP) {
         return Some(Vec::new());
     }
-    Some(vec![
+    let mut points = vec![
         ("go_writes", text.frame_push(WRITE_LOOP)?),
         ("go_writes", text.frame_push(READ_LOOP)?),
         ("go_writes", text.frame_push(DIAL)?),
         ("go_asks", text.frame_push(ROUND_TRIP)?),
-    ])
+    ];
+    // Where this has another shape, more is remembered than has to be.
+    for (end, callee) in [(WRITE_END, CLOSECHAN), (READ_END, CLOSE)] {
+        if let [call] = text.calls(end, callee).unwrap_or_default()[..] {
+            points.push(("go_ends", call));
+        }
+    }
+    Some(points)
 }
 
 /// Where elements pass through channels.

@@ -121,12 +121,12 @@ pub const TOKIO_WAKES: core::ops::Range<usize> = 7..PLAN_WORDS;
 /// A place that wakes who waits at an address: how many bytes behind the word `register` of the saved registers that address is, and where
 /// the probe lies in its page, in one word.
 pub const fn wake(place: u64, register: u8, offset: i32) -> u64 {
-    (1 << 63) | (place % PAGE) << 40 | (register as u64) << 32 | offset as u32 as u64
+    (1 << 63) | ((place % PAGE) << 40) | ((register as u64) << 32) | offset as u32 as u64
 }
 
 /// Whether a word of [`TOKIO_WAKES`] is of the probe at `place`; then the word of the registers, and the bytes behind it.
 pub const fn wake_at(word: u64, place: u64) -> Option<(u8, i32)> {
-    if word >> 40 == (1 << 23) | place % PAGE {
+    if word >> 40 == (1 << 23) | (place % PAGE) {
         Some(((word >> 32) as u8, word as u32 as i32))
     } else {
         None

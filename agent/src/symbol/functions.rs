@@ -131,7 +131,7 @@ impl Functions {
         let mut left = self.names.len().saturating_mul(MOST_OVERLAP);
         let mut demangled = 0;
         let mut found: HashMap<&'static str, Vec<Function>> = HashMap::new();
-        let roots: Vec<_> = roots.iter().map(|root| memmem::Finder::new(root)).collect();
+        let roots: Vec<_> = roots.iter().map(memmem::Finder::new).collect();
         let last = |path: &'static str| {
             let words = path.trim_end_matches('>').rsplit("::");
             // Names write closures otherwise, and each future has its `poll`.

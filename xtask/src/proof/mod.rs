@@ -1,4 +1,5 @@
 //! `cargo xtask proof`: the long forms of what no single test can show.
+mod counts;
 pub(crate) mod crash;
 
 use std::process::Command;
@@ -13,6 +14,8 @@ use crate::workspace;
 pub(crate) enum Proof {
     /// Programs of every runtime come to no harm while Clew is attached to them and detached again and again
     Crash(crash::Options),
+    /// No call to a database is lost and none has another's answer, by the servers' own count, with 64 connections each
+    Counts(counts::Options),
     /// The store is whole after each of 50 kills of its writer under load
     Store,
 }
@@ -24,6 +27,7 @@ pub(crate) enum Proof {
 pub(crate) fn run(proof: &Proof) -> Result<()> {
     match proof {
         Proof::Crash(options) => crash::run(options),
+        Proof::Counts(options) => counts::run(options),
         Proof::Store => store(),
     }
 }

@@ -15,7 +15,7 @@ use clew_common::event::{
 use crate::arch::{frame_pointer, go_argument, go_running, probed_at};
 use crate::context::{scoped, word};
 use crate::kernel;
-use crate::maps::{GO_ASKERS, GO_SENDERS, GO_WRITERS};
+use crate::maps::{GO_ASKERS, GO_SENDERS, GO_WRITERS, remember};
 use crate::{context, ring, settings as offset, stacks};
 
 /// The goroutine the current thread works for.
@@ -73,7 +73,7 @@ pub fn go_asks(ctx: ProbeContext) -> u32 {
     let Some(plan) = plan() else { return 0 };
     let conn = go_argument(&ctx, 0);
     if let Some(id) = goroutine(plan) {
-        let _full = GO_ASKERS.insert(scoped(conn), id, 0);
+        remember(&GO_ASKERS, &scoped(conn), &id);
         if offset::stacks() != 0 {
             stacks::keep_stack(id);
         }
@@ -88,7 +88,7 @@ pub fn go_writes(ctx: ProbeContext) -> u32 {
     let Some(plan) = plan() else { return 0 };
     let conn = go_argument(&ctx, 0);
     if let Some(id) = goroutine(plan) {
-        let _full = GO_WRITERS.insert(scoped(id), conn, 0);
+        remember(&GO_WRITERS, &scoped(id), &conn);
         link(id, id, (0, 0), LINK_SERVANT);
     }
     0
@@ -232,7 +232,7 @@ fn unbuffers(ctx: &ProbeContext, select: bool) -> u32 {
 /// An element comes into a slot.
 #[inline(always)]
 fn fill(slot: u64, giver: u64) {
-    let _full = GO_SENDERS.insert(scoped(slot), giver, 0);
+    remember(&GO_SENDERS, &scoped(slot), &giver);
     if giver != 0 && !is_servant(giver) {
         link(giver, 0, (0, slot), LINK_LEFT);
     }

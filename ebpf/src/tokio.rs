@@ -11,7 +11,7 @@ use clew_common::event::{CONTEXT_TOKIO, KIND_LINK, LINK_CREATED, LINK_SERVANT, L
 use crate::arch::{argument, probed_at, return_address, saved};
 use crate::context::{scoped, word};
 use crate::kernel;
-use crate::maps::{TOKIO_ASKERS, TOKIO_RECEIVERS, TOKIO_WRITERS};
+use crate::maps::{TOKIO_ASKERS, TOKIO_RECEIVERS, TOKIO_WRITERS, remember};
 use crate::{context, ring, settings as offset};
 
 /// Set in an asker's number once the writer did something on its connection since it was asked.
@@ -90,7 +90,7 @@ pub fn tokio_waits(ctx: ProbeContext) -> u32 {
             let _absent = TOKIO_ASKERS.remove(&scoped(channel));
         }
     }
-    let _full = TOKIO_WRITERS.insert(scoped(id), channel, 0);
+    remember(&TOKIO_WRITERS, &scoped(id), &channel);
     serves(id);
     0
 }
@@ -101,7 +101,7 @@ pub fn tokio_wakes(ctx: ProbeContext) -> u32 {
     let Some(plan) = context::plan() else { return 0 };
     if called_from(&ctx, plan, TOKIO_SENDS) {
         let channel = argument(&ctx, 0);
-        let _full = TOKIO_ASKERS.insert(scoped(channel), task(plan).unwrap_or(0), 0);
+        remember(&TOKIO_ASKERS, &scoped(channel), &task(plan).unwrap_or(0));
     }
     0
 }
@@ -115,7 +115,7 @@ pub fn tokio_marks(ctx: ProbeContext) -> u32 {
     for place in TOKIO_WAKES {
         if let Some((register, offset)) = wake_at(word(plan, place), at) {
             let channel = saved(&ctx, register).wrapping_add_signed(i64::from(offset));
-            let _full = TOKIO_ASKERS.insert(scoped(channel), task(plan).unwrap_or(0), 0);
+            remember(&TOKIO_ASKERS, &scoped(channel), &task(plan).unwrap_or(0));
             return 0;
         }
     }

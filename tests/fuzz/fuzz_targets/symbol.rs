@@ -9,6 +9,8 @@
 mod change;
 #[path = "symbol/elf.rs"]
 mod elf;
+#[path = "symbol/hidden.rs"]
+mod hidden;
 #[path = "symbol/hostile.rs"]
 mod hostile;
 #[path = "symbol/measure.rs"]
@@ -34,9 +36,8 @@ const SHORT: Duration = Duration::from_millis(300);
 
 static LAB: LazyLock<reader::Lab> = LazyLock::new(|| {
     let lab = reader::Lab::new();
-    let base = elf::everything();
     for reader in Reader::ALL {
-        lab.write(&base.bytes());
+        lab.write(&reader.base().bytes());
         assert!(lab.read(reader), "{reader:?} finds nothing in the file made for it");
     }
     for (name, file) in hostile::files() {
@@ -60,13 +61,13 @@ fuzz_target!(|input: &[u8]| {
     let Some((kind, rest)) = input.split_first() else {
         return;
     };
+    let reader = Reader::ALL[usize::from(kind & 0x7f) % Reader::ALL.len()];
     let file = if kind & 0x80 != 0 {
         rest.to_vec()
     } else {
-        change::apply(elf::everything(), rest)
+        change::apply(reader.base(), rest)
     };
     LAB.write(&file);
-    let reader = Reader::ALL[usize::from(kind & 0x7f) % Reader::ALL.len()];
     let spent = measure::spent(|| LAB.read(reader));
     assert!(spent.time < SHORT && spent.bytes < MOST_BYTES, "{reader:?}: {spent:?}");
 });

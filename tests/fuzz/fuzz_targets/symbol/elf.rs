@@ -272,6 +272,10 @@ const GO: &[(&str, &[u8], &[usize])] = &[
     ("runtime.chansend", PUSH, &[7, 9]),
     ("runtime.chanrecv", PUSH, &[8, 10]),
     ("runtime.selectgo", PUSH, &[7, 8, 9, 10]),
+    ("runtime.memmove", PUSH, &[]),
+    ("crypto/tls.(*Conn).Read", PUSH, &[14]),
+    ("crypto/tls.(*Conn).Write", PUSH, &[]),
+    ("crypto/tls.(*Conn).clientHandshake", PUSH, &[]),
 ];
 
 /// The table of functions, which will lie at `table`: see `agent/src/symbol/pclntab.rs`.

@@ -1,5 +1,6 @@
 //! Files of 10 MB that were made to keep a reader busy, or to fill its memory.
 use crate::elf::{Elf, FUNCTION, Symbols, everything, mangled};
+use crate::hidden;
 
 const BYTES: usize = 10 << 20;
 
@@ -18,6 +19,10 @@ pub(crate) fn files() -> Vec<(&'static str, Vec<u8>)> {
         ("names for the linker again and again", repeated(".dynstr")),
         ("symbols for the linker again and again", repeated(".dynsym")),
         ("sections with endless names", sections()),
+        ("code that fails again and again", again(".text")),
+        ("functions of the table for unwinding again and again", again(".eh_frame")),
+        ("names of a source file again and again", again(".rodata")),
+        ("one function that fails all over", one_failing()),
         ("a table that is said to be larger than the file", claimed()),
     ]
 }
@@ -127,7 +132,35 @@ fn far_apart() -> Vec<u8> {
 }
 
 fn repeated(name: &str) -> Vec<u8> {
-    let mut elf = everything();
+    repeat(everything(), name)
+}
+
+/// The same of a file with functions that nothing names.
+fn again(name: &str) -> Vec<u8> {
+    repeat(hidden::elf(), name)
+}
+
+/// A function as large as the file, said to be another one many times, in which every instruction refers to the file's name.
+fn one_failing() -> Vec<u8> {
+    let mut elf = hidden::elf();
+    let (text, names) = (hidden::TEXT, hidden::NAME);
+    let mut code = Vec::new();
+    while code.len() < BYTES / 2 {
+        let next = text + code.len() as u64 + 7;
+        code.extend([0x48, 0x8d, 0x0d]);
+        code.extend((names.wrapping_sub(next) as u32).to_le_bytes());
+    }
+    let mut table = hidden::common();
+    while table.len() < BYTES / 4 {
+        let at = table.len() as u64 / 20;
+        hidden::entry(&mut table, text + at, BYTES as u32 / 2);
+    }
+    elf.named(".text").bytes = code;
+    elf.named(".eh_frame").bytes = table;
+    elf.bytes()
+}
+
+fn repeat(mut elf: Elf, name: &str) -> Vec<u8> {
     let section = elf.named(name);
     section.bytes = section.bytes.iter().copied().cycle().take(BYTES).collect();
     elf.bytes()

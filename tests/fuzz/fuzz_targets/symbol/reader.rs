@@ -3,7 +3,10 @@ use std::path::PathBuf;
 
 use clew::capture::Pid;
 use clew::discover::{Proc, Process, Runtime};
-use clew::symbol::{Machines, Symbols};
+use clew::symbol::{Libraries, Machines, Symbols};
+
+use crate::elf::{self, Elf};
+use crate::hidden;
 
 const PID: Pid = Pid(1);
 
@@ -14,10 +17,29 @@ pub(crate) enum Reader {
     Tokio,
     Python,
     Java,
+    /// Go's crypto/tls, by the pclntab.
+    GoTls,
+    /// BoringSSL, whose functions nothing names.
+    Hidden,
 }
 
 impl Reader {
-    pub(crate) const ALL: [Self; 4] = [Self::Go, Self::Tokio, Self::Python, Self::Java];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Go,
+        Self::Tokio,
+        Self::Python,
+        Self::Java,
+        Self::GoTls,
+        Self::Hidden,
+    ];
+
+    /// The file it finds all in.
+    pub(crate) fn base(self) -> Elf {
+        match self {
+            Self::Hidden => hidden::elf(),
+            _ => elf::everything(),
+        }
+    }
 }
 
 unsafe extern "C" {
@@ -86,6 +108,13 @@ impl Lab {
             Reader::Go => Runtime::Go,
             Reader::Tokio => Runtime::Rust,
             Reader::Python => Runtime::Python,
+            Reader::GoTls | Reader::Hidden => {
+                let found = Libraries::default().at(&self.file);
+                if std::env::var_os("VERBOSE").is_some() {
+                    eprintln!("{found:?}");
+                }
+                return found.is_some_and(|found| !found.points.is_empty());
+            }
             Reader::Java => return Machines::default().plan(&self.proc, PID).is_ok(),
         };
         let process = Process {

@@ -276,10 +276,29 @@ impl Lab {
         Self::cargo("rust-openssl", "openssl-server", "release")
     }
 
+    /// The program over rustls, it and all its libraries with names as version 0 of Rust's mangling has them.
+    pub fn rustls_v0() -> String {
+        Self::cargo_with(
+            "rustls",
+            "rustls-server",
+            "release",
+            "rust-v0",
+            "-Csymbol-mangling-version=v0",
+        )
+    }
+
     fn cargo(workspace: &str, name: &str, profile: &str) -> String {
+        Self::cargo_with(workspace, name, profile, "rust", "")
+    }
+
+    fn cargo_with(workspace: &str, name: &str, profile: &str, folder: &str, flags: &str) -> String {
         let manifest = Self::workload(&format!("{workspace}/Cargo.toml"));
-        let dir = target().join("workloads/rust");
-        let output = Command::new("cargo")
+        let dir = target().join("workloads").join(folder);
+        let mut cargo = Command::new("cargo");
+        if !flags.is_empty() {
+            cargo.env("RUSTFLAGS", flags);
+        }
+        let output = cargo
             .args([
                 "build",
                 "--profile",

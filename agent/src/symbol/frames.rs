@@ -7,6 +7,8 @@ use super::image::Image;
 const MOST_BYTES: u64 = 64 << 20;
 /// Entries that others refer to.
 const MOST_COMMON: usize = 1 << 16;
+/// How often each instruction may be claimed before the table is one of no program: functions do not overlap.
+const MOST_CLAIMS: usize = 16;
 /// Longest description of how a table's entries are written, bytes.
 const MOST_AUGMENTATION: usize = 8;
 
@@ -39,12 +41,14 @@ pub(super) fn around(image: &Image, addresses: &[u64]) -> Vec<Range> {
     };
     let size = usize::try_from(section.size).unwrap_or(0);
     let table = image.bytes(section.offset, size).unwrap_or_default();
+    let mut left = sorted.len().saturating_mul(MOST_CLAIMS);
     let mut note = |range: Range| {
         let first = sorted.partition_point(|address| *address < range.address);
         for (address, at) in sorted.iter().zip(0..).skip(first) {
-            if !range.holds(*address) {
+            if left == 0 || !range.holds(*address) {
                 break;
             }
+            left -= 1;
             if let (Some(owner), Some(twice)) = (owners.get_mut(at), claimed.get_mut(at)) {
                 *twice |= owner.is_some_and(|owner: Range| owner != range);
                 *owner = Some(range);
@@ -52,6 +56,9 @@ pub(super) fn around(image: &Image, addresses: &[u64]) -> Vec<Range> {
         }
     };
     entries(&table, section.address, &mut note);
+    if left == 0 {
+        return Vec::new();
+    }
     let mut found: Vec<Range> = owners
         .into_iter()
         .zip(claimed)

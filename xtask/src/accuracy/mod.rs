@@ -238,8 +238,8 @@ const LONG: &[&str] = &[
     "tls-envoy-proxy",
     "tls-httpx",
     "tls-php-fpm-nginx",
-    "tls-ruby-puma",
     "tls-rust-openssl",
+    "tls-rustls-v0",
     "tls-wget",
 ];
 

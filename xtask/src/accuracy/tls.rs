@@ -142,6 +142,12 @@ pub(super) const WORKLOADS: &[Workload] = &[
         expect: Expect::Exact,
         make: |lab| rust(lab, &Lab::rust_openssl()),
     },
+    Workload {
+        name: "tls-rustls-v0",
+        runtime: "Rust, rustls at both ends, names by version 0",
+        expect: Expect::Exact,
+        make: |lab| rust(lab, &Lab::rustls_v0()),
+    },
 ];
 
 /// What nginx does for `/front`, whoever asks.

@@ -2,10 +2,10 @@
 //! unwinding (`agent/src/symbol/openssl/hidden`).
 use crate::elf::Elf;
 
-/// Where its sections lie, as [`Elf`] places them.
-pub(crate) const TEXT: u64 = 0x2000;
-const DATA: u64 = 2 * TEXT;
-const TABLE: u64 = 3 * TEXT;
+/// Where its sections lie, as [`Elf`] places them: code may grow, since nothing is looked up by its address behind it.
+const DATA: u64 = 0x2000;
+pub(crate) const TEXT: u64 = 2 * DATA;
+const TABLE: u64 = 3 * DATA;
 /// What stands in front of the source file's name, as texts do of any length.
 const BEFORE: usize = 0x200;
 /// Where the name of the source file lies.
@@ -38,7 +38,7 @@ pub(crate) fn elf() -> Elf {
     let mut data = vec![0; BEFORE];
     data.extend(b"ssl/ssl_lib.cc\0");
     let mut elf = Elf::new();
-    for (name, bytes) in [(".text", code), (".rodata", data), (".eh_frame", table)] {
+    for (name, bytes) in [(".rodata", data), (".text", code), (".eh_frame", table)] {
         elf.section(name, bytes);
     }
     elf

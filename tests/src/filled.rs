@@ -10,7 +10,7 @@ use clew::span::{Policy, Span, SpanKind, Status, Value};
 use clew::store::sqlite::{Bounds, SqliteStore};
 use clew::store::{Setup, Writer};
 use clew::telemetry::Counters;
-use clew::trace::Placed;
+use clew::trace::{Link, Placed};
 
 /// What a browser would run if the page took it for a part of itself.
 pub const SCRIPT: &str = "<img src=x onerror=\"window.taken=1\"><script>window.taken=1</script>";
@@ -18,6 +18,9 @@ pub const SCRIPT: &str = "<img src=x onerror=\"window.taken=1\"><script>window.t
 pub const SCRIPT_TRACE: [u8; 16] = [0xee; 16];
 /// The trace of many spans.
 pub const LARGE_TRACE: [u8; 16] = [0xbb; 16];
+
+/// The trace that has something of everything, and whose process died.
+pub const RICH_TRACE: [u8; 16] = [0xdd; 16];
 
 /// Children of each span of the large trace.
 const FAN: u64 = 8;
@@ -30,6 +33,57 @@ const SERVICES: [&str; 9] = [
 /// # Panics
 /// The store refuses.
 pub fn fill(folder: &Path, large: u64, small: u64) {
+    let (writer, counters) = writer(folder);
+    let services: Vec<Arc<Process>> = SERVICES.iter().map(|name| process(name)).collect();
+    let now_ns = now_ns();
+    let all = (0..small)
+        .map(|n| one(n, now_ns.saturating_sub((small - n) * 1_000_000), &services))
+        .chain((0..large).map(|n| part(n, large, now_ns, &services)))
+        .chain([script(now_ns)])
+        .chain(rich(now_ns));
+    let mut written = 0;
+    for placed in all {
+        while !writer.has_room() {
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        writer.push(Arc::new(placed));
+        written += 1;
+    }
+    while counters.value("store.spans") < written {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Adds traces of one span to a store, so many a second: each ends when it is handed over.
+///
+/// # Panics
+/// The store refuses, or cannot keep up.
+pub fn pour(folder: &Path, per_second: u64, time: Duration) {
+    const EVERY: Duration = Duration::from_millis(20);
+    /// Of none that [`fill`] writes.
+    const FIRST: u64 = 1 << 40;
+    let (writer, counters) = writer(folder);
+    let services: Vec<Arc<Process>> = SERVICES.iter().map(|name| process(name)).collect();
+    let begun = std::time::Instant::now();
+    let mut written = 0;
+    while begun.elapsed() < time {
+        let due = begun.elapsed().as_micros() as u64 * per_second / 1_000_000;
+        while written < due {
+            let mut placed = one(FIRST + written, 0, &services);
+            placed.span.end_ns = now_ns();
+            placed.span.start_ns = placed.span.end_ns - 1_000_000;
+            assert!(writer.has_room(), "the store cannot keep up");
+            writer.push(Arc::new(placed));
+            written += 1;
+        }
+        std::thread::sleep(EVERY);
+    }
+    while counters.value("store.spans") < written {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn writer(folder: &Path) -> (Writer, Counters) {
     let counters = Counters::new();
     let setup = Setup {
         command: SCRIPT.to_owned(),
@@ -45,24 +99,12 @@ pub fn fill(folder: &Path, large: u64, small: u64) {
         ..Bounds::default()
     };
     let writer = Writer::start(setup, move || SqliteStore::open(&at, bounds)).expect("a store");
-    let services: Vec<Arc<Process>> = SERVICES.iter().map(|name| process(name)).collect();
+    (writer, counters)
+}
+
+fn now_ns() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
-    let now_ns = Duration::from(now).as_nanos() as u64;
-    let all = (0..small)
-        .map(|n| one(n, now_ns.saturating_sub((small - n) * 1_000_000), &services))
-        .chain((0..large).map(|n| part(n, large, now_ns, &services)))
-        .chain([script(now_ns)]);
-    let mut written = 0;
-    for placed in all {
-        while !writer.has_room() {
-            std::thread::sleep(Duration::from_micros(500));
-        }
-        writer.push(Arc::new(placed));
-        written += 1;
-    }
-    while counters.value("store.spans") < written {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    Duration::from(now).as_nanos() as u64
 }
 
 fn process(service: &str) -> Arc<Process> {
@@ -191,6 +233,101 @@ fn letters(mut n: u64) -> String {
             return word;
         }
     }
+}
+
+/// A request whose process died, and what it had asked for: spans 1 to 8.
+fn rich(now_ns: u64) -> Vec<Placed> {
+    let fixed = Value::fixed;
+    let start_ns = now_ns - 90_000_000;
+    let clerk = process("clerk");
+    let part = |id: u64, kind: SpanKind, name: &'static str, attributes: Vec<(&'static str, Value)>| {
+        let span = Span {
+            kind,
+            name: name.into(),
+            start_ns: start_ns + id * 1_000_000,
+            end_ns: if id == 1 {
+                now_ns
+            } else {
+                start_ns + id * 1_000_000 + 900_000
+            },
+            attributes,
+            named: Vec::new(),
+            status: Status::Unset,
+            events: Vec::new(),
+        };
+        placed(RICH_TRACE, id, (id > 1).then_some(1), &clerk, span)
+    };
+    let sql = |id, text: &'static str| {
+        let attributes = vec![
+            ("db.system.name", fixed("postgresql")),
+            ("db.query.text", fixed(text)),
+            ("clew.db.transaction.id", fixed("7-42")),
+        ];
+        part(id, SpanKind::Client, "orders", attributes)
+    };
+    let lookup = |id, rows| {
+        let attributes = vec![
+            ("db.system.name", fixed("redis")),
+            ("db.operation.name", fixed("GET")),
+            ("db.query.text", text(format!("GET session:{id}"))),
+            ("db.response.returned_rows", Value::Int(rows)),
+        ];
+        part(id, SpanKind::Client, "GET", attributes)
+    };
+    let mut root = part(
+        1,
+        SpanKind::Server,
+        "POST",
+        vec![
+            ("http.request.method", fixed("POST")),
+            ("url.path", fixed("/died")),
+            ("user.id", fixed("ann")),
+            ("clew.exchange.outcome", fixed("process_exited")),
+            ("clew.process.signal", fixed("SIGSEGV")),
+            ("clew.time.cpu", Value::Int(30_000_000)),
+            ("clew.time.runqueue", Value::Int(20_000_000)),
+            ("clew.time.blocked.disk", Value::Int(39_000_000)),
+        ],
+    );
+    root.span.status = Status::Error("the process ended".to_owned());
+    root.links.push(Link {
+        trace_id: SCRIPT_TRACE,
+        span_id: 1_u64.to_be_bytes(),
+        trace_state: String::new(),
+        flags: 1,
+    });
+    let mut call = vec![
+        ("http.request.method", fixed("GET")),
+        ("url.full", fixed("https://bank.example/rates")),
+        ("tls.protocol.version", fixed("1.3")),
+        ("tls.cipher", fixed("TLS_AES_128_GCM_SHA256")),
+        ("tls.client.server_name", fixed("bank.example")),
+        ("clew.network.connection.reused", Value::Bool(false)),
+    ];
+    let phases = [
+        ("clew.network.dns_ns", 1),
+        ("clew.network.connect_ns", 2),
+        ("clew.network.tls_ns", 3),
+        ("clew.network.send_ns", 1),
+        ("clew.network.wait_ns", 40),
+        ("clew.network.receive_ns", 5),
+    ];
+    call.extend(phases.map(|(name, part)| (name, Value::Int(part * 10_000))));
+    let queue = vec![
+        ("messaging.system", fixed("kafka")),
+        ("messaging.destination.name", fixed("orders.placed")),
+        ("messaging.message.id", fixed("m-17")),
+    ];
+    vec![
+        root,
+        sql(2, "BEGIN"),
+        sql(3, "INSERT INTO orders VALUES ($1)"),
+        sql(4, "ROLLBACK"),
+        lookup(5, 1),
+        lookup(6, 0),
+        part(7, SpanKind::Client, "GET", call),
+        part(8, SpanKind::Producer, "publish orders.placed", queue),
+    ]
 }
 
 fn script(now_ns: u64) -> Placed {

@@ -32,7 +32,7 @@ pub use certificate::Certificate;
 pub use clew::{Clew, ClewRun};
 pub use envoy::{envoy, envoy_tls};
 pub use ferretdb::ferretdb;
-pub use filled::{LARGE_TRACE, SCRIPT, SCRIPT_TRACE, fill};
+pub use filled::{LARGE_TRACE, RICH_TRACE, SCRIPT, SCRIPT_TRACE, fill, pour};
 pub use host::{Host, has_tracepoint};
 pub use http::{Answer, ask, connect, get};
 pub use lab::Lab;

@@ -1,8 +1,9 @@
 //! The page, in a browser: a shop with planted faults is traced, and a store of made-up traces is shown beside it.
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use clew_tests::{Clew, Lab, Proc, fill, free_port, get, postgresql, redis, until};
+use clew_tests::{Clew, Lab, Proc, fill, free_port, get, postgresql, pour, redis, until};
 use nix::sys::signal::Signal;
 
 /// Spans of the largest trace.
@@ -56,7 +57,8 @@ fn what_a_person_does_and_sees() {
         ),
     ];
     let filled = lab.dir().join("filled");
-    // It takes a while, in which the servers start.
+    // Two runs; it takes a while, in which the servers start.
+    pour(&filled, 200, Duration::from_secs(1));
     fill(&filled, LARGE, 2_000);
     for (server, port) in &mut servers {
         server.until_listening(*port);
@@ -83,9 +85,14 @@ fn what_a_person_does_and_sees() {
     for (path, code) in [("/list?id=7", 200), ("/report?id=8", 200), ("/refund?id=9", 500)] {
         assert_eq!(get(port, path).expect("an answer").code, code, "{path}");
     }
-    let mut ui = Command::new(Lab::clew());
-    ui.args(["ui", "--listen", "127.0.0.1:0", "--store"]).arg(&filled);
-    let mut ui = Proc::start(lab.dir(), "ui", ui);
+    let mut show = |name, address| {
+        let mut ui = Command::new(Lab::clew());
+        ui.args(["ui", "--listen", address, "--store"]).arg(&filled);
+        Proc::start(lab.dir(), name, ui)
+    };
+    let mut ui = show("ui", "127.0.0.1:0");
+    // Not this machine's own address, though it is asked here.
+    let mut open = show("open", "0.0.0.0:0");
 
     let mut browser = Command::new("node");
     browser
@@ -93,6 +100,7 @@ fn what_a_person_does_and_sees() {
         .current_dir(&page)
         .env("CLEW_PAGE", shown(&run.proc))
         .env("CLEW_FILLED", shown(&ui))
+        .env("CLEW_TOKEN_PAGE", shown(&open))
         .env("CLEW_SHOP", format!("http://127.0.0.1:{port}"))
         .env("CLEW_SPANS", LARGE.to_string());
     if let Some(folder) = std::env::var_os("CLEW_SCREENSHOTS") {
@@ -105,6 +113,7 @@ fn what_a_person_does_and_sees() {
     let wrong = String::from_utf8_lossy(&browsed.stderr);
     assert!(browsed.status.success(), "{}{said}{wrong}", browsed.status);
     ui.stop(Signal::SIGTERM);
+    open.stop(Signal::SIGTERM);
     run.proc.signal_group(Signal::SIGTERM);
     let _code = run.proc.wait();
 }

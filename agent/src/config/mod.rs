@@ -32,6 +32,8 @@ pub struct Settings {
     pub body_bytes: u32,
     /// What to hide in spans beyond what is hidden by default: `header:NAME`, `query:NAME`, `body:all`.
     pub redact: Vec<String>,
+    /// Where the name stands of whoever a request is made for: `header:NAME`, `claim:NAME`.
+    pub users: Vec<String>,
     /// Values in calls to databases are shown.
     pub db_values: bool,
     /// Whether connections that speak nothing known are told by their turns.
@@ -112,6 +114,7 @@ impl Settings {
             head_bytes: option::HEAD_BYTES,
             body_bytes,
             redact: Vec::new(),
+            users: Vec::new(),
             db_values: false,
             unknown_protocols: false,
             headers: Vec::new(),

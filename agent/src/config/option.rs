@@ -184,6 +184,15 @@ pub const OPTIONS: &[Opt] = &[
         set: |settings, text| add(&mut settings.redact, value::redaction(text)),
     },
     Opt {
+        name: "user",
+        short: None,
+        value: Some("RULE"),
+        many: true,
+        verbs: BOTH,
+        help: "Tell who a request was made for (user.id), by header:NAME or, of a bearer's token, claim:NAME",
+        set: |settings, text| add(&mut settings.users, value::user(text)),
+    },
+    Opt {
         name: "db-values",
         short: None,
         value: None,

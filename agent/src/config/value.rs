@@ -117,6 +117,15 @@ pub(super) fn redaction(text: &str) -> Result<String, String> {
     }
 }
 
+/// Where the name of a request's user stands.
+pub(super) fn user(text: &str) -> Result<String, String> {
+    if Policy::default().name_user(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("header:NAME or claim:NAME is wanted, and no header that holds a secret".to_owned())
+    }
+}
+
 /// Text that says something.
 pub(super) fn text(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
@@ -193,6 +202,7 @@ mod tests {
         assert_eq!(header("X-Request-ID").as_deref(), Ok("x-request-id"));
         assert!(header("a b").is_err() && header("").is_err());
         assert!(redaction("header:x").is_ok() && redaction("body:all").is_ok());
+        assert!(user("claim:sub").is_ok() && user("header:cookie").is_err());
         assert!(redaction("everything").is_err() && redaction("header:").is_err() && redaction("cookie:a").is_err());
         assert_eq!((switch("on"), switch("0")), (Ok(true), Ok(false)));
         assert!(switch("maybe").is_err() && text(" ").is_err());

@@ -9,7 +9,7 @@ use hyper::{StatusCode, Uri, header};
 
 use super::answer::{Answer, Body, Problem, json, response};
 use super::server::Service;
-use super::{follow, mcp, page};
+use super::{follow, mcp, page, replay};
 use crate::store::sqlite::{Bounds, SqliteReader, SqliteStore};
 use crate::store::{Order, Page, Query, Reader, Received, perfetto};
 
@@ -30,7 +30,12 @@ const BODY: Duration = Duration::from_secs(60);
 
 /// Whether something can be posted to a path.
 pub(super) fn takes(path: &str) -> bool {
-    matches!(path, MCP | IMPORT)
+    matches!(path, MCP | IMPORT) || replayed(path).is_some()
+}
+
+/// The trace of a request that can be sent again at a path.
+fn replayed(path: &str) -> Option<&str> {
+    path.strip_prefix("/api/v1/traces/")?.strip_suffix("/replay")
 }
 
 /// Takes what was posted.
@@ -45,6 +50,12 @@ pub(super) async fn take(service: &Service, path: &str, body: Incoming) -> Answe
             Some(answer) => json(&answer),
             None => Ok(response(StatusCode::ACCEPTED, "application/json", Body::of(b""))),
         };
+    }
+    if let Some(id) = replayed(path) {
+        let asked = serde_json::from_slice(&whole(body, MESSAGE_BYTES).await?);
+        let asked: replay::Asked = asked.map_err(|error| bad(&error.to_string()))?;
+        let plan = plan(service, id.to_owned(), asked.span.clone()).await?;
+        return replay::send(plan, asked).await;
     }
     let Ok(_alone) = service.imports.try_acquire() else {
         let problem = "others add traces just now".to_owned();
@@ -84,6 +95,19 @@ pub(super) async fn whole(mut body: Incoming, most: usize) -> Result<Vec<u8>, Pr
     };
     let late = |_| Problem(StatusCode::REQUEST_TIMEOUT, "the body takes too long".to_owned());
     tokio::time::timeout(BODY, all).await.map_err(late)?
+}
+
+/// The beginning of a body, and whether there is more of it.
+pub(super) async fn read_some(mut body: Incoming, most: usize) -> (Vec<u8>, bool) {
+    let mut bytes = Vec::new();
+    while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let Ok(data) = frame.into_data() else { continue };
+        bytes.extend_from_slice(data.get(..most - bytes.len()).unwrap_or(&data));
+        if bytes.len() >= most {
+            return (bytes, true);
+        }
+    }
+    (bytes, false)
 }
 
 /// Answers a request that may be made.
@@ -144,12 +168,29 @@ pub(super) async fn answer(service: &Service, uri: &Uri) -> Answer {
             .strip_prefix("v1/traces/")
             .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
         {
+            Some((id, "replay")) => {
+                let span = asked.text("span").ok_or_else(|| bad("span: the span's id is wanted"))?;
+                replay::shown(&plan(service, id.to_owned(), span.to_owned()).await?)
+            }
+            Some((id, "columns")) => {
+                let id = id.to_owned();
+                let found = readers.ask(move |reader| reader.packed(&id)).await?;
+                json(&found.ok_or_else(|| missing("there is no such trace"))?)
+            }
             Some((id, form @ ("" | "otlp" | "perfetto"))) => trace(service, id.to_owned(), form).await,
             _ => Err(missing(
                 "there is nothing here: /api/v1/openapi.json says what there is",
             )),
         },
     }
+}
+
+/// What would be sent again.
+async fn plan(service: &Service, id: String, span: String) -> Result<replay::Plan, Problem> {
+    let found = service.readers.ask(move |reader| reader.trace(&id)).await?;
+    let spans = found.ok_or_else(|| missing("there is no such trace"))?.span_list;
+    let span = spans.iter().find(|one| one.span_id == span);
+    Ok(replay::Plan::of(span.ok_or_else(|| missing("there is no such span"))?))
 }
 
 /// One trace, as the page has it or as a file for others.

@@ -21,8 +21,10 @@ pub(super) const MOST_FOLLOWERS: usize = 32;
 const EVERY: Duration = Duration::from_millis(200);
 /// Messages that wait for a reader.
 const WAITING: usize = 4;
-/// Traces in one message; more are not told one by one.
-const MOST_ROWS: usize = 200;
+/// Parts of traces that one message tells of, which makes 5 000 a second. Who is further behind than this many messages is told
+/// to ask again.
+const MOST_ROWS: usize = 1000;
+const MOST_BEHIND: i64 = 10 * MOST_ROWS as i64;
 /// How long there may be silence: who listens, and what stands between, shall know that the other end is there.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -92,17 +94,23 @@ async fn run(readers: &Arc<Readers>, query: &Query, sender: &Sender<Bytes>, writ
             // There is no store yet, or it is busy beyond all patience.
             continue;
         };
-        let Some(from) = told.replace(now) else {
+        let Some(from) = told else {
+            told = Some(now);
             // What comes from here on is told, and whoever listens can know that.
             let _room = sender.try_send(write(News::Nothing).into());
             continue;
         };
-        let message = if behind {
+        let Change(new) = now;
+        let Change(old) = from;
+        let until = Change(new.min(old.saturating_add(MOST_ROWS as i64)));
+        let message = if behind || new.saturating_sub(old) > MOST_BEHIND {
+            told = Some(now);
             Some(write(News::Refresh))
         } else if now == from {
             (said.elapsed() >= SILENCE).then(|| write(News::Nothing))
         } else {
-            news(readers, &query, from, now, write).await
+            told = Some(until);
+            news(readers, &query, from, until, write).await
         };
         let mut message = message.unwrap_or_default();
         if in_flight != flight {
@@ -133,7 +141,7 @@ async fn news(
         .await;
     match rows {
         Ok(rows) if rows.is_empty() => None,
-        Ok(rows) if rows.len() < MOST_ROWS => Some(write(News::Traces(&rows))),
-        Ok(_) | Err(_) => Some(write(News::Refresh)),
+        Ok(rows) => Some(write(News::Traces(&rows))),
+        Err(_) => Some(write(News::Refresh)),
     }
 }

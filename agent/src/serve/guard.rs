@@ -35,6 +35,11 @@ impl Access {
     /// Where a browser finds the page. The token stands behind `#`, which browsers send to nobody.
     pub fn url(&self) -> String {
         match &self.token {
+            // Browsers refuse the address that stands for all of them; here this machine's own does as well.
+            Some(token) if self.address.ip().is_unspecified() => {
+                let own = if self.address.is_ipv4() { "127.0.0.1" } else { "[::1]" };
+                format!("http://{own}:{}/#token={token}", self.address.port())
+            }
             Some(token) => format!("http://{}/#token={token}", self.address),
             None => format!("http://{}/", self.address),
         }
@@ -247,6 +252,17 @@ mod tests {
             posted("application/json", Some(("sec-fetch-site", "cross-site")), true),
             403
         );
+    }
+
+    #[test]
+    fn everywhere_is_shown_as_here() {
+        for (address, want) in [
+            ("0.0.0.0:9911", "http://127.0.0.1:9911/#token="),
+            ("[::]:9911", "http://[::1]:9911/#token="),
+        ] {
+            let access = Access::new(address.parse().expect("an address"));
+            assert!(access.url().starts_with(want), "{}", access.url());
+        }
     }
 
     #[test]

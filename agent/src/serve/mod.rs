@@ -12,6 +12,7 @@ mod guard;
 pub(crate) mod mcp;
 mod page;
 mod receive;
+mod replay;
 mod server;
 
 pub use guard::Access;
@@ -22,5 +23,7 @@ pub use server::{ADDRESS, Listening, ServeError, Server, bind, bind_near};
 /// The description of the API, for people and generators.
 pub const OPENAPI: &str = include_str!("openapi.json");
 
+#[cfg(test)]
+mod lab;
 #[cfg(test)]
 mod tests;

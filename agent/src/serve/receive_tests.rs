@@ -1,92 +1,37 @@
 //! Clew's own exporter as the SDK, over gRPC and HTTP, against the receiver and a store.
-use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::export::Clock;
 use crate::export::otlp::{Exporter, Settings};
 use crate::export::sample::{Sample, host, service};
-use crate::export::{Clock, Host};
-use crate::serve::bind;
-use crate::span::Policy;
-use crate::store::sqlite::{Bounds, SqliteReader, SqliteStore};
-use crate::store::{Reader as _, Setup, TraceView, Writer};
+use crate::serve::lab::Lab;
+use crate::store::sqlite::SqliteReader;
+use crate::store::{Reader as _, TraceView};
 use crate::telemetry::Counters;
 
-struct Lab {
-    folder: tempfile::TempDir,
-    writer: Writer,
-    counters: Counters,
-    address: SocketAddr,
-    _receiver: Receiver,
+fn lab() -> Lab {
+    Lab::new(|listening, _, writer| Receiver::start(listening, writer.inbox()).expect("a receiver"))
 }
 
-impl Lab {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let counters = Counters::new();
-        let setup = Setup {
-            command: String::new(),
-            host: Host::default(),
-            clock: Clock::now(),
-            counters: counters.clone(),
-            warn: Arc::new(|line| panic!("{line}")),
-            policy: Policy::default(),
-        };
-        let at = folder.path().to_owned();
-        let writer = Writer::start(setup, move || SqliteStore::open(&at, Bounds::default())).expect("a writer");
-        let listening = bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
-        let url = listening.url();
-        let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix('/'));
-        Self {
-            address: address.and_then(|text| text.parse().ok()).expect("an address"),
-            _receiver: Receiver::start(listening, writer.inbox()).expect("a receiver"),
-            folder,
-            writer,
-            counters,
+/// Waits until the store has so many spans; their trace.
+fn until(lab: &Lab, spans: u64) -> TraceView {
+    for _ in 0..2000 {
+        if lab.counters.value("store.spans") >= spans {
+            let reader = SqliteReader::open(lab.folder.path()).expect("a reader");
+            let id = "00010203040506070000000000000007";
+            return reader.trace(id).expect("an answer").expect("a trace");
         }
+        std::thread::sleep(Duration::from_millis(10));
     }
-
-    /// Waits until the store has so many spans.
-    fn until(&self, spans: u64) -> TraceView {
-        for _ in 0..2000 {
-            if self.counters.value("store.spans") >= spans {
-                let reader = SqliteReader::open(self.folder.path()).expect("a reader");
-                let id = "00010203040506070000000000000007";
-                return reader.trace(id).expect("an answer").expect("a trace");
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("only {} spans", self.counters.value("store.spans"));
-    }
-
-    /// Posts something over HTTP; the code and all that came.
-    fn post(&self, path: &str, more: &str, body: &[u8]) -> (u16, String) {
-        let mut stream = std::net::TcpStream::connect(self.address).expect("a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
-        let host = if more.contains("Host:") {
-            String::new()
-        } else {
-            format!("Host: {}\r\n", self.address)
-        };
-        let head = format!(
-            "POST {path} HTTP/1.1\r\n{host}Connection: close\r\nContent-Length: {}\r\n{more}\r\n",
-            body.len()
-        );
-        // Who refuses a large body does not read it.
-        let _refused = stream.write_all(&[head.as_bytes(), body].concat());
-        let mut text = Vec::new();
-        let _reset = stream.read_to_end(&mut text);
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let code = text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-        (code, text)
-    }
+    panic!("only {} spans", lab.counters.value("store.spans"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spans_of_sdks_lie_in_the_trace_they_belong_to() {
-    let lab = Lab::new();
+    let lab = lab();
     // What was captured: a request whose context an SDK made.
     lab.writer.push(
         Sample::server(7, &service("shop"))
@@ -121,7 +66,7 @@ async fn spans_of_sdks_lie_in_the_trace_they_belong_to() {
         let left = exporter.shutdown(Duration::from_secs(30), std::future::pending()).await;
         assert_eq!(left, 0, "{scheme}");
     }
-    let trace = tokio::task::block_in_place(|| lab.until(3));
+    let trace = tokio::task::block_in_place(|| until(&lab, 3));
     assert_eq!(trace.span_list.len(), 3);
     let of = |id: &str| {
         trace
@@ -143,7 +88,7 @@ async fn spans_of_sdks_lie_in_the_trace_they_belong_to() {
 
 #[test]
 fn what_is_sent_otherwise() {
-    let lab = Lab::new();
+    let lab = lab();
     // What began long ago would not be kept.
     let now = crate::serve::api::unix_ns();
     let id = "00010203040506070000000000000007";
@@ -151,9 +96,9 @@ fn what_is_sent_otherwise() {
     let json = |spans: &str| format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
     let nameless = format!(r#"{span},{{"traceId":"00","spanId":"","name":"b"}}"#);
     let kind = "Content-Type: application/json\r\n";
-    let (code, text) = lab.post("/v1/traces", kind, json(&nameless).as_bytes());
+    let (code, text) = lab.post_as("/v1/traces", kind, json(&nameless).as_bytes());
     assert!(code == 200 && text.contains("\"rejectedSpans\":\"1\""), "{text}");
-    assert_eq!(lab.until(1).span_list.len(), 1);
+    assert_eq!(until(&lab, 1).span_list.len(), 1);
     for (path, more, body, want) in [
         ("/v1/traces", kind, "{", 400),
         (
@@ -190,17 +135,17 @@ fn what_is_sent_otherwise() {
             403,
         ),
     ] {
-        let (code, text) = lab.post(path, more, body.as_bytes());
+        let (code, text) = lab.post_as(path, more, body.as_bytes());
         assert_eq!(code, want, "{path} {more}: {text}");
     }
-    let large = lab.post("/v1/traces", kind, &vec![b' '; REQUEST_BYTES + 1]);
+    let large = lab.post_as("/v1/traces", kind, &vec![b' '; REQUEST_BYTES + 1]);
     assert!(matches!(large.0, 413 | 0), "{large:?}");
     // A small message that becomes a large one.
     let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     bomb.write_all(&vec![0; REQUEST_BYTES + 1]).expect("memory");
     let bomb = bomb.finish().expect("memory");
     let more = "Content-Type: application/x-protobuf\r\nContent-Encoding: gzip\r\n";
-    assert_eq!(lab.post("/v1/traces", more, &bomb).0, 413);
+    assert_eq!(lab.post_as("/v1/traces", more, &bomb).0, 413);
 }
 
 #[test]

@@ -1,117 +1,21 @@
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::lab::Lab;
 use super::{Server, bind};
-use crate::export::sample::{Sample, service};
-use crate::export::{Clock, Host};
-use crate::span::Policy;
 use crate::store::sqlite::{Bounds, SqliteStore};
-use crate::store::{Setup, Writer};
-use crate::telemetry::Counters;
 
-/// A store with a writer, and what answers questions about it.
-struct Lab {
-    folder: tempfile::TempDir,
-    writer: Writer,
-    counters: Counters,
-    address: SocketAddr,
-    _server: Server,
-}
-
-impl Lab {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let counters = Counters::new();
-        let setup = Setup {
-            command: String::new(),
-            host: Host::default(),
-            clock: Clock::now(),
-            counters: counters.clone(),
-            warn: Arc::new(|line| panic!("{line}")),
-            policy: Policy::default(),
-        };
-        let at = folder.path().to_owned();
-        let writer = Writer::start(setup, move || SqliteStore::open(&at, Bounds::default())).expect("a writer");
-        let listening = bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
-        let url = listening.url();
-        let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix('/'));
-        Self {
-            writer,
-            counters,
-            address: address.and_then(|text| text.parse().ok()).expect("an address"),
-            _server: Server::start(listening, folder.path().to_owned(), || ()).expect("a server"),
-            folder,
-        }
-    }
-
-    /// Posts JSON; the code and the answer.
-    fn post(&self, target: &str, body: &str) -> (u16, Json) {
-        let more = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-        let request = format!(
-            "POST {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{more}\r\n{body}",
-            self.address
-        );
-        let mut text = String::new();
-        self.send(&request).read_to_string(&mut text).expect("an answer");
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-        (code, serde_json::from_str(body).unwrap_or(Json::Null))
-    }
-
-    /// Stores a trace of one span, and waits until it is there.
-    fn store(&self, id: u64, path: &str) {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
-        let now_ns = now.tv_sec() as u64 * 1_000_000_000;
-        let before = self.counters.value("store.spans");
-        let span = Sample::server(id, &service("shop"))
-            .trace(id)
-            .at(now_ns, now_ns + 5_000_000);
-        self.writer.push(span.http("GET", path, 200).done());
-        while self.counters.value("store.spans") == before {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Sends a request as it is.
-    fn send(&self, request: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).expect("a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
-        // One that is refused may be closed before all of it was sent.
-        let _closed = stream.write_all(request.as_bytes());
-        stream
-    }
-
-    /// The code, the head and the body of an answer.
-    fn ask(&self, target: &str, more: &str) -> (u16, String, Json) {
-        let host = if more.to_lowercase().contains("host:") {
-            String::new()
-        } else {
-            format!("Host: {}\r\n", self.address)
-        };
-        let (method, target) = target.split_once(' ').unwrap_or(("GET", target));
-        let request = format!("{method} {target} HTTP/1.1\r\n{host}Connection: close\r\n{more}\r\n");
-        let mut text = Vec::new();
-        // A connection that is reset has said all it will.
-        let _reset = self.send(&request).read_to_end(&mut text);
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-        (
-            code,
-            head.to_lowercase(),
-            serde_json::from_str(body).unwrap_or(Json::Null),
-        )
-    }
+fn lab() -> Lab {
+    Lab::new(|listening, folder, _| Server::start(listening, folder.to_owned(), || ()).expect("a server"))
 }
 
 #[test]
 fn questions_are_answered_and_others_refused() {
-    let lab = Lab::new();
+    let lab = lab();
     lab.store(1, "/cart");
     lab.store(2, "/<script>alert(1)</script>");
     let (code, head, list) = lab.ask("/api/v1/traces?q=service%3Ashop&sort=duration&limit=1", "");
@@ -153,6 +57,7 @@ fn questions_are_answered_and_others_refused() {
         if !["/live", "/follow"].contains(&path.as_str()) {
             let path = path.replace("{id}", "00010203040506070000000000000001");
             let path = path.replace("/compare", "/compare?base=1&run=1");
+            let path = path.replace("/replay", "/replay?span=0000000000000001");
             assert_eq!(lab.ask(&format!("/api/v1{path}"), "").0, 200, "{path}");
         }
     }
@@ -209,7 +114,7 @@ fn questions_are_answered_and_others_refused() {
 
 #[test]
 fn who_follows_is_told() {
-    let lab = Lab::new();
+    let lab = lab();
     lab.store(1, "/before");
     let follow = |target: &str| {
         let stream = lab.send(&format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", lab.address));
@@ -245,7 +150,7 @@ fn who_follows_is_told() {
 
 #[test]
 fn a_thousand_slow_clients() {
-    let lab = Lab::new();
+    let lab = lab();
     (1..=20).for_each(|id| lab.store(id, &format!("/{}", "x".repeat(150))));
     let begun = std::time::Instant::now();
     let mut slow: Vec<TcpStream> = Vec::new();
@@ -268,7 +173,7 @@ fn a_thousand_slow_clients() {
 
 #[test]
 fn traces_are_added_and_assistants_answered() {
-    let lab = Lab::new();
+    let lab = lab();
     lab.store(1, "/cart");
     let id = "00010203040506070000000000000001";
     let (code, head, mut request) = lab.ask(&format!("/api/v1/traces/{id}/otlp"), "");
@@ -319,17 +224,12 @@ fn a_store_that_comes_later() {
         bind(taken.parse().expect("an address")).is_err(),
         "a port was taken twice"
     );
-    let lab = Lab::new();
     let absent: &Path = folder.path();
-    let server = Server::start(listening, absent.to_owned(), || ()).expect("a server");
-    let elsewhere = Lab {
-        address: taken.parse().expect("an address"),
-        _server: server,
-        ..lab
-    };
+    let _server = Server::start(listening, absent.to_owned(), || ()).expect("a server");
+    let mut elsewhere = lab();
+    elsewhere.address = taken.parse().expect("an address");
     let (code, _, body) = elsewhere.ask("/api/v1/traces", "");
     assert_eq!(code, 404, "{body}");
     SqliteStore::open(absent, Bounds::default()).expect("a store");
     assert_eq!(elsewhere.ask("/api/v1/traces", "").0, 200);
-    assert!(elsewhere.folder.path().exists());
 }

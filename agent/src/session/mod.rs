@@ -190,6 +190,9 @@ fn policy(settings: &Settings) -> Result<Policy, SessionError> {
     for header in &settings.headers {
         policy.show_header(header);
     }
+    for rule in &settings.users {
+        policy.name_user(rule);
+    }
     for rule in &settings.redact {
         policy.redact(rule)?;
     }

@@ -12,7 +12,7 @@ use super::route::Routes;
 use super::topics::Topics;
 use super::{
     ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, STACK, Span, SpanEvent, SpanKey,
-    SpanKind, Status, Value, context, database, dns, failure, http, messaging, phases, rpc, times, tls, turn,
+    SpanKind, Status, Value, context, database, dns, failure, http, lane, messaging, phases, rpc, times, tls, turn,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
@@ -313,6 +313,7 @@ impl Spans {
             tls::negotiated(&mut span, handshake);
         }
         connection(&mut span, facts, serves_here);
+        lane::describe(&mut span, &open.actor);
         let is_connection = open.request.head.is_connection();
         let is_lookup = matches!(open.request.head, RequestHead::Dns(_));
         if open.kind == SpanKind::Client && is_connection {

@@ -72,6 +72,11 @@ pub(super) fn describe(
         exchanged.request_body.bytes.or(announced),
     );
     fields(span, Side::Request, &request.fields, policy);
+    if exchanged.kind == SpanKind::Server
+        && let Some(user) = policy.user(&request.fields)
+    {
+        span.attributes.push(("user.id", Value::Text(user)));
+    }
     body(span, &REQUEST, &request.fields, exchanged.request_body, policy);
     if !exchanged.request_body.captured.is_empty() {
         let asked = decoded(&request.fields, exchanged.request_body);

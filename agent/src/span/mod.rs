@@ -14,6 +14,7 @@ mod dns;
 mod failure;
 mod http;
 mod json;
+mod lane;
 mod messaging;
 mod phases;
 mod policy;
@@ -24,6 +25,7 @@ mod times;
 mod tls;
 mod topics;
 mod turn;
+mod user;
 mod websocket;
 
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span as Received;
 
+use super::user::Source;
 use super::{Span, Status, Value, conceal};
 use crate::protocol::http1::{Fields, field};
 use crate::redact;
@@ -67,6 +68,8 @@ pub struct Policy {
     secret_keys: Vec<String>,
     /// Attributes whose values are hidden.
     secret_attributes: Vec<String>,
+    /// Where the name stands of whoever a request was made for: the first that has one.
+    users: Vec<Source>,
     /// Whether captured bodies become attributes.
     pub bodies: bool,
     /// Whether values in calls to databases are shown: literals, parameters, arguments, and messages that may repeat them.
@@ -112,6 +115,11 @@ pub enum RuleError {
     Kind(String),
 }
 
+/// Whether a header field's value is never shown.
+pub(super) fn is_secret_header(name: &str) -> bool {
+    SECRET_HEADERS.contains(&name)
+}
+
 impl Default for Policy {
     fn default() -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -121,6 +129,7 @@ impl Default for Policy {
             secret_parameters: owned(SECRET_PARAMETERS),
             secret_keys: Vec::new(),
             secret_attributes: Vec::new(),
+            users: Vec::new(),
             bodies: true,
             values: false,
         }
@@ -131,6 +140,19 @@ impl Policy {
     /// Captures one more header field.
     pub fn show_header(&mut self, name: &str) {
         self.headers.push(Shown::new(name));
+    }
+
+    /// Names who a request was made for by `header:NAME` or `claim:NAME`; false if the rule says neither, or names a secret.
+    pub fn name_user(&mut self, rule: &str) -> bool {
+        let source = Source::parse(rule);
+        let known = source.is_some();
+        self.users.extend(source);
+        known
+    }
+
+    /// Who a request was made for.
+    pub(super) fn user(&self, fields: &Fields) -> Option<SmolStr> {
+        self.users.iter().find_map(|source| source.find(fields))
     }
 
     /// Hides what a rule names: `header:NAME`, `query:NAME`, `body:KEY`, `body:all`, `attribute:KEY`.

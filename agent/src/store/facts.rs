@@ -1,11 +1,13 @@
 //! What lists, filters and search need to know of a span.
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use serde_json::{Map, Value as Json, json};
 
 /// The event that a record of a log is kept as, and its own attributes.
 pub(super) const LOG: &str = "clew.log";
@@ -178,6 +180,40 @@ pub(super) fn plain(value: &AnyValue) -> Cow<'_, str> {
         Some(Any::DoubleValue(number)) => Cow::Owned(number.to_string()),
         Some(Any::BoolValue(yes)) => Cow::Owned(yes.to_string()),
         _ => Cow::Borrowed(""),
+    }
+}
+
+/// Attributes as JSON has them.
+pub(super) fn attributes(attributes: &[KeyValue]) -> Map<String, Json> {
+    let pair = |attribute: &KeyValue| {
+        (
+            attribute.key.clone(),
+            attribute.value.as_ref().map_or(Json::Null, value),
+        )
+    };
+    attributes.iter().map(pair).collect()
+}
+
+fn value(of: &AnyValue) -> Json {
+    of.value.as_ref().map_or(Json::Null, any)
+}
+
+/// A value as JSON has it; bytes are hex digits.
+pub(super) fn any(of: &Any) -> Json {
+    match of {
+        Any::StringValue(text) => json!(text),
+        Any::IntValue(number) => json!(number),
+        Any::DoubleValue(number) => json!(number),
+        Any::BoolValue(yes) => json!(yes),
+        Any::ArrayValue(array) => array.values.iter().map(value).collect(),
+        Any::KvlistValue(list) => Json::Object(attributes(&list.values)),
+        Any::BytesValue(bytes) => {
+            let mut text = String::with_capacity(bytes.len() * 2);
+            for byte in bytes {
+                let _infallible = write!(text, "{byte:02x}");
+            }
+            json!(text)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod facts;
 mod model;
 mod moment;
 mod otlp;
+mod packed;
 mod place;
 mod query;
 pub mod sqlite;
@@ -20,6 +21,7 @@ pub use model::{
     TraceView,
 };
 pub use otlp::{ImportError, Received, perfetto};
+pub use packed::PackedTrace;
 pub use place::{NoPlace, default_folder};
 pub use query::{Query, QueryError};
 pub use sums::{
@@ -88,6 +90,12 @@ pub trait Reader: Send {
     /// # Errors
     /// The store refuses.
     fn trace(&self, id: &str) -> Result<Option<TraceView>, StoreError>;
+
+    /// The same in columns.
+    ///
+    /// # Errors
+    /// The store refuses.
+    fn packed(&self, id: &str) -> Result<Option<PackedTrace>, StoreError>;
 
     /// One trace as OTLP has it, with all that is stored of it; none if it is not here.
     ///

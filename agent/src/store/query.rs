@@ -6,6 +6,9 @@
 //! All terms must hold. A hyphen before a term turns it round. Values are compared with `>`, `>=`, `<`, `<=` where they are
 //! quantities; `*` stands for anything where they are texts; quotes hold blanks together. `service`, `name`, `kind`, `status`
 //! and `span.duration` are of one and the same span, which a trace must have; turned round they say that it has none such.
+//! Where one of the first four is given again, it begins another span, and what follows is of that one: `service:cart
+//! service:stock` are traces that touch both, `service:cart status:503 service:stock name:SELECT*` those in which cart answered 503
+//! and stock selected something.
 //! A field with a dot is an attribute of any span. Words are looked for in names, paths, queries, headers and messages.
 use std::fmt::Write as _;
 

@@ -34,17 +34,29 @@ const GROUPS: [string, [string, string][]][] = [
       ['s', 'Slowest spans'],
       ['m', 'Only matches'],
       ['t', 'Table of operations'],
+      ['L', 'All that was logged'],
+      ['v', 'Lanes of threads and tasks, instead of the tree'],
       ['g G', 'First, last span'],
     ],
   ],
+];
+
+/** What is asked, and what it means. */
+const SEARCH: [string, string][] = [
+  ['lantern "out of stock"', 'Words in paths, SQL, headers, bodies, logs'],
+  ['service:cart status:>=500', 'Cart answered so: both are of one span'],
+  ['service:cart service:stock', 'Traces that touch both'],
+  ['-name:health*', 'None such; * stands for anything'],
+  ['duration:>1s', 'The whole trace; span.duration: any span'],
+  ['db.query.text:*orders*', 'Any attribute has a dot'],
 ];
 
 export function Keys(props: { close: () => void }): JSX.Element {
   const sheet = useRef<HTMLDialogElement>(null);
   useEffect(() => sheet.current?.showModal(), []);
   return (
-    <dialog class="keys" ref={sheet} aria-label="Keys" onClose={props.close} onClick={(event) => event.target === sheet.current && props.close()}>
-      <h2>Keys</h2>
+    <dialog class="keys" ref={sheet} aria-label="Keys and search" onClose={props.close} onClick={(event) => event.target === sheet.current && props.close()}>
+      <h2>Keys and search</h2>
       <div class="key-groups">
         {GROUPS.map(([name, keys]) => (
           <section key={name}>
@@ -64,6 +76,19 @@ export function Keys(props: { close: () => void }): JSX.Element {
           </section>
         ))}
       </div>
+      <section class="search-help">
+        <h3>Search: all terms must hold</h3>
+        <dl>
+          {SEARCH.map(([query, what]) => (
+            <div key={query}>
+              <dt>
+                <code>{query}</code>
+              </dt>
+              <dd>{what}</dd>
+            </div>
+          ))}
+        </dl>
+      </section>
       <button type="button" onClick={props.close}>
         Close
       </button>

@@ -8,6 +8,7 @@ import './style/theme.css';
 import './style/shell.css';
 import './style/list.css';
 import './style/trace.css';
+import './style/lanes.css';
 import './style/panel.css';
 import './style/other.css';
 

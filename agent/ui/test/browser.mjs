@@ -4,6 +4,8 @@ import { chromium } from 'playwright-core';
 
 export const PAGE = process.env.CLEW_PAGE;
 export const FILLED = process.env.CLEW_FILLED;
+/** The same store as FILLED, on an address for which a token is wanted; it has one. */
+export const TOKEN_PAGE = process.env.CLEW_TOKEN_PAGE;
 export const SHOP = process.env.CLEW_SHOP;
 export const SPANS = Number(process.env.CLEW_SPANS);
 export const LARGE = `${FILLED}trace/${'bb'.repeat(16)}`;
@@ -35,7 +37,7 @@ export async function run(tests) {
       if (/Content Security Policy|Refused to/.test(message.text())) wrong.push(message.text());
     });
     page.on('request', (request) => {
-      if (![PAGE, FILLED].some((own) => request.url().startsWith(own))) wrong.push(`asked ${request.url()}`);
+      if (![PAGE, FILLED, new URL('/', TOKEN_PAGE).href, 'blob:'].some((own) => request.url().startsWith(own))) wrong.push(`asked ${request.url()}`);
     });
     const begun = Date.now();
     try {

@@ -69,12 +69,56 @@ async function filter(page, query) {
   }, query);
 }
 
+/** How far the list is behind while traces come: the age of the newest row, how it moves, and which it has left out. */
+async function live(page) {
+  await page.goto(FILLED);
+  await page.getByText('Live', { exact: true }).waitFor();
+  return await page.evaluate(async (time) => {
+    const ages = [];
+    const frames = [];
+    let missing = 0;
+    const begun = performance.now();
+    let sampled = begun;
+    await new Promise((done) => {
+      const step = (now) => {
+        frames.push(now);
+        if (now - sampled > 100) {
+          sampled = now;
+          const row = document.querySelector('#traces a.row .cell.start');
+          const [hours, minutes, seconds] = (row?.textContent ?? '').split(' ').at(-1).split(':').map(Number);
+          const today = new Date();
+          ages.push(today.getTime() - new Date(today.getFullYear(), today.getMonth(), today.getDate(), hours, minutes, 0).getTime() - 1000 * seconds);
+          const numbers = [...document.querySelectorAll('#traces a.row .cell.title')].slice(0, 25).map((cell) => Number(cell.textContent.split('/').at(-1)));
+          for (let at = 1; at < numbers.length; at++) missing += Math.max(0, Math.abs(numbers[at - 1] - numbers[at]) - 1);
+        }
+        if (now - begun < time) requestAnimationFrame(step);
+        else done();
+      };
+      requestAnimationFrame(step);
+    });
+    ages.sort((one, other) => one - other);
+    return {
+      live_behind_ms: ages[Math.floor(ages.length / 2)],
+      live_worst_behind_ms: ages.at(-1),
+      live_missing: missing,
+      live_frames_per_second: (1000 * (frames.length - 1)) / (frames.at(-1) - frames[0]),
+    };
+  }, 10_000);
+}
+
+const view = { viewport: { width: 1440, height: 860 } };
 const browser = await launch();
+if (process.argv[2] === 'live') {
+  const page = await (await browser.newContext(view)).newPage();
+  console.log(JSON.stringify(await live(page)));
+  await browser.close();
+  process.exit();
+}
 const rounds = [];
 for (let round = 0; round < ROUNDS; round++) {
-  const page = await (await browser.newContext({ viewport: { width: 1440, height: 860 } })).newPage();
+  const page = await (await browser.newContext(view)).newPage();
   const load = await shown(page, FILLED, '#traces a.row');
-  const other = await (await browser.newContext({ viewport: { width: 1440, height: 860 } })).newPage();
+  const other = await (await browser.newContext(view)).newPage();
   const paint = await shown(other, LARGE, '#spans .span-row');
   const scrolled = await scroll(other);
   const filtered = await filter(page, 'status:503 duration:>60ms');

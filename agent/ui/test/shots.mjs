@@ -1,5 +1,5 @@
 // Pictures for the documentation: CLEW_SCREENSHOTS names the folder they go to.
-import { openFirst, PAGE, rows, span, until } from './browser.mjs';
+import { FILLED, openFirst, PAGE, rows, span, until } from './browser.mjs';
 
 const FOLDER = process.env.CLEW_SCREENSHOTS;
 
@@ -36,6 +36,15 @@ export default FOLDER === undefined
             await openFirst(page, 'path:/list*');
             await page.getByRole('button', { name: /^Repeated/ }).click();
             await page.waitForTimeout(300);
+          });
+          await shot(page, 'lanes', async () => {
+            await openFirst(page, 'path:/checkout* service:orders');
+            await page.keyboard.press('v');
+            await page.locator('#spans .lane').first().waitFor();
+          });
+          await shot(page, 'comparison', async () => {
+            await page.goto(`${FILLED}runs?before=1&after=2`);
+            await page.getByRole('region', { name: 'Comparison' }).locator('tbody tr').nth(3).waitFor();
           });
           await shot(page, 'endpoints', async () => {
             await page.goto(`${PAGE}endpoints`);

@@ -85,7 +85,7 @@ export default [
       await page.keyboard.press('Escape');
       await until('all of the time', async () => (await page.getByRole('button', { name: 'Whole time' }).count()) === 0);
       await page.keyboard.press('?');
-      await page.getByRole('dialog', { name: 'Keys' }).waitFor();
+      await page.getByRole('dialog', { name: 'Keys and search' }).waitFor();
       await page.keyboard.press('Escape');
       await until('the sheet is gone', async () => (await page.getByRole('dialog').count()) === 0);
       await page.keyboard.press('Escape');
@@ -193,6 +193,38 @@ export default [
       await page.goto(link);
       await page.locator('.span-row.chosen').waitFor();
       assert.match(await page.locator('.span-row.chosen').innerText(), /SELECT/);
+    },
+  ],
+  [
+    'trace: lanes show who worked when, by thread or task, and lead to spans',
+    async (page) => {
+      await openFirst(page, 'path:/checkout* service:stock service:orders');
+      await page.keyboard.press('v');
+      const lanes = page.locator('#spans .lane.first');
+      await lanes.first().waitFor();
+      const names = await lanes.allInnerTexts();
+      assert.ok(names.some((name) => /^stock\s+goroutine \d+, process \d+/.test(name)), names.join('\n'));
+      assert.ok(names.some((name) => /thread \d+, process \d+/.test(name)), names.join('\n'));
+      // One request at a time: what the shop's thread asks lies beside the request itself.
+      const pieces = page.locator('#spans .piece');
+      const spans = await pieces.count();
+      assert.ok(spans >= 6, String(spans));
+      await page.getByRole('button', { name: 'By task' }).click();
+      await until('threads alone', async () => (await lanes.allInnerTexts()).every((name) => !name.includes('goroutine')));
+      await page.locator('#spans').getByRole('button', { name: 'POST /orders' }).first().click();
+      await page.locator('#panel').getByText(/POST http/).waitFor();
+      await page.locator('.piece.chosen').first().waitFor();
+      await page.keyboard.press('j');
+      await until('another', async () => (await page.locator('.piece.chosen').count()) === 1);
+      assert.ok(page.url().includes('view=lanes'));
+      await page.reload();
+      await lanes.first().waitFor();
+      await page.getByText('Kinds', { exact: true }).click();
+      await page.locator('.menu-sheet label', { hasText: 'server' }).locator('input').uncheck();
+      await until('fewer', async () => (await pieces.count()) < spans);
+      await page.keyboard.press('Escape');
+      await page.getByRole('button', { name: 'Lanes' }).click();
+      await page.locator('#spans .span-row').first().waitFor();
     },
   ],
 ];

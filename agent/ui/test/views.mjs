@@ -62,6 +62,28 @@ export default [
     },
   ],
   [
+    'views: two runs side by side, by kind of call, what became slower first',
+    async (page) => {
+      await page.goto(`${FILLED}runs`);
+      const run = (number) => page.getByRole('region', { name: 'Runs' }).locator('tbody tr').filter({ has: page.getByRole('link', { name: String(number), exact: true }) });
+      await run(1).getByRole('button', { name: 'before' }).click();
+      await run(2).getByRole('button', { name: 'after' }).click();
+      const table = page.getByRole('region', { name: 'Comparison' });
+      const row = table.locator('tbody tr', { hasText: 'cart' }).first();
+      const cells = await row.locator('td').allInnerTexts();
+      // Each took a millisecond, then some ninety at most.
+      assert.match(cells[5], /^\d(\.\d+)? ms$/);
+      const factor = Number(/^× ([\d.]+)$/.exec(cells[7])[1]);
+      assert.ok(factor > 10 && factor < 100, cells.join(' | '));
+      assert.equal(cells[3], '0');
+      assert.ok(Number(cells[4]) > 0, 'some failed in the second run');
+      await page.reload();
+      await row.getByRole('link').click();
+      await page.locator('#traces a.row').first().waitFor();
+      assert.match(new URL(page.url()).searchParams.get('q'), /service:cart .*run:2/);
+    },
+  ],
+  [
     'views: dark and light, each with text that can be read',
     async (page) => {
       await page.goto(FILLED);

@@ -4,6 +4,7 @@ Starts a stock service in Go, one for orders in Node.js and one for prices in Ru
 
 GET /checkout?id=N asks the cache, the database and all services, and publishes a message.
 GET /report?id=N makes one slow query; GET /list?id=N asks for each of 37 items by itself; GET /refund?id=N fails.
+GET /big?id=N is answered with more than is kept of a body. Orders and failures are logged.
 GET /wait?id=N is answered once GET /go?id=N was asked for.
 """
 import ctypes
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -95,6 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             answer, code = self.answers()[url.path](number), 200
         except psycopg.Error as error:
+            traceback.print_exc()
             answer, code = {"error": str(error).splitlines()[0], "order": number}, 500
         body = json.dumps(answer).encode()
         self.send_response(code)
@@ -104,7 +107,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def answers(self):
-        names = ("checkout", "report", "list", "refund", "wait", "go")
+        names = ("checkout", "report", "list", "refund", "wait", "go", "big")
         return {f"/{name}": getattr(self, name) for name in names}
 
     def wait(self, number):
@@ -114,6 +117,9 @@ class Handler(BaseHTTPRequestHandler):
         going.set()
         return {"id": number}
 
+    def big(self, number):
+        return {"id": number, "text": "z" * 200_000}
+
     def checkout(self, number):
         self.cache.get(f"cart:{number}")
         self.database.execute("INSERT INTO items (name) VALUES (%s)", (f"order {number}",))
@@ -121,6 +127,7 @@ class Handler(BaseHTTPRequestHandler):
         price = json.loads(call(f"http://127.0.0.1:{PRICES_PORT}/price/lantern?id={number}"))
         order = json.loads(call(f"http://127.0.0.1:{ORDERS_PORT}/orders?id={number}", json.dumps({"product": "lantern", "lines": [{"sku": "a-1", "count": 2}]}).encode()))
         publishing.publish(b"orders.placed", json.dumps(order).encode())
+        print(json.dumps({"level": "info", "message": f"order {number} was placed"}), flush=True)
         return {"stock": stock, "price": price, "order": order, "note": "x" * 300}
 
     def report(self, number):

@@ -1,8 +1,9 @@
-//! How quick the page is, in a browser: with a trace of 50 000 spans and 100 000 others.
+//! How quick the page is, in a browser: with a trace of 50 000 spans and 100 000 others, and while more come.
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clew_tests::{Lab, Proc, fill, until};
+use clew_tests::{Lab, Proc, fill, pour, until};
 use serde_json::Value;
 
 use super::row::Row;
@@ -12,12 +13,19 @@ pub(super) const NAME: &str = "page";
 
 const SPANS: u64 = 50_000;
 const TRACES: u64 = 100_000;
+/// Traces that come while the list is looked at, and for how long.
+const PER_SECOND: u64 = 1_000;
+const LIVE: Duration = Duration::from_secs(25);
 const FIGURES: &[&str] = &[
     "page_load_ms",
     "first_paint_50000_ms",
     "frames_per_second",
     "late_frames_percent",
     "filter_100000_ms",
+    "live_behind_ms",
+    "live_worst_behind_ms",
+    "live_missing",
+    "live_frames_per_second",
 ];
 
 /// Shows a store in a browser and takes the time.
@@ -35,20 +43,31 @@ pub(super) fn measure() -> Result<Vec<Row>> {
         let (_, rest) = stderr.split_once("shown on ")?;
         Some(rest.split_once(';')?.0.to_owned())
     });
+    let still = browse(&url, &[])?;
+    let poured = std::thread::spawn(move || pour(&store, PER_SECOND, LIVE));
+    let live = browse(&url, &["live"])?;
+    ensure!(
+        poured.join().is_ok(),
+        "the store did not keep up with {PER_SECOND} traces a second"
+    );
+    let row = |figure: &&str| {
+        let value = [&still, &live].into_iter().find_map(|result| result[*figure].as_f64());
+        let value = value.with_context(|| format!("no {figure} was measured"))?;
+        Ok(Row::agent(NAME, figure, value))
+    };
+    FIGURES.iter().map(row).collect()
+}
+
+/// What a browser measures.
+fn browse(url: &str, args: &[&str]) -> Result<Value> {
     let output = Command::new("node")
         .arg("test/measure.mjs")
+        .args(args)
         .current_dir(workspace::root().join("agent/ui"))
         .env("CLEW_FILLED", url)
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("failed to start node")?;
     ensure!(output.status.success(), "the browser ended with {}", output.status);
-    let result: Value = serde_json::from_slice(&output.stdout).context("its answer is no JSON")?;
-    let row = |figure: &&str| {
-        let value = result[*figure]
-            .as_f64()
-            .with_context(|| format!("no {figure} was measured"))?;
-        Ok(Row::agent(NAME, figure, value))
-    };
-    FIGURES.iter().map(row).collect()
+    serde_json::from_slice(&output.stdout).context("its answer is no JSON")
 }

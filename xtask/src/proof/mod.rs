@@ -16,7 +16,7 @@ pub(crate) enum Proof {
     Crash(crash::Options),
     /// No call to a database is lost and none has another's answer, by the servers' own count, with 64 connections each
     Counts(counts::Options),
-    /// The store is whole after each of 50 kills of its writer under load
+    /// The store is whole after each of 50 kills of its writer under load, and on a full disk
     Store,
 }
 
@@ -32,15 +32,30 @@ pub(crate) fn run(proof: &Proof) -> Result<()> {
     }
 }
 
-/// The short form is a test of the agent's.
+/// The short forms are tests of the agent's.
 fn store() -> Result<()> {
     let status = Command::new("cargo")
-        .args(["test", "-p", "clew", "--lib", "--", "--exact", "--nocapture"])
-        .arg("store::sqlite::tests::survives_being_killed")
+        .args([
+            "test",
+            "-p",
+            "clew",
+            "--lib",
+            "--",
+            "--exact",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .args(
+            ["survives_being_killed", "a_full_disk_takes_the_oldest"]
+                .map(|test| format!("store::sqlite::tests::{test}")),
+        )
         .env("CLEW_TEST_KILLS", "50")
         .current_dir(workspace::root())
         .status()
         .context("failed to start cargo")?;
-    ensure!(status.success(), "the store did not survive being killed");
+    ensure!(
+        status.success(),
+        "the store did not survive being killed, or a full disk"
+    );
     Ok(())
 }

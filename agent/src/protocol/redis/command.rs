@@ -25,6 +25,8 @@ pub(super) enum Special {
     Skip,
     /// Who the client is and what it can, which clients tell every server: they go on where one does not know the command.
     Introduced,
+    /// It asks for values by their keys: each is there or is not.
+    Lookup,
     /// What follows are no calls.
     Streams,
 }
@@ -156,6 +158,7 @@ fn special(name: &str, first: &SmolStr, second: &SmolStr, arguments: usize) -> S
         ("CLIENT", "REPLY", "ON") => Special::Reply(true),
         ("CLIENT", "REPLY", "SKIP") => Special::Skip,
         ("CLIENT", "SETINFO" | "MAINT_NOTIFICATIONS", _) => Special::Introduced,
+        ("GET" | "GETEX" | "GETDEL" | "HGET" | "MGET" | "HMGET", ..) => Special::Lookup,
         ("MONITOR" | "SYNC" | "PSYNC", ..) => Special::Streams,
         _ => Special::No,
     }

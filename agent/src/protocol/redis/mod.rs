@@ -120,6 +120,8 @@ struct Answer {
     kind: u8,
     /// Values in it, if it is an aggregate.
     count: u64,
+    /// Values in it that are not there.
+    absent: u64,
     /// The first value in an aggregate.
     word: SmolStr,
     /// An error, and whether it lies within an array.
@@ -133,6 +135,9 @@ impl Sink for Answer {
         }
         if matches!(kind, b'-' | b'!') && depth <= 1 && self.error.is_none() {
             self.error = Some((SmolStr::from(String::from_utf8_lossy(content)), depth > 0));
+        }
+        if depth == 1 && kind == b'_' {
+            self.absent = self.absent.saturating_add(1);
         }
         if depth == 1 && self.word.is_empty() && matches!(kind, b'$' | b'+') && content.len() <= MAX_NAME {
             self.word = SmolStr::from(String::from_utf8_lossy(content));
@@ -272,6 +277,15 @@ impl Redis {
             call.outcome.error = Some(self::failed(text, &call.what));
         }
         let failed = answer.error.as_ref().is_some_and(|(_, within)| !within);
+        if call.what == Special::Lookup {
+            // Within a transaction it is queued, and answered later.
+            call.outcome.returned_rows = match kind {
+                b'_' => Some(0),
+                b'$' => Some(1),
+                b'*' => Some(answer.count.saturating_sub(answer.absent)),
+                _ => None,
+            };
+        }
         if call.what == Special::Multi && !failed {
             self.transaction = Some(call.offset);
         }

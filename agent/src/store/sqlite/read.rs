@@ -1,22 +1,20 @@
 //! Answers from the file, while others may write it.
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags};
 use prost::Message as _;
 use rusqlite::types::{Value as Sql, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
-use serde_json::{Map, Value as Json, json};
 
 use super::search::{Condition, id_range};
 use super::{open_to_read, part, unsigned};
 use crate::export::hex;
 use crate::store::facts;
+use crate::store::packed::{Beside, PackedTrace, pack};
 use crate::store::{
     Change, Comparison, Endpoint, ErrorGroup, Facets, InFlight, Order, Page, Points, Query, Reader, Run, Service,
     ServiceMap, SpanView, StoreError, TraceList, TraceRow, TraceView,
@@ -41,6 +39,16 @@ pub struct SqliteReader {
     pub(super) connection: Connection,
 }
 
+/// What is stored of a trace.
+struct Found {
+    row: TraceRow,
+    resources: HashMap<i64, (String, Option<i64>)>,
+    /// Each with the number of its resource.
+    spans: Vec<(i64, Span)>,
+    /// There are more.
+    cut: bool,
+}
+
 impl SqliteReader {
     /// Opens the store in a folder.
     ///
@@ -50,6 +58,47 @@ impl SqliteReader {
         Ok(Self {
             connection: open_to_read(folder)?,
         })
+    }
+
+    /// A trace's spans as they are stored, by their starts.
+    fn found(&self, id: &str) -> Result<Option<Found>, StoreError> {
+        if !names_a_trace(id) {
+            return Ok(None);
+        }
+        // One moment for all that is asked.
+        let transaction = self.connection.unchecked_transaction()?;
+        let (from, to) = id_range(id);
+        let sql = format!("{ROW}{FROM} AND t.trace_id BETWEEN ?1 AND ?2 LIMIT 1");
+        let row = self
+            .connection
+            .query_row(&sql, params![from, to], |row| Ok(trace_row(row)))
+            .optional()?;
+        let Some(row) = row.transpose()? else {
+            return Ok(None);
+        };
+        let resources = self.resources()?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT data FROM part WHERE trace = ?1 ORDER BY id")?;
+        let mut parts = statement.query([row.id])?;
+        let mut spans = Vec::new();
+        while let Some(data) = parts.next()?
+            && spans.len() <= MOST_SPANS
+        {
+            spans.append(&mut part::unpack(data.get_ref(0)?.as_blob().unwrap_or_default())?);
+        }
+        drop(parts);
+        transaction.finish()?;
+        let cut = spans.len() > MOST_SPANS;
+        spans.truncate(MOST_SPANS);
+        let key = |span: &Span| (span.start_time_unix_nano, span.span_id.clone());
+        spans.sort_by_cached_key(|(_, span)| key(span));
+        Ok(Some(Found {
+            row,
+            resources,
+            spans,
+            cut,
+        }))
     }
 
     /// Service and process of each resource.
@@ -106,39 +155,29 @@ impl Reader for SqliteReader {
     }
 
     fn trace(&self, id: &str) -> Result<Option<TraceView>, StoreError> {
-        if !names_a_trace(id) {
-            return Ok(None);
-        }
-        // One moment for all that is asked.
-        let transaction = self.connection.unchecked_transaction()?;
-        let (from, to) = id_range(id);
-        let sql = format!("{ROW}{FROM} AND t.trace_id BETWEEN ?1 AND ?2 LIMIT 1");
-        let row = self
-            .connection
-            .query_row(&sql, params![from, to], |row| Ok(trace_row(row)))
-            .optional()?;
-        let Some(row) = row.transpose()? else {
+        let Some(found) = self.found(id)? else {
             return Ok(None);
         };
-        let resources = self.resources()?;
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT data FROM part WHERE trace = ?1 ORDER BY id")?;
-        let mut parts = statement.query([row.id])?;
-        let (mut span_list, mut cut) = (Vec::new(), false);
-        while let Some(data) = parts.next()? {
-            for (resource, span) in part::unpack(data.get_ref(0)?.as_blob().unwrap_or_default())? {
-                cut |= span_list.len() >= MOST_SPANS;
-                if !cut {
-                    span_list.push(span_view(span, resources.get(&resource), row.start_unix_ns));
-                }
-            }
-        }
-        drop(parts);
-        transaction.finish()?;
-        span_list
-            .sort_by(|one: &SpanView, other| (one.offset_ns, &one.span_id).cmp(&(other.offset_ns, &other.span_id)));
-        Ok(Some(TraceView { row, span_list, cut }))
+        let start_ns = found.row.start_unix_ns;
+        let spans = found.spans.into_iter();
+        let spans = spans.map(|(resource, span)| span_view(span, found.resources.get(&resource), start_ns));
+        Ok(Some(TraceView {
+            row: found.row,
+            span_list: spans.collect(),
+            cut: found.cut,
+        }))
+    }
+
+    fn packed(&self, id: &str) -> Result<Option<PackedTrace>, StoreError> {
+        let Some(found) = self.found(id)? else {
+            return Ok(None);
+        };
+        let told = |(resource, span): (i64, Span)| match found.resources.get(&resource) {
+            Some((service, pid)) => (span, service.as_str(), *pid),
+            None => (span, "", None),
+        };
+        let spans = found.spans.into_iter().map(told).collect();
+        Ok(Some(pack(found.row, spans, found.cut)))
     }
 
     fn otlp(&self, id: &str) -> Result<Option<ExportTraceServiceRequest>, StoreError> {
@@ -316,32 +355,7 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
 fn span_view(span: Span, resource: Option<&(String, Option<i64>)>, start_ns: u64) -> SpanView {
     let offset = |ns: u64| ns.saturating_sub(start_ns);
     let error = facts::failed(&span).then(|| span.status.as_ref().map_or(String::new(), |it| it.message.clone()));
-    let (logs, events): (Vec<_>, Vec<_>) = span.events.iter().partition(|event| event.name == facts::LOG);
-    let logs = logs.into_iter().map(|event| {
-        let mut attributes = attributes(&event.attributes);
-        let severity = attributes.remove(facts::LOG_SEVERITY);
-        let body = attributes.remove(facts::LOG_BODY);
-        json!({
-            "offset_ns": offset(event.time_unix_nano),
-            "severity": severity,
-            "body": body,
-            "attributes": attributes,
-        })
-    });
-    let events = events.into_iter().map(|event| {
-        json!({
-            "name": event.name,
-            "offset_ns": offset(event.time_unix_nano),
-            "attributes": attributes(&event.attributes),
-        })
-    });
-    let links = span.links.iter().map(|link| {
-        json!({
-            "trace_id": hex(&link.trace_id),
-            "span_id": hex(&link.span_id),
-            "attributes": attributes(&link.attributes),
-        })
-    });
+    let beside = Beside::of(&span, start_ns);
     SpanView {
         span_id: hex(&span.span_id),
         parent_id: (!span.parent_span_id.is_empty()).then(|| hex(&span.parent_span_id)),
@@ -352,39 +366,10 @@ fn span_view(span: Span, resource: Option<&(String, Option<i64>)>, start_ns: u64
         offset_ns: offset(span.start_time_unix_nano),
         duration_ns: span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano),
         error,
-        attributes: attributes(&span.attributes),
-        events: events.collect(),
-        logs: logs.collect(),
-        links: links.collect(),
+        attributes: facts::attributes(&span.attributes),
+        events: beside.events,
+        logs: beside.logs,
+        links: beside.links,
         name: span.name,
-    }
-}
-
-fn attributes(attributes: &[KeyValue]) -> Map<String, Json> {
-    let pair = |attribute: &KeyValue| {
-        (
-            attribute.key.clone(),
-            attribute.value.as_ref().map_or(Json::Null, value),
-        )
-    };
-    attributes.iter().map(pair).collect()
-}
-
-fn value(of: &AnyValue) -> Json {
-    match &of.value {
-        Some(Any::StringValue(text)) => json!(text),
-        Some(Any::IntValue(number)) => json!(number),
-        Some(Any::DoubleValue(number)) => json!(number),
-        Some(Any::BoolValue(yes)) => json!(yes),
-        Some(Any::ArrayValue(array)) => array.values.iter().map(value).collect(),
-        Some(Any::KvlistValue(list)) => Json::Object(attributes(&list.values)),
-        Some(Any::BytesValue(bytes)) => {
-            let mut text = String::with_capacity(bytes.len() * 2);
-            for byte in bytes {
-                let _infallible = write!(text, "{byte:02x}");
-            }
-            json!(text)
-        }
-        None => Json::Null,
     }
 }

@@ -23,7 +23,7 @@ impl Condition {
     /// Understands a question about a store.
     pub(super) fn new(query: &Query, connection: &Connection, now_ns: u64) -> Result<Self, StoreError> {
         let mut condition = Self::default();
-        let mut calls = Calls::default();
+        let mut spans: Vec<Calls> = Vec::new();
         for Term { negated, what } in &query.terms {
             let negated = *negated;
             match what {
@@ -54,11 +54,18 @@ impl Condition {
                     alone.term(of_span);
                     condition.calls(&alone, true, connection)?;
                 }
-                of_span => calls.term(of_span),
+                of_span => match spans.last_mut().filter(|span| span.is_open_to(of_span)) {
+                    Some(span) => span.term(of_span),
+                    None => {
+                        let mut next = Calls::default();
+                        next.term(of_span);
+                        spans.push(next);
+                    }
+                },
             }
         }
-        if !calls.is_empty() {
-            condition.calls(&calls, false, connection)?;
+        for span in &spans {
+            condition.calls(span, false, connection)?;
         }
         Ok(condition)
     }
@@ -149,7 +156,7 @@ impl Condition {
         let ids = statement.query_map(rusqlite::params_from_iter(&calls.params), |row| row.get::<_, i64>(0))?;
         let ids = ids.collect::<rusqlite::Result<Vec<i64>>>()?;
         let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-        let most = calls.most.map_or_else(String::new, |(comparison, ns)| {
+        let most = calls.most.iter().map(|(comparison, ns)| {
             // What the index knows of a time is its number of digits.
             let digits = match comparison {
                 Comparison::More | Comparison::MoreOrEqual => ">=",
@@ -161,6 +168,7 @@ impl Condition {
                 comparison.sql()
             )
         });
+        let most: String = most.collect();
         let count = format!("SELECT count(*) FROM (SELECT 1 FROM call WHERE operation IN ({list}){most} LIMIT {FEW})");
         let count: i64 = connection.query_row(&count, [], |row| row.get(0))?;
         let sql = if count < FEW {
@@ -178,15 +186,21 @@ impl Condition {
 struct Calls {
     sql: String,
     params: Vec<Sql>,
-    most: Option<(Comparison, i64)>,
+    most: Vec<(Comparison, i64)>,
+    /// Fields that say what it is.
+    named: Vec<std::mem::Discriminant<What>>,
 }
 
 impl Calls {
-    fn is_empty(&self) -> bool {
-        self.sql.is_empty() && self.most.is_none()
+    /// Whether a term can be of the same span: one span has one service, one name, one kind and one status.
+    fn is_open_to(&self, what: &What) -> bool {
+        !says_which(what) || !self.named.contains(&std::mem::discriminant(what))
     }
 
     fn term(&mut self, what: &What) {
+        if says_which(what) {
+            self.named.push(std::mem::discriminant(what));
+        }
         let (sql, param) = match what {
             What::Service(pattern) => ("service LIKE ? ESCAPE '\\'".to_owned(), like(pattern)),
             What::Name(pattern) => ("name LIKE ? ESCAPE '\\'".to_owned(), like(pattern)),
@@ -200,7 +214,7 @@ impl Calls {
             ),
             What::Kind(kind) => ("kind = ?".to_owned(), Sql::Integer(*kind)),
             What::SpanDuration(comparison, ns) => {
-                self.most = Some((*comparison, *ns));
+                self.most.push((*comparison, *ns));
                 return;
             }
             _ => return,
@@ -209,6 +223,14 @@ impl Calls {
         self.sql.push_str(&sql);
         self.params.push(param);
     }
+}
+
+/// Whether a term says what a span is; others are bounds, of which one span can have many.
+fn says_which(what: &What) -> bool {
+    matches!(
+        what,
+        What::Service(_) | What::Name(_) | What::Kind(_) | What::Status(StatusIs::Like(_))
+    )
 }
 
 fn not(negated: bool, sql: &str) -> String {

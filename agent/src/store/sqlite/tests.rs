@@ -105,6 +105,15 @@ fn questions() {
         ("-service:stock", &[]),
         ("service:shop status:503", &[6, 3]),
         ("service:stock status:503", &[]),
+        // One span has one service: both take part.
+        ("service:shop service:stock", &[6, 5, 4, 3, 2, 1]),
+        ("service:shop service:nobody", &[]),
+        ("service:stock service:shop status:503", &[6, 3]),
+        ("service:shop status:503 service:stock", &[6, 3]),
+        ("service:shop service:stock status:503", &[]),
+        ("kind:server kind:client service:stock", &[6, 5, 4, 3, 2, 1]),
+        ("status:>=500 status:<600 service:shop", &[6, 3]),
+        ("kind:server span.duration:>=2ms span.duration:<5ms", &[4, 3, 2]),
         ("status:>=500", &[6, 3]),
         ("-status:>=500", &[5, 4, 2, 1]),
         ("error:true", &[6, 3]),
@@ -494,7 +503,7 @@ fn close(writer: Writer) {
         .build()
         .expect("a runtime");
     assert_eq!(
-        runtime.block_on(writer.close(Duration::from_secs(60), std::future::pending())),
+        runtime.block_on(writer.close(Duration::from_secs(600), std::future::pending())),
         0
     );
 }
@@ -572,6 +581,13 @@ fn a_full_disk_takes_the_oldest() {
         );
         assert_eq!(counters.value("store.spans") + lost, 18_000);
         assert!(lost < 4_500, "{lost}");
+        // It is said, once each time it begins.
+        let full = said.lock().expect("no panic");
+        assert!(
+            full.iter().any(|line| line.contains("the disk of the store is full")),
+            "{full:?}"
+        );
+        drop(full);
         let reader = SqliteReader::open(&store).expect("a reader");
         assert_eq!(found(&reader, "", &page(1)), [18_000]);
         drop(reader);

@@ -1,6 +1,6 @@
 /** Rows of one height, of which only those in sight are made. */
 import { useLayoutEffect, useRef, useState } from 'preact/hooks';
-import type { ComponentChildren, JSX, Ref } from 'preact';
+import type { JSX, Ref, VNode } from 'preact';
 
 interface Props {
   count: number;
@@ -14,7 +14,7 @@ interface Props {
   onKeyDown?: (event: KeyboardEvent) => void;
   /** Near the end: more may be wanted. */
   onEnd?: () => void;
-  row: (index: number) => ComponentChildren;
+  row: (index: number) => VNode | null;
 }
 
 /** Rows made beyond what is in sight, so that scrolling finds them there. */
@@ -69,8 +69,16 @@ export function Virtual(props: Props): JSX.Element {
     if (ended) props.onEnd?.();
   }, [ended, count]);
 
-  const rows: ComponentChildren[] = [];
-  for (let index = from; index < to; index++) rows.push(props.row(index));
+  const rows: VNode[] = [];
+  for (let index = from; index < to; index++) {
+    const row = props.row(index);
+    // Each has its place in the whole: what stays in sight is neither moved nor painted again.
+    rows.push(
+      <div class="virtual-row" role="presentation" key={row?.key ?? index} style={{ top: `${index * height}px` }}>
+        {row}
+      </div>,
+    );
+  }
   return (
     <div
       ref={box as Ref<HTMLDivElement>}
@@ -83,9 +91,7 @@ export function Virtual(props: Props): JSX.Element {
       onKeyDown={props.onKeyDown}
     >
       <div class="virtual-all" style={{ height: `${count * height}px` }}>
-        <div class="virtual-part" style={{ transform: `translateY(${from * height}px)` }}>
-          {rows}
-        </div>
+        {rows}
       </div>
     </div>
   );

@@ -69,6 +69,10 @@ export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {
   return (await (await request(path, signal)).json()) as T;
 }
 
+export async function post<T>(path: string, what: unknown): Promise<T> {
+  return (await (await request(path, undefined, new Blob([JSON.stringify(what)]))).json()) as T;
+}
+
 /** Parameters behind `?`; what is empty is left out. */
 export function parameters(all: Record<string, string | number | null | undefined>): string {
   const given = new URLSearchParams();

@@ -1,5 +1,5 @@
 /** Light, dark, or as the system says. */
-import { effect, signal } from '@preact/signals';
+import { computed, effect, signal } from '@preact/signals';
 
 export type Theme = 'system' | 'light' | 'dark';
 
@@ -10,23 +10,22 @@ function kept(): Theme {
   return text === 'light' || text === 'dark' ? text : 'system';
 }
 
+const system = matchMedia('(prefers-color-scheme: dark)');
+const systemIsDark = signal(system.matches);
+
 export const theme = signal<Theme>(kept());
+const shown = computed(() => (theme.value === 'system' ? (systemIsDark.value ? 'dark' : 'light') : theme.value));
 /** Counts up when colors change, so that canvases are drawn anew. */
 export const painted = signal(0);
 
 export function applyTheme(): void {
+  system.addEventListener('change', () => (systemIsDark.value = system.matches));
   effect(() => {
-    const root = document.documentElement;
-    if (theme.value === 'system') {
-      root.removeAttribute('data-theme');
-      localStorage.removeItem(KEY);
-    } else {
-      root.dataset['theme'] = theme.value;
-      localStorage.setItem(KEY, theme.value);
-    }
-    painted.value = painted.peek() + 1;
+    if (theme.value === 'system') localStorage.removeItem(KEY);
+    else localStorage.setItem(KEY, theme.value);
   });
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+  effect(() => {
+    document.documentElement.dataset['theme'] = shown.value;
     painted.value = painted.peek() + 1;
   });
 }

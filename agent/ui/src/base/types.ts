@@ -45,6 +45,15 @@ export interface SpanEvent {
   attributes: Attributes;
 }
 
+/** What was logged for a span. */
+export interface SpanLog {
+  offset_ns: number;
+  /** Empty where it says none. */
+  severity: string;
+  body: string;
+  attributes: Attributes;
+}
+
 export interface SpanLink {
   trace_id: string;
   span_id: string;
@@ -62,8 +71,11 @@ export interface Span {
   offset_ns: number;
   duration_ns: number;
   error: string | null;
+  /** All of them: made when asked for, so of many spans single ones are asked for by name. */
   attributes: Attributes;
+  get(name: string): Value | undefined;
   events: SpanEvent[];
+  logs: SpanLog[];
   links: SpanLink[];
 }
 

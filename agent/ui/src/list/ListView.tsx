@@ -148,6 +148,11 @@ function useSummary(query: string, list: Live): [Counts | null, Point[]] {
     changes.current = null;
     const load = async () => {
       const rows = list.rows.peek();
+      // The rows come first.
+      if (list.loading.peek()) {
+        timer = setTimeout(load, 30);
+        return;
+      }
       if (changes.current !== rows && !list.paused.peek() && !document.hidden) {
         changes.current = rows;
         try {

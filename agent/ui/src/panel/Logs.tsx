@@ -1,43 +1,83 @@
-/** What happened within a span: log lines, exceptions, other events. */
+/** What happened within a span: what was logged for it, and other events. */
+import { useEffect, useRef } from 'preact/hooks';
 import type { JSX } from 'preact';
 
 import { duration } from '../base/format';
-import type { SpanEvent } from '../base/types';
+import type { SpanEvent, SpanLog } from '../base/types';
 import type { Node } from '../trace/model';
+import { isBad } from '../trace/logs';
 import { text } from '../trace/title';
+import type { Viewer } from '../trace/viewer';
 import { Pairs, Section } from './parts';
+import { StackText } from './Stack';
 
-/** Where log lines say what they say. */
-const SAID = ['clew.log.body', 'log.body', 'log.message', 'message', 'exception.message', 'clew.log.line'];
-const LEVEL = ['clew.log.severity', 'log.severity', 'severity_text', 'log.level', 'level'];
+const STACK = 'exception.stacktrace';
 
-export function Logs(props: { node: Node }): JSX.Element | null {
-  const { events } = props.node.span;
-  if (events.length === 0) return null;
+export function Logs(props: { node: Node; viewer: Viewer }): JSX.Element | null {
+  const { node, viewer } = props;
+  const { logs } = node.span;
+  if (logs.length === 0) return null;
   return (
-    <Section title="Logs and events" note={String(events.length)}>
+    <Section title="Logs" note={String(logs.length)}>
       <ol class="events">
-        {events.map((event, at) => (
-          <Line key={at} event={event} start={props.node.start} />
+        {logs.map((log, at) => (
+          <LogLine key={at} log={log} node={node} viewer={viewer} />
         ))}
       </ol>
     </Section>
   );
 }
 
-function Line(props: { event: SpanEvent; start: number }): JSX.Element {
-  const { event, start } = props;
-  const first = (names: string[]) => names.map((name) => text(event.attributes, name)).find((value) => value !== undefined);
-  const said = first(SAID);
-  const level = first(LEVEL);
-  const stack = text(event.attributes, 'exception.stacktrace');
-  const rest = Object.entries(event.attributes).filter(([name]) => ![...SAID, ...LEVEL, 'exception.stacktrace'].includes(name));
-  const bad = event.name === 'exception' || /^(error|fatal|crit)/i.test(level ?? '');
+function LogLine(props: { log: SpanLog; node: Node; viewer: Viewer }): JSX.Element {
+  const { log, node, viewer } = props;
+  const line = useRef<HTMLLIElement>(null);
+  const chosen = viewer.log.value === log;
+  useEffect(() => {
+    if (chosen) line.current?.scrollIntoView({ block: 'nearest' });
+  }, [chosen]);
+  const classes = [isBad(log) && 'bad', chosen && 'chosen'].filter(Boolean).join(' ');
   return (
-    <li class={bad ? 'bad' : ''}>
-      <small>+{duration(Math.max(0, event.offset_ns - start))}</small> {level !== undefined && <b>{level}</b>} <span>{said ?? event.name}</span>
-      {stack !== undefined && <pre class="stack">{stack}</pre>}
-      {rest.length > 0 && <Pairs pairs={rest} />}
+    <li ref={line} class={classes}>
+      <button type="button" class="link" title="In all logs of this trace" onClick={() => viewer.showLog(log)}>
+        +{duration(Math.max(0, log.offset_ns - node.start))}
+      </button>{' '}
+      {log.severity !== '' && <b>{log.severity}</b>} <span>{log.body}</span>
+      <More attributes={log.attributes} />
     </li>
+  );
+}
+
+export function Events(props: { node: Node }): JSX.Element | null {
+  const { events } = props.node.span;
+  if (events.length === 0) return null;
+  return (
+    <Section title="Events" note={String(events.length)}>
+      <ol class="events">
+        {events.map((event, at) => (
+          <EventLine key={at} event={event} start={props.node.start} />
+        ))}
+      </ol>
+    </Section>
+  );
+}
+
+function EventLine(props: { event: SpanEvent; start: number }): JSX.Element {
+  const { event, start } = props;
+  return (
+    <li class={event.name === 'exception' ? 'bad' : ''}>
+      <small>+{duration(Math.max(0, event.offset_ns - start))}</small> <span>{event.name}</span>
+      <More attributes={event.attributes} />
+    </li>
+  );
+}
+
+function More(props: { attributes: SpanEvent['attributes'] }): JSX.Element {
+  const stack = text(props.attributes, STACK);
+  const rest = Object.entries(props.attributes).filter(([name]) => name !== STACK);
+  return (
+    <>
+      {rest.length > 0 && <Pairs pairs={rest} />}
+      {stack !== undefined && <StackText text={stack} />}
+    </>
   );
 }

@@ -1,5 +1,5 @@
 /** All there is to a span. */
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type { ComponentChildren, JSX } from 'preact';
 
 import { variable } from '../base/color';
@@ -13,11 +13,13 @@ import type { Viewer } from '../trace/viewer';
 import { Body } from './Body';
 import { curl, withParameters } from './clipboard';
 import { Grip } from './Grip';
-import { Logs } from './Logs';
+import { Events, Logs } from './Logs';
 import { Pairs, Section, Seen } from './parts';
 import { Phases } from './Phases';
 import { formatted, Sql } from './Sql';
+import { Replay } from './Replay';
 import { Split } from './Split';
+import { Stack } from './Stack';
 
 export function SpanPanel(props: { node: Node; viewer: Viewer }): JSX.Element {
   const { node, viewer } = props;
@@ -25,16 +27,18 @@ export function SpanPanel(props: { node: Node; viewer: Viewer }): JSX.Element {
   const panel = useRef<HTMLElement>(null);
   useEffect(() => {
     if (panel.current !== null) panel.current.scrollTop = 0;
+    setReplays(false);
   }, [span.span_id]);
+  const [replays, setReplays] = useState(false);
   const seen = new Seen(span.attributes);
   const sections = [
     ...node.marks.map((mark) => (
-      <p class="banner warn" role="note" key={mark.text}>
+      <p class={mark.kind === 'peer' ? 'banner' : 'banner warn'} role="note" key={mark.text}>
         <Icon name="warn" /> {mark.text}
       </p>
     )),
     <Failure key="failure" node={node} seen={seen} />,
-    <Database key="database" seen={seen} />,
+    <Database key="database" seen={seen} viewer={viewer} />,
     <Http key="http" seen={seen} />,
     <Messaging key="messaging" seen={seen} />,
     <Group key="rpc" title="RPC" seen={seen} names={/^(rpc|clew\.rpc|graphql|clew\.graphql)\./} />,
@@ -44,7 +48,8 @@ export function SpanPanel(props: { node: Node; viewer: Viewer }): JSX.Element {
     <Group key="tls" title="TLS" seen={seen} names={/^(tls|clew\.tls|clew\.encrypted)(\.|$)/} />,
     <Group key="dns" title="DNS" seen={seen} names={/^(dns|clew\.dns)\./} />,
     <Group key="websocket" title="WebSocket" seen={seen} names={/^clew\.websocket\./} />,
-    <Logs key="logs" node={node} />,
+    <Logs key="logs" node={node} viewer={viewer} />,
+    <Events key="events" node={node} />,
     <Stack key="stack" seen={seen} />,
     <Links key="links" node={node} />,
     <Group key="connection" title="Connection" seen={seen} names={/^(network|server|client|clew\.network)\./} />,
@@ -69,6 +74,11 @@ export function SpanPanel(props: { node: Node; viewer: Viewer }): JSX.Element {
         {shell !== null && (
           <button type="button" onClick={() => copy(shell, 'The request as curl')}>
             Copy as curl
+          </button>
+        )}
+        {shell !== null && (
+          <button type="button" title="Shows what would be sent where, and asks first" onClick={() => setReplays(true)}>
+            Replay
           </button>
         )}
         {typeof query === 'string' && (
@@ -110,6 +120,7 @@ export function SpanPanel(props: { node: Node; viewer: Viewer }): JSX.Element {
       </dl>
       <p class="muted tiny">{fullTime(viewer.model.value.trace.start_unix_ns + span.offset_ns)}</p>
       {sections}
+      {replays && <Replay trace={viewer.model.value.trace.trace_id} span={span.span_id} close={() => setReplays(false)} />}
     </section>
   );
 }
@@ -158,8 +169,9 @@ function Failure(props: { node: Node; seen: Seen }): JSX.Element | null {
   );
 }
 
-function Database(props: { seen: Seen }): JSX.Element | null {
-  const { seen } = props;
+function Database(props: { seen: Seen; viewer: Viewer }): JSX.Element | null {
+  const { seen, viewer } = props;
+  const transaction = seen.text('clew.db.transaction.id');
   const query = seen.text('db.query.text');
   const cut = seen.take('clew.db.query.cut') === true;
   const parameters = seen.all(/^db\.query\.parameter\./);
@@ -168,7 +180,7 @@ function Database(props: { seen: Seen }): JSX.Element | null {
   const of = (name: string) => pairs.find(([key]) => key === name)?.[1];
   const rows = of('db.response.returned_rows') ?? of('clew.db.response.affected_rows');
   return (
-    <Section title="Database" note={typeof rows === 'number' ? `${rows} ${rows === 1 ? 'row' : 'rows'}` : undefined}>
+    <Section title="Database" note={typeof rows === 'number' ? returned(String(of('db.system.name')), String(of('db.operation.name')), rows) : undefined}>
       {query !== undefined && <Sql text={query} system={String(of('db.system.name') ?? '')} />}
       {cut && <p class="cut-note">The statement is longer than what is kept.</p>}
       {parameters.length > 0 && (
@@ -177,9 +189,42 @@ function Database(props: { seen: Seen }): JSX.Element | null {
           <Pairs pairs={parameters} strip="db.query.parameter." />
         </>
       )}
+      {transaction !== undefined && <Transaction id={transaction} viewer={viewer} />}
       {pairs.length > 0 && <Pairs pairs={pairs} />}
     </Section>
   );
+}
+
+/** The calls of one transaction, each leading to its span. */
+function Transaction(props: { id: string; viewer: Viewer }): JSX.Element {
+  const { id, viewer } = props;
+  const calls = viewer.model.value.nodes.filter((node) => node.span.get('clew.db.transaction.id') === id);
+  return (
+    <>
+      <h4>
+        Transaction of {calls.length} {calls.length === 1 ? 'call' : 'calls'}
+      </h4>
+      <ol class="transaction" aria-label="Transaction">
+        {calls.slice(0, 50).map((node) => (
+          <li key={node.index}>
+            <button type="button" class="link" onClick={() => viewer.reveal(node)}>
+              {node.title}
+            </button>
+          </li>
+        ))}
+      </ol>
+    </>
+  );
+}
+
+const CACHES = ['redis', 'valkey', 'memcached'];
+/** Commands that ask for one value. */
+const LOOKUPS = /^(h?get|getex|getdel|gets|gat|mg|getk|getq)$/i;
+
+/** What came back, in a word: of a cache's lookup whether it was there. */
+function returned(system: string, operation: string, rows: number): string {
+  if (CACHES.includes(system) && LOOKUPS.test(operation)) return rows > 0 ? 'hit' : 'miss';
+  return `${rows} ${rows === 1 ? 'row' : 'rows'}`;
 }
 
 function Http(props: { seen: Seen }): JSX.Element | null {
@@ -231,23 +276,6 @@ function Messaging(props: { seen: Seen }): JSX.Element | null {
   return (
     <Section title="Message" note={to === undefined ? undefined : String(to)}>
       <Pairs pairs={pairs} />
-    </Section>
-  );
-}
-
-function Stack(props: { seen: Seen }): JSX.Element | null {
-  const found = props.seen.all(/^(code\.stacktrace|clew\.stack|clew\.call\.stack|code\.)/);
-  if (found.length === 0) return null;
-  const stacks = found.filter(([name]) => /stack/.test(name));
-  const rest = found.filter(([name]) => !/stack/.test(name));
-  return (
-    <Section title="Call site">
-      {rest.length > 0 && <Pairs pairs={rest} />}
-      {stacks.map(([name, value]) => (
-        <pre key={name} class="stack">
-          {Array.isArray(value) ? value.join('\n') : String(value)}
-        </pre>
-      ))}
     </Section>
   );
 }

@@ -7,7 +7,7 @@ import { Section, type Seen } from './parts';
 import { shares } from './split';
 
 export function Split(props: { node: Node; seen: Seen }): JSX.Element | null {
-  const parts = shares(props.node.span.attributes);
+  const parts = shares(props.node.span);
   props.seen.all(/^clew\.time\.(cpu|runqueue|blocked\.\w+)$/);
   if (parts.length === 0) return null;
   const all = parts.reduce((sum, part) => sum + part.ns, 0);

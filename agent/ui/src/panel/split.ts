@@ -1,5 +1,5 @@
 /** Where the time of a span's thread went. */
-import type { Attributes } from '../base/types';
+import type { Span } from '../base/types';
 
 export interface Share {
   id: 'cpu' | 'runqueue' | 'network' | 'disk' | 'lock' | 'sleep' | 'fault' | 'other';
@@ -19,10 +19,10 @@ const SHARES: [Share['id'], string, string][] = [
 ];
 
 /** Its parts; none where they are not known. */
-export function shares(attributes: Attributes): Share[] {
-  if (attributes['clew.time.cpu'] === undefined) return [];
+export function shares(span: Span): Share[] {
+  if (span.get('clew.time.cpu') === undefined) return [];
   return SHARES.flatMap(([id, name, attribute]) => {
-    const ns = attributes[attribute];
+    const ns = span.get(attribute);
     return typeof ns === 'number' && ns > 0 ? [{ id, name, ns }] : [];
   });
 }

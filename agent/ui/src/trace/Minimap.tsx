@@ -4,10 +4,11 @@ import type { JSX, TargetedKeyboardEvent, TargetedPointerEvent } from 'preact';
 
 import { themed } from '../base/color';
 import { painted } from '../base/theme';
-import { fromTop } from './model';
+import { fromTop, type Node } from './model';
 import type { Viewer } from './viewer';
 
 const HEIGHT = 56;
+const MANY = 5000;
 
 export function Minimap(props: { viewer: Viewer }): JSX.Element {
   const { viewer } = props;
@@ -27,7 +28,16 @@ export function Minimap(props: { viewer: Viewer }): JSX.Element {
   }, []);
 
   useLayoutEffect(() => {
-    if (canvas.current !== null && width > 0) draw(canvas.current, width, viewer);
+    const paintAll = () => {
+      if (canvas.current !== null && width > 0) draw(canvas.current, width, viewer);
+    };
+    // Of very many spans the rows come first.
+    if (model.nodes.length < MANY) {
+      paintAll();
+      return;
+    }
+    const soon = setTimeout(paintAll, 50);
+    return () => clearTimeout(soon);
   }, [width, model, paint]);
 
   const timeAt = (event: PointerEvent) => {
@@ -100,25 +110,28 @@ function draw(canvas: HTMLCanvasElement, width: number, viewer: Viewer): void {
   if (context === null) return;
   const model = viewer.model.value;
   const order = fromTop(model.roots);
-  const paints = new Map<string, string>();
-  for (const [service, slot] of viewer.colors.value) paints.set(service, themed(`--s${slot}`));
-  const bad = themed('--bad');
-  const step = (HEIGHT * ratio) / Math.max(order.length, 8);
-  const height = Math.max(1, step - (step > 4 ? ratio : 0));
-  const scale = (width * ratio) / model.end;
-  // Where many spans share a pixel, one of a color is enough.
-  let last = '';
+  const paints = new Map<string, number>();
+  for (const [service, slot] of viewer.colors.value) paints.set(service, pixel(themed(`--s${slot}`)));
+  const bad = pixel(themed('--bad'));
+  const step = canvas.height / Math.max(order.length, 8);
+  const height = Math.max(1, Math.floor(step - (step > 4 ? ratio : 0)));
+  const scale = canvas.width / model.end;
+  // Pixel by pixel: a canvas takes its time for each of very many rectangles.
+  const image = context.createImageData(canvas.width, canvas.height);
+  const pixels = new Uint32Array(image.data.buffer);
   for (let at = 0; at < order.length; at++) {
-    const node = order[at];
-    if (node === undefined) continue;
-    const y = Math.floor(at * step);
-    const x = Math.floor(node.start * scale);
-    const length = Math.max(ratio, Math.ceil((node.end - node.start) * scale));
+    const node = order[at] as Node;
+    const top = Math.floor(at * step);
+    const from = Math.min(Math.floor(node.start * scale), canvas.width - 1);
+    const to = Math.min(from + Math.max(Math.ceil(ratio), Math.ceil((node.end - node.start) * scale)), canvas.width);
     const paint = node.failed ? bad : (paints.get(node.span.service) ?? bad);
-    const place = `${x} ${y} ${length} ${paint}`;
-    if (place === last) continue;
-    last = place;
-    context.fillStyle = paint;
-    context.fillRect(x, y, length, height);
+    for (let y = top; y < Math.min(top + height, canvas.height); y++) pixels.fill(paint, y * canvas.width + from, y * canvas.width + to);
   }
+  context.putImageData(image, 0, 0);
+}
+
+/** `#rrggbb` as it lies in an image. */
+function pixel(color: string): number {
+  const value = Number.parseInt(color.slice(1), 16);
+  return (0xff000000 | ((value & 0xff) << 16) | (value & 0xff00) | (value >> 16)) >>> 0;
 }

@@ -71,6 +71,14 @@ export function Toolbar(props: { viewer: Viewer }): JSX.Element {
       <button type="button" onClick={() => viewer.expandAll()} title="Expand everything but what is repeated">
         Expand all
       </button>
+      <button type="button" aria-pressed={viewer.lanes.value} onClick={() => viewer.toggleLanes()} title="Who worked when: a lane for each thread or task (v)">
+        <Icon name="chart" /> Lanes
+      </button>
+      {viewer.logRows.value.length > 0 && (
+        <button type="button" aria-pressed={viewer.showsLogs.value} onClick={() => (viewer.showsLogs.value = !viewer.showsLogs.value)} title="All that was logged (L)">
+          Logs {count(viewer.logRows.value.length)}
+        </button>
+      )}
       <button type="button" aria-pressed={viewer.table.value} onClick={() => (viewer.table.value = !viewer.table.value)} title="By operation (t)">
         <Icon name="table" /> Operations
       </button>

@@ -8,10 +8,11 @@ import { Empty } from '../base/Empty';
 import { count, duration, fullTime } from '../base/format';
 import { Icon } from '../base/Icon';
 import { isTyping } from '../base/keys';
+import { type Packed, unpacked } from '../base/packed';
 import { go, listOf } from '../base/place';
-import type { Trace } from '../base/types';
 import { FoldPanel } from '../panel/FoldPanel';
 import { SpanPanel } from '../panel/SpanPanel';
+import { LogTable } from './LogTable';
 import { Minimap } from './Minimap';
 import { Operations } from './Operations';
 import { Toolbar } from './Toolbar';
@@ -33,7 +34,7 @@ export function TraceView(props: { id: string }): JSX.Element {
       if (asking) return;
       asking = true;
       try {
-        const trace = await ask<Trace>(`traces/${props.id}`, abort.signal);
+        const trace = unpacked(await ask<Packed>(`traces/${props.id}/columns`, abort.signal));
         if (current === null) {
           current = new Viewer(trace);
           setViewer(current);
@@ -87,6 +88,7 @@ function Shown(props: { viewer: Viewer }): JSX.Element {
         <div class="trace-main">
           <Minimap viewer={viewer} />
           {viewer.table.value && <Operations viewer={viewer} />}
+          {viewer.showsLogs.value && viewer.logRows.value.length > 0 && <LogTable viewer={viewer} />}
           <Waterfall viewer={viewer} />
         </div>
         {node !== null && <SpanPanel node={node} viewer={viewer} />}
@@ -194,9 +196,12 @@ function pressed(event: KeyboardEvent, viewer: Viewer): void {
     m: () => viewer.toggleOnly(),
     f: () => viewer.toggleFocus(),
     z: () => viewer.toggleZoom(),
+    v: () => viewer.toggleLanes(),
+    L: () => (viewer.showsLogs.value = !viewer.showsLogs.value),
     t: () => (viewer.table.value = !viewer.table.value),
     Escape: () => {
       if (viewer.table.value) viewer.table.value = false;
+      else if (viewer.showsLogs.value) viewer.showsLogs.value = false;
       else if (viewer.selected.value !== '') viewer.select('');
       else if (viewer.zoom.value !== null) viewer.zoom.value = null;
       else if (viewer.isFiltered.value) viewer.reset();

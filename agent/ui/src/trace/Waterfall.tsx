@@ -7,6 +7,7 @@ import { count, duration, percent } from '../base/format';
 import { Icon } from '../base/Icon';
 import { Virtual } from '../base/Virtual';
 import { shares } from '../panel/split';
+import { Lanes } from './Lanes';
 import type { Node } from './model';
 import type { FoldRow, Row, SpanRow } from './rows';
 import { system } from './title';
@@ -18,32 +19,39 @@ const PARTS = 120;
 
 export function Waterfall(props: { viewer: Viewer }): JSX.Element {
   const { viewer } = props;
+  return (
+    <div class="waterfall">
+      <Ruler viewer={viewer} />
+      {viewer.lanes.value ? <Lanes viewer={viewer} /> : <Tree viewer={viewer} />}
+      <Divider />
+    </div>
+  );
+}
+
+function Tree(props: { viewer: Viewer }): JSX.Element {
+  const { viewer } = props;
   const rows = viewer.rows.value;
   const at = viewer.at.value;
   const active = rows[at];
   return (
-    <div class="waterfall">
-      <Ruler viewer={viewer} />
-      <Virtual
-        id="spans"
-        role="tree"
-        label="Spans"
-        count={rows.length}
-        height={ROW}
-        reveal={at < 0 ? undefined : at}
-        active={active === undefined ? undefined : elementId(active.key)}
-        row={(index) => {
-          const row = rows[index];
-          if (row === undefined) return null;
-          return row.type === 'fold' ? (
-            <Fold key={row.key} row={row} viewer={viewer} chosen={index === at} />
-          ) : (
-            <SpanLine key={row.key} row={row} viewer={viewer} chosen={index === at} />
-          );
-        }}
-      />
-      <Divider />
-    </div>
+    <Virtual
+      id="spans"
+      role="tree"
+      label="Spans"
+      count={rows.length}
+      height={ROW}
+      reveal={at < 0 ? undefined : at}
+      active={active === undefined ? undefined : elementId(active.key)}
+      row={(index) => {
+        const row = rows[index];
+        if (row === undefined) return null;
+        return row.type === 'fold' ? (
+          <Fold key={row.key} row={row} viewer={viewer} chosen={index === at} />
+        ) : (
+          <SpanLine key={row.key} row={row} viewer={viewer} chosen={index === at} />
+        );
+      }}
+    />
   );
 }
 
@@ -54,11 +62,25 @@ function elementId(key: string): string {
 function Ruler(props: { viewer: Viewer }): JSX.Element {
   const [from, to] = props.viewer.window.value;
   const steps = [0, 0.25, 0.5, 0.75, 1];
-  const rows = props.viewer.rows.value.length;
+  const lanes = props.viewer.lanes.value;
+  const { byTask } = props.viewer;
+  const shown = lanes ? props.viewer.visible.value.length : props.viewer.rows.value.length;
   return (
     <div class="ruler">
       <div class="ruler-left" role="status">
-        {count(rows)} {rows === 1 ? 'row' : 'rows'} of {count(props.viewer.model.value.nodes.length)} spans
+        {lanes ? `${count(shown)} of ` : `${count(shown)} ${shown === 1 ? 'row' : 'rows'} of `}
+        {count(props.viewer.model.value.nodes.length)} spans
+        {lanes && (
+          <button
+            type="button"
+            class="small"
+            aria-pressed={byTask.value}
+            title="A lane for each goroutine, task or virtual thread where one is known; else for each thread"
+            onClick={() => (byTask.value = !byTask.value)}
+          >
+            By task
+          </button>
+        )}
       </div>
       <div class="ruler-right" aria-hidden="true">
         {steps.map((step) => (
@@ -136,7 +158,7 @@ function Guides(props: { depth: number; row: Row; viewer: Viewer }): JSX.Element
             viewer.toggle(row);
           }}
         >
-          <Icon name={row.open ? 'down' : 'right'} />
+          {row.open ? '▾' : '▸'}
         </button>
       )}
     </>
@@ -183,7 +205,7 @@ function SpanLine(props: LineProps<SpanRow>): JSX.Element {
           </small>
         )}
         {node.marks.length > 0 && (
-          <span class="mark" title={node.marks.map((mark) => mark.text).join('\n')} aria-label={node.marks.map((mark) => mark.text).join(' ')}>
+          <span class={node.marks.every((mark) => mark.kind === 'peer') ? 'mark peer' : 'mark'} title={node.marks.map((mark) => mark.text).join('\n')} aria-label={node.marks.map((mark) => mark.text).join(' ')}>
             <Icon name="warn" />
           </span>
         )}
@@ -233,7 +255,7 @@ function Bar(props: { viewer: Viewer; from: number; to: number; paint: string; f
 /** How much of it its thread was on a CPU, waited for one, or was blocked. These are shares: when each was is not known. */
 function Times(props: { viewer: Viewer; node: Node }): JSX.Element | null {
   const { viewer, node } = props;
-  const parts = shares(node.span.attributes);
+  const parts = shares(node.span);
   const { left, width } = place(viewer, node.start, node.end);
   if (parts.length === 0 || width < 1.5) return null;
   const all = parts.reduce((sum, part) => sum + part.ns, 0);

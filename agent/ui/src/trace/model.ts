@@ -2,33 +2,62 @@
 import type { Kind, Span, Trace } from '../base/types';
 import { describe } from './title';
 
-export interface Node {
-  index: number;
-  span: Span;
-  parent: Node | null;
-  children: Node[];
+/** What most of very many have. */
+const NONE: readonly never[] = [];
+/** Never added to: who gets a child gets a list of its own. */
+const NO_NODES: Node[] = [];
+
+/** A span among the others. What only rows in sight need is reckoned when it is asked for. */
+export class Node {
+  parent: Node | null = null;
+  /** By their starts. */
+  children: Node[] = NO_NODES;
   /** From the start of the trace, nanoseconds. */
-  start: number;
-  end: number;
+  readonly start: number;
+  readonly end: number;
   /** Time in which none of its children ran. */
   self: number;
-  /** What it did, in a line. */
-  title: string;
-  status: string;
-  failed: boolean;
+  readonly failed: boolean;
   /** Spans below it. */
-  below: number;
-  failedBelow: number;
+  below = 0;
+  failedBelow = 0;
   /** Parts of it that the end of the trace waited for. */
-  critical: [number, number][];
-  marks: Mark[];
+  critical: readonly [number, number][] = NONE;
+  marks: readonly Mark[] = NONE;
+  private described: { title: string; status: string } | null = null;
+  private same: string | null = null;
+
+  constructor(
+    readonly index: number,
+    readonly span: Span,
+  ) {
+    this.start = span.offset_ns;
+    this.end = span.offset_ns + span.duration_ns;
+    this.self = span.duration_ns;
+    this.failed = span.error !== null;
+  }
+
+  /** What it did, in a line. */
+  get title(): string {
+    this.described ??= describe(this.span);
+    return this.described.title;
+  }
+
+  get status(): string {
+    this.described ??= describe(this.span);
+    return this.described.status;
+  }
+
   /** Siblings that do the same have the same. */
-  group: string;
+  get group(): string {
+    this.same ??= `${this.span.service}\n${this.span.kind}\n${sameness(this)}`;
+    return this.same;
+  }
 }
 
 /** What is not as sure, or not as whole, as it looks. */
 export interface Mark {
-  kind: 'orphan' | 'cut' | 'peer' | 'adjusted' | 'unsure' | 'open' | 'lost';
+  kind: 'orphan' | 'cut' | 'peer' | 'adjusted' | 'open' | 'lost';
   text: string;
 }
 
@@ -64,24 +93,7 @@ const SLOWEST = 10;
 export function build(trace: Trace): Model {
   const byId = new Map<string, Node>();
   const nodes = trace.span_list.map((span, index): Node => {
-    const { title, status } = describe(span);
-    const node: Node = {
-      index,
-      span,
-      parent: null,
-      children: [],
-      start: span.offset_ns,
-      end: span.offset_ns + span.duration_ns,
-      self: span.duration_ns,
-      title,
-      status,
-      failed: span.error !== null,
-      below: 0,
-      failedBelow: 0,
-      critical: [],
-      marks: [],
-      group: '',
-    };
+    const node = new Node(index, span);
     if (!byId.has(span.span_id)) byId.set(span.span_id, node);
     return node;
   });
@@ -91,7 +103,8 @@ export function build(trace: Trace): Model {
     if (parent === undefined || parent === node) roots.push(node);
     else {
       node.parent = parent;
-      parent.children.push(node);
+      if (parent.children.length === 0) parent.children = [node];
+      else parent.children.push(node);
     }
   }
   const order = fromTop(roots);
@@ -107,7 +120,6 @@ export function build(trace: Trace): Model {
     node.self = selfTime(node);
   }
   for (const node of nodes) {
-    node.group = `${node.span.service}\n${node.span.kind}\n${sameness(node)}`;
     node.marks = marks(node);
   }
   const end = nodes.reduce((latest, node) => Math.max(latest, node.end), 0);
@@ -121,7 +133,6 @@ export function build(trace: Trace): Model {
     services.set(node.span.service, service);
     kinds.set(node.span.kind, (kinds.get(node.span.kind) ?? 0) + 1);
   }
-  const slowest = [...nodes].sort((one, other) => other.self - one.self).slice(0, SLOWEST);
   return {
     trace,
     nodes,
@@ -131,11 +142,23 @@ export function build(trace: Trace): Model {
     kinds,
     end: Math.max(end, 1),
     failed: order.filter((node) => node.failed),
-    slowest,
+    slowest: slowest(nodes),
     criticalTime,
     repeated: repeated(nodes),
     banners: banners(trace, nodes),
   };
+}
+
+/** Those that took most time themselves. */
+function slowest(nodes: Node[]): Node[] {
+  const found: Node[] = [];
+  for (const node of nodes) {
+    if (found.length === SLOWEST && (found.at(-1) as Node).self >= node.self) continue;
+    const at = found.findIndex((other) => other.self < node.self);
+    found.splice(at < 0 ? found.length : at, 0, node);
+    found.length = Math.min(found.length, SLOWEST);
+  }
+  return found;
 }
 
 /** Parents before their children, in the order of rows. */
@@ -224,13 +247,15 @@ function critical(roots: Node[]): Map<Node, number> {
     let at = limit;
     const byEnd = node.children.length > 1 ? [...node.children].sort((one, other) => other.end - one.end) : node.children;
     let own = 0;
+    const parts: [number, number][] = [];
+    node.critical = parts;
     for (const child of byEnd) {
       // The other end of a call may say a moment later that it is over.
       const end = Math.min(child.end, limit);
       // What ran beside a later one was not waited for.
       if (end > at || child.start >= end || end <= node.start) continue;
       if (at > end) {
-        node.critical.push([end, at]);
+        parts.push([end, at]);
         own += at - end;
       }
       open.push([child, end]);
@@ -238,7 +263,7 @@ function critical(roots: Node[]): Map<Node, number> {
       if (at <= node.start) break;
     }
     if (at > node.start) {
-      node.critical.push([node.start, at]);
+      parts.push([node.start, at]);
       own += at - node.start;
     }
     times.set(node, own);
@@ -248,15 +273,17 @@ function critical(roots: Node[]): Map<Node, number> {
 
 /** What siblings must have in common to be the same call again: texts without their numbers and literals. */
 function sameness(node: Node): string {
-  const query = node.span.attributes['db.query.text'];
+  const query = node.span.get('db.query.text');
   const text = typeof query === 'string' ? query : node.title;
+  // Most have nothing to replace, and there may be very many.
+  if (!/['\d(]|[a-f]{16}/i.test(text)) return text;
   return text.replace(/'(?:[^']|'')*'|\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[0-9a-f]{16,}\b|\d+/gi, '?').replace(/\(\s*\?(?:\s*,\s*\?)*\s*\)/g, '(?)');
 }
 
-function marks(node: Node): Mark[] {
+function marks(node: Node): readonly Mark[] {
   const { span } = node;
   const found: Mark[] = [];
-  const has = (name: string) => span.attributes[name];
+  const has = (name: string) => span.get(name);
   if (span.parent_id !== null && node.parent === null) {
     found.push({ kind: 'orphan', text: 'Its parent is not among the spans that are here.' });
   }
@@ -270,10 +297,13 @@ function marks(node: Node): Mark[] {
   if (has('clew.websocket.incomplete') === true || has('clew.http.fields.unknown') !== undefined) {
     found.push({ kind: 'lost', text: 'A part of it was not seen.' });
   }
+  if (span.kind === 'client' && node.children.length === 0 && (has('http.request.method') ?? has('rpc.method')) !== undefined) {
+    found.push({ kind: 'peer', text: 'Its other end was not seen: what answers is not traced, or not here.' });
+  }
   if (has('clew.time.adjusted') === true) {
     found.push({ kind: 'adjusted', text: 'Its start was moved to where its other end began: clocks tell of a later one.' });
   }
-  return found;
+  return found.length === 0 ? NONE : found;
 }
 
 function banners(trace: Trace, nodes: Node[]): string[] {
@@ -284,7 +314,7 @@ function banners(trace: Trace, nodes: Node[]): string[] {
   if (orphans > 0) {
     found.push(`${orphans === 1 ? 'One span names a parent' : `${orphans} spans name parents`} that is not here: a program that is not traced, or a span that was lost.`);
   }
-  const lost = nodes.filter((node) => 'clew.lost' in node.span.attributes).length;
+  const lost = nodes.filter((node) => node.span.get('clew.lost') !== undefined).length;
   if (lost > 0) found.push(`Events were dropped while ${lost === 1 ? 'one span' : `${lost} spans`} ran.`);
   return found;
 }

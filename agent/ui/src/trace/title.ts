@@ -1,8 +1,11 @@
 /** What a span did, in a line. */
-import type { Attributes, Span } from '../base/types';
+import type { Attributes, Span, Value } from '../base/types';
 
 export function text(attributes: Attributes, name: string): string | undefined {
-  const value = attributes[name];
+  return plain(attributes[name]);
+}
+
+function plain(value: Value | undefined): string | undefined {
   if (typeof value === 'string') return value;
   return typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined;
 }
@@ -10,7 +13,7 @@ export function text(attributes: Attributes, name: string): string | undefined {
 const STATUS = ['http.response.status_code', 'rpc.grpc.status_code', 'rpc.response.status_code', 'db.response.status_code'];
 
 export function describe(span: Span): { title: string; status: string } {
-  const of = (name: string) => text(span.attributes, name);
+  const of = (name: string) => plain(span.get(name));
   let status = '';
   for (const name of STATUS) {
     status = of(name) ?? '';
@@ -42,7 +45,7 @@ function pathOf(url: string): string {
 
 /** What kind of thing it talks to, for a tag. */
 export function system(span: Span): string {
-  const of = (name: string) => text(span.attributes, name);
+  const of = (name: string) => plain(span.get(name));
   return (
     of('db.system.name') ??
     of('messaging.system') ??
@@ -68,6 +71,10 @@ export function searchable(span: Span, title: string): string {
   for (const event of span.events) {
     parts.push(event.name);
     add(event.attributes);
+  }
+  for (const log of span.logs) {
+    parts.push(log.severity, log.body);
+    add(log.attributes);
   }
   return parts.join('\n').toLowerCase();
 }

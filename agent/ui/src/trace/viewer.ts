@@ -3,8 +3,9 @@ import { batch, computed, signal } from '@preact/signals';
 
 import { colors } from '../base/color';
 import { parameter, set } from '../base/place';
-import type { Kind, Trace } from '../base/types';
-import { build, type Model, type Node, type Repeated } from './model';
+import type { Kind, SpanLog, Trace } from '../base/types';
+import { type LogRow, logRows } from './logs';
+import { build, type Model, type Node, type Repeated, subtree } from './model';
 import { type FoldRow, foldsAbove, type Row, rows } from './rows';
 import { searchable } from './title';
 
@@ -25,6 +26,13 @@ export class Viewer {
   readonly only = signal(parameter('only') === 'yes');
   readonly pill = signal<Pill>(readPill(parameter('show')));
   readonly table = signal(false);
+  /** All that was logged, in a table. */
+  readonly showsLogs = signal(false);
+  /** The line that was gone to. */
+  readonly log = signal<SpanLog | null>(null);
+  /** Who worked when, instead of who called whom. */
+  readonly lanes = signal(parameter('view') === 'lanes');
+  readonly byTask = signal(true);
   /** What of the time is seen; all of it unless zoomed. */
   readonly zoom = signal<[number, number] | null>(null);
 
@@ -70,12 +78,31 @@ export class Viewer {
     }
   });
 
+  /** What pill and search leave over; null for all. */
+  private readonly asked = computed((): ReadonlySet<Node> | null => {
+    const only = this.chosen.value;
+    if (!this.only.value || this.find.value.trim() === '') return only;
+    const matching = this.matching.value;
+    return only === null ? matching : new Set([...only].filter((node) => matching.has(node)));
+  });
+
+  /** Spans that are not left out, by start. */
+  readonly visible = computed((): Node[] => {
+    const asked = this.asked.value;
+    const [services, kinds, least, focus] = [this.hiddenServices.value, this.hiddenKinds.value, this.leastNs.value, this.focus.value];
+    const below = focus === null ? null : new Set(subtree(focus));
+    return this.model.value.nodes.filter(
+      (node) =>
+        (asked === null || asked.has(node)) &&
+        (below === null || below.has(node)) &&
+        !services.has(node.span.service) &&
+        !kinds.has(node.span.kind) &&
+        node.end - node.start >= least,
+    );
+  });
+
   readonly rows = computed((): Row[] => {
-    let only = this.chosen.value;
-    if (this.only.value && this.find.value.trim() !== '') {
-      const matching = this.matching.value;
-      only = only === null ? matching : new Set([...only].filter((node) => matching.has(node)));
-    }
+    const only = this.asked.value;
     return rows(this.model.value, {
       collapsed: this.collapsed.value,
       unfolded: this.unfolded.value,
@@ -105,6 +132,13 @@ export class Viewer {
   }
 
   move(step: number): void {
+    if (this.lanes.value) {
+      const all = this.visible.value;
+      const at = this.node.value === null ? -1 : all.indexOf(this.node.value);
+      const next = all[at < 0 ? 0 : Math.max(0, Math.min(all.length - 1, at + step))];
+      if (next !== undefined) this.select(next.span.span_id);
+      return;
+    }
     const all = this.rows.value;
     const at = this.at.value;
     const next = all[at < 0 ? 0 : Math.max(0, Math.min(all.length - 1, at + step))];
@@ -211,6 +245,29 @@ export class Viewer {
   search(text: string): void {
     this.find.value = text;
     set({ find: text.trim() });
+  }
+
+  readonly logRows = computed(() => logRows(this.model.value));
+
+  /** A line among all that was logged. */
+  showLog(log: SpanLog): void {
+    batch(() => {
+      this.showsLogs.value = true;
+      this.log.value = log;
+    });
+  }
+
+  /** The span of a line, and the line in it. */
+  revealLog(row: LogRow): void {
+    batch(() => {
+      this.log.value = row.log;
+      this.reveal(row.node);
+    });
+  }
+
+  toggleLanes(): void {
+    this.lanes.value = !this.lanes.value;
+    set({ view: this.lanes.value ? 'lanes' : '' });
   }
 
   toggleOnly(): void {

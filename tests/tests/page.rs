@@ -85,7 +85,7 @@ fn what_a_person_does_and_sees() {
     for (path, code) in [("/list?id=7", 200), ("/report?id=8", 200), ("/refund?id=9", 500)] {
         assert_eq!(get(port, path).expect("an answer").code, code, "{path}");
     }
-    let mut show = |name, address| {
+    let show = |name, address| {
         let mut ui = Command::new(Lab::clew());
         ui.args(["ui", "--listen", address, "--store"]).arg(&filled);
         Proc::start(lab.dir(), name, ui)

@@ -117,7 +117,7 @@ fn who_follows_is_told() {
     let lab = lab();
     lab.store(1, "/before");
     let follow = |target: &str| {
-        let stream = lab.send(&format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", lab.address));
+        let stream = lab.send(format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", lab.address));
         let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
         assert_eq!(lines.next().as_deref(), Some("HTTP/1.1 200 OK"));
         lines
@@ -137,7 +137,7 @@ fn who_follows_is_told() {
     assert!(data.contains("GET /other"), "{data}");
     // More followers than are served, none of whom reads: they are told so, and others are still answered.
     let idle: Vec<TcpStream> = (0..40)
-        .map(|_| lab.send(&format!("GET /api/v1/live HTTP/1.1\r\nHost: {}\r\n\r\n", lab.address)))
+        .map(|_| lab.send(format!("GET /api/v1/live HTTP/1.1\r\nHost: {}\r\n\r\n", lab.address)))
         .collect();
     let refused = idle.iter().filter(|stream| {
         let mut head = [0; 12];

@@ -19,8 +19,10 @@ const LIVE: Duration = Duration::from_secs(25);
 const FIGURES: &[&str] = &[
     "page_load_ms",
     "first_paint_50000_ms",
+    "first_paint_50000_cpu_ms",
     "frames_per_second",
     "late_frames_percent",
+    "frame_cpu_ms",
     "filter_100000_ms",
     "live_behind_ms",
     "live_worst_behind_ms",

@@ -4,11 +4,10 @@ import type { JSX, TargetedKeyboardEvent, TargetedPointerEvent } from 'preact';
 
 import { themed } from '../base/color';
 import { painted } from '../base/theme';
-import { fromTop, type Node } from './model';
+import { fromTop, MANY, type Node } from './model';
 import type { Viewer } from './viewer';
 
 const HEIGHT = 56;
-const MANY = 5000;
 
 export function Minimap(props: { viewer: Viewer }): JSX.Element {
   const { viewer } = props;

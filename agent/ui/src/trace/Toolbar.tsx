@@ -153,6 +153,7 @@ function Find(props: { viewer: Viewer }): JSX.Element {
 
 function Pills(props: { viewer: Viewer }): JSX.Element {
   const { viewer } = props;
+  const repeated = viewer.repeated.value;
   const model = viewer.model.value;
   const pill = (which: Pill, name: string, title: string, first: () => void) => {
     const on = viewer.pill.value === which;
@@ -180,18 +181,18 @@ function Pills(props: { viewer: Viewer }): JSX.Element {
           const deepest = model.failed.find((node) => node.failedBelow === 0);
           if (deepest !== undefined) viewer.reveal(deepest);
         })}
-      {model.repeated.length > 0 && (
+      {repeated.length > 0 && (
         <button
           type="button"
           class="pill repeated"
           title="Calls that one span made again and again"
           onClick={() => {
-            const at = model.repeated.findIndex((one) => one.key === viewer.selected.value);
-            const next = model.repeated[(at + 1) % model.repeated.length];
+            const at = repeated.findIndex((one) => one.key === viewer.selected.value);
+            const next = repeated[(at + 1) % repeated.length];
             if (next !== undefined) viewer.showRepeated(next);
           }}
         >
-          Repeated {model.repeated.length > 1 ? count(model.repeated.length) : `× ${count(model.repeated[0]?.nodes.length ?? 0)}`}
+          Repeated {repeated.length > 1 ? count(repeated.length) : `× ${count(repeated[0]?.nodes.length ?? 0)}`}
         </button>
       )}
       {pill('critical', 'Critical path', 'What the end of the trace waited for (c)', () => {

@@ -76,8 +76,6 @@ export interface Model {
   /** Nanoseconds that each span has of the critical path. */
   criticalTime: Map<Node, number>;
   banners: string[];
-  /** Calls that one span made again and again, those most often first. */
-  repeated: Repeated[];
 }
 
 export interface Repeated {
@@ -89,6 +87,8 @@ export interface Repeated {
 /** Spans that do the same, from here on shown as one row. */
 export const FOLD_FROM = 5;
 const SLOWEST = 10;
+/** From here on what can wait comes behind the rows. */
+export const MANY = 5000;
 
 export function build(trace: Trace): Model {
   const byId = new Map<string, Node>();
@@ -144,7 +144,6 @@ export function build(trace: Trace): Model {
     failed: order.filter((node) => node.failed),
     slowest: slowest(nodes),
     criticalTime,
-    repeated: repeated(nodes),
     banners: banners(trace, nodes),
   };
 }
@@ -201,7 +200,8 @@ export function isLoop(nodes: Node[]): boolean {
   return nodes[0]?.span.kind === 'client' && behind > nodes.length / 2;
 }
 
-function repeated(nodes: Node[]): Repeated[] {
+/** Calls that one span made again and again, those most often first. */
+export function repeated(nodes: Node[]): Repeated[] {
   const found: Repeated[] = [];
   for (const parent of nodes) {
     if (parent.children.length < FOLD_FROM) continue;

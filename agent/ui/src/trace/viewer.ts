@@ -5,7 +5,7 @@ import { colors } from '../base/color';
 import { parameter, set } from '../base/place';
 import type { Kind, SpanLog, Trace } from '../base/types';
 import { type LogRow, logRows } from './logs';
-import { build, type Model, type Node, type Repeated, subtree } from './model';
+import { build, MANY, type Model, type Node, type Repeated, repeated, subtree } from './model';
 import { type FoldRow, foldsAbove, type Row, rows } from './rows';
 import { searchable } from './title';
 
@@ -36,10 +36,13 @@ export class Viewer {
   /** What of the time is seen; all of it unless zoomed. */
   readonly zoom = signal<[number, number] | null>(null);
 
+  /** Calls that one span made again and again. Of very many spans it is known a moment later than the rows are there. */
+  readonly repeated = signal<Repeated[]>([]);
   private texts: { model: Model; all: string[] } | null = null;
 
   constructor(trace: Trace) {
     this.model = signal(build(trace));
+    this.lookForRepeated();
     this.colors = computed(() => colors(this.model.value.services.keys()));
     const node = this.model.value.byId.get(this.selected.value);
     if (node !== undefined) this.reveal(node);
@@ -48,6 +51,14 @@ export class Viewer {
   /** The same trace with more spans. */
   grow(trace: Trace): void {
     this.model.value = build(trace);
+    this.lookForRepeated();
+  }
+
+  private lookForRepeated(): void {
+    const { nodes } = this.model.value;
+    const look = () => (this.repeated.value = repeated(nodes));
+    if (nodes.length < MANY) look();
+    else setTimeout(look, 100);
   }
 
   readonly window = computed((): [number, number] => this.zoom.value ?? [0, this.model.value.end]);

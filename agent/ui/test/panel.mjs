@@ -165,10 +165,10 @@ export default [
       await sheet.getByText('POST may change something there').waitFor();
       const send = sheet.getByRole('button', { name: 'Send' });
       assert.ok(await send.isDisabled());
-      await sheet.getByLabel(/^Send it to 192.0.2.7:80/).check();
+      await sheet.getByLabel(/Send it to 192.0.2.7:80/).check();
       // A hidden value is wanted as well.
       assert.ok(await send.isDisabled());
-      await sheet.getByLabel(/^Hidden: body "password"/).fill('lantern');
+      await sheet.getByLabel(/Hidden: body "password"/).fill('lantern');
       await send.click();
       await sheet.getByText('does not answer').waitFor();
       assert.equal(posted, 1);
@@ -198,7 +198,7 @@ export default [
       await panel.getByText('hit', { exact: true }).waitFor();
       await open('session:6');
       await panel.getByText('miss', { exact: true }).waitFor();
-      await open('bank.example');
+      await open('GET /rates');
       for (const phase of ['DNS', 'Connect', 'TLS', 'Send', 'Wait for the first byte', 'Receive']) {
         await panel.locator('.phase-list li', { hasText: phase }).first().waitFor();
       }

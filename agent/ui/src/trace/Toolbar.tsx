@@ -65,11 +65,11 @@ export function Toolbar(props: { viewer: Viewer }): JSX.Element {
           Show all spans
         </button>
       )}
-      <button type="button" onClick={() => viewer.collapseAll()} title="Collapse everything">
-        <Icon name="fold" /> Collapse all
+      <button type="button" class="quiet" aria-label="Collapse all" title="Collapse everything" onClick={() => viewer.collapseAll()}>
+        <Icon name="fold" />
       </button>
-      <button type="button" onClick={() => viewer.expandAll()} title="Expand everything but what is repeated">
-        Expand all
+      <button type="button" class="quiet" aria-label="Expand all" title="Expand everything but what is repeated" onClick={() => viewer.expandAll()}>
+        <Icon name="unfold" />
       </button>
       <button type="button" aria-pressed={viewer.lanes.value} onClick={() => viewer.toggleLanes()} title="Who worked when: a lane for each thread or task (v)">
         <Icon name="chart" /> Lanes

@@ -20,13 +20,13 @@ export async function launch() {
   });
 }
 
-/** Runs tests one after the other, each in a page of its own, and says how each ended. */
+/** Runs tests one after the other, all or those whose names have a part that was asked for (`CLEW_ONLY=list|panel`), each in a page of its own, and says how each ended. */
 export async function run(tests) {
   const browser = await launch();
-  const only = process.argv[2] ?? '';
+  const only = (process.argv[2] ?? process.env.CLEW_ONLY ?? '').split('|');
   let failed = 0;
   for (const [name, test] of tests) {
-    if (!name.includes(only)) continue;
+    if (!only.some((part) => name.includes(part))) continue;
     const context = await browser.newContext({ viewport: { width: 1440, height: 860 } });
     context.setDefaultTimeout(LIMIT_MS);
     await context.grantPermissions(['clipboard-read', 'clipboard-write']);

@@ -332,7 +332,8 @@ pub const BLOCKED_SLEEP: u32 = 3;
 pub const BLOCKED_FAULT: u32 = 4;
 /// On something else: a pipe, another process, a signal.
 pub const BLOCKED_OTHER: u32 = 5;
-/// Bytes that a program wrote to its standard output or error, or appended to a file; or one buffer of them.
+/// Bytes that a program wrote to its standard output or error, appended to a file, or sent to syslog or the journal; or one buffer of
+/// them.
 ///
 /// ```text
 /// one call  | buffer | buffer | ...      each is told by itself, all but the last with [`LOG_MORE`]
@@ -367,6 +368,8 @@ pub const LOG_STDOUT: u32 = 1;
 pub const LOG_STDERR: u32 = 2;
 /// The call wrote another buffer, which follows.
 pub const LOG_MORE: u32 = 4;
+/// It is a message to syslog or to the journal, a datagram of its own; `name` ends as the service's address does.
+pub const LOG_MESSAGE: u32 = 8;
 
 /// A connection changed state (`inet_sock_set_state`, resets).
 #[repr(C)]

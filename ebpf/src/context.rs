@@ -8,6 +8,7 @@ use clew_common::event::{
     CONTEXT_BITS, CONTEXT_GOROUTINE, CONTEXT_JAVA, CONTEXT_PYTHON, CONTEXT_THREAD, CONTEXT_TOKIO, CONTEXT_UNKNOWN,
     Header,
 };
+use clew_common::settings::TARGET_LOGS;
 
 use crate::kernel;
 use crate::maps::{PLANS, Scoped, TARGETS, TURNS};
@@ -24,6 +25,13 @@ pub fn target() -> Option<*mut u32> {
 #[inline(always)]
 pub fn traced() -> bool {
     target().is_some()
+}
+
+/// The logs of the current process are wanted.
+#[inline(always)]
+pub fn logs() -> bool {
+    // SAFETY: the map gave the pointer.
+    target().is_some_and(|target| unsafe { *target & TARGET_LOGS != 0 })
 }
 
 /// The current process.

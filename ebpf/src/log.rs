@@ -1,21 +1,26 @@
-//! What targets write to their logs: standard output and error, and files that are appended to.
+//! What targets write to their logs: standard output and error, files that are appended to, and the sockets of syslog and the journal.
 //!
 //! Seen where the call ends, when the result says how much was written; the registers still have the arguments. So an untraced
-//! process pays for one program at the end of a call that writes, and for nothing at its beginning.
+//! process pays for one program at the end of a call that writes, and for nothing at its beginning. Datagrams are seen where all
+//! sockets are (`--capture socket`).
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{
+    bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
+};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use clew_common::counter;
-use clew_common::event::{CHUNK_BYTES, KIND_LOG, LOG_MORE, LOG_NAME_BYTES, LOG_STDERR, LOG_STDOUT, Log};
-use clew_common::settings::TARGET_LOGS;
+use clew_common::event::{
+    CHUNK_BYTES, EGRESS, KIND_LOG, LOG_MESSAGE, LOG_MORE, LOG_NAME_BYTES, LOG_STDERR, LOG_STDOUT, Log, NO_PAYLOAD_NONE,
+};
 
 use crate::arch::{Registers, call};
 use crate::kernel::{self, Direct, Probe, Reader};
 use crate::maps::{LOG_SCRATCH, LOG_SECOND};
+use crate::operation::Memory;
 use crate::verifier::opaque;
-use crate::{assist, context, ring, settings as offset};
+use crate::{assist, connection, context, ring, settings as offset, socket};
 
 /// Bytes copied within a second on one CPU.
 const RATE_BYTES: u64 = 8 << 20;
@@ -26,9 +31,7 @@ const MAX_BUFFERS: u64 = 8;
 #[tracepoint]
 pub fn log_written(ctx: TracePointContext) -> u32 {
     const RESULT: usize = 16;
-    let Some(target) = context::target() else { return 0 };
-    // SAFETY: the map gave the pointer.
-    if unsafe { *target } & TARGET_LOGS == 0 {
+    if !context::logs() {
         return 0;
     }
     // SAFETY: the record of a `syscalls` tracepoint has this field.
@@ -49,11 +52,18 @@ pub fn log_written(ctx: TracePointContext) -> u32 {
         return 0;
     }
     begin(file, flags);
-    if !vector {
+    if vector {
+        pieces(memory, buffers, written as u64);
+    } else {
         piece(memory, written as u64, 0);
-        return 0;
     }
-    let mut left = written as u64;
+    0
+}
+
+/// Tells of `written` bytes in the `buffers` that a vector at `memory` names.
+#[inline(always)]
+fn pieces(memory: u64, buffers: u64, written: u64) {
+    let mut left = written;
     let mut index = 0;
     while index < MAX_BUFFERS && index < buffers {
         let Some([base, room]) = kernel::user::<[u64; 2]>(memory + index * 16) else {
@@ -67,7 +77,105 @@ pub fn log_written(ctx: TracePointContext) -> u32 {
         index += 1;
     }
     ring::count(counter::LOG_CUT, left);
+}
+
+/// The current thread sent `length` bytes on the socket that is [`connection::numbered`], which is no stream: tells of it if that is a
+/// message to syslog or the journal. Zero.
+///
+/// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn sent(length: u64) -> u64 {
+    const AF_UNIX: u16 = 1;
+    let sk = connection::numbered();
+    // SAFETY: the helper checks every address.
+    if unsafe { Probe::read::<u16>(sk, offset::sk_family()) } != AF_UNIX || offset::typed_task() == 0 {
+        return 0;
+    }
+    let service = addressed(sk);
+    if !SERVICES.contains(&service) {
+        return 0;
+    }
+    let memory = Memory::left(socket::locate(EGRESS.into(), length));
+    if memory.reason != NO_PAYLOAD_NONE {
+        ring::count(counter::LOG_FAULT, length);
+        return 0;
+    }
+    message(sk, service);
+    if memory.vector != 0 {
+        pieces(memory.vector, memory.vectors, length);
+    } else {
+        piece(memory.base, length, 0);
+    }
     0
+}
+
+/// How the addresses of syslog and of the journal end: `/dev/log` and `/run/systemd/journal/dev-log`, and
+/// `/run/systemd/journal/socket`.
+const SERVICES: [u64; 3] = [
+    u64::from_ne_bytes(*b"/dev/log"),
+    u64::from_ne_bytes(*b"/dev-log"),
+    u64::from_ne_bytes(*b"l/socket"),
+];
+
+/// The last bytes of the path to which the current call sent on a Unix socket; 0 where there is none.
+#[inline(always)]
+fn addressed(sk: *const c_void) -> u64 {
+    /// `struct sockaddr_un`: the path behind the family.
+    const PATH: u64 = 2;
+    /// `struct unix_address`: the name behind a counter and a length.
+    const NAME: u64 = 8;
+    /// The most a path and the end of it take.
+    const PATH_BYTES: u32 = 109;
+    /// Eight bytes that are looked at, and the one that ends the path.
+    const SHORTEST: u64 = 9;
+    let Some(scratch) = LOG_SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    let registers = Registers::current();
+    let arguments = registers.arguments();
+    let given = match registers.number() {
+        call::SENDTO => arguments[4],
+        call::SENDMSG => kernel::user::<u64>(arguments[1]).unwrap_or(0),
+        _ => 0,
+    };
+    // SAFETY: the map gave the pointer, nothing interrupts a program on its CPU that uses it, and the helpers check every address.
+    unsafe {
+        let place: *mut u8 = (&raw mut (*scratch).payload).cast();
+        let size = if given != 0 {
+            bpf_probe_read_user_str(place.cast(), PATH_BYTES, (given + PATH) as *const c_void)
+        } else {
+            let peer = Probe::pointer(sk, offset::unix_peer());
+            let address = Probe::pointer(peer, offset::unix_addr()) as u64;
+            bpf_probe_read_kernel_str(place.cast(), PATH_BYTES, (address + NAME + PATH) as *const c_void)
+        };
+        let end = opaque(size as u64);
+        if !(SHORTEST..=u64::from(PATH_BYTES)).contains(&end) {
+            return 0;
+        }
+        place.add((end - SHORTEST) as usize).cast::<u64>().read_unaligned()
+    }
+}
+
+/// Begins the record of a message to `service`.
+#[inline(always)]
+fn message(sk: *const c_void, service: u64) {
+    let Some(scratch) = LOG_SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    let told = assist::or_read(assist::told_log());
+    // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+    unsafe {
+        let head = &raw mut (*scratch).head;
+        (*head).header = context::header(KIND_LOG);
+        ((*head).header.context_kind, (*head).header.context) = told;
+        (*head).file = sk as u64;
+        (*head).inode = 0;
+        (*head).flags = LOG_MESSAGE;
+        (*head).name = [0; LOG_NAME_BYTES];
+        (&raw mut (*head).name).cast::<u64>().write_unaligned(service);
+        (*head).named = 8;
+    }
 }
 
 /// The open file behind descriptor `fd`, if it is a log, and what it is: `LOG_` bits. Else 0.

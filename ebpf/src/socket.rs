@@ -14,7 +14,7 @@ use crate::connection::Mode;
 use crate::kernel::{self, Direct, Probe, Reader};
 use crate::maps::{BATCHES, Batch};
 use crate::operation::{self, Memory};
-use crate::{assist, connection, context, settings as offset};
+use crate::{assist, connection, context, log, settings as offset};
 
 /// `sock_send_length(struct sock *sk, int ret, int flags)`, since 6.3; the flags it passes are always 0.
 #[btf_tracepoint(function = "sock_send_length")]
@@ -74,6 +74,9 @@ fn operation(ctx: &BtfTracePointContext, direction: u8) -> i32 {
     // SAFETY: the tracepoint gives a socket.
     let Some(socket) = (unsafe { connection::stream::<Direct>(sk) }) else {
         if direction == EGRESS {
+            if context::logs() {
+                connection::by_number(sk, || log::sent(result as u64));
+            }
             assist::listen(memory);
         }
         return 0;

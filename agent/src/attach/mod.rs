@@ -167,6 +167,8 @@ const WAITS: &[(&str, &[&str])] = &[
 ];
 /// The system calls by which libraries are loaded.
 const MAPS: &[&str] = &["mmap"];
+/// The kernel's helpers that give programs the registers of a thread in a system call.
+pub const REGISTERS: [&str; 2] = ["get_current_task_btf", "task_pt_regs"];
 /// The system calls that write to logs.
 const WRITES: &[&str] = &["write", "writev", "pwrite64"];
 /// The system calls that accept a connection.
@@ -214,7 +216,7 @@ impl Probes {
             return Err(AttachError::NoTracefs(error));
         }
         raise_memlock();
-        let typed_task = kernel.has_helper("get_current_task_btf") && kernel.has_helper("task_pt_regs");
+        let typed_task = REGISTERS.into_iter().all(|helper| kernel.has_helper(helper));
         let mut ebpf = load(setup, capture, &offsets, typed_task)?;
         let btf =
             aya::Btf::from_sys_fs().map_err(|error| AttachError::NoBtf(std::io::Error::other(error.to_string())))?;

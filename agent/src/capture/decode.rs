@@ -153,8 +153,10 @@ fn log(record: &abi::Log, payload: &[u8], moment: Moment) -> Result<LogWrite, Ma
             address: record.file,
             inode: record.inode,
         },
-        stream: match record.flags & (abi::LOG_STDOUT | abi::LOG_STDERR) {
+        stream: match record.flags & (abi::LOG_STDOUT | abi::LOG_STDERR | abi::LOG_MESSAGE) {
             0 => None,
+            abi::LOG_MESSAGE if name == Some(b"l/socket") => Some(Stream::Journal),
+            abi::LOG_MESSAGE => Some(Stream::Syslog),
             abi::LOG_STDERR => Some(Stream::Error),
             _ => Some(Stream::Out),
         },

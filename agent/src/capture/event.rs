@@ -268,13 +268,17 @@ pub struct FileId {
     pub inode: u64,
 }
 
-/// One of a process's standard streams.
+/// One of a process's standard streams, or a service of the host's that takes messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stream {
     /// Standard output.
     Out,
     /// Standard error.
     Error,
+    /// syslog: each message is a datagram.
+    Syslog,
+    /// systemd's journal: the same, in fields.
+    Journal,
 }
 
 /// Bytes that a process wrote to what it logs to.
@@ -284,7 +288,7 @@ pub struct LogWrite {
     pub moment: Moment,
     /// Where to.
     pub file: FileId,
-    /// Which of its standard streams that is, if it is one.
+    /// Which of its standard streams that is, or which service, if it is one.
     pub stream: Option<Stream>,
     /// The file's own name, its end where it is longer; empty where it has none.
     pub name: SmolStr,

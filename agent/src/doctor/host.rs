@@ -32,6 +32,8 @@ pub struct Host {
     pub capabilities: u64,
     /// The BTF tracepoints Clew uses that this kernel has; none if its BTF cannot be read.
     pub tracepoints: Option<BTreeSet<&'static str>>,
+    /// Programs can read the registers of a thread that is in a system call: both helpers are named in the kernel's BTF.
+    pub registers: bool,
     /// Kernel lockdown.
     pub lockdown: Lockdown,
     /// Tracepoints of system calls.
@@ -125,14 +127,18 @@ impl Host {
             Some(_) => Lockdown::Off,
             None => Lockdown::Unknown,
         };
+        let btf = fs::read(root.join("sys/kernel/btf/vmlinux")).ok();
         Self {
             release: line("proc/sys/kernel/osrelease").unwrap_or_default(),
             arch: std::env::consts::ARCH.to_owned(),
             root: false,
             capabilities: capabilities.unwrap_or_default(),
-            tracepoints: fs::read(root.join("sys/kernel/btf/vmlinux"))
-                .ok()
-                .map(|btf| tracepoints(&btf)),
+            tracepoints: btf.as_deref().map(tracepoints),
+            registers: btf.is_some_and(|btf| {
+                let named =
+                    |helper: &str| memchr::memmem::find(&btf, format!("\0BPF_FUNC_{helper}\0").as_bytes()).is_some();
+                attach::REGISTERS.into_iter().all(named)
+            }),
             lockdown,
             syscall_events: syscall_events(root),
             jit: line("proc/sys/net/core/bpf_jit_enable").map(|value| value != "0"),
@@ -207,7 +213,7 @@ mod tests {
         write("sys/kernel/security/lockdown", "none [integrity] confidentiality\n");
         write(
             "sys/kernel/btf/vmlinux",
-            "\0btf_trace_sched_process_exec\0btf_trace_sock_send_length_more\0",
+            "\0btf_trace_sched_process_exec\0btf_trace_sock_send_length_more\0BPF_FUNC_get_current_task_btf\0BPF_FUNC_task_pt_regs\0",
         );
         for event in attach::system_call_events() {
             write(&format!("sys/kernel/tracing/events/syscalls/{event}/id"), "1\n");
@@ -220,6 +226,7 @@ mod tests {
             root: false,
             capabilities: cap::BPF | cap::PERFMON | cap::SYS_ADMIN,
             tracepoints: Some(["sched_process_exec"].into()),
+            registers: true,
             lockdown: Lockdown::Integrity,
             syscall_events: SyscallEvents::Present,
             jit: Some(false),

@@ -74,6 +74,9 @@ impl Report {
         checks.push(capture_socket(host, syscall));
         checks.push(capture_syscall(host, socket));
         checks.push(tracefs(host));
+        checks.push(logs(host, socket));
+        checks.push(times(host));
+        checks.push(stacks(host));
         checks.push(jit(host));
         checks.push(cgroup2(host));
         checks.push(ok(
@@ -405,6 +408,60 @@ fn tracefs(host: &Host) -> Check {
     check
 }
 
+/// What the kernel lacks where threads' registers cannot be read.
+const NO_REGISTERS: &str = "this kernel tells programs no registers of threads";
+/// What mends that.
+const NEWER: &str = "boot Linux 5.15 or later";
+
+/// Whether `--logs` works.
+fn logs(host: &Host, socket: bool) -> Check {
+    let check = ok("logs", "stdout, stderr, log files, syslog and the journal");
+    if !host.registers {
+        let mut check = check.limited("--logs sees nothing", NEWER);
+        NO_REGISTERS.clone_into(&mut check.found);
+        return check;
+    }
+    if !can_see_calls(host) {
+        let mut check = check.limited("--logs sees nothing of stdout, stderr and files", "see tracefs");
+        "no tracepoints of system calls".clone_into(&mut check.found);
+        return check;
+    }
+    if !socket {
+        let mut check = check.limited(
+            "--logs does not see what is sent to syslog and to the journal",
+            "boot Linux 6.3 or later",
+        );
+        "stdout, stderr and log files".clone_into(&mut check.found);
+        return check;
+    }
+    check
+}
+
+/// Whether `--times` works.
+fn times(host: &Host) -> Check {
+    let check = ok("times", "on a CPU, waiting for one, and what threads are blocked on");
+    if host.registers {
+        return check;
+    }
+    let mut check = check.limited(
+        "--times tells of what blocks threads only whether it is the disk",
+        NEWER,
+    );
+    NO_REGISTERS.clone_into(&mut check.found);
+    check
+}
+
+/// Whether `--stacks` works.
+fn stacks(host: &Host) -> Check {
+    let check = ok("stacks", "of programs whose calls are told of");
+    if host.registers {
+        return check;
+    }
+    let mut check = check.limited("--stacks tells nothing but of Python", NEWER);
+    NO_REGISTERS.clone_into(&mut check.found);
+    check
+}
+
 fn jit(host: &Host) -> Check {
     match host.jit {
         Some(false) => ok("compiler for kernel programs", "off").limited(
@@ -450,6 +507,7 @@ mod tests {
                     .chain(attach::tracepoints(Capture::Syscall))
                     .collect(),
             ),
+            registers: true,
             lockdown: Lockdown::Integrity,
             syscall_events: SyscallEvents::Present,
             jit: Some(true),
@@ -551,6 +609,37 @@ mod tests {
         check(neither, &[], &["boot Linux 6.3", "CONFIG_FTRACE_SYSCALLS"]);
         let nothing = |host: &mut Host| host.tracepoints = Some([].into());
         check(nothing, &[], &["is absent", "CONFIG_TRACEPOINTS"]);
+    }
+
+    /// What is said of logs, times and stacks.
+    #[track_caller]
+    fn check_features(change: impl FnOnce(&mut Host), want: [(State, &str); 3]) {
+        let mut host = good();
+        change(&mut host);
+        let report = Report::of(&host);
+        for (name, (state, words)) in ["logs", "times", "stacks"].into_iter().zip(want) {
+            let check = report
+                .checks
+                .iter()
+                .find(|check| check.name == name)
+                .expect("the check");
+            assert_eq!(check.state, state, "{check:?}");
+            let said = format!("{} {}", check.found, check.cost.unwrap_or_default());
+            assert!(said.contains(words), "no {words:?} in {check:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_told_of_a_span() {
+        use State::{Limited, Ok};
+        check_features(|_| (), [(Ok, "journal"), (Ok, "blocked"), (Ok, "programs")]);
+        let none = [(Limited, "sees nothing"), (Limited, "disk"), (Limited, "Python")];
+        check_features(|host| host.registers = false, none);
+        let files = [(Limited, "log files --logs does not see"), (Ok, ""), (Ok, "")];
+        check_features(without_socket, files);
+        let unmounted = SyscallEvents::Absent("sys_exit_write".to_owned());
+        let messages = [(Limited, "nothing of stdout"), (Ok, ""), (Ok, "")];
+        check_features(|host| host.syscall_events = unmounted, messages);
     }
 
     #[test]

@@ -22,11 +22,13 @@ impl Exception {
 }
 
 /// The exception in a text; none where it has none.
-pub(super) fn find(text: &str) -> Option<Exception> {
+pub fn find(text: &str) -> Option<Exception> {
     python(text)
         .or_else(|| go(text))
         .or_else(|| rust(text))
+        .or_else(|| php(text))
         .or_else(|| framed(text))
+        .or_else(|| ruby(text))
 }
 
 /// ```text
@@ -98,6 +100,65 @@ fn rust(text: &str) -> Option<Exception> {
         message: message.to_owned(),
         trace: trace.to_owned(),
     })
+}
+
+/// ```text
+/// PHP Fatal error:  Uncaught RuntimeException: boom in /app/cart.php:6
+/// Stack trace:
+/// #0 {main}
+///   thrown in /app/cart.php on line 6
+/// ```
+fn php(text: &str) -> Option<Exception> {
+    let begin = text.find("Uncaught ")?;
+    let trace = text.get(begin..)?.strip_prefix("Uncaught ")?;
+    let head = trace.lines().next()?;
+    // Without a message the place follows the class.
+    let (said, _place) = head.rsplit_once(" in ")?;
+    trace.lines().nth(1).filter(|line| *line == "Stack trace:")?;
+    let (kind, message) = said.split_once(": ").unwrap_or((said, ""));
+    let kind = kind.trim_start_matches('\\');
+    let is_name = kind.split('\\').all(is_class);
+    is_name.then(|| Exception {
+        kind: kind.to_owned(),
+        message: message.to_owned(),
+        trace: trace.to_owned(),
+    })
+}
+
+/// ```text
+/// cart.rb:3:in `add': boom (RuntimeError)
+///         from cart.rb:9:in `<main>'
+/// ```
+/// Frameworks leave out the place before the message, and the word before the frames.
+fn ruby(text: &str) -> Option<Exception> {
+    let mut at = 0_usize;
+    let mut lines = text.split_inclusive('\n').peekable();
+    while let Some(line) = lines.next() {
+        let behind = lines.peek().is_some_and(|next| is_ruby_frame(next));
+        if let Some((said, kind)) = line
+            .trim_end()
+            .strip_suffix(')')
+            .and_then(|line| line.rsplit_once(" ("))
+            && kind.split("::").all(is_class)
+            && (behind || said.contains(":in `") || said.contains(":in '"))
+        {
+            let message = said.split_once("': ").or_else(|| said.split_once(": "));
+            return Some(Exception {
+                kind: kind.to_owned(),
+                message: message.map_or(said, |(_, message)| message).to_owned(),
+                trace: text.get(at..)?.to_owned(),
+            });
+        }
+        at = at.checked_add(line.len())?;
+    }
+    None
+}
+
+/// `from cart.rb:9:in '<main>'`, also without the word.
+pub(super) fn is_ruby_frame(line: &str) -> bool {
+    let frame = line.trim_start();
+    let frame = frame.strip_prefix("from ").unwrap_or(frame);
+    (frame.contains(":in `") || frame.contains(":in '")) && frame.trim_end().ends_with('\'')
 }
 
 /// A line with a class, and frames below it: Java, Node.js, .NET.

@@ -1,5 +1,5 @@
 //! Which lines of a log belong to the one before them.
-use super::exception::head_of;
+use super::exception::{head_of, is_ruby_frame};
 use super::severity;
 
 /// What a record has turned out to be, by its lines so far.
@@ -70,7 +70,7 @@ impl Group {
     }
 
     fn plain(&mut self, line: &str, same_call: bool, indented: bool) -> bool {
-        if is_frame(line) || line.starts_with("Caused by: ") {
+        if is_frame(line) || line.starts_with("Caused by: ") || (line.starts_with('\t') && is_ruby_frame(line)) {
             return true;
         }
         if !same_call {
@@ -92,8 +92,14 @@ impl Group {
         let is_level = line.split_once(": ").is_some_and(|(word, _)| {
             severity::of_word(word).is_some() && word.bytes().all(|byte| byte.is_ascii_uppercase())
         });
-        indented || line.is_empty() || line.starts_with('}') || is_level || is_exception_head(line)
+        // PHP numbers its frames.
+        let is_numbered = line == "Stack trace:" || line.strip_prefix('#').is_some_and(starts_with_digit);
+        indented || line.is_empty() || line.starts_with('}') || is_level || is_numbered || is_exception_head(line)
     }
+}
+
+fn starts_with_digit(text: &str) -> bool {
+    text.starts_with(|letter: char| letter.is_ascii_digit())
 }
 
 fn is_traceback(line: &str) -> bool {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use smol_str::SmolStr;
 
-use super::RECORD_BYTES;
 use super::group::Group;
+use super::{RECORD_BYTES, journal};
 use crate::capture::{Actor, Context, FileId, LogWrite, Pid, Stream};
 
 /// How long more lines of a text are waited for.
@@ -36,6 +36,8 @@ pub struct Written<T> {
     pub name: SmolStr,
     /// The text, without the end of its last line.
     pub text: String,
+    /// What else was sent with it, by name: a message to the journal has fields.
+    pub fields: Vec<(SmolStr, String)>,
 }
 
 /// Whoever writes one text at a time.
@@ -131,8 +133,12 @@ impl<T: Clone + PartialEq> Logs<T> {
         let mut call = std::mem::take(&mut writer.call);
         writer.call_by = None;
         call.extend_from_slice(&write.payload);
-        let cut = write.length > write.payload.len() as u64;
-        writer.called(write, origin, &call, cut, out, counts);
+        if is_message(write) {
+            out.extend(message(write, origin, &call));
+        } else {
+            let cut = write.length > write.payload.len() as u64;
+            writer.called(write, origin, &call, cut, out, counts);
+        }
         if writer.is_idle() {
             writers.remove(&who);
         }
@@ -256,6 +262,7 @@ impl<T: Clone + PartialEq> Writer<T> {
             stream: None,
             name: SmolStr::default(),
             text,
+            fields: Vec::new(),
         })
     }
 
@@ -293,9 +300,37 @@ impl<T: Clone + PartialEq> Writer<T> {
             stream: write.stream,
             name: write.name.clone(),
             text: line.clone(),
+            fields: Vec::new(),
         };
         self.open = Some((written, Group::begin(&line)));
     }
+}
+
+/// Whether it was sent to a service.
+const fn is_message(write: &LogWrite) -> bool {
+    matches!(write.stream, Some(Stream::Syslog | Stream::Journal))
+}
+
+/// A message to a service: it is whole, whatever it holds.
+fn message<T: Clone>(write: &LogWrite, origin: &T, payload: &[u8]) -> Option<Written<T>> {
+    let (text, fields) = match write.stream {
+        Some(Stream::Journal) => journal::parse(payload),
+        _ => (payload.strip_suffix(b"\0").unwrap_or(payload).to_vec(), Vec::new()),
+    };
+    let lines: Vec<String> = text.split(|byte| *byte == b'\n').map(clean).collect();
+    let text = lines.join("\n");
+    let text = text.get(..text.floor_char_boundary(RECORD_BYTES)).unwrap_or_default();
+    let fields = fields.into_iter().map(|(name, value)| (name, clean(&value)));
+    (!text.trim().is_empty()).then(|| Written {
+        actor: write.moment.actor,
+        origin: origin.clone(),
+        time_ns: write.moment.time_ns,
+        shared: false,
+        stream: write.stream,
+        name: SmolStr::default(),
+        text: text.to_owned(),
+        fields: fields.collect(),
+    })
 }
 
 /// The rest of a line that another writer's full buffer left.
@@ -326,7 +361,7 @@ fn is_log(write: &LogWrite) -> bool {
         let name = name.to_ascii_lowercase();
         name.contains("log") || name.ends_with(".out") || name.ends_with(".err") || name.ends_with(".txt")
     };
-    (write.stream.is_some() || called_so(&write.name)) && !write.payload.contains(&0)
+    is_message(write) || ((write.stream.is_some() || called_so(&write.name)) && !write.payload.contains(&0))
 }
 
 /// A line without what only a terminal understands (ECMA-48 control sequences), and without other control characters.

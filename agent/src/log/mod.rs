@@ -9,13 +9,15 @@ mod access;
 mod exception;
 mod group;
 mod join;
+mod journal;
 mod json;
 mod logfmt;
 mod severity;
+mod syslog;
 
 use smol_str::SmolStr;
 
-pub use exception::Exception;
+pub use exception::{Exception, find as exception_in};
 pub use join::{Logs, Written};
 pub use severity::Severity;
 
@@ -59,7 +61,13 @@ impl Record {
     /// What `text` says, that was `written` so, save what may not be shown.
     pub fn parse<T>(text: &str, written: &Written<T>) -> Self {
         let trimmed = text.trim_end();
-        let said = json::parse(trimmed)
+        let said = match written.stream {
+            Some(Stream::Syslog) => syslog::parse(trimmed),
+            Some(Stream::Journal) => Some(fields(trimmed, &written.fields)),
+            _ => None,
+        };
+        let said = said
+            .or_else(|| json::parse(trimmed))
             .or_else(|| logfmt::parse(trimmed))
             .or_else(|| access::parse(trimmed))
             .unwrap_or_else(|| plain(trimmed));
@@ -73,7 +81,7 @@ impl Record {
         let stream = match written.stream {
             Some(Stream::Out) => Some("stdout"),
             Some(Stream::Error) => Some("stderr"),
-            None => None,
+            Some(Stream::Syslog | Stream::Journal) | None => None,
         };
         attributes.extend(stream.map(|name| (SmolStr::new_static("log.iostream"), Value::fixed(name))));
         if stream.is_none() && !written.name.is_empty() {
@@ -103,6 +111,30 @@ impl Record {
         let exception = self.exception.as_ref().map_or(0, |exception| exception.bytes());
         size_of::<Self>() + self.body.len() + attributes + exception
     }
+}
+
+/// A message to the journal: fields that have a convention are told by it, the others by their own names.
+fn fields(text: &str, fields: &[(SmolStr, String)]) -> Said {
+    let mut said = Said {
+        body: Some(text.into()),
+        ..Said::default()
+    };
+    for (name, value) in fields {
+        let number = value.parse::<u32>().ok();
+        let (name, value) = match (name.as_str(), number) {
+            ("PRIORITY", Some(priority)) => {
+                let (severity, word) = severity::of_priority(priority);
+                (said.severity, said.severity_text) = (severity, SmolStr::new_static(word));
+                continue;
+            }
+            ("CODE_FILE", _) => ("code.file.path", Value::Text(value.as_str().into())),
+            ("CODE_FUNC", _) => ("code.function.name", Value::Text(value.as_str().into())),
+            ("CODE_LINE", Some(line)) => ("code.line.number", Value::Int(line.into())),
+            (name, _) => (name, Value::Text(value.as_str().into())),
+        };
+        said.attributes.push((name.into(), value));
+    }
+    said
 }
 
 /// A text of no known form: the level stands near its beginning, if it has one.

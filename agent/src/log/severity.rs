@@ -87,17 +87,17 @@ pub(super) fn of_number(number: i64) -> Option<Severity> {
     }
 }
 
-/// The level of a syslog priority (RFC 5424, section 6.2.1).
-const fn of_priority(priority: u32) -> Severity {
+/// The level of a syslog priority (RFC 5424, section 6.2.1), and its name.
+pub(super) const fn of_priority(priority: u32) -> (Severity, &'static str) {
     match priority & 7 {
-        0 => Severity::FATAL,
-        1 => Severity(19),
-        2 => Severity(18),
-        3 => Severity::ERROR,
-        4 => Severity::WARN,
-        5 => Severity(10),
-        6 => Severity::INFO,
-        _ => Severity::DEBUG,
+        0 => (Severity::FATAL, "emerg"),
+        1 => (Severity(19), "alert"),
+        2 => (Severity(18), "crit"),
+        3 => (Severity::ERROR, "err"),
+        4 => (Severity::WARN, "warning"),
+        5 => (Severity(10), "notice"),
+        6 => (Severity::INFO, "info"),
+        _ => (Severity::DEBUG, "debug"),
     }
 }
 
@@ -144,7 +144,7 @@ pub(super) fn near_beginning(text: &str) -> (Severity, &str) {
 fn priority(text: &str) -> Option<(Severity, &str)> {
     let (digits, _) = text.strip_prefix('<')?.split_once('>')?;
     let number: u32 = digits.parse().ok()?;
-    (number < 192 && digits.len() <= 3).then(|| (of_priority(number), ""))
+    (number < 192 && digits.len() <= 3).then(|| (of_priority(number).0, ""))
 }
 
 /// `I0102 15:04:05.000000 ...`: glog and klog.

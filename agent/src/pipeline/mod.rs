@@ -258,8 +258,15 @@ impl Pipeline {
 
     /// Programs wrote texts that are whole.
     fn written(&mut self, written: Vec<Written<Origin>>) {
-        for text in written {
+        for mut text in written {
             let process = self.processes.get(text.actor.pid);
+            for (name, value) in &mut text.fields {
+                // Secrets are known by the names before them.
+                let shown = self.policy.text(&format!("{name}={value}"));
+                *value = shown
+                    .split_once('=')
+                    .map_or_else(String::new, |(_, value)| value.to_owned());
+            }
             let record = Record::parse(&self.policy.text(&text.text), &text);
             self.traces.log(text.origin, &process, record, text.shared);
         }

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::details::{Detail, Details};
+use super::lookups::Lookups;
 use super::phases::Phases;
 use super::route::Routes;
 use super::topics::Topics;
@@ -31,6 +32,7 @@ pub struct Spans {
     next: SpanKey,
     details: Details,
     routes: Routes,
+    lookups: Lookups,
 }
 
 /// An exchange without an end.
@@ -82,6 +84,7 @@ impl Spans {
             next: SpanKey(1),
             details: Details::default(),
             routes: Routes::default(),
+            lookups: Lookups::default(),
         }
     }
 
@@ -303,6 +306,11 @@ impl Spans {
                     Some(ResponseHead::Dns(answer)) => Some(answer.as_ref()),
                     _ => None,
                 };
+                if let Some(answer) = answer {
+                    let (actor, times) = (&open.request.start.actor, (span.start_ns, span.end_ns));
+                    let full = self.lookups.told(actor, &question.name, &answer.answers, times);
+                    out.extend(full.map(SpanEvent::Count));
+                }
                 dns::describe(&mut span, question, answer);
             }
         }
@@ -316,6 +324,16 @@ impl Spans {
         lane::describe(&mut span, &open.actor);
         let is_connection = open.request.head.is_connection();
         let is_lookup = matches!(open.request.head, RequestHead::Dns(_));
+        if open.kind == SpanKind::Client
+            && open.request.offset == 0
+            && !pushed
+            && !is_lookup
+            && let (Some(server), Some(connect_ns)) = (exchanged.server, facts.connect_ns)
+        {
+            let asked_ns = open.request.start.time_ns.saturating_sub(connect_ns);
+            let took = self.lookups.take(&open.request.start.actor, server, asked_ns);
+            phases::lookup(&mut span, took);
+        }
         if open.kind == SpanKind::Client && is_connection {
             phases::connect(&mut span, facts);
         } else if open.kind == SpanKind::Client && !pushed && !is_lookup {

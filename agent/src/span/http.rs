@@ -6,7 +6,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use super::build::Exchanged;
 use super::policy::{Policy, REDACTED, Side};
-use super::{Span, SpanKind, Status, Value, content, websocket};
+use super::{Span, SpanKind, Status, Value, content, raised, websocket};
 use crate::protocol::Body;
 use crate::protocol::http1::{Fields, Gateway, RequestHead, ResponseHead, field};
 
@@ -118,6 +118,13 @@ pub(super) fn describe(
         span.attributes
             .push(("error.type", Value::Text(response.status.to_smolstr())));
         span.status = Status::Error(String::new());
+        if response.status >= 500
+            && policy.bodies
+            && !exchanged.response_body.captured.is_empty()
+            && let Some(answered) = decoded(&response.fields, exchanged.response_body).bytes()
+        {
+            raised::describe(span, answered, policy);
+        }
     }
 }
 

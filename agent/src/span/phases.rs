@@ -99,6 +99,13 @@ fn push(span: &mut Span, name: &'static str, value: u64) {
     span.attributes.push((name, value));
 }
 
+/// Says how long its name was looked up before the connection was asked for, if that was seen.
+pub(super) fn lookup(span: &mut Span, took_ns: Option<u64>) {
+    if let Some(length) = took_ns {
+        push(span, "clew.network.dns_ns", length);
+    }
+}
+
 /// Says how long the connection took to open, if that was seen.
 pub(super) fn connect(span: &mut Span, facts: &ConnFacts) {
     if let Some(length) = facts.connect_ns {

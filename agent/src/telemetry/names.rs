@@ -477,6 +477,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "The same, since what was seen are no frames.",
     ),
     (
+        "span.lookups_full",
+        "Lookups of names forgotten before a connection was opened, because there were many.",
+    ),
+    (
         "stack.gone",
         "Stacks none of whose functions could be told: their process was over, or its program is not known.",
     ),

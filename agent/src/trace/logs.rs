@@ -215,6 +215,9 @@ fn tell_exceptions(logs: &[Record], span: &mut Span) {
         .iter()
         .filter_map(|record| Some((record.time_ns, record.exception.as_deref()?)));
     for (time_ns, exception) in told.take(MOST_EXCEPTIONS) {
+        // The answer may tell of the same one; the log says more, and when.
+        span.events
+            .retain(|event| !is_told(event, &exception.kind, &exception.message));
         let mut attributes = vec![("exception.type", Value::Text(exception.kind.as_str().into()))];
         if !exception.message.is_empty() {
             attributes.push(("exception.message", Value::Text(exception.message.as_str().into())));
@@ -235,6 +238,18 @@ fn tell_exceptions(logs: &[Record], span: &mut Span) {
         }
     }
     span.events.sort_by_key(|event| event.time_ns);
+}
+
+/// Whether an event tells of the exception of this class that says this.
+fn is_told(event: &Event, kind: &str, message: &str) -> bool {
+    let says = |name: &str, text: &str| {
+        let found = event.attributes.iter().find(|(key, _)| *key == name);
+        found.map_or(
+            text.is_empty(),
+            |(_, value)| matches!(value, Value::Text(value) if value == text),
+        )
+    };
+    event.name == "exception" && says("exception.type", kind) && says("exception.message", message)
 }
 
 impl Placed {

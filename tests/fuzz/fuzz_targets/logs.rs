@@ -13,7 +13,12 @@ fuzz_target!(|input: &[u8]| {
         let write = LogWrite {
             moment: Moment::new(place as u64 * 30_000_000, Actor::thread(Pid(1), u32::from(code & 3))),
             file: FileId { address: 1, inode: 1 },
-            stream: (code & 1 == 0).then_some(Stream::Out),
+            stream: match code & 3 {
+                0 => Some(Stream::Out),
+                1 => None,
+                2 => Some(Stream::Syslog),
+                _ => Some(Stream::Journal),
+            },
             name: "shop.log".into(),
             length: piece.len() as u64 + u64::from(code == 0xfe),
             payload: bytes::Bytes::copy_from_slice(piece),

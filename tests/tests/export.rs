@@ -70,6 +70,7 @@ service:
     metrics: {{ level: none }}
   pipelines:
     traces: {{ receivers: [otlp], exporters: [file] }}
+    logs: {{ receivers: [otlp], exporters: [file] }}
 ",
         received.display()
     );
@@ -80,6 +81,7 @@ service:
     Some((proc, received))
 }
 
+/// Spans and records of logs, each record with the ids of its span.
 fn check_collector(test: &str, scheme: &str) {
     let Some(lab) = Lab::new(test) else { return };
     let (grpc, http) = (free_port(), free_port());
@@ -87,10 +89,31 @@ fn check_collector(test: &str, scheme: &str) {
         return;
     };
     let port = if scheme == "grpc" { grpc } else { http };
-    let out = traced(&lab, "/exported", &format!("{scheme}://127.0.0.1:{port}"));
+    let server = free_port();
+    let app = [
+        Lab::python("python"),
+        Lab::workload("python/logs_app.py"),
+        server.to_string(),
+    ];
+    let plan = Plan::default()
+        .service(server, &app.each_ref().map(String::as_str))
+        .env("OTEL_SERVICE_NAME", "logs")
+        .load(server, "/exported", 10, 2);
+    let out = Clew::run(&lab)
+        .args(&["--otlp", &format!("{scheme}://127.0.0.1:{port}")])
+        .traced(&plan.argv(&lab, env!("CARGO_BIN_EXE_clew-drive")));
     collector.stop(Signal::SIGTERM);
     let text = std::fs::read_to_string(received).unwrap_or_default();
+    out.check_numbers(Kind::Server, "/exported", 10);
     check_received(&out, &Spans::parse(&text));
+    let got = Outcome::of(&text);
+    got.check_logs("logs", "rid=", 10, 3);
+    let lines = |outcome: &Outcome| {
+        let mut lines: Vec<String> = outcome.logs.iter().map(|log| format!("{log:?}")).collect();
+        lines.sort();
+        lines
+    };
+    out.check_eq(lines(&got), lines(&out), "the records that the collector received");
 }
 
 #[test]

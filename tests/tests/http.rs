@@ -204,6 +204,29 @@ fn where_a_thread_s_time_goes() {
             continue;
         }
         out.check(part(span, name) >= *least, &format!("{name} of {}", span.brief()));
+        // What the program measured itself, but for what it did before and after.
+        let told = span.text("clew.http.response.body");
+        let told: Vec<u64> = told.split(' ').filter_map(|number| number.parse().ok()).collect();
+        let [wall, cpu] = told.as_slice() else {
+            out.fail(&format!("{} does not say what it took", span.brief()));
+        };
+        let margin = length / 50 + length.saturating_sub(*wall);
+        let is_near = |got: u64, want: u64| got.abs_diff(want) <= margin;
+        out.check(
+            is_near(part(span, "cpu"), *cpu),
+            &format!("cpu of {}: {cpu}", span.brief()),
+        );
+        let waited = match *name {
+            "cpu" | "runqueue" => part(span, "runqueue"),
+            name => part(span, name) + part(span, "runqueue"),
+        };
+        if *kind != "disk" {
+            let want = wall.saturating_sub(*cpu);
+            out.check(
+                is_near(waited, want),
+                &format!("waits of {}: {waited}, not {want}", span.brief()),
+            );
+        }
     }
     // The caller's own call took long because it waited for the network.
     let call = out.only(Kind::Client, "/sleep");

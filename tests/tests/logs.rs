@@ -1,13 +1,16 @@
-//! Logs: each line is on the span of the request that wrote it, at concurrency 16, in every runtime.
+//! Logs: each line is on the span of the request that wrote it, at concurrency 64, in every runtime.
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 
-use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port, nginx};
+use clew_tests::{Clew, Kind, Lab, Log, Outcome, Plan, Span, free_port, nginx};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 const REQUESTS: u64 = 200;
-const CONCURRENCY: u64 = 16;
+const CONCURRENCY: u64 = 64;
 /// OTLP's numbers.
 const INFO: i64 = 9;
+const WARN: i64 = 13;
 const ERROR: i64 = 17;
 
 /// Programs that each write three records a request, some of them from another thread, task or goroutine.
@@ -74,11 +77,83 @@ fn lines_are_on_the_span_of_their_request() {
     out.check_eq(out.counter("logs.bytes_over_rate"), 0, "what was too much");
 }
 
+/// What is sent to syslog and to the journal; the sockets are the test's own.
+#[test]
+fn messages_are_on_the_span_of_their_request() {
+    let Some(lab) = Lab::new("messages") else { return };
+    let folder = lab.dir().display().to_string();
+    let bind = |path: &str| {
+        let path = lab.dir().join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("create a folder");
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        // A program that logs waits while its messages lie here.
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while socket.recv(&mut bytes).is_ok_and(|got| got > 0) {}
+        });
+        path
+    };
+    let sockets = ["dev/log", "journal/socket"].map(bind);
+    let [python, c] = std::array::from_fn(|_| free_port());
+    let python_argv = [
+        Lab::python("python"),
+        Lab::workload("python/logs_app.py"),
+        python.to_string(),
+    ];
+    // syslog(3) knows one address: in a view of the file system of its own it is the test's.
+    let c_argv = format!("mount --bind {folder}/dev /dev && exec {} {c}", Lab::c("threads"));
+    let plan = Plan::default()
+        .service(python, &python_argv.each_ref().map(String::as_str))
+        .env("OTEL_SERVICE_NAME", "python")
+        .env("SERVICES", &folder)
+        .service(c, &["unshare", "--mount", "sh", "-c", &c_argv])
+        .env("OTEL_SERVICE_NAME", "c")
+        .env("LOGS", "syslog")
+        .load(python, "/logs", REQUESTS, CONCURRENCY)
+        .load(c, "/logs", REQUESTS, CONCURRENCY);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    for path in sockets {
+        // Ends whoever reads it.
+        let last = UnixDatagram::unbound().and_then(|socket| socket.send_to(&[], path));
+        out.check(last.is_ok(), "the socket is still the test's");
+    }
+    out.check_logs("c", "rid=", REQUESTS, 3);
+    out.check_logs("python", "rid=", REQUESTS, 3);
+    let of = |service: &str, word: &str| {
+        let is_it = |log: &&Log| log.service == service && log.body.split_whitespace().take(2).eq([word, "rid=7"]);
+        let found = out.logs.iter().find(is_it);
+        found.unwrap_or_else(|| out.fail(&format!("no record of {service} with {word}")))
+    };
+    let asked = of("c", "asked");
+    out.check_eq(
+        (asked.severity, asked.body.as_str()),
+        (WARN, "asked rid=7"),
+        "syslog(3)",
+    );
+    out.check_eq(asked.text("clew.syslog.facility"), "user", "facility");
+    let begun = of("python", "begin");
+    out.check_eq(begun.severity, WARN, "severity");
+    out.check_eq(begun.text("clew.syslog.appname"), "shop", "the program");
+    out.check_eq(
+        begun.body.as_str(),
+        "begin rid=7 password=REDACTED",
+        "what syslog was told",
+    );
+    let ended = of("python", "end");
+    out.check_eq(ended.severity, ERROR, "severity");
+    out.check_eq(
+        ended.body.as_str(),
+        "end rid=7\nof two lines",
+        "what the journal was told",
+    );
+    out.check_eq(ended.text("PASSWORD"), "REDACTED", "the secret is hidden");
+}
+
 /// Exceptions, refused connections and the ends of processes are told on the requests they broke.
 #[test]
 fn failures_are_told_on_the_requests_they_broke() {
     let Some(lab) = Lab::new("failures") else { return };
-    let [first, second] = std::array::from_fn(|_| free_port());
+    let [first, second, go, rust, bounded] = std::array::from_fn(|_| free_port());
     let app = Lab::workload("python/logs_app.py");
     let python = Lab::python("python");
     let asks = "import sys, urllib.request
@@ -89,18 +164,39 @@ for url in sys.argv[1:]:
         pass
 ";
     let url = |port: u16, path: &str| format!("http://127.0.0.1:{port}/fail/{path}");
+    let panics = |port: u16, who: &str| format!("http://127.0.0.1:{port}/panic?who={who}");
+    let group = Group::of_memory(64 << 20);
+    let enter = match &group {
+        Some(group) => format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.0.display()),
+        None => "exec \"$@\"".to_owned(),
+    };
+    let mut urls = vec![
+        url(first, "raise"),
+        url(first, "told"),
+        url(first, "refused"),
+        url(first, "kill"),
+        url(second, "exit"),
+        panics(go, "go"),
+        panics(rust, "rust"),
+    ];
+    if group.is_some() {
+        urls.push(url(bounded, "memory"));
+    }
+    let programs = [Lab::go("logs"), Lab::rust("axum-server")];
+    let mut command = vec![python.as_str(), "-c", asks];
+    command.extend(urls.iter().map(String::as_str));
     let plan = Plan::default()
         .service(first, &[&python, &app, &first.to_string()])
         .service(second, &[&python, &app, &second.to_string()])
-        .command(&[
-            &python,
-            "-c",
-            asks,
-            &url(first, "raise"),
-            &url(first, "refused"),
-            &url(first, "kill"),
-            &url(second, "exit"),
-        ]);
+        .service(go, &[&programs[0], &go.to_string()])
+        .service(rust, &[&programs[1], &rust.to_string()])
+        .env("NEXT", "1/leaf")
+        .service(
+            bounded,
+            &["sh", "-c", &enter, "sh", &python, &app, &bounded.to_string()],
+        )
+        .rested()
+        .command(&command);
     let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
     let server = |path: &str| out.only(Kind::Server, &format!("/fail/{path}"));
     let events = |span: &Span| -> Vec<(String, String)> {
@@ -120,6 +216,29 @@ for url in sys.argv[1:]:
         (2, "ValueError: no stock"),
         "status",
     );
+    // What the answer alone says; and it says nothing that is hidden.
+    let answered = server("told");
+    out.check_eq(events(answered), told("StockError", "no stock"), "what was answered");
+    out.check_eq(answered.message.as_str(), "StockError: no stock", "status");
+    for who in ["go", "rust"] {
+        let query = format!("who={who}");
+        let spans = out
+            .spans
+            .filter(|span| span.kind == Kind::Server && span.text("url.query") == query);
+        let [panicked] = spans.as_slice() else {
+            out.fail(&format!("{} spans of the panic in {who}", spans.len()));
+        };
+        out.check_eq(events(panicked), told("panic", "no stock"), who);
+        out.check_eq(panicked.status, 2, "the request that panicked");
+    }
+    if group.is_some() {
+        let ended = server("memory");
+        out.check_span(ended, &[("clew.process.oom", "true"), ("error.type", "process_exited")]);
+        let why = "process ended by the kernel: out of memory";
+        out.check_eq(ended.message.as_str(), why, "status");
+    } else {
+        lab.skip("no groups that bound memory: what runs out of it was not looked at");
+    }
     let refused = server("refused");
     let want = told("connection_refused", "connect: connection refused");
     out.check_eq(events(refused), want, "what was refused");
@@ -133,6 +252,32 @@ for url in sys.argv[1:]:
     let exited = server("exit");
     out.check_span(exited, &[("process.exit.code", "3"), ("clew.process.signal", "")]);
     out.check_eq(exited.message.as_str(), "process exited with code 3", "status");
+}
+
+/// A control group of the test's own.
+struct Group(PathBuf);
+
+impl Group {
+    /// One whose processes may take so many bytes of memory; none where this host has no such groups.
+    fn of_memory(bytes: u64) -> Option<Self> {
+        let place = format!("clew-test-{}", std::process::id());
+        let limits = [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ];
+        limits.into_iter().find_map(|(root, limit)| {
+            let group = Self(Path::new(root).join(&place));
+            std::fs::create_dir(&group.0).ok()?;
+            std::fs::write(group.0.join(limit), bytes.to_string()).ok()?;
+            Some(group)
+        })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _busy = std::fs::remove_dir(&self.0);
+    }
 }
 
 /// Severities, the traceback as one record, and what is hidden.

@@ -3,7 +3,7 @@
 // WAIT is how it waits: epoll, poll or select. POOL is how many connections to NEXT it keeps: requests wait for a free one
 // and are sent when another's answer has come. Without it each request opens a connection of its own and is sent once that
 // is open. OWN=1: one millisecond after each request came it also asks NEXT for /own on a connection of its own, for no
-// request at all: what a health check or an exporter does.
+// request at all: what a health check or an exporter does. LOGS=1: three lines to the standard error for each request.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -36,7 +36,7 @@ static struct waiting {
 } queue[WAITING];
 static unsigned first_waiting, after_waiting;
 
-static int epoll, pool, pooled, next_port;
+static int epoll, pool, pooled, next_port, logs;
 static char next_path[64];
 static double own_due;
 static const char *how;
@@ -125,7 +125,12 @@ static int whole(struct connection *connection) {
     return connection->got >= end + 4 - connection->buffer + body;
 }
 
+static void note(const char *what, long number) {
+    if (logs) fprintf(stderr, "INFO %s rid=%ld\n", what, number);
+}
+
 static void answer(int client, int status, long number) {
+    note("answered", number);
     char text[256], body[64];
     int size = snprintf(body, sizeof body, "loop %ld\n", number);
     int length = snprintf(text, sizeof text, "HTTP/1.1 %d Answer\r\nContent-Length: %d\r\n\r\n%s", status, size, body);
@@ -163,8 +168,11 @@ static void ready(int fd, int listener) {
     connection->got = 0;
     if (connection->kind == CLIENT) {
         char *id = strstr(connection->buffer, "?id=");
+        long number = id ? strtol(id + 4, NULL, 10) : 0;
         if (getenv("OWN")) own_due = now() + 0.001;
-        forward(fd, id ? strtol(id + 4, NULL, 10) : 0);
+        note("asked", number);
+        forward(fd, number);
+        note("forwarded", number);
     } else if (connection->kind == OWN) {
         drop(fd);
     } else {
@@ -219,6 +227,7 @@ int main(int argc, char **argv) {
     if (argc != 2 || !next || sscanf(next, "%d/%63s", &next_port, next_path) != 2) return 2;
     how = getenv("WAIT") ? getenv("WAIT") : "epoll";
     pool = getenv("POOL") ? atoi(getenv("POOL")) : 0;
+    logs = getenv("LOGS") != NULL;
     signal(SIGPIPE, SIG_IGN);
     epoll = strcmp(how, "epoll") == 0 ? epoll_create1(0) : -1;
     int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;

@@ -1,5 +1,5 @@
 // A thread a connection, blocking calls: threads PORT. Asks NEXT (PORT/path), if set, with the same number, on a
-// connection of its own.
+// connection of its own. LOGS=1: three lines to the standard error for each request; LOGS=syslog: the first by syslog(3).
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <signal.h>
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <syslog.h>
 #include <unistd.h>
 
 static struct sockaddr_in local(int port) {
@@ -48,6 +49,15 @@ static int ask_next(const char *next, long number) {
     return status;
 }
 
+static void note(const char *what, long number) {
+    const char *logs = getenv("LOGS");
+    if (!logs) return;
+    if (strcmp(logs, "syslog") == 0 && strcmp(what, "asked") == 0)
+        syslog(LOG_WARNING, "%s rid=%ld", what, number);
+    else
+        fprintf(stderr, "INFO %s rid=%ld\n", what, number);
+}
+
 static void *serve(void *argument) {
     int fd = (int)(intptr_t)argument;
     const char *next = getenv("NEXT");
@@ -55,7 +65,10 @@ static void *serve(void *argument) {
     while (read_head(fd, buffer, sizeof buffer) > 0) {
         char *id = strstr(buffer, "?id=");
         long number = id ? strtol(id + 4, NULL, 10) : 0;
+        note("asked", number);
         int status = next ? ask_next(next, number) : 200;
+        note("answered", number);
+        note("done", number);
         int size = snprintf(body, sizeof body, "threads %ld\n", number);
         int length = snprintf(buffer, sizeof buffer,
                               "HTTP/1.1 %d Answer\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", status,

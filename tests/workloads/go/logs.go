@@ -1,4 +1,5 @@
 // Command logs PORT writes two lines to stderr around a wait, the second by another goroutine, and one to stdout a request.
+// For /panic it panics.
 package main
 
 import (
@@ -25,6 +26,9 @@ func main() {
 		<-done
 		out.Info(fmt.Sprintf("end rid=%d", number), "path", r.URL.Path)
 		fmt.Fprint(w, "ok")
+	})
+	http.HandleFunc("/panic", func(http.ResponseWriter, *http.Request) {
+		panic("no stock")
 	})
 	if err := http.ListenAndServe("127.0.0.1:"+os.Args[1], nil); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,5 +1,6 @@
 // What a service does for one request: calls in the thread that serves it, or handed to others. STEPS names them in their
 // order, PATH=HOW; every call goes to the leaf (NEXT: PORT/path) and repeats the request's number.
+// `log` and `log-pool` write a line to the standard error instead.
 import java.io.IOException;
 import java.net.HttpURLConnection;
 import java.net.InetAddress;
@@ -54,6 +55,10 @@ public class Calls {
         switch (words[1]) {
             case "here":
                 return call.call();
+            case "log":
+                return log(path, number);
+            case "log-pool":
+                return POOL.submit(() -> log(path, number)).get();
             case "client":
                 return CLIENT.send(request(path, number), HttpResponse.BodyHandlers.ofString()).statusCode();
             case "async":
@@ -91,6 +96,12 @@ public class Calls {
             default:
                 throw new IllegalArgumentException(step);
         }
+    }
+
+    private static int log(String path, String number) {
+        System.err.println("INFO " + path + " rid=" + number);
+        rest();
+        return 200;
     }
 
     static int unchecked(Callable<Integer> call) {

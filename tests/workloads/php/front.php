@@ -5,6 +5,15 @@ $id = $_GET['id'] ?? '0';
 if (str_starts_with($_SERVER['REQUEST_URI'], '/fail')) {
     throw new RuntimeException('broken');
 }
+if (str_starts_with($_SERVER['REQUEST_URI'], '/logs')) {
+    // Three lines around a wait, through PHP's own log and to a file.
+    ini_set('error_log', getenv('LOG'));
+    error_log("INFO begin rid=$id");
+    usleep(1000 * ($id * 7 % 5));
+    file_put_contents(getenv('LOG'), "WARN fine rid=$id\n", FILE_APPEND);
+    error_log("INFO end rid=$id");
+    exit('ok');
+}
 [$port, $path] = explode('/', getenv('NEXT'), 2);
 $url = (getenv('SCHEME') ?: 'http') . "://127.0.0.1:$port";
 $first = file_get_contents("$url/$path?id=$id");

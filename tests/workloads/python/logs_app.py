@@ -2,9 +2,12 @@
 
     python logs_app.py PORT            a thread for each connection
     uvicorn logs_app:app               tasks
+
+With SERVICES=FOLDER the first line is a message to syslog at dev/log in there, and the last one to the journal at journal/socket.
 """
 import asyncio
 import logging
+import logging.handlers
 import os
 import signal
 import socket
@@ -15,9 +18,19 @@ from urllib.parse import parse_qs, urlparse
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 log = logging.getLogger("logs")
+services = os.environ.get("SERVICES")
+if services:
+    syslog = logging.getLogger("syslog")
+    syslog.propagate = False
+    syslog.addHandler(logging.handlers.SysLogHandler(services + "/dev/log"))
+    syslog.handlers[0].ident = "shop[7]: "
+    # As sd_journal_send(3) does: one socket for all, which is connected to nobody.
+    journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
 
 def begin(rid):
+    if services:
+        return syslog.warning("begin rid=%s password=hunter2", rid)
     log.info("begin rid=%s password=hunter2", rid)
 
 
@@ -29,6 +42,11 @@ def end(rid):
             log.exception("failed rid=%s", rid)
     else:
         log.warning("fine rid=%s", rid)
+    if services:
+        text = b"end rid=%d\nof two lines" % int(rid)
+        fields = [b"PRIORITY=3\nCODE_LINE=12\nPASSWORD=hunter2\nMESSAGE\n", len(text).to_bytes(8, "little"), text, b"\n"]
+        journal.sendmsg(fields, [], 0, services + "/journal/socket")
+        return
     sys.stdout.write('{"level":"info","msg":"end rid=%s"}\n' % rid)
     sys.stdout.flush()
 
@@ -49,6 +67,12 @@ def fail(path):
             socket.create_connection(("127.0.0.1", port))
         except ConnectionRefusedError:
             return 200
+    if path == "/fail/told":
+        return 500
+    if path == "/fail/memory":
+        kept = []
+        while True:
+            kept.append(bytes(1 << 20))
     if path == "/fail/kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if path == "/fail/exit":
@@ -69,10 +93,13 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200)
 
     def answer(self, status):
+        body = b"ok"
+        if self.path == "/fail/told":
+            body = b'{"status": 500, "error": {"name": "StockError", "message": "no stock", "token": "hunter2"}}'
         self.send_response(status)
-        self.send_header("content-length", "2")
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"ok")
+        self.wfile.write(body)
 
     def log_message(self, *_):
         pass

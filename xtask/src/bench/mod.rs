@@ -4,6 +4,7 @@ mod agent;
 mod assist;
 mod contexts;
 mod copy;
+mod features;
 mod load;
 mod page;
 mod process;
@@ -209,6 +210,7 @@ fn measure(options: &Options) -> Result<Vec<Row>> {
         rows.extend(assist::measure(&clew, asked.map(String::as_str), rounds, time)?);
         rows.extend(contexts::measure(&clew, asked.map(String::as_str), rounds, time / 2)?);
         rows.extend(tls::measure(&clew, asked.map(String::as_str), rounds, time / 2)?);
+        rows.extend(features::measure(&clew, asked.map(String::as_str), rounds, time / 2)?);
     }
     ensure!(!rows.is_empty(), "no workload has that name");
     Ok(rows)

@@ -1,6 +1,7 @@
 //! `cargo xtask proof`: the long forms of what no single test can show.
 mod counts;
 pub(crate) mod crash;
+pub(crate) mod logs;
 
 use std::process::Command;
 
@@ -17,6 +18,9 @@ pub(crate) enum Proof {
     /// No call to a database is lost and none has another's answer, by the servers' own count, with 64 connections each
     Counts(counts::Options),
     /// The store is whole after each of 50 kills of its writer under load, and on a full disk
+    /// Each line that programs write is on the span of its request, in every runtime
+    Logs(logs::Options),
+    /// The store is whole after each of 50 kills of its writer under load
     Store,
 }
 
@@ -28,6 +32,7 @@ pub(crate) fn run(proof: &Proof) -> Result<()> {
     match proof {
         Proof::Crash(options) => crash::run(options),
         Proof::Counts(options) => counts::run(options),
+        Proof::Logs(options) => logs::run(options),
         Proof::Store => store(),
     }
 }

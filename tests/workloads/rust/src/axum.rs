@@ -132,10 +132,28 @@ async fn front(
         .ok_or(axum::http::StatusCode::BAD_GATEWAY)
 }
 
+/// Three lines to the standard error around a wait, the second by another task, a call of write(2) for each of their parts.
+async fn logs(Query(Number { id }): Query<Number>) -> &'static str {
+    eprintln!("INFO begin rid={id} of request");
+    let other = tokio::spawn(async move {
+        tokio::time::sleep(short(4000)).await;
+        eprintln!("WARN fine rid={id} of request");
+    });
+    let _done = other.await;
+    eprintln!("INFO end rid={id} of request");
+    "ok\n"
+}
+
+async fn failing() {
+    panic!("no stock");
+}
+
 async fn serve(port: u16) {
     let client = Client::new();
     let app = Router::new()
         .route("/front", get(front))
+        .route("/logs", get(logs))
+        .route("/panic", get(failing))
         .with_state((client, refusing_port()));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
         .await

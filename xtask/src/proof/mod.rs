@@ -17,10 +17,9 @@ pub(crate) enum Proof {
     Crash(crash::Options),
     /// No call to a database is lost and none has another's answer, by the servers' own count, with 64 connections each
     Counts(counts::Options),
-    /// The store is whole after each of 50 kills of its writer under load, and on a full disk
     /// Each line that programs write is on the span of its request, in every runtime
     Logs(logs::Options),
-    /// The store is whole after each of 50 kills of its writer under load
+    /// The store is whole after each of 50 kills of its writer under load, and on a full disk
     Store,
 }
 

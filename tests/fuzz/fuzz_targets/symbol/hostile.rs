@@ -20,7 +20,10 @@ pub(crate) fn files() -> Vec<(&'static str, Vec<u8>)> {
         ("symbols for the linker again and again", repeated(".dynsym")),
         ("sections with endless names", sections()),
         ("code that fails again and again", again(".text")),
-        ("functions of the table for unwinding again and again", again(".eh_frame")),
+        (
+            "functions of the table for unwinding again and again",
+            again(".eh_frame"),
+        ),
         ("names of a source file again and again", again(".rodata")),
         ("one function that fails all over", one_failing()),
         ("a table that is said to be larger than the file", claimed()),

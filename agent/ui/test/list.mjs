@@ -49,6 +49,7 @@ export default [
     'list: the query finds, stands in the address and comes back with it; what is wrong in it is said',
     async (page) => {
       await page.goto(PAGE);
+      await page.getByText('Live', { exact: true }).waitFor();
       await page.keyboard.press('/');
       await page.keyboard.type('path:/list* spans:>30');
       await until('only lists', async () => {

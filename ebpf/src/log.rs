@@ -149,11 +149,12 @@ fn addressed(sk: *const c_void) -> u64 {
             let address = Probe::pointer(peer, offset::unix_addr()) as u64;
             bpf_probe_read_kernel_str(place.cast(), PATH_BYTES, (address + NAME + PATH) as *const c_void)
         };
-        let end = opaque(size as u64);
-        if !(SHORTEST..=u64::from(PATH_BYTES)).contains(&end) {
+        // The verifier of Linux 6.12 knows of the number that was compared alone.
+        let start = opaque((size as u64).wrapping_sub(SHORTEST));
+        if start > u64::from(PATH_BYTES) - SHORTEST {
             return 0;
         }
-        place.add((end - SHORTEST) as usize).cast::<u64>().read_unaligned()
+        place.add(start as usize).cast::<u64>().read_unaligned()
     }
 }
 

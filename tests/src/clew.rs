@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::lab::Lab;
 use crate::outcome::Outcome;
-use crate::process::Proc;
+use crate::process::{Proc, without_own};
 use crate::wait::until;
 
 /// A `clew` command line under construction, with `--otlp-file` into the lab.
@@ -113,13 +113,7 @@ impl<'a> Clew<'a> {
         }
         command.args(&self.args).envs(self.env);
         command.current_dir(self.lab.dir());
-        // What the machine's own environment says about exporters is no part of a test.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            if name.starts_with("OTEL_") || name.starts_with("CLEW_") || name.starts_with("SUDO_") {
-                command.env_remove(name);
-            }
-        }
+        without_own(&mut command, &["OTEL_", "CLEW_", "SUDO_"]);
         let proc = Proc::start(self.lab.dir(), "clew", command);
         ClewRun { proc, otlp: self.otlp }
     }

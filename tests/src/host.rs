@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::lab::Lab;
+use crate::process::without_own;
 
 /// A host under construction. What is hidden or told is so for the `clew` that is started alone, in a mount namespace of its own.
 #[derive(Debug)]
@@ -96,13 +97,7 @@ impl<'a> Host<'a> {
         let mut command = Command::new("unshare");
         command.args(["--mount", "/bin/sh", "-c", &script, "sh"]);
         command.args(&self.before).arg(Lab::clew()).args(args);
-        // What the machine's own environment says about exporters is no part of a test.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            if name.starts_with("OTEL_") || name.starts_with("CLEW_") || name.starts_with("SUDO_") {
-                command.env_remove(name);
-            }
-        }
+        without_own(&mut command, &["OTEL_", "CLEW_", "SUDO_"]);
         command.env("CLEW_NO_STORE", "true").current_dir("/");
         if let Some(errno) = self.bpf {
             // SAFETY: the closure makes one system call and allocates nothing.

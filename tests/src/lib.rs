@@ -43,7 +43,7 @@ pub use outcome::Outcome;
 pub use php::{PhpFpm, php_fpm};
 pub use plan::{Load, Plan, Service};
 pub use postgresql::{Postgresql, postgresql, postgresql_tls};
-pub use process::{Proc, heed_signals};
+pub use process::{Proc, heed_signals, without_own};
 pub use redis::{redis, redis_tls};
 pub use span::{Kind, Span, Spans};
 pub use wait::{DEADLINE, free_port, until};

@@ -31,6 +31,16 @@ pub fn heed_signals() {
     SigSet::empty().thread_set_mask().expect("no signal stays blocked");
 }
 
+/// Keeps from a command what this machine's own environment says to programs whose variables begin so: it is no part of a test.
+pub fn without_own(command: &mut Command, beginnings: &[&str]) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if beginnings.iter().any(|beginning| text.starts_with(beginning)) {
+            command.env_remove(&name);
+        }
+    }
+}
+
 /// A program with its output kept in files. It is killed when dropped, with all of its process group.
 #[derive(Debug)]
 pub struct Proc {

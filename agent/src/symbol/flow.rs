@@ -1,5 +1,7 @@
 //! What the instructions of a function do with its arguments: read once, from its start to its end, so that whatever is not
 //! plain is unknown.
+pub(super) mod marks;
+
 use std::collections::HashMap;
 
 use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register};
@@ -524,87 +526,6 @@ pub(super) fn keeps_pair(code: &[u8], address: u64) -> bool {
     words.iter().any(|word| bytes.contains(&(word + WORD)))
 }
 
-/// A place where a function sets a bit in a number, in a loop until nobody interferes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Marks {
-    /// The branch behind it, which the kernel emulates.
-    pub(super) branch: u64,
-    /// What the number is near to, and how many bytes it lies behind that.
-    pub(super) base: Register,
-    pub(super) offset: i32,
-}
-
-/// Where the code sets the bit `bit` so in numbers that lie `offset` bytes behind what a register holds:
-/// `or $bit,%a; lock cmpxchg %a,offset(%b); jne`.
-pub(super) fn marks(code: &[u8], address: u64, bit: u64, offset: i32) -> Vec<Marks> {
-    let mut found = Vec::new();
-    let mut set: Option<Register> = None;
-    let mut marked: Option<Marks> = None;
-    for instruction in instructions(code, address) {
-        if let Some(mut mark) = marked.take()
-            && instruction.is_jcc_short_or_near()
-        {
-            mark.branch = instruction.ip();
-            found.push(mark);
-        }
-        let sets = matches!(
-            instruction.code(),
-            Code::Or_rm64_imm8 | Code::Or_rm64_imm32 | Code::Or_RAX_imm32
-        );
-        if sets && instruction.op0_kind() == OpKind::Register && instruction.immediate(1) == bit {
-            set = Some(instruction.op0_register());
-        } else if instruction.code() == Code::Cmpxchg_rm64_r64
-            && instruction.has_lock_prefix()
-            && instruction.op0_kind() == OpKind::Memory
-            && instruction.memory_index() == Register::None
-            && instruction.memory_displacement64().cast_signed() == i64::from(offset)
-            && set.take() == Some(instruction.op1_register())
-        {
-            marked = Some(Marks {
-                branch: 0,
-                base: instruction.memory_base(),
-                offset,
-            });
-        }
-    }
-    found
-}
-
-/// How far behind what a register holds the address lies that the call at `place` is given first: it is made right before.
-pub(super) fn given_right_before(code: &[u8], address: u64, place: u64) -> Option<i32> {
-    /// Instructions in between.
-    const NEAR: usize = 6;
-    let before: Vec<Instruction> = instructions(code, address)
-        .take_while(|instruction| instruction.ip() < place)
-        .collect();
-    let made = before.iter().rev().take(NEAR).find(|instruction| {
-        instruction.op0_kind() == OpKind::Register && instruction.op0_register() == Register::RDI
-    })?;
-    match made.code() {
-        Code::Lea_r64_m if made.memory_index() == Register::None => {
-            i32::try_from(made.memory_displacement64().cast_signed()).ok()
-        }
-        Code::Add_rm64_imm32 | Code::Add_rm64_imm8 => i32::try_from(made.immediate(1).cast_signed()).ok(),
-        _ => None,
-    }
-}
-
-/// Where behind its first argument the function first exchanges a number that it compares.
-pub(super) fn compares(code: &[u8], address: u64) -> Option<i32> {
-    let mut flow = Flow::default();
-    let mut factory = InstructionInfoFactory::new();
-    for instruction in instructions(code, address) {
-        flow.reach(&instruction);
-        if instruction.code() == Code::Cmpxchg_rm64_r64 && instruction.op0_kind() == OpKind::Memory {
-            let whole = instruction.memory_index() == Register::None
-                && flow.value(instruction.memory_base()) == Some(Value::Argument(Register::RDI));
-            return whole.then(|| i32::try_from(instruction.memory_displacement64().cast_signed()).ok())?;
-        }
-        flow.step(&instruction, &mut factory);
-    }
-    None
-}
-
 /// The first instruction the kernel emulates in a function, while its first argument is in its register and the return
 /// address on the top of the stack.
 pub(super) fn first_emulated(code: &[u8], address: u64) -> Option<u64> {
@@ -779,34 +700,5 @@ mod tests {
             0, 0, 0, 0,
         ];
         assert_eq!(hands_of_thread(&own, 0), Some(-0x158));
-    }
-
-    #[test]
-    fn marked() {
-        // mov %rax,%rcx; or $2,%rcx; lock cmpxchg %rcx,0x110(%r13); jne
-        let code = [
-            0x48, 0x89, 0xc1, 0x48, 0x83, 0xc9, 0x02, 0xf0, 0x49, 0x0f, 0xb1, 0x8d, 0x10, 0x01, 0x00, 0x00, 0x75, 0xee,
-        ];
-        let want = Marks {
-            branch: 0x1010,
-            base: Register::R13,
-            offset: 0x110,
-        };
-        assert_eq!(marks(&code, 0x1000, 2, 0x110), [want]);
-        assert_eq!(marks(&code, 0x1000, 2, 0x118), []);
-        assert_eq!(marks(&code, 0x1000, 4, 0x110), []);
-        assert_eq!(marks(&code[..16], 0x1000, 2, 0x110), []);
-        // Another register is written than was marked.
-        let mut bent = code;
-        bent[11] = 0x95;
-        assert_eq!(marks(&bent, 0x1000, 2, 0x110), []);
-        // lea 0x100(%r15),%rdi; mov %r12,%rsi; call
-        let call = [0x49, 0x8d, 0xbf, 0, 1, 0, 0, 0x4c, 0x89, 0xe6, 0xe8, 0, 0, 0, 0];
-        assert_eq!(given_right_before(&call, 0, 10), Some(0x100));
-        assert_eq!(given_right_before(&call[7..], 0, 3), None);
-        // mov $1,%ecx; xor %eax,%eax; lock cmpxchg %rcx,0x10(%rdi)
-        let register = [0xb9, 1, 0, 0, 0, 0x31, 0xc0, 0xf0, 0x48, 0x0f, 0xb1, 0x4f, 0x10];
-        assert_eq!(compares(&register, 0), Some(0x10));
-        assert_eq!(compares(&register[..7], 0), None);
     }
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use clew_tests::Lab;
+use clew_tests::{Lab, without_own};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::workload::Workload;
@@ -318,13 +318,7 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
         run.args(["--assist", "off"]);
     }
     run.arg("--").arg(drive).arg(&plan);
-    // What the machine's own environment says about exporters is no part of the workload.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        if name.starts_with("OTEL_") || name.starts_with("CLEW_") {
-            run.env_remove(name);
-        }
-    }
+    without_own(&mut run, &["OTEL_", "CLEW_"]);
     let mut unknown = BTreeMap::new();
     shell::heard(run, Duration::from_secs(300), |line, _| unknown.extend(reason(line)))?;
     let text = std::fs::read_to_string(&spans).context("clew wrote no spans")?;

@@ -1,7 +1,7 @@
 //! Python: threads, event loops, and both together, on the oldest and the newest interpreter.
 use clew_tests::{Lab, free_port};
 
-use super::workload::{Expect, Made, Workload, chain, front, leaf, made};
+use super::workload::{Expect, Made, Workload, chain, front, leaf, made, words};
 
 /// What `mix.py` does for a request, where `$service` is the program under test.
 macro_rules! mixed {
@@ -97,25 +97,22 @@ fn folder() -> String {
     Lab::workload("python/mix.py").replace("/mix.py", "")
 }
 
+/// The command that serves the application on a port by FastAPI and uvicorn.
+pub(super) fn uvicorn_on(port: u16, program: String, event_loop: &str, options: &[&str]) -> Vec<String> {
+    let (folder, port) = (folder(), port.to_string());
+    let usual = ["--host", "127.0.0.1", "--port", &port, "--app-dir", &folder];
+    let quiet = ["--log-level", "warning", "--loop", event_loop];
+    let all = usual.iter().chain(&quiet).chain(options).chain(&["fastapi_app:app"]);
+    std::iter::once(program)
+        .chain(all.map(|word| (*word).to_owned()))
+        .collect()
+}
+
 fn uvicorn(_: &Lab, python: Python, event_loop: &str, path: &'static str, chain: &'static [&'static str]) -> Made {
     let (plan, leaf) = leaf();
     let port = free_port();
-    let (program, folder, port_text) = (python("uvicorn"), folder(), port.to_string());
-    let argv = [
-        program.as_str(),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        &port_text,
-        "--app-dir",
-        &folder,
-        "--log-level",
-        "warning",
-        "--loop",
-        event_loop,
-        "fastapi_app:app",
-    ];
-    let made = made(plan.service(port, &argv), leaf, port, &[("THREAD", "1")], chain);
+    let argv = uvicorn_on(port, python("uvicorn"), event_loop, &[]);
+    let made = made(plan.service(port, &words(&argv)), leaf, port, &[("THREAD", "1")], chain);
     Made { path, ..made }
 }
 

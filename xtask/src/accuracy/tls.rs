@@ -1,7 +1,8 @@
 //! Workloads whose calls pass encrypted, beside their plain twins. The load itself is plain where no program is named that asks.
 use clew_tests::{Certificate, Lab, Plan, envoy_tls, free_port, nginx, nginx_tls, php_fpm};
 
-use super::workload::{Client, Expect, Made, Workload, made};
+use super::python::uvicorn_on;
+use super::workload::{Client, Expect, Made, Workload, fronted, made, words};
 
 /// The truth where the program under test asks a leaf in nginx.
 macro_rules! chain {
@@ -206,27 +207,9 @@ fn uvicorn(lab: &Lab, event_loop: &str) -> Made {
     let certificate = Certificate::new(lab);
     let (plan, leaf) = leaf(lab, &certificate);
     let port = free_port();
-    let (program, port_text) = (Lab::python("uvicorn"), port.to_string());
-    let folder = Lab::workload("python/mix.py").replace("/mix.py", "");
-    let argv = [
-        program.as_str(),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        &port_text,
-        "--app-dir",
-        &folder,
-        "--log-level",
-        "warning",
-        "--loop",
-        event_loop,
-        "--ssl-certfile",
-        certificate.file(),
-        "--ssl-keyfile",
-        certificate.key(),
-        "fastapi_app:app",
-    ];
-    let plan = plan.service(port, &argv);
+    let encrypted = ["--ssl-certfile", certificate.file(), "--ssl-keyfile", certificate.key()];
+    let argv = uvicorn_on(port, Lab::python("uvicorn"), event_loop, &encrypted);
+    let plan = plan.service(port, &words(&argv));
     let made = made(plan, leaf, port, &trusting(&certificate), mixed!("curl", "fastapi_app"));
     asked_by(Client::Curl, &certificate, made)
 }
@@ -333,7 +316,7 @@ fn forwarding(lab: &Lab, client: fn(String) -> Client, chain: &'static [&'static
     let (plan, leaf) = leaf(lab, &certificate);
     let port = free_port();
     let argv = nginx_tls(lab, port, &certificate, FORWARD, &upstream(leaf));
-    let made = forwards(plan.service(port, &words(&argv)), port, chain);
+    let made = fronted(plan.service(port, &words(&argv)), port, chain);
     asked_by(client, &certificate, made)
 }
 
@@ -349,22 +332,7 @@ fn proxy(lab: &Lab) -> Made {
     let (plan, leaf) = leaf(lab, &certificate);
     let port = free_port();
     let argv = nginx(lab, port, FORWARD, &upstream(leaf));
-    forwards(plan.service(port, &words(&argv)), port, FROM_DRIVER)
+    fronted(plan.service(port, &words(&argv)), port, FROM_DRIVER)
 }
 
 const FROM_DRIVER: &[&str] = forwarded!("clew-drive");
-
-fn forwards(plan: Plan, port: u16, chain: &'static [&'static str]) -> Made {
-    Made {
-        plan,
-        port,
-        path: "/front",
-        chain,
-        closing: false,
-        client: None,
-    }
-}
-
-fn words(argv: &[String]) -> Vec<&str> {
-    argv.iter().map(String::as_str).collect()
-}

@@ -173,6 +173,11 @@ pub(super) fn made(plan: Plan, leaf: u16, port: u16, env: &[(&str, &str)], chain
     for (name, value) in env {
         plan = plan.env(name, value);
     }
+    fronted(plan, port, chain)
+}
+
+/// A plan whose front is asked for `/front` by the driver.
+pub(super) fn fronted(plan: Plan, port: u16, chain: &'static [&'static str]) -> Made {
     Made {
         plan,
         port,
@@ -181,6 +186,10 @@ pub(super) fn made(plan: Plan, leaf: u16, port: u16, env: &[(&str, &str)], chain
         closing: false,
         client: None,
     }
+}
+
+pub(super) fn words(argv: &[String]) -> Vec<&str> {
+    argv.iter().map(String::as_str).collect()
 }
 
 pub(super) fn leaf() -> (Plan, u16) {

@@ -8,8 +8,8 @@ use nix::sys::signal::Signal;
 
 use super::FULL;
 use super::contexts::of_workloads;
-use super::load::{Seen, load};
-use super::row::{Row, median};
+use super::load::{compared, load};
+use super::row::Row;
 use crate::accuracy::Workload;
 
 /// What the names of the rows begin with.
@@ -41,14 +41,7 @@ fn one(name: &str, workload: &Workload, clew: &Path, rounds: usize, time: Durati
         without.push(round(&off, time)?);
         with.push(round(&auto, time)?);
     }
-    let of = |all: &[Seen], figure: fn(&Seen) -> f64| median(all.iter().map(figure).collect());
-    let both =
-        |metric: &str, figure: fn(&Seen) -> f64| Row::both(name, metric, of(&without, figure), of(&with, figure));
-    Ok(vec![
-        both("throughput", |seen| seen.requests_per_second),
-        both("p50_us", |seen| seen.p50_us),
-        both("p99_us", |seen| seen.p99_us),
-    ])
+    Ok(compared(name, &without, &with))
 }
 
 /// The services of a workload, which end when they are dropped.

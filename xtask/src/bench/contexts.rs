@@ -8,8 +8,8 @@ use nix::sys::signal::Signal;
 
 use super::FULL;
 use super::agent::{Agent, Statistics};
-use super::load::{Seen, load};
-use super::row::{self, Row, median};
+use super::load::{compared, load};
+use super::row::Row;
 use crate::accuracy::{self, Workload};
 
 /// What the names of the rows begin with.
@@ -76,25 +76,17 @@ fn one(name: &str, workload: &Workload, clew: &Path, rounds: usize, time: Durati
         without.push(window("off")?.0);
         with.push(window("auto")?.0);
     }
-    let of = |all: &[Seen], figure: fn(&Seen) -> f64| median(all.iter().map(figure).collect());
-    let both =
-        |metric: &str, figure: fn(&Seen) -> f64| Row::both(name, metric, of(&without, figure), of(&with, figure));
-    let mut rows = vec![
-        both("throughput", |seen| seen.requests_per_second),
-        both("p50_us", |seen| seen.p50_us),
-        both("p99_us", |seen| seen.p99_us),
-    ];
+    let mut rows = compared(name, &without, &with);
     let statistics = Statistics::on()?;
     let (off, auto) = (window("off")?.1.programs, window("auto")?.1.programs);
     drop(statistics);
-    let cost = |program: &super::process::Program| row::float(program.run_time_ns) / row::float(program.runs);
     for program in auto.iter().filter(|program| program.runs > 0) {
-        let metric = format!("ns_per_event:{}", program.name);
+        let metric = program.metric();
         // Those at the socket read the context; the others are there for it alone.
         let same = off.iter().find(|other| other.name == program.name && other.runs > 0);
         rows.push(match same {
-            Some(same) => Row::both(name, &metric, cost(same), cost(program)),
-            None => Row::agent(name, &metric, cost(program)),
+            Some(same) => Row::both(name, &metric, same.ns_per_event(), program.ns_per_event()),
+            None => Row::agent(name, &metric, program.ns_per_event()),
         });
     }
     for mut service in services.into_iter().rev() {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clew_tests::{Lab, Proc};
 
 use super::agent::{Agent, Statistics};
-use super::row::{self, Row, median};
+use super::row::{Row, median};
 
 /// Sizes of the messages, bytes.
 const SIZES: [u32; 2] = [256, 4096];
@@ -58,7 +58,7 @@ fn one(lab: &Lab, clew: &Path, size: u32, kind: &str, time: Duration) -> Result<
         let program = cost.programs.iter().find(|program| program.name == name);
         let program = program.filter(|program| program.runs > 0);
         let program = program.with_context(|| format!("{name} did not run"))?;
-        *figure = row::float(program.run_time_ns) / row::float(program.runs);
+        *figure = program.ns_per_event();
     }
     Ok(figures)
 }

@@ -12,7 +12,8 @@ use nix::sys::signal::Signal;
 use super::FULL;
 use super::agent::{Agent, Statistics};
 use super::load::load;
-use super::row::{self, Row, median};
+use super::process::per_event;
+use super::row::{Row, median};
 
 /// What the names of the rows begin with.
 const NAME: &str = "features-";
@@ -108,11 +109,7 @@ fn one(name: &str, program: &Program, clew: &Path, rounds: usize, time: Duration
     let statistics = Statistics::on()?;
     let cost = window(ALL)?.1;
     drop(statistics);
-    for program in cost.programs.iter().filter(|program| program.runs > 0) {
-        let metric = format!("ns_per_event:{}", program.name);
-        let value = row::float(program.run_time_ns) / row::float(program.runs);
-        rows.push(Row::agent(name, &metric, value));
-    }
+    rows.extend(per_event(name, &cost.programs));
     service.stop(Signal::SIGTERM);
     Ok(rows)
 }

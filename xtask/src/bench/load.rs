@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::row::{Row, median};
 use crate::shell;
 
 /// How hard to ask.
@@ -23,6 +24,18 @@ pub(super) struct Seen {
     pub(super) requests_per_second: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
+}
+
+/// What loads saw in rounds without and with what is measured.
+pub(super) fn compared(workload: &str, without: &[Seen], with: &[Seen]) -> Vec<Row> {
+    let of = |all: &[Seen], figure: fn(&Seen) -> f64| median(all.iter().map(figure).collect());
+    let both =
+        |metric: &str, figure: fn(&Seen) -> f64| Row::both(workload, metric, of(without, figure), of(with, figure));
+    vec![
+        both("throughput", |seen| seen.requests_per_second),
+        both("p50_us", |seen| seen.p50_us),
+        both("p99_us", |seen| seen.p99_us),
+    ]
 }
 
 /// Asks `GET path` of a port on 127.0.0.1 for a time.

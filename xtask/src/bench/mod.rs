@@ -20,7 +20,7 @@ use clap::Args;
 use clew_tests::{Lab, Proc, free_port, nginx};
 
 use self::agent::{Agent, Cost, Statistics};
-use self::load::{Pace, Seen, load};
+use self::load::{Pace, Seen, compared, load};
 use self::row::{Row, median};
 use crate::{build, setup, workspace};
 
@@ -244,13 +244,10 @@ fn one(workload: &Workload, clew: &Path, rounds: usize, time: Duration) -> Resul
     let statistics = Statistics::on()?;
     let last = window(Some(Agent::attach(&lab, clew, service.pid())))?;
     drop(statistics);
-    for program in last.cost.unwrap_or_default().programs {
-        if program.runs > 0 {
-            let metric = format!("ns_per_event:{}", program.name);
-            let value = row::float(program.run_time_ns) / row::float(program.runs);
-            rows.push(Row::agent(workload.name, &metric, value));
-        }
-    }
+    rows.extend(process::per_event(
+        workload.name,
+        &last.cost.unwrap_or_default().programs,
+    ));
     Ok(rows)
 }
 
@@ -263,10 +260,9 @@ fn compare(name: &str, without: &[Window], with: &[Window]) -> Vec<Row> {
         window.cost.clone().unwrap_or_default()
     }
     const MIB: f64 = 1024.0 * 1024.0;
-    let mut rows = vec![
-        both("throughput", |window| window.seen.requests_per_second),
-        both("p50_us", |window| window.seen.p50_us),
-        both("p99_us", |window| window.seen.p99_us),
+    let seen = |windows: &[Window]| windows.iter().map(|window| window.seen).collect::<Vec<_>>();
+    let mut rows = compared(name, &seen(without), &seen(with));
+    rows.extend([
         both("cpu_us_per_request", |window| {
             window.server_cpu.as_secs_f64() * 1e6 / row::float(window.seen.requests)
         }),
@@ -281,7 +277,7 @@ fn compare(name: &str, without: &[Window], with: &[Window]) -> Vec<Row> {
         agent("spans_per_request", |window| {
             row::float(cost(window).spans) / row::float(window.seen.requests)
         }),
-    ];
+    ]);
     // Not the median: one round that loses is one too many.
     let lost: u64 = with.iter().flat_map(|window| cost(window).lost).map(|(_, n)| n).sum();
     rows.push(Row::agent(name, "lost_events", row::float(lost)));

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::row::{self, Row};
 use crate::shell;
 
 /// CPU time of a process and all its descendants so far.
@@ -51,6 +52,24 @@ pub(super) struct Program {
     pub(super) name: String,
     pub(super) runs: u64,
     pub(super) run_time_ns: u64,
+}
+
+impl Program {
+    pub(super) fn ns_per_event(&self) -> f64 {
+        row::float(self.run_time_ns) / row::float(self.runs)
+    }
+
+    /// The metric's name.
+    pub(super) fn metric(&self) -> String {
+        format!("ns_per_event:{}", self.name)
+    }
+}
+
+/// What a run of each program takes, of those that ran.
+pub(super) fn per_event(workload: &str, programs: &[Program]) -> Vec<Row> {
+    let ran = programs.iter().filter(|program| program.runs > 0);
+    ran.map(|program| Row::agent(workload, &program.metric(), program.ns_per_event()))
+        .collect()
 }
 
 /// Bytes the process's BPF maps take, and its BPF programs, as its descriptors tell.

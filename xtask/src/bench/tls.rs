@@ -10,8 +10,9 @@ use nix::sys::signal::Signal;
 use super::FULL;
 use super::agent::{Agent, Statistics};
 use super::contexts::{SETTLING, of_workloads};
-use super::load::{Seen, load};
-use super::row::{self, Row, median};
+use super::load::{compared, load};
+use super::process::per_event;
+use super::row::{self, Row};
 use crate::accuracy::Workload;
 
 /// What the names of the rows begin with.
@@ -55,25 +56,14 @@ fn one(name: &str, workload: &Workload, clew: &Path, rounds: usize, time: Durati
         without.push(load(made.port, &path, FULL, time)?);
         with.push(traced()?.0);
     }
-    let of = |all: &[Seen], figure: fn(&Seen) -> f64| median(all.iter().map(figure).collect());
-    let both =
-        |metric: &str, figure: fn(&Seen) -> f64| Row::both(name, metric, of(&without, figure), of(&with, figure));
-    let mut rows = vec![
-        both("throughput", |seen| seen.requests_per_second),
-        both("p50_us", |seen| seen.p50_us),
-        both("p99_us", |seen| seen.p99_us),
-    ];
+    let mut rows = compared(name, &without, &with);
     let statistics = Statistics::on()?;
     let (seen, cost) = traced()?;
     drop(statistics);
     let per_request = row::float(cost.spans) / row::float(seen.requests);
     // Both a call and what it was made for; far less would mean that the plaintext was not seen.
     rows.push(Row::agent(name, "spans_per_request", per_request));
-    for program in cost.programs.iter().filter(|program| program.runs > 0) {
-        let metric = format!("ns_per_event:{}", program.name);
-        let value = row::float(program.run_time_ns) / row::float(program.runs);
-        rows.push(Row::agent(name, &metric, value));
-    }
+    rows.extend(per_event(name, &cost.programs));
     for mut service in services.into_iter().rev() {
         service.stop(Signal::SIGTERM);
     }

@@ -8,7 +8,7 @@ use clew_common::context::{PAGE, TOKIO_WAKES, wake};
 use iced_x86::Register;
 
 use super::{DEPTH, Program, TAKERS, Watch};
-use crate::symbol::flow::{self, Marks};
+use crate::symbol::flow::marks::{Marks, compares, given_right_before, marks};
 use crate::symbol::functions::Function;
 
 /// `AtomicWaker`: somebody wakes.
@@ -31,7 +31,7 @@ pub(super) struct Wakes {
 impl Program<'_> {
     /// Finds them, where receivers wait by `register`.
     pub(super) fn wakes(&self, register: &Function) -> Option<Wakes> {
-        let state = flow::compares(&self.code(register)?, register.address)?;
+        let state = compares(&self.code(register)?, register.address)?;
         let offset = self.waker(register)?.checked_add(state)?;
         let text = self.image.section(&[".text"])?;
         // The displacement of the instruction that sets the bit.
@@ -55,7 +55,7 @@ impl Program<'_> {
                 .any(|name| LIKELY.iter().any(|root| name.starts_with(root)));
             let most = usize::try_from(function.size.min(FUNCTION_BYTES)).ok()?;
             let code = self.image.code(function.address, most)?;
-            let marks = flow::marks(&code, function.address, WAKING, offset);
+            let marks = marks(&code, function.address, WAKING, offset);
             found.extend(marks.into_iter().map(|mark| (likely, mark)));
         }
         found.sort_by_key(|(likely, _)| !likely);
@@ -68,7 +68,7 @@ impl Program<'_> {
             self.backs(*site, TAKERS, DEPTH).filter(|backs| !backs.is_empty())?;
             let function = self.functions.around(site.address).first()?;
             let most = usize::try_from(function.size.min(FUNCTION_BYTES)).ok()?;
-            flow::given_right_before(
+            given_right_before(
                 &self.image.code(function.address, most)?,
                 function.address,
                 site.address,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use clew_tests::{Kind, Lab, Outcome, Span};
+use clew_tests::{Kind, Lab, Outcome, Span, without_own};
 
 use self::programs::{Expect, PROGRAMS, Program};
 use crate::{build, setup, shell, workspace};
@@ -125,13 +125,7 @@ fn one(
         run.args(["--assist", "off"]);
     }
     run.arg("--").arg(drive).arg(&plan);
-    // What the machine's own environment says about exporters is no part of the proof.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        if name.starts_with("OTEL_") || name.starts_with("CLEW_") {
-            run.env_remove(name);
-        }
-    }
+    without_own(&mut run, &["OTEL_", "CLEW_"]);
     let mut counters = BTreeMap::new();
     shell::heard(run, Duration::from_secs(300), |line, _| counters.extend(counter(line)))?;
     let text = std::fs::read_to_string(&told).context("clew wrote nothing")?;

@@ -313,14 +313,27 @@ impl Socket {
     pub unsafe fn received<M: Mode>(self) -> u64 {
         // SAFETY: the caller vouches for the mode.
         unsafe {
+            let (mut total, mut unread) = self.arrived::<M>();
+            // Nothing holds the socket, so more may arrive between the loads: the pair is taken again then.
+            let again: u64 = M::read(self.tcp, offset::tcp_bytes_received());
+            if again != total {
+                (total, unread) = self.arrived::<M>();
+            }
+            let flags: u64 = M::read(self.sk, offset::sk_flags());
+            let fin = u64::from(flags & SOCK_DONE != 0 && unread == 0);
+            total.wrapping_sub(u64::from(unread)).wrapping_sub(fin)
+        }
+    }
+
+    /// Bytes that have arrived in order, and how many of them the process has not taken.
+    #[inline(always)]
+    unsafe fn arrived<M: Mode>(self) -> (u64, u32) {
+        // SAFETY: the caller vouches for the mode.
+        unsafe {
             let total: u64 = M::read(self.tcp, offset::tcp_bytes_received());
             let next: u32 = M::read(self.tcp, offset::tcp_rcv_nxt());
             let copied: u32 = M::read(self.tcp, offset::tcp_copied_seq());
-            let flags: u64 = M::read(self.sk, offset::sk_flags());
-            let fin = u64::from(flags & SOCK_DONE != 0 && copied == next);
-            total
-                .wrapping_sub(u64::from(next.wrapping_sub(copied)))
-                .wrapping_sub(fin)
+            (total, next.wrapping_sub(copied))
         }
     }
 

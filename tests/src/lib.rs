@@ -9,6 +9,7 @@ mod certificate;
 mod clew;
 mod envoy;
 mod ferretdb;
+#[cfg(feature = "agent")]
 mod filled;
 mod host;
 mod http;
@@ -32,6 +33,7 @@ pub use certificate::Certificate;
 pub use clew::{Clew, ClewRun};
 pub use envoy::{envoy, envoy_tls};
 pub use ferretdb::ferretdb;
+#[cfg(feature = "agent")]
 pub use filled::{LARGE_TRACE, RICH_TRACE, SCRIPT, SCRIPT_TRACE, fill, pour};
 pub use host::{Host, has_tracepoint};
 pub use http::{Answer, ask, connect, get};

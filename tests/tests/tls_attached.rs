@@ -189,7 +189,7 @@ fn over_tls(span: &Span, cache: u16) -> bool {
     span.text("server.port") == cache.to_string() || span.text("db.query.text").contains("'tls'")
 }
 
-/// The number of a client's last answer.
+/// The number of a client's last answer; none while it is being written.
 fn asked(lab: &Lab, client: &str) -> Option<u64> {
     let text = std::fs::read_to_string(lab.dir().join(format!("asked-{client}"))).ok()?;
     text.parse().ok()
@@ -197,7 +197,7 @@ fn asked(lab: &Lab, client: &str) -> Option<u64> {
 
 /// Numbers of requests that a client makes from now on, when they are answered.
 fn several(lab: &Lab, client: &str) -> std::ops::Range<u64> {
-    let first = asked(lab, client).expect("it has asked") + 2;
+    let first = until("an answer", || asked(lab, client)) + 2;
     until("more requests", || {
         asked(lab, client).filter(|number| *number >= first + REQUESTS)
     });

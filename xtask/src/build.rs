@@ -91,12 +91,24 @@ pub(crate) fn drive() -> Result<PathBuf> {
             "--locked",
             "--package",
             "clew-tests",
+            "--no-default-features",
             "--bin",
             "clew-drive",
         ],
         limit,
     )?;
     Ok(workspace::target().join("debug/clew-drive"))
+}
+
+/// Builds `clew-fill`, which makes stores up, optimised, and tells where it is.
+///
+/// # Errors
+/// When the build fails; cargo has then said why.
+pub(crate) fn fill() -> Result<PathBuf> {
+    let limit = Duration::from_secs(1800);
+    let package = ["--locked", "--package", "clew-tests", "--bin", "clew-fill"];
+    cargo(&[&["build", "--quiet", "--release"][..], &package].concat(), limit)?;
+    Ok(workspace::target().join("release/clew-fill"))
 }
 
 /// Builds end-to-end tests by the names of their files and tells where they are.

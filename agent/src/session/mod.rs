@@ -479,7 +479,13 @@ impl Agent {
                 let Some(record) = self.ring.next() else { break };
                 match decode(&record) {
                     Ok(event) => events.push(event),
-                    Err(_) => self.counters.raise("capture.malformed"),
+                    Err(error) => {
+                        self.counters.raise("capture.malformed");
+                        if self.counters.value("capture.malformed") == 1 {
+                            self.outputs
+                                .mention(&format!("an event of the kernel programs is left out: {error}"));
+                        }
+                    }
                 }
             }
             let Some(last) = events.last().map(Event::time_ns) else {

@@ -46,7 +46,7 @@ export async function run(tests) {
       console.log(`ok ${name} (${Date.now() - begun} ms)`);
     } catch (error) {
       failed += 1;
-      console.log(`FAILED ${name}: ${error.stack}\n${wrong.join('\n')}`);
+      console.log(`FAILED ${name}: ${error.message}\n${error.stack}\n${wrong.join('\n')}`);
       if (process.env.CLEW_SCREENSHOTS !== undefined) await page.screenshot({ path: `${process.env.CLEW_SCREENSHOTS}/failed.png` });
     }
     await context.close();

@@ -2,12 +2,12 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use clew_tests::{Lab, Proc, fill, pour, until};
+use anyhow::{Context, Result, anyhow, ensure};
+use clew_tests::{Lab, Proc, until};
 use serde_json::Value;
 
 use super::row::Row;
-use crate::{build, workspace};
+use crate::{build, shell, workspace};
 
 pub(super) const NAME: &str = "page";
 
@@ -16,6 +16,8 @@ const TRACES: u64 = 100_000;
 /// Traces that come while the list is looked at, and for how long.
 const PER_SECOND: u64 = 1_000;
 const LIVE: Duration = Duration::from_secs(25);
+/// Until a store is written.
+const LIMIT: Duration = Duration::from_secs(600);
 const FIGURES: &[&str] = &[
     "page_load_ms",
     "first_paint_50000_ms",
@@ -32,11 +34,18 @@ const FIGURES: &[&str] = &[
 
 /// Shows a store in a browser and takes the time.
 pub(super) fn measure() -> Result<Vec<Row>> {
-    let clew = build::release()?;
+    let (clew, fill) = (build::release()?, build::fill()?);
     let lab = Lab::new(NAME).context("this needs root")?;
     let store = lab.dir().join("store");
     println!("page: {TRACES} traces and one of {SPANS} spans are written");
-    fill(&store, SPANS, TRACES);
+    let made_up = |what: &str, first: u64, second: u64| {
+        let mut command = Command::new(&fill);
+        command
+            .arg(&store)
+            .args([what, &first.to_string(), &second.to_string()]);
+        command
+    };
+    shell::quiet(made_up("fill", SPANS, TRACES), LIMIT)?;
     let mut ui = Command::new(clew);
     ui.args(["ui", "--listen", "127.0.0.1:0", "--store"]).arg(&store);
     let ui = Proc::start(lab.dir(), "ui", ui);
@@ -46,12 +55,11 @@ pub(super) fn measure() -> Result<Vec<Row>> {
         Some(rest.split_once(';')?.0.to_owned())
     });
     let still = browse(&url, &[])?;
-    let poured = std::thread::spawn(move || pour(&store, PER_SECOND, LIVE));
+    let pour = made_up("pour", PER_SECOND, LIVE.as_secs());
+    let poured = std::thread::spawn(move || shell::quiet(pour, LIMIT));
     let live = browse(&url, &["live"])?;
-    ensure!(
-        poured.join().is_ok(),
-        "the store did not keep up with {PER_SECOND} traces a second"
-    );
+    let poured = poured.join().map_err(|_| anyhow!("the thread that pours ended"))?;
+    poured.with_context(|| format!("the store did not keep up with {PER_SECOND} traces a second"))?;
     let row = |figure: &&str| {
         let value = [&still, &live].into_iter().find_map(|result| result[*figure].as_f64());
         let value = value.with_context(|| format!("no {figure} was measured"))?;

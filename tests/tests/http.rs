@@ -214,7 +214,7 @@ fn where_a_thread_s_time_goes() {
         let is_near = |got: u64, want: u64| got.abs_diff(want) <= margin;
         out.check(
             is_near(part(span, "cpu"), *cpu),
-            &format!("cpu of {}: {cpu}", span.brief()),
+            &format!("cpu of {}: {}, not {cpu}, of {length}", span.brief(), part(span, "cpu")),
         );
         let waited = match *name {
             "cpu" | "runqueue" => part(span, "runqueue"),

@@ -174,6 +174,7 @@ for url in sys.argv[1:]:
         url(first, "raise"),
         url(first, "told"),
         url(first, "refused"),
+        url(first, "late"),
         url(first, "kill"),
         url(second, "exit"),
         panics(go, "go"),
@@ -240,8 +241,20 @@ for url in sys.argv[1:]:
         lab.skip("no groups that bound memory: what runs out of it was not looked at");
     }
     let refused = server("refused");
-    let want = told("connection_refused", "connect: connection refused");
-    out.check_eq(events(refused), want, "what was refused");
+    let waited = |span: &Span, kind: &str| -> u32 {
+        let told = events(span);
+        let prefix = format!("connect: {} after ", kind.replace('_', " "));
+        let ms = match told.as_slice() {
+            [(of, message)] if of == kind => message.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(" ms")),
+            _ => None,
+        };
+        ms.and_then(|ms| ms.parse().ok())
+            .unwrap_or_else(|| out.fail(&format!("{told:?} instead of one {kind}")))
+    };
+    waited(refused, "connection_refused");
+    let late = server("late");
+    out.check(waited(late, "connection_given_up") >= 300, "what was late");
+    out.check_eq(late.status, 0, "the request itself was answered");
     out.check_eq(refused.status, 0, "the request itself was answered");
     let killed = server("kill");
     out.check_span(

@@ -494,8 +494,11 @@ impl Pipeline {
             }
             ConnState::Closed => {
                 self.traces.unconnected(conn, moment.time_ns);
-                if let Some(origin) = self.openings.failed(conn).filter(|_| error != 0) {
-                    self.traces.unreachable(origin, moment.time_ns, error);
+                // Of one that passed something the news that it was open is lost.
+                if let Some((origin, since_ns)) = self.openings.failed(conn)
+                    && (error != 0 || !self.connections.contains_key(&conn))
+                {
+                    self.traces.unreachable(origin, since_ns, moment.time_ns, error);
                 }
                 self.openings.forget(conn);
                 if let Some(live) = self.connections.get_mut(&conn) {

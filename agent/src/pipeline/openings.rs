@@ -68,9 +68,10 @@ impl Openings {
         }
     }
 
-    /// For whom it was called, of a connection that never was open.
-    pub(super) fn failed(&self, conn: ConnId) -> Option<Origin> {
-        self.0.get(&conn).filter(|opening| opening.took.is_none())?.origin
+    /// For whom it was called and when, of a connection that never was open.
+    pub(super) fn failed(&self, conn: ConnId) -> Option<(Origin, u64)> {
+        let opening = self.0.get(&conn).filter(|opening| opening.took.is_none())?;
+        opening.origin.map(|origin| (origin, opening.since_ns))
     }
 
     /// The handshake is complete.

@@ -3,8 +3,9 @@
 //! Whose a record is follows from who wrote it, by the same evidence as for a call. It is the inbound request's own span that takes
 //! it, and takes it only when that is settled: some evidence is only judged when the request is over.
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::causality::Found;
+use super::causality::{Candidate, Found};
 use super::traces::{Node, Traces};
 use super::{Loose, Placed};
 use crate::capture::Actor;
@@ -25,6 +26,30 @@ const UNKNOWN: &str = "logs.unknown_span";
 /// For whom something was written, as far as that was known when it was.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin(Found);
+
+/// A connection for a request that came to nothing.
+#[derive(Debug)]
+pub(super) struct Unreachable {
+    candidate: Candidate,
+    since_ns: u64,
+    time_ns: u64,
+    why: &'static str,
+}
+
+impl Unreachable {
+    fn event(&self) -> Event {
+        let took = Duration::from_nanos(self.time_ns.saturating_sub(self.since_ns)).as_millis();
+        let message = format!("connect: {} after {took} ms", self.why.replace('_', " "));
+        Event {
+            name: "exception",
+            time_ns: self.time_ns,
+            attributes: vec![
+                ("exception.type", Value::fixed(self.why)),
+                ("exception.message", Value::Text(message.into())),
+            ],
+        }
+    }
+}
 
 /// Whether both are for the same request, or for none that is known.
 impl PartialEq for Origin {
@@ -81,12 +106,14 @@ impl Traces {
         }
     }
 
-    /// A connection that was asked for by `origin` was never open: `errno` says why.
-    pub fn unreachable(&mut self, origin: Origin, time_ns: u64, errno: i32) {
+    /// A connection that was asked for by `origin` at `since_ns` was never open: `errno` says why, 0 that the program waited for it no
+    /// longer.
+    pub fn unreachable(&mut self, origin: Origin, since_ns: u64, time_ns: u64, errno: i32) {
         /// More say no more.
         const MOST: usize = 8;
         let Found::Candidate(candidate) = origin.0 else { return };
         let why = match errno {
+            0 => "connection_given_up",
             110 => "timeout",
             111 => "connection_refused",
             113 => "host_unreachable",
@@ -95,7 +122,12 @@ impl Traces {
         if let Some(node) = self.nodes.get_mut(&candidate.parent)
             && node.unreachable.len() < MOST
         {
-            node.unreachable.push((candidate, time_ns, why));
+            node.unreachable.push(Unreachable {
+                candidate,
+                since_ns,
+                time_ns,
+                why,
+            });
         }
     }
 
@@ -119,25 +151,13 @@ impl Traces {
         }
         let runtime = node.opened.process.runtime;
         let mut unreachable = std::mem::take(&mut node.unreachable);
-        unreachable.retain(|(candidate, ..)| self.causality.holds(candidate, runtime).is_ok());
+        unreachable.retain(|connect| self.causality.holds(&connect.candidate, runtime).is_ok());
         if node.logged {
             self.causality.uses_no_more(key);
         }
         logs.sort_by_key(|record| record.time_ns);
         if let Some((_, span)) = &mut node.finished {
-            for (_, time_ns, why) in unreachable {
-                span.events.push(Event {
-                    name: "exception",
-                    time_ns,
-                    attributes: vec![
-                        ("exception.type", Value::fixed(why)),
-                        (
-                            "exception.message",
-                            Value::Text(format!("connect: {}", why.replace('_', " ")).into()),
-                        ),
-                    ],
-                });
-            }
+            span.events.extend(unreachable.iter().map(Unreachable::event));
             tell_exceptions(&logs, span);
         }
         logs

@@ -9,6 +9,7 @@ use rand::{RngCore, SeedableRng};
 
 use super::causality::{Candidate, Causality, Found, Read, Sent};
 use super::join::Ends;
+use super::logs::Unreachable;
 use super::messages::{Messages, Posted};
 use super::{Link, Loose, Placed};
 use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
@@ -111,8 +112,8 @@ pub(super) struct Node {
     mail: Option<Box<Mail>>,
     /// Something was logged that may be for it: what is known of its request is kept until it is settled.
     pub(super) logged: bool,
-    /// Connections for it that came to nothing: when, and why.
-    pub(super) unreachable: Vec<(Candidate, u64, &'static str)>,
+    /// Connections for it that came to nothing.
+    pub(super) unreachable: Vec<Unreachable>,
     /// What was logged for it, if what is known by then holds when it is settled.
     pub(super) logs: Vec<(Candidate, Record)>,
     pub(super) finished: Option<(u64, Box<Span>)>,

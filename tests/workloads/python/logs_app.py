@@ -67,6 +67,15 @@ def fail(path):
             socket.create_connection(("127.0.0.1", port))
         except ConnectionRefusedError:
             return 200
+    if path == "/fail/late":
+        # Who listens here has one to accept already, and takes no more.
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            port = full.getsockname()[1]
+            with socket.create_connection(("127.0.0.1", port)):
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=0.3)
+                except TimeoutError:
+                    return 200
     if path == "/fail/told":
         return 500
     if path == "/fail/memory":

@@ -60,6 +60,9 @@ export function ListView(): JSX.Element {
   useEffect(() => {
     const keys = (event: KeyboardEvent) => {
       if (isTyping(event)) return;
+      // What is chosen and shown now: the key before this one may have changed it since the last drawing.
+      const rows = list.shown.value;
+      const at = rows.findIndex((row) => row.trace_id === chosen.value);
       const step = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1, PageDown: 20, PageUp: -20 }[event.key];
       if (step !== undefined) {
         const next = rows[at < 0 ? 0 : Math.max(0, Math.min(rows.length - 1, at + step))];
@@ -76,7 +79,7 @@ export function ListView(): JSX.Element {
     };
     addEventListener('keydown', keys);
     return () => removeEventListener('keydown', keys);
-  }, [rows, at, list]);
+  }, [query, list]);
 
   const problem = list.problem.value;
   const longest = useMemo(() => rows.reduce((most, row) => Math.max(most, row.duration_ns), 1), [rows]);

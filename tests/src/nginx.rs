@@ -25,7 +25,7 @@ fn listening(lab: &Lab, port: u16, how: &str, locations: &str, extra: &str) -> V
 pid {dir}/nginx-{port}.pid;
 worker_processes 1;
 error_log {dir}/nginx-{port}.log;
-events {{ worker_connections 512; }}
+events {{ worker_connections 2048; }}
 http {{
     access_log off;
     client_body_temp_path {dir}/nginx-body;

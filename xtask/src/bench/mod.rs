@@ -7,6 +7,7 @@ mod copy;
 mod features;
 mod load;
 mod page;
+mod parsers;
 mod process;
 mod row;
 mod store;
@@ -205,6 +206,10 @@ fn measure(options: &Options) -> Result<Vec<Row>> {
     if !options.quick && asked.is_none_or(|only| store::NAME.contains(only.as_str())) {
         println!("bench: {}, 1 000 000 spans while questions are asked", store::NAME);
         rows.extend(store::measure()?);
+    }
+    if !options.quick && asked.is_none_or(|only| parsers::NAME.contains(only.as_str())) {
+        println!("bench: {}, each on its recordings", parsers::NAME);
+        rows.extend(parsers::measure()?);
     }
     if !options.quick {
         rows.extend(assist::measure(&clew, asked.map(String::as_str), rounds, time)?);

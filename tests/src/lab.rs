@@ -276,6 +276,11 @@ impl Lab {
         Self::cargo("rust-openssl", "openssl-server", "release")
     }
 
+    /// The Rust program with a pool of connections to PostgreSQL.
+    pub fn rust_sqlx() -> String {
+        Self::cargo("rust-sqlx", "sqlx-server", "release")
+    }
+
     /// The program over rustls, it and all its libraries with names as version 0 of Rust's mangling has them.
     pub fn rustls_v0() -> String {
         Self::cargo_with(

@@ -106,6 +106,58 @@ fn rabbitmq() {
     out.check_eq(out.counter("protocol.amqp.invalid"), 0, "protocol.amqp.invalid");
 }
 
+/// Celery on RabbitMQ: what a worker gets is below the request that queued it, by the message alone. The worker's loop waits for several
+/// things at once, so that what it asks for a task is nobody's that is known.
+#[test]
+fn celery() {
+    const ORDERS: u64 = 20;
+    let Some(lab) = Lab::new("celery") else { return };
+    let [broker, front, worker] = [free_port(), free_port(), free_port()];
+    let app = Lab::workload("python/celery_app.py");
+    let ports = [broker, front, worker].map(|port| port.to_string());
+    let [broker_port, front_port, worker_port] = ports.each_ref().map(String::as_str);
+    let python = Lab::python("python");
+    let plan = Plan::default()
+        .rabbitmq(&lab, broker)
+        .service(front, &[&python, &app, "front", front_port, broker_port])
+        .service(worker, &[&python, &app, "worker", worker_port, broker_port, front_port])
+        .rested()
+        .load(front, "/order", ORDERS, 3)
+        .load(worker, "/done", ORDERS, 1);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    for number in 1..=ORDERS {
+        let order = one(&out, Kind::Server, "an order", |span| {
+            span.path() == "/order" && span.number() == Some(number)
+        });
+        let is_of_order = |span: &Span| span.trace == order.trace && span.text("messaging.system") == "rabbitmq";
+        let producer = one(&out, Kind::Producer, "a task", is_of_order);
+        let consumer = one(&out, Kind::Consumer, "a task", is_of_order);
+        let names = (producer.name.as_str(), consumer.name.as_str());
+        out.check_eq(
+            names,
+            ("publish celery", "deliver celery"),
+            "what is done with the task",
+        );
+        out.check_eq(&producer.parent, &Some(order.id.clone()), "the producer's parent");
+        let link = (producer.trace.clone(), producer.id.clone());
+        out.check_eq(&consumer.links, &vec![link], "the consumer's links");
+        let handed = one(&out, Kind::Client, "what the broker hands over", is_of_order);
+        out.check_eq(&consumer.parent, &Some(handed.id.clone()), "who handed it over");
+        out.check_eq(&handed.parent, &Some(producer.id.clone()), "whose message it is");
+        out.check_eq(
+            consumer.text("clew.messaging.settled").as_str(),
+            "accepted",
+            "what became of it",
+        );
+        let stock = one(&out, Kind::Client, "what the worker asks", |span| {
+            span.path() == "/stock" && span.number() == Some(number)
+        });
+        let is_right = stock.parent.is_none() || stock.parent.as_ref() == Some(&consumer.id);
+        out.check(is_right, "what the worker asks is not another task's");
+    }
+    out.check_eq(out.counter("protocol.amqp.invalid"), 0, "protocol.amqp.invalid");
+}
+
 /// NATS: requests, messages of a stream, and others, with contexts and without.
 #[test]
 fn nats() {

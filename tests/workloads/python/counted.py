@@ -1,17 +1,19 @@
-"""Redis and PostgreSQL under 64 connections each, pipelined at full speed: counted.py REDIS DSN ROUNDS FILE.
+"""Redis, memcached and PostgreSQL under 64 connections each, pipelined at full speed:
+counted.py REDIS DSN MEMCACHED ROUNDS FILE.
 
-What is asked says what its answer has to be: INCRBY of a key `word:...` fails and of one `number:...` does not; a statement's
-parameter is the number of its rows. FILE gets what the servers counted, as JSON.
+What is asked says what its answer has to be: INCRBY of a key `word:...` fails and of one `number:...` does not; memcached has a key
+`there:...` and none `gone:...`; a statement's parameter is the number of its rows. FILE gets what the servers counted, as JSON.
 """
 import json
 import random
+import socket
 import sys
 import threading
 
 import psycopg
 import redis
 
-REDIS, DSN, ROUNDS, FILE = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+REDIS, DSN, MEMCACHED, ROUNDS, FILE = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 CONNECTIONS = 64
 STATEMENT = "SELECT * FROM generate_series(1, %s)"
 
@@ -35,6 +37,26 @@ def ask_postgresql(_number):
                 cursor.fetchall()
 
 
+def ask_memcached(number):
+    with socket.create_connection(("127.0.0.1", MEMCACHED)) as connection, connection.makefile("rb") as answers:
+        connection.sendall(f"set there:{number} 0 0 1\r\na\r\n".encode())
+        assert answers.readline() == b"STORED\r\n"
+        for _ in range(ROUNDS):
+            keys = [f"{random.choice(('there', 'gone'))}:{number}" for _ in range(25)]
+            connection.sendall("".join(f"get {key}\r\n" for key in keys).encode())
+            left = len(keys)
+            while left > 0:
+                left -= answers.readline() == b"END\r\n"
+
+
+def memcached_counts():
+    with socket.create_connection(("127.0.0.1", MEMCACHED)) as connection, connection.makefile("rb") as answers:
+        connection.sendall(b"stats\r\n")
+        lines = iter(lambda: answers.readline().split(), [b"END"])
+        counts = {name.decode(): value for _, name, value in lines}
+    return {f"memcached {name}": int(counts[f"cmd_{name}"]) for name in ("get", "set")}
+
+
 def at_once(ask):
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(CONNECTIONS)]
     for thread in threads:
@@ -46,12 +68,14 @@ def at_once(ask):
 with psycopg.connect(DSN, autocommit=True) as first:
     first.execute("CREATE EXTENSION pg_stat_statements")
     at_once(ask_redis)
+    at_once(ask_memcached)
     at_once(ask_postgresql)
     found = first.execute(
         "SELECT calls FROM pg_stat_statements WHERE query LIKE '%generate_series%' AND query NOT LIKE '%pg_stat%'"
     ).fetchall()
     statistics = redis.Redis(port=REDIS).info("commandstats")
-    counted = {name: statistics[f"cmdstat_{name}"]["calls"] for name in ("incrby", "set")}
-    counted["select"] = sum(calls for (calls,) in found)
+    counted = {f"redis {name.upper()}": statistics[f"cmdstat_{name}"]["calls"] for name in ("incrby", "set")}
+    counted |= memcached_counts()
+    counted["postgresql SELECT"] = sum(calls for (calls,) in found)
 with open(FILE, "w") as file:
     json.dump(counted, file)

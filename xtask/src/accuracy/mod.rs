@@ -233,6 +233,7 @@ const LONG: &[&str] = &[
     "rust-axum-debug",
     "rust-axum-fat",
     "rust-https",
+    "rust-sqlx-pool",
     "tls-curl-nginx",
     "tls-curl-uvicorn-uvloop",
     "tls-envoy-proxy",

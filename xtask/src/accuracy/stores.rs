@@ -98,6 +98,12 @@ pub(super) const WORKLOADS: &[Workload] = &[
         make: node,
     },
     Workload {
+        name: "rust-sqlx-pool",
+        runtime: "Rust, axum, a pool of sqlx",
+        expect: Expect::Exact,
+        make: sqlx,
+    },
+    Workload {
         name: "php-fpm-nginx",
         runtime: "PHP-FPM behind nginx, a process a request",
         expect: Expect::Exact,
@@ -134,6 +140,40 @@ fn with_stores(lab: &Lab, argv: &[&str], env: &[(&str, &str)], chain: &'static [
         .service(front, &argv);
     made(plan, leaf, front, env, chain)
 }
+
+fn sqlx(lab: &Lab) -> Made {
+    let (database, front) = (free_port(), free_port());
+    let postgresql = postgresql(lab, database);
+    let (plan, leaf) = leaf();
+    let server: Vec<&str> = postgresql.argv.iter().map(String::as_str).collect();
+    let argv = [&Lab::rust_sqlx(), &front.to_string(), &postgresql.dsn];
+    let plan = plan
+        .service(database, &server)
+        .service(front, &argv.map(String::as_str));
+    made(plan, leaf, front, &[], SQLX)
+}
+
+/// As sqlx has them, without what its pool asks on its own account.
+const SQLX: &[&str] = &[
+    "client clew-drive /front",
+    " server sqlx-server /front",
+    "  client sqlx-server BEGIN",
+    "   server postgres BEGIN",
+    "  client sqlx-server INSERT items",
+    "   server postgres INSERT items",
+    "  client sqlx-server SELECT items",
+    "   server postgres SELECT items",
+    "  client sqlx-server UPDATE items",
+    "   server postgres UPDATE items",
+    "  client sqlx-server COMMIT",
+    "   server postgres COMMIT",
+    "  client sqlx-server SELECT orders",
+    "   server postgres SELECT orders",
+    "  client sqlx-server SELECT parts",
+    "   server postgres SELECT parts",
+    "  client sqlx-server DELETE items",
+    "   server postgres DELETE items",
+];
 
 fn fpm(lab: &Lab) -> Made {
     let (plan, leaf) = leaf();

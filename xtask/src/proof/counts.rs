@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => build::release()?,
     };
     let lab = Lab::new("counts").context("tracing needs root")?;
-    let (database, cache) = (free_port(), free_port());
+    let (database, cache, memory) = (free_port(), free_port(), free_port());
     let postgresql = postgresql(&lab, database);
     let mut server = postgresql.argv.clone();
     for setting in ["max_connections=80", "shared_preload_libraries=pg_stat_statements"] {
@@ -40,18 +40,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let server: Vec<&str> = server.iter().map(String::as_str).collect();
     let redis = redis(&lab, cache);
     let redis: Vec<&str> = redis.iter().map(String::as_str).collect();
+    let memory = memory.to_string();
+    let memcached = ["memcached", "-l", "127.0.0.1", "-p", &memory, "-U", "0", "-u", "nobody"];
     let counted = lab.dir().join("counted.json").display().to_string();
     let words = [
         &Lab::python("python"),
         &Lab::workload("python/counted.py"),
         &cache.to_string(),
         &postgresql.dsn,
+        &memory,
         &options.rounds.to_string(),
         &counted,
     ];
     let plan = Plan::default()
         .service(database, &server)
         .service(cache, &redis)
+        .service(memory.parse()?, &memcached)
         .command(&words.map(String::as_str));
     let plan = lab.file("plan.json", &serde_json::to_string(&plan)?);
     let spans = lab.dir().join("spans.jsonl");
@@ -72,13 +76,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         serde_json::from_slice(&std::fs::read(&counted).context("the load counted nothing")?)?;
     let mut unfit = 0;
     for (operation, calls) in &counted {
-        let operation = operation.to_ascii_uppercase();
         for kind in [Kind::Server, Kind::Client] {
-            let is_this = |span: &&Span| span.kind == kind && names(span, &operation);
+            let is_this = |span: &&Span| span.kind == kind && names(span, operation);
             let found: Vec<&Span> = told.0.iter().filter(is_this).collect();
             let wrong = found.iter().filter(|span| !fits(span)).count();
             println!(
-                "counts: {operation:<8} {kind:?}: {} of {calls}, {wrong} with another's answer",
+                "counts: {operation:<17} {kind:?}: {} of {calls}, {wrong} with another's answer",
                 found.len()
             );
             unfit += wrong + found.len().abs_diff(*calls);
@@ -92,21 +95,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Whether a span is one of the calls that are counted.
-fn names(span: &Span, operation: &str) -> bool {
-    let is_counted = operation != "SELECT" || span.text("db.query.text").contains("generate_series");
-    span.text("db.operation.name") == operation && is_counted && !span.text("db.query.text").contains("pg_stat")
+/// Whether a span is one of the calls that are counted, which are named by their system and operation.
+fn names(span: &Span, counted: &str) -> bool {
+    let name = format!("{} {}", span.text("db.system.name"), span.text("db.operation.name"));
+    let is_counted = counted != "postgresql SELECT" || span.text("db.query.text").contains("generate_series");
+    name == counted && is_counted && !span.text("db.query.text").contains("pg_stat")
 }
 
 /// Whether the answer is one to this question.
 fn fits(span: &Span) -> bool {
     let text = span.text("db.query.text");
+    let rows = span.text("db.response.returned_rows");
     match span.text("db.operation.name").as_str() {
-        "SELECT" => {
-            let rows = span.text("db.response.returned_rows");
-            !rows.is_empty() && rows == span.text("db.query.parameter.0")
-        }
-        "SET" => span.status != 2,
+        "get" => rows == if text.contains("there:") { "1" } else { "0" },
+        "SELECT" => !rows.is_empty() && rows == span.text("db.query.parameter.0"),
+        "SET" | "set" => span.status != 2,
         _ => (span.status == 2) == text.contains("word:"),
     }
 }

@@ -281,6 +281,14 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                         question.name,
                         place(request.head_end.offset, request.head_end.moment)
                     ),
+                    RequestHead::Procedure(procedure) => format!(
+                        "{} {} {}{} at {at} to {}",
+                        procedure.system,
+                        procedure.variant,
+                        procedure.name,
+                        if procedure.oneway { ", one way" } else { "" },
+                        place(request.head_end.offset, request.head_end.moment)
+                    ),
                     RequestHead::Turn => panic!("nothing that is not known is recorded"),
                     RequestHead::Tls(hello) => format!(
                         "{:?} hello for {} offering {} at {at} to {}",
@@ -340,6 +348,15 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                         messages::tell_outcome(outcome),
                         response.start.time_ns / 1000
                     ),
+                    ResponseHead::Procedure(returned) => match &returned.fault {
+                        None => write!(told.line, " -> returned"),
+                        Some(fault) => write!(
+                            told.line,
+                            " -> failed {} {:?}",
+                            fault.code.as_deref().unwrap_or("as declared"),
+                            fault.message
+                        ),
+                    },
                     ResponseHead::Turn => panic!("nothing that is not known is recorded"),
                     ResponseHead::Dns(answer) => write!(
                         told.line,

@@ -1,36 +1,36 @@
 //! Calls that wait for their answers, each of which is one message.
 use std::collections::VecDeque;
 
-use super::call::{Call, Outcome};
+use super::call::Outcome;
 use super::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Start, Step};
 use crate::capture::{Direction, Moment};
 
 /// Calls of a connection without an answer.
 pub(super) const MAX_CALLS: usize = 8192;
 
-/// The calls of one connection, in their order. `T` is what a protocol notes of each.
+/// The calls of one connection, in their order. `T` is what a protocol notes of each, `O` what comes of it.
 #[derive(Debug)]
-pub(super) struct Calls<T> {
+pub(super) struct Calls<T, O = Outcome> {
     asks: Direction,
     next: Exchange,
-    queue: VecDeque<Waiting<T>>,
+    queue: VecDeque<Waiting<T, O>>,
 }
 
 /// A call without an answer.
 #[derive(Debug)]
-pub(super) struct Waiting<T> {
+pub(super) struct Waiting<T, O> {
     exchange: Exchange,
     /// Offset of its first byte.
     pub(super) offset: u64,
     /// The first byte of its answer, and the last that was seen.
     seen: Option<(Moment, Mark)>,
     /// What is known of its answer.
-    pub(super) outcome: Outcome,
+    pub(super) outcome: O,
     /// What the protocol notes.
     pub(super) what: T,
 }
 
-impl<T> Calls<T> {
+impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
     pub(super) const fn new(asks: Direction, start: &Start) -> Self {
         Self {
             asks,
@@ -47,11 +47,11 @@ impl<T> Calls<T> {
         self.next
     }
 
-    pub(super) fn first(&self) -> Option<&Waiting<T>> {
+    pub(super) fn first(&self) -> Option<&Waiting<T, O>> {
         self.queue.front()
     }
 
-    pub(super) fn front(&mut self) -> Option<&mut Waiting<T>> {
+    pub(super) fn front(&mut self) -> Option<&mut Waiting<T, O>> {
         self.queue.front_mut()
     }
 
@@ -61,7 +61,7 @@ impl<T> Calls<T> {
     }
 
     /// A call was asked, from its first byte to its last.
-    pub(super) fn ask(&mut self, begin: Mark, end: Mark, call: Call, what: T, out: &mut Vec<Step>) {
+    pub(super) fn ask(&mut self, begin: Mark, end: Mark, call: impl Into<RequestHead>, what: T, out: &mut Vec<Step>) {
         let exchange = self.next;
         self.next = Exchange(exchange.0.wrapping_add(1));
         out.push(Step::Request(Box::new(Request {
@@ -72,7 +72,7 @@ impl<T> Calls<T> {
             head_end: end,
             record: None,
             stream: None,
-            head: RequestHead::Database(Box::new(call)),
+            head: call.into(),
         })));
         out.push(Step::RequestEnd {
             exchange,
@@ -83,7 +83,7 @@ impl<T> Calls<T> {
             exchange,
             offset: begin.offset,
             seen: None,
-            outcome: Outcome::default(),
+            outcome: O::default(),
             what,
         });
     }
@@ -136,11 +136,11 @@ impl<T> Calls<T> {
     }
 }
 
-/// The answer to a call to a database is complete. `seen` is its first byte and the last that was seen.
+/// The answer to a call is complete. `seen` is its first byte and the last that was seen.
 pub(super) fn answered(
     exchange: Exchange,
     seen: Option<(Moment, Mark)>,
-    outcome: Outcome,
+    outcome: impl Into<ResponseHead>,
     end: Mark,
     out: &mut Vec<Step>,
 ) {
@@ -148,7 +148,7 @@ pub(super) fn answered(
         exchange,
         start: seen.map_or(end.moment, |(start, _)| start),
         head_end: end,
-        head: ResponseHead::Database(Box::new(outcome)),
+        head: outcome.into(),
     })));
     out.push(Step::ResponseEnd {
         exchange,

@@ -59,7 +59,7 @@ impl Handled {
             head_end: end,
             record: None,
             stream: None,
-            head: RequestHead::Message(Box::new(message)),
+            head: RequestHead::Message(message),
         })));
         if sent {
             // Who wrote both may have written one of them for another.
@@ -99,7 +99,7 @@ impl Handled {
             exchange,
             start: begin,
             head_end: end,
-            head: ResponseHead::Message(Box::new(outcome)),
+            head: ResponseHead::Message(outcome),
         })));
         out.push(Step::ResponseEnd {
             exchange,

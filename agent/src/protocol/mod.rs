@@ -26,7 +26,9 @@ mod mysql;
 mod nats;
 mod ordered;
 mod postgresql;
+pub mod procedure;
 mod redis;
+mod thrift;
 pub mod tls;
 mod turn;
 mod unknown;
@@ -111,6 +113,16 @@ pub const PROTOCOLS: &[Protocol] = &[
         recognize: redis::recognize,
         parser: redis::parser,
     },
+    // Before memcached: of the first bytes of a call only their number is unlike the head of a command.
+    Protocol {
+        name: "thrift",
+        title: "Thrift, binary and compact, framed and not",
+        tested: "thriftpy2",
+        limits: "calls that declare no version (`strict_write` off), `THeader` and JSON are not recognized; a declared exception has no name, \
+                 which only its callers know",
+        recognize: thrift::recognize,
+        parser: thrift::parser,
+    },
     Protocol {
         name: "memcached",
         title: "memcached, text, meta and binary",
@@ -122,9 +134,9 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "amqp",
         title: "AMQP 0-9-1",
-        tested: "RabbitMQ 3.10; pika, aio-pika, py-amqp",
-        limits: "declarations and bindings are not told; what pika sends or asks has no parent, since it waits with epoll; returned messages \
-                 are told where publishing is confirmed",
+        tested: "RabbitMQ 3.10; pika, aio-pika, py-amqp, Celery",
+        limits: "declarations and bindings are not told; what pika and Celery's workers send or ask has no parent, since they wait with epoll; \
+                 returned messages are told where publishing is confirmed",
         recognize: amqp::recognize,
         parser: amqp::parser,
     },
@@ -453,13 +465,15 @@ pub enum RequestHead {
     /// HTTP of any version.
     Http(http1::RequestHead),
     /// A database.
-    Database(Box<call::Call>),
+    Database(call::Call),
     /// A message for a broker or from one.
-    Message(Box<message::Message>),
+    Message(message::Message),
+    /// A procedure, called otherwise than over HTTP.
+    Procedure(procedure::Procedure),
     /// The hello of an encrypted connection.
     Tls(tls::ClientHello),
     /// A name that is looked up.
-    Dns(Box<dns::Question>),
+    Dns(dns::Question),
     /// Something in a protocol that is not known.
     Turn,
 }
@@ -482,15 +496,41 @@ pub enum ResponseHead {
     /// HTTP of any version.
     Http(http1::ResponseHead),
     /// A database. It is told when the answer is complete.
-    Database(Box<call::Outcome>),
+    Database(call::Outcome),
     /// What became of a message.
-    Message(Box<message::Outcome>),
+    Message(message::Outcome),
+    /// What a procedure returned.
+    Procedure(procedure::Returned),
     /// What the handshake of an encrypted connection came to.
     Tls(Box<tls::Handshake>),
     /// What is known of a name.
-    Dns(Box<dns::Answer>),
+    Dns(dns::Answer),
     /// Something in a protocol that is not known.
     Turn,
+}
+
+impl From<call::Call> for RequestHead {
+    fn from(call: call::Call) -> Self {
+        Self::Database(call)
+    }
+}
+
+impl From<procedure::Procedure> for RequestHead {
+    fn from(procedure: procedure::Procedure) -> Self {
+        Self::Procedure(procedure)
+    }
+}
+
+impl From<call::Outcome> for ResponseHead {
+    fn from(outcome: call::Outcome) -> Self {
+        Self::Database(outcome)
+    }
+}
+
+impl From<procedure::Returned> for ResponseHead {
+    fn from(returned: procedure::Returned) -> Self {
+        Self::Procedure(returned)
+    }
 }
 
 /// What is known of a message's body.

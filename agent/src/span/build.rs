@@ -13,7 +13,8 @@ use super::route::Routes;
 use super::topics::Topics;
 use super::{
     ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, STACK, Span, SpanEvent, SpanKey,
-    SpanKind, Status, Value, context, database, dns, failure, http, lane, messaging, phases, rpc, times, tls, turn,
+    SpanKind, Status, Value, context, database, dns, failure, http, lane, messaging, phases, procedure, rpc, times,
+    tls, turn,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
@@ -281,14 +282,14 @@ impl Spans {
             }
             RequestHead::Database(call) => {
                 let outcome = match response {
-                    Some(ResponseHead::Database(outcome)) => Some(outcome.as_ref()),
+                    Some(ResponseHead::Database(outcome)) => Some(outcome),
                     _ => None,
                 };
                 database::describe(&mut span, call, outcome, facts.conn, &exchanged, &self.policy);
             }
             RequestHead::Message(message) => {
                 let outcome = match response {
-                    Some(ResponseHead::Message(outcome)) => Some(outcome.as_ref()),
+                    Some(ResponseHead::Message(outcome)) => Some(outcome),
                     _ => None,
                 };
                 messaging::describe(&mut span, message, outcome);
@@ -300,10 +301,17 @@ impl Spans {
                 };
                 tls::describe(&mut span, hello, handshake, &exchanged);
             }
+            RequestHead::Procedure(procedure) => {
+                let returned = match response {
+                    Some(ResponseHead::Procedure(returned)) => Some(returned),
+                    _ => None,
+                };
+                procedure::describe(&mut span, procedure, returned);
+            }
             RequestHead::Turn => turn::describe(&mut span, &exchanged),
             RequestHead::Dns(question) => {
                 let answer = match response {
-                    Some(ResponseHead::Dns(answer)) => Some(answer.as_ref()),
+                    Some(ResponseHead::Dns(answer)) => Some(answer),
                     _ => None,
                 };
                 if let Some(answer) = answer {
@@ -385,7 +393,11 @@ fn remote(head: &RequestHead, out: &mut Vec<SpanEvent>) -> Option<RemoteContext>
     match head {
         RequestHead::Http(head) => context::extract(&head.fields, |name| out.push(SpanEvent::Count(name))),
         RequestHead::Message(message) => carried(&message.content, out),
-        RequestHead::Database(_) | RequestHead::Tls(_) | RequestHead::Dns(_) | RequestHead::Turn => None,
+        RequestHead::Database(_)
+        | RequestHead::Procedure(_)
+        | RequestHead::Tls(_)
+        | RequestHead::Dns(_)
+        | RequestHead::Turn => None,
     }
 }
 
@@ -441,6 +453,7 @@ fn asks(head: &RequestHead) -> String {
         }
         RequestHead::Database(call) => call.system.to_owned(),
         RequestHead::Message(message) => format!("{} {}", message.system, message.destination),
+        RequestHead::Procedure(procedure) => format!("{} {}", procedure.system, procedure.name),
         RequestHead::Tls(_) => "tls".to_owned(),
         RequestHead::Dns(_) => "dns".to_owned(),
         RequestHead::Turn => "tcp".to_owned(),

@@ -19,6 +19,7 @@ mod lookups;
 mod messaging;
 mod phases;
 mod policy;
+mod procedure;
 mod raised;
 mod route;
 mod rpc;

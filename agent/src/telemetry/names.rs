@@ -460,6 +460,18 @@ pub const NAMES: &[(&str, &str)] = &[
         "Answers of a Redis server to something that was not seen.",
     ),
     (
+        "protocol.thrift.invalid",
+        "Bytes of a Thrift connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.thrift.pipeline_too_long",
+        "Calls of a Thrift client not followed because too many were not answered.",
+    ),
+    (
+        "protocol.thrift.response_unmatched",
+        "Answers of a Thrift server to something that was not seen.",
+    ),
+    (
         "protocol.tls.resync",
         "Times it was lost where the records of an encrypted connection begin.",
     ),

@@ -193,7 +193,7 @@ impl Dns {
             start: begin.moment,
             record: None,
             head_end: end,
-            head: RequestHead::Dns(Box::new(question.clone())),
+            head: RequestHead::Dns(question.clone()),
         })));
         out.push(Step::RequestEnd {
             exchange,
@@ -240,10 +240,10 @@ impl Dns {
             exchange,
             start: begin.moment,
             head_end: end,
-            head: ResponseHead::Dns(Box::new(Answer {
+            head: ResponseHead::Dns(Answer {
                 repeated: waiting.repeated,
                 ..answer
-            })),
+            }),
         })));
         out.push(Step::ResponseEnd {
             exchange,

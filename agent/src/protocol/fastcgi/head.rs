@@ -106,13 +106,11 @@ impl<'a> Named<'a> {
 
 /// A variable becomes the field it was made of.
 fn push(fields: &mut Fields, name: &[u8], value: &[u8]) {
-    if fields.len() < MAX_FIELDS {
-        let name: Vec<u8> = name
-            .iter()
-            .map(|byte| if *byte == b'_' { b'-' } else { *byte })
-            .filter(u8::is_ascii)
-            .collect();
-        fields.push(&name, value);
+    if fields.len() < MAX_FIELDS && name.is_ascii() {
+        fields.push_as(name, value, |byte| match byte {
+            b'_' => b'-',
+            byte => byte.to_ascii_lowercase(),
+        });
     }
 }
 

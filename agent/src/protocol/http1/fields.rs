@@ -7,6 +7,8 @@ use memchr::memchr;
 const MAX_FIELDS: usize = 256;
 /// Fields a head usually has no more of.
 const USUAL_FIELDS: usize = 12;
+/// Bytes they usually have no more of.
+const USUAL_BYTES: usize = 256;
 
 /// Header fields in the order they came. Names are lowercase; obsolete folding is undone.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -53,7 +55,18 @@ impl Fields {
     }
 
     pub(in crate::protocol) fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.bytes.extend(name.iter().map(u8::to_ascii_lowercase));
+        self.push_as(name, value, u8::to_ascii_lowercase);
+    }
+
+    /// Adds a field, each byte of whose name is written so.
+    pub(in crate::protocol) fn push_as(&mut self, name: &[u8], value: &[u8], write: impl Fn(&u8) -> u8) {
+        // Field by field it would be made larger several times.
+        if self.lengths.capacity() == 0 {
+            self.bytes
+                .reserve(USUAL_BYTES.max(name.len().saturating_add(value.len())));
+            self.lengths.reserve(USUAL_FIELDS);
+        }
+        self.bytes.extend(name.iter().map(write));
         self.bytes.extend_from_slice(value);
         self.lengths.push(Lengths {
             name: name.len(),

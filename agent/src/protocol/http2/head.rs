@@ -36,13 +36,13 @@ impl Head {
         Ok(head)
     }
 
-    fn take(&mut self, field: &Field) {
-        let (Some(name), Some(value)) = (&field.name, &field.value) else {
+    fn take(&mut self, field: Field<'_>) {
+        let (Some(name), Some(value)) = (field.name, field.value) else {
             self.unknown = self.unknown.saturating_add(1);
             return;
         };
         let text = || Some(SmolStr::from(String::from_utf8_lossy(value)));
-        match name.as_ref() {
+        match name {
             b":method" => self.method = text(),
             b":scheme" => self.scheme = text(),
             b":authority" => self.authority = text(),

@@ -13,8 +13,6 @@
 //! not known either, so everything before it is forgotten.
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use super::huffman;
 
 /// Bytes of entries that are kept, whatever size the peers agreed on.
@@ -25,23 +23,38 @@ const ENTRY_BYTES: usize = 32;
 const USUAL_BYTES: usize = 4096;
 
 /// A header field, of which name or value may be an entry that was never seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Field {
-    pub(super) name: Option<Bytes>,
-    pub(super) value: Option<Bytes>,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Field<'a> {
+    pub(super) name: Option<&'a [u8]>,
+    pub(super) value: Option<&'a [u8]>,
 }
 
-impl Field {
-    const UNKNOWN: Self = Self {
-        name: None,
-        value: None,
-    };
+/// A field that was inserted in the table.
+#[derive(Debug)]
+struct Entry {
+    name: Option<Box<[u8]>>,
+    value: Option<Box<[u8]>>,
+}
+
+impl Entry {
+    fn of(field: Field<'_>) -> Self {
+        Self {
+            name: field.name.map(Box::from),
+            value: field.value.map(Box::from),
+        }
+    }
+
+    fn field(&self) -> Field<'_> {
+        Field {
+            name: self.name.as_deref(),
+            value: self.value.as_deref(),
+        }
+    }
 
     fn bytes(&self) -> usize {
-        let held = |text: &Option<Bytes>| text.as_ref().map_or(0, Bytes::len);
-        held(&self.name)
-            .saturating_add(held(&self.value))
-            .saturating_add(ENTRY_BYTES)
+        let held = |text: Option<&[u8]>| text.map_or(0, <[u8]>::len);
+        let Field { name, value } = self.field();
+        held(name).saturating_add(held(value)).saturating_add(ENTRY_BYTES)
     }
 }
 
@@ -53,10 +66,14 @@ pub(super) struct Invalid;
 #[derive(Debug)]
 pub(super) struct Decoder {
     /// Newest first.
-    entries: VecDeque<Field>,
+    entries: Entries,
     bytes: usize,
     limit: usize,
+    /// Room for a name and a value that are decoded.
+    decoded: [Vec<u8>; 2],
 }
+
+type Entries = VecDeque<Entry>;
 
 impl Decoder {
     /// A table that is empty, or one of unknown content and size.
@@ -65,6 +82,7 @@ impl Decoder {
             entries: VecDeque::new(),
             bytes: 0,
             limit: if from_beginning { USUAL_BYTES } else { MAX_BYTES },
+            decoded: [Vec::new(), Vec::new()],
         }
     }
 
@@ -77,56 +95,32 @@ impl Decoder {
     }
 
     /// Reads a block, all of it or up to where it was cut.
-    pub(super) fn block(&mut self, mut bytes: &[u8], out: &mut dyn FnMut(&Field)) -> Result<(), Invalid> {
+    pub(super) fn block(&mut self, mut bytes: &[u8], out: &mut dyn FnMut(Field<'_>)) -> Result<(), Invalid> {
         while let Some(first) = bytes.first().copied() {
             let rest = &mut bytes;
             if first & 0x80 != 0 {
                 let index = number(rest, 7)?;
-                out(&self.entry(index)?);
+                out(entry(&self.entries, index)?);
             } else if first & 0x40 != 0 {
-                let field = self.literal(rest, 6)?;
-                out(&field);
-                self.insert(field);
+                let field = literal(&self.entries, &mut self.decoded, rest, 6)?;
+                out(field);
+                let entry = Entry::of(field);
+                self.insert(entry);
             } else if first & 0x20 != 0 {
                 let size = number(rest, 5)?;
                 self.limit = usize::try_from(size).unwrap_or(MAX_BYTES).min(MAX_BYTES);
                 self.evict();
             } else {
-                out(&self.literal(rest, 4)?);
+                out(literal(&self.entries, &mut self.decoded, rest, 4)?);
             }
         }
         Ok(())
     }
 
-    fn literal(&self, rest: &mut &[u8], prefix: u32) -> Result<Field, Invalid> {
-        let index = number(rest, prefix)?;
-        let name = if index == 0 {
-            Some(string(rest)?)
-        } else {
-            self.entry(index)?.name
-        };
-        let value = Some(string(rest)?);
-        Ok(Field { name, value })
-    }
-
-    /// What an index refers to; 0 is none.
-    fn entry(&self, index: u64) -> Result<Field, Invalid> {
-        let index = usize::try_from(index).map_err(|_| Invalid)?;
-        let at = index.checked_sub(1).ok_or(Invalid)?;
-        if let Some((name, value)) = STATIC.get(at) {
-            return Ok(Field {
-                name: Some(Bytes::from_static(name.as_bytes())),
-                value: Some(Bytes::from_static(value.as_bytes())),
-            });
-        }
-        let entry = at.checked_sub(STATIC.len()).and_then(|at| self.entries.get(at));
-        Ok(entry.cloned().unwrap_or(Field::UNKNOWN))
-    }
-
-    fn insert(&mut self, field: Field) {
+    fn insert(&mut self, entry: Entry) {
         // One that is larger than the table empties it (section 4.4). Keeping it does no harm: no index refers to it then.
-        self.bytes = self.bytes.saturating_add(field.bytes());
-        self.entries.push_front(field);
+        self.bytes = self.bytes.saturating_add(entry.bytes());
+        self.entries.push_front(entry);
         self.evict();
     }
 
@@ -142,6 +136,36 @@ impl Decoder {
     pub(super) fn known(&self) -> usize {
         self.entries.len()
     }
+}
+
+fn literal<'a, 'block: 'a>(
+    entries: &'a Entries,
+    [names, values]: &'a mut [Vec<u8>; 2],
+    rest: &mut &'block [u8],
+    prefix: u32,
+) -> Result<Field<'a>, Invalid> {
+    let index = number(rest, prefix)?;
+    let name = if index == 0 {
+        Some(string(rest, names)?)
+    } else {
+        entry(entries, index)?.name
+    };
+    let value = Some(string(rest, values)?);
+    Ok(Field { name, value })
+}
+
+/// What an index refers to; 0 is none.
+fn entry(entries: &Entries, index: u64) -> Result<Field<'_>, Invalid> {
+    let index = usize::try_from(index).map_err(|_| Invalid)?;
+    let at = index.checked_sub(1).ok_or(Invalid)?;
+    if let Some((name, value)) = STATIC.get(at) {
+        return Ok(Field {
+            name: Some(name.as_bytes()),
+            value: Some(value.as_bytes()),
+        });
+    }
+    let entry = at.checked_sub(STATIC.len()).and_then(|at| entries.get(at));
+    Ok(entry.map(Entry::field).unwrap_or_default())
 }
 
 /// An integer with a prefix of so many bits (section 5.1).
@@ -170,19 +194,20 @@ fn number(rest: &mut &[u8], prefix: u32) -> Result<u64, Invalid> {
     }
 }
 
-/// A string (section 5.2).
-fn string(rest: &mut &[u8]) -> Result<Bytes, Invalid> {
+/// A string (section 5.2), which is decoded into `room` where it is coded.
+fn string<'a, 'block: 'a>(rest: &mut &'block [u8], room: &'a mut Vec<u8>) -> Result<&'a [u8], Invalid> {
     let coded = rest.first().ok_or(Invalid)? & 0x80 != 0;
     let length = usize::try_from(number(rest, 7)?).map_err(|_| Invalid)?;
     let (text, more) = rest.split_at_checked(length).ok_or(Invalid)?;
     *rest = more;
     if !coded {
-        return Ok(Bytes::copy_from_slice(text));
+        return Ok(text);
     }
+    room.clear();
     // The shortest code has five bits.
-    let mut decoded = Vec::with_capacity(length.saturating_mul(8) / 5);
-    if huffman::decode(text, &mut decoded) {
-        Ok(Bytes::from(decoded))
+    room.reserve(length.saturating_mul(8) / 5);
+    if huffman::decode(text, room) {
+        Ok(room)
     } else {
         Err(Invalid)
     }
@@ -259,13 +284,10 @@ mod tests {
     use super::*;
 
     fn show(decoder: &mut Decoder, block: &[u8]) -> String {
-        let text = |text: &Option<Bytes>| {
-            text.as_ref()
-                .map_or("?".to_owned(), |text| String::from_utf8_lossy(text).into_owned())
-        };
+        let text = |text: Option<&[u8]>| text.map_or("?".to_owned(), |text| String::from_utf8_lossy(text).into_owned());
         let mut shown = Vec::new();
         let result = decoder.block(block, &mut |field| {
-            shown.push(format!("{}={}", text(&field.name), text(&field.value)));
+            shown.push(format!("{}={}", text(field.name), text(field.value)));
         });
         if result.is_err() {
             shown.push("invalid".to_owned());

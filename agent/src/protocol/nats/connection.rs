@@ -5,7 +5,7 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use smol_str::{SmolStr, ToSmolStr};
 
-use super::line::{Line, Message as Told, Origin};
+use super::line::{Headers, Line, Message as Told, Origin};
 use super::reader::{Event, Got, Reader};
 use crate::capture::Direction;
 use crate::protocol::call::Failure;
@@ -141,27 +141,28 @@ impl Nats {
         let mut taken = 0_usize;
         while taken < bytes.len() && flow == Flow::Continue {
             let lost = reader.is_lost();
-            let (more, got) = reader.read(&bytes.slice(taken..), at.behind(taken as u64));
+            let (more, got) = reader.read(bytes.get(taken..).unwrap_or_default(), at.behind(taken as u64));
             taken = taken.saturating_add(more);
             if lost && !reader.is_lost() {
                 out.push(Step::Count("protocol.nats.resync"));
             }
             if let Some(got) = got {
-                flow = self.event(direction, got, out);
+                flow = self.event(direction, got, reader.body(), out);
             }
         }
         *self.reader(direction) = Some(reader);
         flow
     }
 
-    fn event(&mut self, direction: Direction, got: Got, out: &mut Vec<Step>) -> Flow {
+    /// Something was read; `body` is the first bytes of the message that was read last, where they were seen.
+    fn event(&mut self, direction: Direction, got: Got, body: Option<&[u8]>, out: &mut Vec<Step>) -> Flow {
         let Got { event, begin, end } = got;
         match event {
-            Event::Line(origin, line, text) => {
+            Event::Line(origin, line) => {
                 if !self.is_said_by(origin, direction) {
                     return self.offended(direction, end, out);
                 }
-                self.line(line, &text);
+                self.line(line);
             }
             Event::Head(origin, told, headers) => {
                 if !self.is_said_by(origin, direction) {
@@ -169,7 +170,7 @@ impl Nats {
                 }
                 self.head(direction, told, headers, (begin, end), out);
             }
-            Event::Body(body) => {
+            Event::Body => {
                 if let Some(side) = self.side(direction)
                     && let Some(passing) = self.passing(side).take()
                 {
@@ -211,16 +212,9 @@ impl Nats {
         }
     }
 
-    fn line(&mut self, line: Line, text: &[u8]) {
+    fn line(&mut self, line: Line) {
         match line {
-            Line::Info => {
-                let json = text.strip_prefix(b"INFO ").unwrap_or_default();
-                let info: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
-                let name = ["cluster", "server_id"]
-                    .into_iter()
-                    .find_map(|key| info.get(key)?.as_str());
-                self.server = name.map(SmolStr::new).or_else(|| self.server.take());
-            }
+            Line::Info(name) => self.server = name.or_else(|| self.server.take()),
             Line::Subscribe { sid, queue } if !queue.is_empty() => {
                 if self.groups.len() < MAX_SUBSCRIPTIONS {
                     self.groups.insert(sid, queue);
@@ -237,14 +231,14 @@ impl Nats {
         &mut self,
         direction: Direction,
         told: Told,
-        headers: Option<Vec<u8>>,
+        headers: Option<Headers>,
         (begin, end): (Mark, Mark),
         out: &mut Vec<Step>,
     ) {
         let (Some(side), Some(client)) = (self.side(direction), self.client) else {
             return;
         };
-        let (status, fields) = headers.as_deref().map(self::headers).unwrap_or_default();
+        let (status, fields) = headers.unwrap_or_default();
         let is_waited_for = self.waiting.contains_key(&(side, told.subject.clone()));
         let answers = is_waited_for || told.subject.starts_with(INBOX) || told.subject.starts_with(ACK);
         let is_own = ["$JS.API.", "$SYS."]
@@ -323,7 +317,7 @@ impl Nats {
     }
 
     /// A message is complete.
-    fn passed(&mut self, side: Side, passing: Passing, body: Option<Vec<u8>>, end: Mark, out: &mut Vec<Step>) {
+    fn passed(&mut self, side: Side, passing: Passing, body: Option<&[u8]>, end: Mark, out: &mut Vec<Step>) {
         let Passing {
             told,
             exchange,
@@ -334,7 +328,7 @@ impl Nats {
             let early = Early {
                 side,
                 subject: told.subject,
-                body,
+                body: body.map(<[u8]>::to_vec),
                 status,
                 begin,
                 end,
@@ -532,19 +526,6 @@ fn failure(code: SmolStr, message: SmolStr) -> Failure {
     }
 }
 
-/// Headers: their status, if their first line has one, and the others.
-///
-/// ```text
-/// NATS/1.0[ code[ text]] CRLF *(name: value CRLF) CRLF
-/// ```
-fn headers(bytes: &[u8]) -> (Option<SmolStr>, Fields) {
-    let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end.saturating_add(1));
-    let (first, rest) = bytes.split_at_checked(end).unwrap_or_default();
-    let status = first.strip_prefix(b"NATS/1.0").unwrap_or_default().trim_ascii();
-    let status = (!status.is_empty()).then(|| SmolStr::from(String::from_utf8_lossy(status)));
-    (status, Fields::parse(rest))
-}
-
 /// Where a message of a stream is to be acknowledged.
 ///
 /// ```text
@@ -560,20 +541,18 @@ struct Acknowledge<'a> {
 
 impl<'a> Acknowledge<'a> {
     fn parse(reply: &'a str) -> Option<Self> {
-        let words: Vec<&str> = reply.strip_prefix(ACK)?.split('.').collect();
-        let words = match words.len() {
-            7 => words.as_slice(),
-            9.. => words.get(2..)?,
+        let words = reply.strip_prefix(ACK)?.split('.');
+        let before = match words.clone().count() {
+            7 => 0,
+            9.. => 2,
             _ => return None,
         };
-        let [stream, consumer, delivered, sequence, ..] = words else {
-            return None;
-        };
+        let mut words = words.skip(before);
         Some(Self {
-            stream,
-            consumer,
-            delivered: delivered.parse().ok()?,
-            sequence: sequence.parse().ok()?,
+            stream: words.next()?,
+            consumer: words.next()?,
+            delivered: words.next()?.parse().ok()?,
+            sequence: words.next()?.parse().ok()?,
         })
     }
 }
@@ -588,7 +567,7 @@ impl Parser for Nats {
                 let got = reader.hole(length, at);
                 *self.reader(direction) = Some(reader);
                 if let Some(got) = got {
-                    return self.event(direction, got, out);
+                    return self.event(direction, got, None, out);
                 }
             }
             Content::End => self.break_all(at, Broken::Closed, out),

@@ -7,10 +7,14 @@
 //! ```
 use smol_str::SmolStr;
 
+use crate::protocol::http1::Fields;
+
 /// Longest line but for `INFO` and `CONNECT`. The server takes 4096 bytes unless set otherwise.
 pub(super) const MAX_LINE: usize = 8 * 1024;
 /// Largest message with its headers. The server takes 1 MiB unless set otherwise, and no more than this.
 const MAX_SIZE: u64 = 64 << 20;
+/// More words than any line has behind its first.
+const MAX_WORDS: usize = 6;
 
 /// Who says a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +36,8 @@ pub(super) enum Line {
     Unsubscribe {
         sid: SmolStr,
     },
-    /// The server tells of itself.
-    Info,
+    /// The server tells of itself: the name of its cluster, or its own.
+    Info(Option<SmolStr>),
     Other,
 }
 
@@ -49,11 +53,18 @@ pub(super) struct Message {
     pub(super) size: u64,
 }
 
+/// What a server is called that tells this of itself.
+fn name(json: &[u8]) -> Option<SmolStr> {
+    let info: serde_json::Value = serde_json::from_slice(json).ok()?;
+    let mut names = ["cluster", "server_id"].into_iter();
+    names.find_map(|key| info.get(key)?.as_str()).map(SmolStr::new)
+}
+
 /// What a line without its end says, and who says it; none if it is none.
 pub(super) fn parse(line: &[u8]) -> Option<(Origin, Line)> {
     use Origin::{Client, Either, Server};
-    if line.starts_with(b"INFO {") {
-        return Some((Server, Line::Info));
+    if let Some(json) = line.strip_prefix(b"INFO ").filter(|json| json.starts_with(b"{")) {
+        return Some((Server, Line::Info(name(json))));
     }
     if line.starts_with(b"CONNECT {") {
         return Some((Client, Line::Other));
@@ -64,7 +75,12 @@ pub(super) fn parse(line: &[u8]) -> Option<(Origin, Line)> {
     let line = std::str::from_utf8(line).ok().filter(|line| line.len() <= MAX_LINE)?;
     let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
     let verb = words.next()?;
-    let words: Vec<&str> = words.take(6).collect();
+    let (mut space, mut count) = ([""; MAX_WORDS], 0_usize);
+    for (space, word) in space.iter_mut().zip(words) {
+        *space = word;
+        count = count.saturating_add(1);
+    }
+    let words = space.get(..count)?;
     let text = |word: &&str| SmolStr::new(*word);
     let is = |name: &str| verb.eq_ignore_ascii_case(name);
     let size = |word: &str| {
@@ -132,6 +148,22 @@ pub(super) fn parse(line: &[u8]) -> Option<(Origin, Line)> {
         message.headers = size(sizes.first()?).filter(|headers| *headers <= message.size)?;
     }
     Some((origin, Line::Message(message)))
+}
+
+/// Headers: their status, if their first line has one, and the others.
+pub(super) type Headers = (Option<SmolStr>, Fields);
+
+/// What headers say.
+///
+/// ```text
+/// NATS/1.0[ code[ text]] CRLF *(name: value CRLF) CRLF
+/// ```
+pub(super) fn headers(bytes: &[u8]) -> Headers {
+    let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end.saturating_add(1));
+    let (first, rest) = bytes.split_at_checked(end).unwrap_or_default();
+    let status = first.strip_prefix(b"NATS/1.0").unwrap_or_default().trim_ascii();
+    let status = (!status.is_empty()).then(|| SmolStr::from(String::from_utf8_lossy(status)));
+    (status, Fields::parse(rest))
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! Reads one direction: lines, and messages behind them.
-use bytes::Bytes;
 use memchr::memchr;
 
-use super::line::{self, Line, MAX_LINE, Message, Origin};
+use super::line::{self, Headers, Line, MAX_LINE, Message, Origin};
 use crate::capture::Moment;
 use crate::protocol::Mark;
 
@@ -25,12 +24,11 @@ pub(super) struct Got {
 
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A line, and the bytes of it.
-    Line(Origin, Line, Vec<u8>),
+    Line(Origin, Line),
     /// The line and the headers of a message have passed.
-    Head(Origin, Message, Option<Vec<u8>>),
-    /// The message is complete; the first bytes of it, where all of those were seen.
-    Body(Option<Vec<u8>>),
+    Head(Origin, Message, Option<Headers>),
+    /// The message is complete; [`Reader::body`] is the first bytes of it.
+    Body,
     /// Bytes were missed, or are no lines; from here on they are looked for.
     Lost,
     Invalid,
@@ -39,8 +37,8 @@ pub(super) enum Event {
 
 #[derive(Debug)]
 enum State {
-    /// A line, of which these bytes have come.
-    Line(Vec<u8>),
+    /// A line.
+    Line,
     /// A message: bytes of its headers and of its rest to come.
     Message { headers: u64, rest: u64 },
     /// The end of a message's line end: bytes to come.
@@ -55,6 +53,9 @@ pub(super) struct Reader {
     state: State,
     /// The first byte of what is being read.
     begin: Option<Mark>,
+    /// What has come of a line.
+    line: Vec<u8>,
+    /// The first bytes of a message's headers, or of what is behind them; not all of those were seen if they are `cut`.
     kept: Vec<u8>,
     cut: bool,
     of: Option<(Origin, Message)>,
@@ -69,12 +70,9 @@ impl Reader {
     /// A direction; whether its first byte begins a line.
     pub(super) const fn new(begins: bool) -> Self {
         Self {
-            state: if begins {
-                State::Line(Vec::new())
-            } else {
-                State::Seeking(None)
-            },
+            state: if begins { State::Line } else { State::Seeking(None) },
             begin: None,
+            line: Vec::new(),
             kept: Vec::new(),
             cut: false,
             of: None,
@@ -92,23 +90,30 @@ impl Reader {
     fn lose(&mut self) {
         self.state = State::Seeking(None);
         self.begin = None;
+        self.line = Vec::new();
         self.kept = Vec::new();
         self.cut = false;
         self.of = None;
     }
 
     /// Reads up to the end of something; how many bytes were taken.
-    pub(super) fn read(&mut self, bytes: &Bytes, at: Mark) -> (usize, Option<Got>) {
+    pub(super) fn read(&mut self, bytes: &[u8], at: Mark) -> (usize, Option<Got>) {
         if self.skipped == Some(at.moment) {
             return (bytes.len(), None);
         }
         let new = self.last.replace(at.moment) != Some(at.moment);
         let begin = *self.begin.get_or_insert(at);
         match &mut self.state {
-            State::Line(line) => {
+            State::Line => {
                 let end = memchr(b'\n', bytes);
                 let part = end.map_or(bytes.len(), |end| end.saturating_add(1));
-                line.extend_from_slice(bytes.get(..part).unwrap_or_default());
+                let bytes = bytes.get(..part).unwrap_or_default();
+                // What is whole in this piece is read from there.
+                let is_whole = end.is_some() && self.line.is_empty();
+                if !is_whole {
+                    self.line.extend_from_slice(bytes);
+                }
+                let line = if is_whole { bytes } else { &self.line };
                 let info = line.starts_with(b"INFO {") || line.starts_with(b"CONNECT {");
                 if line.len() > if info { MAX_INFO } else { MAX_LINE } {
                     return self.invalid(at);
@@ -116,8 +121,13 @@ impl Reader {
                 if end.is_none() {
                     return (part, None);
                 }
-                let line = std::mem::take(line);
-                self.line(line, begin, at, part)
+                let said = told(line);
+                // Rarely used room is given back.
+                if self.line.capacity() > MAX_LINE {
+                    self.line = Vec::new();
+                }
+                self.line.clear();
+                self.said(said, begin, at, part)
             }
             State::Message { headers, rest } => {
                 let in_headers = *headers > 0;
@@ -146,27 +156,23 @@ impl Reader {
                 if *left > 0 {
                     return (taken, None);
                 }
-                self.state = State::Line(Vec::new());
+                self.state = State::Line;
                 self.begin = None;
-                let (event, end) = (Event::Body(self.take_kept()), at.behind(taken as u64));
+                let (event, end) = (Event::Body, at.behind(taken as u64));
                 (taken, Some(Got { event, begin, end }))
             }
             State::Seeking(_) => self.seek(bytes, at, new),
         }
     }
 
-    fn take_kept(&mut self) -> Option<Vec<u8>> {
-        let kept = std::mem::take(&mut self.kept);
-        (!std::mem::take(&mut self.cut)).then_some(kept)
+    /// The first bytes of the message that was read last, where all of those were seen.
+    pub(super) fn body(&self) -> Option<&[u8]> {
+        (!self.cut).then_some(&self.kept)
     }
 
     /// A line is complete; so many bytes of it were taken from those that begin at `at`.
-    fn line(&mut self, mut line: Vec<u8>, begin: Mark, at: Mark, taken: usize) -> (usize, Option<Got>) {
-        line.pop();
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        let Some((origin, told)) = line::parse(&line) else {
+    fn said(&mut self, said: Option<(Origin, Line)>, begin: Mark, at: Mark, taken: usize) -> (usize, Option<Got>) {
+        let Some((origin, told)) = said else {
             return self.invalid(at);
         };
         let end = at.behind(taken as u64);
@@ -185,23 +191,25 @@ impl Reader {
             }
             return (taken, self.head(None, begin, end));
         }
-        self.state = State::Line(Vec::new());
+        self.state = State::Line;
         self.begin = None;
-        let event = Event::Line(origin, told, line);
+        let event = Event::Line(origin, told);
         (taken, Some(Got { event, begin, end }))
     }
 
     /// The headers of a message, or all of it, have passed.
     fn part(&mut self, in_headers: bool, begin: Mark, end: Mark) -> Option<Got> {
         if in_headers {
-            let headers = self.take_kept();
+            let headers = self.body().map(line::headers);
+            self.kept.clear();
+            self.cut = false;
             return self.head(headers, begin, end);
         }
         self.state = State::End(2);
         None
     }
 
-    fn head(&mut self, headers: Option<Vec<u8>>, begin: Mark, end: Mark) -> Option<Got> {
+    fn head(&mut self, headers: Option<Headers>, begin: Mark, end: Mark) -> Option<Got> {
         if let State::Message { rest: 0, .. } = self.state {
             self.state = State::End(2);
         }
@@ -223,7 +231,7 @@ impl Reader {
     }
 
     /// Looks for a line: at the beginning of an operation, and behind every line end.
-    fn seek(&mut self, bytes: &Bytes, at: Mark, new: bool) -> (usize, Option<Got>) {
+    fn seek(&mut self, bytes: &[u8], at: Mark, new: bool) -> (usize, Option<Got>) {
         let State::Seeking(line) = &mut self.state else {
             return (bytes.len(), None);
         };
@@ -245,12 +253,12 @@ impl Reader {
             let text = line.replace(Vec::new());
             self.begin = Some(at.behind(part as u64));
             let ended = text.filter(|text| text.ends_with(b"\r\n"));
-            let said = ended.and_then(|text| line::parse(text.get(..text.len().saturating_sub(2))?).map(|_| text));
             // What any text may hold is no evidence.
-            if let Some(text) = said.filter(|text| text.len() > b"PING\r\n".len()) {
+            let said = ended.filter(|text| text.len() > b"PING\r\n".len());
+            if let Some(said) = said.and_then(|text| told(&text)) {
                 self.in_vain = 0;
                 self.begin = Some(begin);
-                return self.line(text, begin, at, part);
+                return self.said(Some(said), begin, at, part);
             }
         }
         if self.in_vain >= MAX_VAIN {
@@ -285,6 +293,7 @@ impl Reader {
                 let begin = self.begin.unwrap_or(at);
                 let got = if before > 0 && headers == 0 {
                     let got = self.head(None, begin, end);
+                    self.kept.clear();
                     self.cut = length > before;
                     got
                 } else {
@@ -307,4 +316,10 @@ impl Reader {
             }
         }
     }
+}
+
+/// What a line says, whose end may be a line feed alone.
+fn told(line: &[u8]) -> Option<(Origin, Line)> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line::parse(line.strip_suffix(b"\r").unwrap_or(line))
 }

@@ -246,11 +246,11 @@ impl Postgresql {
             offset: span.begin.offset,
             start: span.begin.moment,
             head_end: span.end,
-            head: RequestHead::Database(Box::new(Call {
+            head: RequestHead::Database(Call {
                 system: SYSTEM,
                 query,
                 namespace: self.session.database.clone(),
-            })),
+            }),
         })));
         out.push(Step::RequestEnd {
             exchange,

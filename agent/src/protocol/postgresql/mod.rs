@@ -231,7 +231,7 @@ impl Dialect for Postgresql {
                     exchange: call.exchange,
                     start,
                     head_end: last,
-                    head: ResponseHead::Database(Box::new(call.outcome)),
+                    head: ResponseHead::Database(call.outcome),
                 })));
             }
             out.push(Step::Broken {

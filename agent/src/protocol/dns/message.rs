@@ -1,11 +1,13 @@
 //! Messages.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use smol_str::SmolStr;
+use smol_str::{SmolStr, ToSmolStr};
 
 /// Longest name, as it is sent.
 const MAX_NAME: usize = 255;
 const MAX_LABEL: u8 = 63;
+/// Bytes a name usually has no more of.
+const USUAL_NAME: usize = 64;
 /// Answers that are kept.
 const MAX_ANSWERS: usize = 16;
 /// Places in a message that a name may go on at.
@@ -157,7 +159,7 @@ fn records(bytes: &[u8], mut at: usize, count: u16) -> Vec<SmolStr> {
             _ => None,
         };
         let told = match (address, kind) {
-            (Some(address), _) => Some(SmolStr::from(address.to_string())),
+            (Some(address), _) => Some(address.to_smolstr()),
             (None, CNAME) => name(bytes, data).map(|(name, _)| name),
             _ => None,
         };
@@ -171,8 +173,7 @@ fn records(bytes: &[u8], mut at: usize, count: u16) -> Vec<SmolStr> {
 
 /// A record: its type, and where its data begin and end.
 fn record(bytes: &[u8], at: usize) -> Option<(u16, usize, usize)> {
-    let (_, at) = name(bytes, at)?;
-    let (kind, at) = number(bytes, at)?;
+    let (kind, at) = number(bytes, behind_name(bytes, at)?)?;
     // Class and lifetime.
     let (length, data) = number(bytes, at.checked_add(6)?)?;
     let behind = data.checked_add(usize::from(length))?;
@@ -193,9 +194,23 @@ fn number(bytes: &[u8], at: usize) -> Option<(u16, usize)> {
     Some((u16::from_be_bytes(number), behind))
 }
 
+/// Where the name at `at` ends: see [`name`].
+fn behind_name(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let length = *bytes.get(at)?;
+        at = at.checked_add(1)?;
+        match length {
+            0 => return Some(at),
+            1..=MAX_LABEL => at = at.checked_add(usize::from(length))?,
+            0xc0.. => return at.checked_add(1).filter(|behind| *behind <= bytes.len()),
+            _ => return None,
+        }
+    }
+}
+
 /// The name at `at` and what is behind it: labels with their length before them, and an empty one or a place where it goes on.
 fn name(bytes: &[u8], mut at: usize) -> Option<(SmolStr, usize)> {
-    let mut name = String::new();
+    let mut name = String::with_capacity(USUAL_NAME);
     let mut behind = None;
     let mut jumps = 0_usize;
     loop {

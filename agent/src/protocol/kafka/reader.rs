@@ -16,6 +16,8 @@ use crate::protocol::{DETECT_BYTES, Mark, Recognized};
 const MAX_ANSWER: usize = 64 * 1024;
 /// Bytes of something that is read at once.
 const MAX_ITEM: usize = 64 * 1024;
+/// Bytes of a head or an item that usually come.
+const USUAL_KEPT: usize = 128;
 /// Bytes in which no frame was found before the protocol is called a wrong guess.
 const MAX_VAIN: u64 = 64 << 20;
 
@@ -191,6 +193,10 @@ impl Reader {
     /// Takes so many bytes at most to what is being read.
     fn take(&mut self, rest: &[u8], most: usize, taken: &mut usize) {
         let portion = rest.get(..most).unwrap_or(rest);
+        // Few bytes come at a time.
+        if self.kept.capacity() == 0 {
+            self.kept.reserve(USUAL_KEPT.max(portion.len()));
+        }
         self.kept.extend_from_slice(portion);
         *taken = taken.saturating_add(portion.len());
         self.left = self.left.saturating_sub(portion.len() as u64);

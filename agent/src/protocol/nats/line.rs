@@ -5,6 +5,9 @@
 //! server: INFO {...} | MSG subject sid [reply] size | HMSG subject sid [reply] header-size size | +OK | -ERR 'text'
 //! either: PING | PONG
 //! ```
+use std::borrow::Cow;
+
+use serde::Deserialize;
 use smol_str::SmolStr;
 
 use crate::protocol::http1::Fields;
@@ -53,11 +56,19 @@ pub(super) struct Message {
     pub(super) size: u64,
 }
 
+/// What a server says of itself, as far as it is of interest.
+#[derive(Deserialize)]
+struct Info<'a> {
+    #[serde(borrow)]
+    cluster: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    server_id: Option<Cow<'a, str>>,
+}
+
 /// What a server is called that tells this of itself.
 fn name(json: &[u8]) -> Option<SmolStr> {
-    let info: serde_json::Value = serde_json::from_slice(json).ok()?;
-    let mut names = ["cluster", "server_id"].into_iter();
-    names.find_map(|key| info.get(key)?.as_str()).map(SmolStr::new)
+    let info: Info<'_> = serde_json::from_slice(json).ok()?;
+    info.cluster.or(info.server_id).map(SmolStr::from)
 }
 
 /// What a line without its end says, and who says it; none if it is none.

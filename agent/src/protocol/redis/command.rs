@@ -31,6 +31,8 @@ pub(super) enum Special {
     Streams,
 }
 
+/// Longest word behind a command's name that means something: what a short text has room for.
+const MAX_SUBCOMMAND: usize = 23;
 /// Commands whose first argument is part of their name.
 const CONTAINERS: &[&str] = &[
     "ACL", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DEBUG", "FUNCTION", "LATENCY", "MEMORY", "MODULE", "OBJECT",
@@ -77,7 +79,9 @@ impl Asked {
     fn word(&mut self, word: &[u8]) {
         let text = |word: &[u8]| SmolStr::from(String::from_utf8_lossy(word));
         if let Some(place) = self.words.get_mut(self.count) {
-            *place = if word.len() <= MAX_NAME {
+            // Behind the name only short ones mean something.
+            let most = if self.count == 0 { MAX_NAME } else { MAX_SUBCOMMAND };
+            *place = if word.len() <= most {
                 text(word)
             } else {
                 SmolStr::default()

@@ -117,7 +117,7 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "thrift",
         title: "Thrift, binary and compact, framed and not",
-        tested: "thriftpy2",
+        tested: "Apache Thrift's Python library 0.25, thriftpy2",
         limits: "calls that declare no version (`strict_write` off), `THeader` and JSON are not recognized; a declared exception has no name, \
                  which only its callers know",
         recognize: thrift::recognize,

@@ -4,7 +4,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use super::SYSTEM;
 use super::reader::{Got, Hole as ReaderHole, Message, Reader};
 use super::walk::Told;
-use super::wire::{Kind, Shape};
+use super::wire::{Envelope, Kind, Shape};
 use crate::protocol::calls::{Calls, MAX_CALLS};
 use crate::protocol::ordered::{Dialect, Hole, Read, Side};
 use crate::protocol::procedure::{Fault, Procedure, Returned};
@@ -23,6 +23,15 @@ pub(super) struct Connection {
 struct Asked {
     name: SmolStr,
     number: u32,
+}
+
+impl Asked {
+    /// Where several services share a connection, the name of one stands before the procedure's in the call alone.
+    fn is_answered_by(&self, answer: &Envelope) -> bool {
+        let name = self.name.as_str();
+        let short = name.rsplit_once(':').map_or(name, |(_, name)| name);
+        (answer.name == name || answer.name == short) && self.number == answer.number
+    }
 }
 
 impl Connection {
@@ -98,8 +107,11 @@ impl Connection {
     /// An answer is complete. Whether it fits.
     fn told(&mut self, message: &Message, out: &mut Vec<Step>) -> bool {
         let (envelope, told) = (&message.envelope, &message.told);
-        let is_of = |asked: &Asked| asked.name == envelope.name && asked.number == envelope.number;
-        if !self.calls.first().is_some_and(|call| is_of(&call.what)) {
+        if !self
+            .calls
+            .first()
+            .is_some_and(|call| call.what.is_answered_by(envelope))
+        {
             return false;
         }
         self.calls.seen(message.begin, message.end);

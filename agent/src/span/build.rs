@@ -13,8 +13,8 @@ use super::route::Routes;
 use super::topics::Topics;
 use super::{
     ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, STACK, Span, SpanEvent, SpanKey,
-    SpanKind, Status, Value, context, database, dns, failure, http, lane, messaging, phases, procedure, rpc, times,
-    tls, turn,
+    SpanKind, Status, Value, context, database, dns, failure, http, lane, messaging, object, phases, procedure, rpc,
+    times, tls, turn,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints};
 use crate::discover::Process;
@@ -370,7 +370,10 @@ impl Spans {
         }
         if let RequestHead::Http(request) = &open.request.head {
             rpc::describe(&mut span, request, http_head(response), &exchanged, broken);
-            self.routes.describe(&mut span, &process.service);
+            // What is named by its operation has no route, and names of objects are none to learn from.
+            if !object::describe(&mut span, request) {
+                self.routes.describe(&mut span, &process.service);
+            }
         }
         let actor = if broken.is_some() { open.actor } else { end.moment.actor };
         out.push(SpanEvent::Finished {

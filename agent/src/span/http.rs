@@ -6,7 +6,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use super::build::Exchanged;
 use super::policy::{Policy, REDACTED, Side};
-use super::{Span, SpanKind, Status, Value, content, raised, websocket};
+use super::{Span, SpanKind, Status, Value, content, raised, testcase, websocket};
 use crate::protocol::Body;
 use crate::protocol::http1::{Fields, Gateway, RequestHead, ResponseHead, field};
 
@@ -77,6 +77,7 @@ pub(super) fn describe(
     {
         span.attributes.push(("user.id", Value::Text(user)));
     }
+    testcase::describe(span, &request.fields);
     body(span, &REQUEST, &request.fields, exchanged.request_body, policy);
     if !exchanged.request_body.captured.is_empty() {
         let asked = decoded(&request.fields, exchanged.request_body);
@@ -222,7 +223,7 @@ pub(super) const fn error_code(code: u32) -> &'static str {
 }
 
 /// Host and port of an authority; IPv6 literals lose their brackets.
-fn address(authority: &str) -> Option<(&str, Option<u16>)> {
+pub(super) fn address(authority: &str) -> Option<(&str, Option<u16>)> {
     if authority.is_empty() {
         return None;
     }

@@ -177,8 +177,8 @@ fn timeout_ns(text: &[u8]) -> Option<u64> {
     amount.checked_mul(unit_ns)
 }
 
-/// `grpc-message` is percent-encoded UTF-8.
-fn decoded(mut text: &[u8]) -> String {
+/// Percent-encoded UTF-8, as `grpc-message` is.
+pub(super) fn decoded(mut text: &[u8]) -> String {
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
     let mut bytes = Vec::with_capacity(text.len());
     while let Some((first, rest)) = text.split_first() {

@@ -2,6 +2,7 @@
 //!
 //! In: process numbers from the kernel's fork and exec events, and the user's [`Rules`]. Out: [`Process`]es. It reads
 //! `/proc` and executables, changes nothing, and takes what it reads for what others wrote: bounded and never trusted.
+mod birth;
 mod container;
 mod glob;
 mod java;
@@ -38,7 +39,7 @@ pub struct Process {
     pub runtime: Runtime,
     /// Container id, from the cgroup path.
     pub container: Option<String>,
-    /// Further resource attributes: OTEL_RESOURCE_ATTRIBUTES of the target, owner and the like.
+    /// Further resource attributes: OTEL_RESOURCE_ATTRIBUTES of the target, owner, when it began and the like.
     pub resource: Vec<(String, String)>,
 }
 
@@ -140,6 +141,7 @@ pub struct Found {
 pub struct Discovery {
     proc: Proc,
     runtimes: runtime::Runtimes,
+    births: birth::Births,
 }
 
 impl Discovery {
@@ -147,7 +149,7 @@ impl Discovery {
     pub fn at(proc: Proc) -> Self {
         Self {
             proc,
-            runtimes: runtime::Runtimes::default(),
+            ..Self::default()
         }
     }
 
@@ -202,10 +204,12 @@ impl Discovery {
             });
         let mut resource = declared.attributes;
         let owner = container.is_none().then(|| self.owner(pid)).flatten();
+        let born = self.births.of(&self.proc, pid);
         let known = container
             .iter()
             .flat_map(|container| container.attributes.clone())
-            .chain(owner.map(|owner| ("process.owner".to_owned(), owner)));
+            .chain(owner.map(|owner| ("process.owner".to_owned(), owner)))
+            .chain(born.map(|born| ("process.creation.time".to_owned(), born)));
         for (name, value) in known {
             // What the process says of itself wins.
             if resource.iter().all(|(key, _)| *key != name) {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::capture::Pid;
 
@@ -106,6 +107,23 @@ impl Proc {
             .next()?
             .parse()
             .ok()
+    }
+
+    /// When a process began, since the machine did: field 22 of `/proc/PID/stat`, which counts hundredths of a second whatever
+    /// the kernel's own clock does (proc_pid_stat(5), `USER_HZ`).
+    pub(super) fn started(&self, pid: Pid) -> Option<Duration> {
+        let stat = self.text(pid, "stat").ok()?;
+        // The program's name is in brackets and may hold anything, brackets too.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let ticks: u64 = rest.split_whitespace().nth(19)?.parse().ok()?;
+        Some(Duration::from_millis(ticks.checked_mul(10)?))
+    }
+
+    /// How long the machine has been running.
+    pub(super) fn uptime(&self) -> Option<Duration> {
+        let text = read(&self.path("proc/uptime"), FILE_BYTES).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        Duration::try_from_secs_f64(text.split_whitespace().next()?.parse().ok()?).ok()
     }
 
     /// All processes there are now.

@@ -411,13 +411,17 @@ impl Probes {
 
     /// The kernel side's counters by name, summed over CPUs.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        counter::ALL
-            .iter()
-            .map(|(index, name, _)| {
-                let total = self.counters.get(index, 0).map_or(0, |slots| slots.iter().sum());
-                (*name, total)
-            })
-            .collect()
+        let all = counter::ALL.iter();
+        all.map(|(index, name, _)| (*name, self.counter(*index))).collect()
+    }
+
+    /// Events that were lost so far.
+    pub fn lost(&self) -> u64 {
+        self.counter(counter::RING_FULL)
+    }
+
+    fn counter(&self, index: u32) -> u64 {
+        self.counters.get(&index, 0).map_or(0, |slots| slots.iter().sum())
     }
 }
 

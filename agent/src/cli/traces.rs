@@ -233,6 +233,7 @@ mod tests {
             spans: 6,
             errors: 1,
             died: false,
+            test: String::new(),
             run: 1,
             id: 1,
         };
@@ -249,6 +250,8 @@ mod tests {
             row,
             span_list,
             cut: false,
+            processes: Vec::new(),
+            lost_events: 0,
         });
         let lines: Vec<&str> = text.lines().skip(1).collect();
         assert_eq!(lines.len(), 6, "{text}");

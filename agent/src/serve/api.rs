@@ -158,6 +158,10 @@ pub(super) async fn answer(service: &Service, uri: &Uri) -> Answer {
             json(&found.ok_or_else(|| missing("there are no two such runs"))?)
         }
         "v1/errors" => json(&readers.ask(|reader| reader.errors()).await?),
+        "v1/tests" => {
+            let run = asked.number("run")?;
+            json(&readers.ask(move |reader| reader.tests(run)).await?)
+        }
         "v1/runs" => json(&readers.ask(|reader| reader.runs()).await?),
         "v1/openapi.json" => Ok(response(
             StatusCode::OK,

@@ -18,7 +18,7 @@ const NONE: &[u8] = b"<!doctype html><html lang=en><meta charset=utf-8><title>Cl
     <a href=/api/v1/openapi.json>openapi.json</a> describes beside it.\n";
 
 /// Where the page shows something: it reads the path itself.
-const VIEWS: [&str; 5] = ["/", "/endpoints", "/errors", "/map", "/runs"];
+const VIEWS: [&str; 6] = ["/", "/endpoints", "/errors", "/map", "/runs", "/tests"];
 
 /// The file at a path.
 pub(super) fn file(path: &str) -> Answer {

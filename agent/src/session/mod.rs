@@ -26,7 +26,7 @@ use crate::pipeline::{Input, Output, Pipeline};
 use crate::protocol::Limits;
 use crate::run::{Caught, Child, NotStarted, Signals};
 use crate::span::Policy;
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, LOST};
 use crate::trace::Placed;
 use libraries::{Cipher, Finder};
 use looker::{Look, Looker};
@@ -627,6 +627,8 @@ impl Agent {
             if let Some(before_ns) = self.outputs.asks_what_is_open(now_ns) {
                 let open = self.pipeline.unanswered(before_ns, outputs::MOST_OPEN);
                 self.outputs.open(&open);
+                // Who keeps traces notes when it was.
+                self.counters.set(LOST, self.probes.lost());
             }
         }
     }

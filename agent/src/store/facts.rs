@@ -60,6 +60,11 @@ pub(super) fn died(span: &Span) -> bool {
     text_of(&span.attributes, crate::span::OUTCOME) == Some("process_exited")
 }
 
+/// The test case it was made by, empty where none is named.
+pub(super) fn test(span: &Span) -> &str {
+    cut(text_of(&span.attributes, "test.case.name").unwrap_or(""), TITLE_BYTES)
+}
+
 /// Its status code as text, empty where it has none.
 pub(super) fn status(span: &Span) -> Cow<'_, str> {
     let found = STATUS.iter().find_map(|name| find(&span.attributes, name));

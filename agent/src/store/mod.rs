@@ -17,8 +17,8 @@ mod sums;
 mod writer;
 
 pub use model::{
-    Bin, Change, Endpoint, ErrorGroup, Imported, InFlight, Order, Page, Run, Service, SpanView, TraceList, TraceRow,
-    TraceView,
+    Bin, Change, Endpoint, ErrorGroup, Imported, InFlight, Order, Page, ProcessBegan, Run, Service, SpanView, TestCase,
+    TraceList, TraceRow, TraceView,
 };
 pub use otlp::{ImportError, Received, perfetto};
 pub use packed::PackedTrace;
@@ -66,6 +66,12 @@ pub trait Backend: Send {
     /// # Errors
     /// The store refuses.
     fn in_flight(&mut self, requests: &[InFlight], now_ns: u64) -> Result<(), StoreError>;
+
+    /// Notes that events were lost between two moments.
+    ///
+    /// # Errors
+    /// The store refuses.
+    fn lost(&mut self, from_ns: u64, to_ns: u64, events: u64) -> Result<(), StoreError>;
 
     /// Ends the run.
     ///
@@ -126,6 +132,12 @@ pub trait Reader: Send {
     /// # Errors
     /// The store refuses.
     fn runs(&self) -> Result<Vec<Run>, StoreError>;
+
+    /// Requests by the test case that made them, of a run or of all, the latest first.
+    ///
+    /// # Errors
+    /// The store refuses.
+    fn tests(&self, run: Option<i64>) -> Result<Vec<TestCase>, StoreError>;
 
     /// Values of fields among the latest traces that match, with counts.
     ///

@@ -29,6 +29,8 @@ pub struct TraceRow {
     pub died: bool,
     /// The run it belongs to.
     pub run: i64,
+    /// The test case that made its requests; empty where none is named.
+    pub test: String,
     /// Its number in the store.
     #[serde(skip)]
     pub(crate) id: i64,
@@ -104,6 +106,21 @@ pub struct TraceView {
     pub span_list: Vec<SpanView>,
     /// More spans are stored than are told.
     pub cut: bool,
+    /// When the processes of its spans began, of those of which it is known.
+    pub processes: Vec<ProcessBegan>,
+    /// Events that were lost while it ran, or about then: calls may be missing.
+    pub lost_events: u64,
+}
+
+/// When a process began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProcessBegan {
+    /// `service.name`.
+    pub service: String,
+    /// Its number.
+    pub pid: i64,
+    /// When.
+    pub start_unix_ns: u64,
 }
 
 /// A span.
@@ -250,3 +267,20 @@ pub struct Imported {
 /// How far a store has got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Change(pub i64);
+
+/// The requests of a test case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TestCase {
+    /// Its name.
+    pub name: String,
+    /// Traces that its requests began.
+    pub traces: u64,
+    /// Those in which something failed.
+    pub failed: u64,
+    /// How long all of them took together.
+    pub sum_ns: u64,
+    /// How long the slowest took.
+    pub most_ns: u64,
+    /// When the latest began.
+    pub last_unix_ns: u64,
+}

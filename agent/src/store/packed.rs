@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::{TraceRow, facts};
+use super::{ProcessBegan, TraceRow, facts};
 use crate::export::hex;
 
 /// A trace whose spans are told by column. All lists have an entry for each span, in the order of their starts, unless they
@@ -21,6 +21,10 @@ pub struct PackedTrace {
     pub row: TraceRow,
     /// More spans are stored than are told.
     pub cut: bool,
+    /// When the processes of its spans began, of those of which it is known.
+    pub processes: Vec<ProcessBegan>,
+    /// Events that were lost while it ran, or about then: calls may be missing.
+    pub lost_events: u64,
     strings: Vec<String>,
     /// Names of attributes, each with 0 where its value is a text and 1 where it is any other.
     shapes: Vec<Vec<u32>>,
@@ -99,8 +103,15 @@ impl Beside {
 /// A span, with its service and process.
 pub(super) type Told<'a> = (Span, &'a str, Option<i64>);
 
+/// What is told of a trace beside its row and its spans: the same in both forms.
+pub(super) struct Whole {
+    pub(super) cut: bool,
+    pub(super) processes: Vec<ProcessBegan>,
+    pub(super) lost_events: u64,
+}
+
 /// Puts spans, which lie in the order of their starts, into columns.
-pub(super) fn pack(row: TraceRow, spans: Vec<Told<'_>>, cut: bool) -> PackedTrace {
+pub(super) fn pack(row: TraceRow, spans: Vec<Told<'_>>, whole: Whole) -> PackedTrace {
     let places: HashMap<Vec<u8>, usize, FixedState> = spans
         .iter()
         .enumerate()
@@ -111,7 +122,7 @@ pub(super) fn pack(row: TraceRow, spans: Vec<Told<'_>>, cut: bool) -> PackedTrac
     let mut texts = Texts::default();
     let mut shapes: HashMap<Vec<u32>, u32, FixedState> = HashMap::default();
     let start_ns = row.start_unix_ns;
-    let mut packed = PackedTrace::of(row, cut, spans.len());
+    let mut packed = PackedTrace::of(row, whole, spans.len());
     for (place, (span, service, pid)) in spans.into_iter().enumerate() {
         packed.ids.push_str(&hex(&span.span_id));
         packed.parents.push(match places.get(&span.parent_span_id) {
@@ -159,10 +170,12 @@ pub(super) fn pack(row: TraceRow, spans: Vec<Told<'_>>, cut: bool) -> PackedTrac
 }
 
 impl PackedTrace {
-    fn of(row: TraceRow, cut: bool, spans: usize) -> Self {
+    fn of(row: TraceRow, whole: Whole, spans: usize) -> Self {
         Self {
             row,
-            cut,
+            cut: whole.cut,
+            processes: whole.processes,
+            lost_events: whole.lost_events,
             strings: Vec::new(),
             shapes: Vec::new(),
             ids: String::with_capacity(spans * 16),

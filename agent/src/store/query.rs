@@ -38,6 +38,8 @@ pub(super) enum What {
     TraceId(String),
     /// The title of the trace.
     Title(Pattern),
+    /// The test case that made its requests.
+    Test(Pattern),
     /// Of a span.
     Service(Pattern),
     Name(Pattern),
@@ -262,6 +264,7 @@ fn term(field: &str, value: &str) -> Result<What, String> {
             "path" => Pattern::new(&format!("* {value}")),
             _ => Pattern::new(value),
         })),
+        "test" => Ok(What::Test(Pattern::new(value))),
         "service" => Ok(What::Service(Pattern::new(value))),
         "name" | "operation" => Ok(What::Name(Pattern::new(value))),
         "kind" => facts::kind_number(value)
@@ -306,6 +309,7 @@ const FIELDS: &[&str] = &[
     "path",
     "trace",
     "run",
+    "test",
     "age",
     "start",
 ];

@@ -18,7 +18,7 @@ use crate::export::otlp::{self, attributes, resource, span};
 use crate::export::{Bounds, Clock, Finished, Host, Queue, Warn};
 use crate::log::Record;
 use crate::span::Policy;
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, LOST};
 use crate::trace::Unanswered;
 
 /// What waits at most: a second of a busy host.
@@ -144,6 +144,7 @@ impl Writer {
                 resources: HashMap::new(),
                 told: Told::default(),
                 trimmed: Instant::now(),
+                lost: (0, unix_ns()),
             };
             worker.run(&spans);
             let _nobody_waits = finished.send(());
@@ -234,6 +235,8 @@ struct Worker<B> {
     resources: HashMap<usize, (Arc<Process>, Arc<Resource>)>,
     told: Told,
     trimmed: Instant,
+    /// Events that were lost up to when it was looked last, in Unix time.
+    lost: (u64, u64),
 }
 
 /// What the user has been told of.
@@ -249,6 +252,7 @@ impl<B: Backend> Worker<B> {
         self.trim();
         loop {
             self.say_what_is_open();
+            self.note_lost();
             match queue.soon() {
                 Some(Some(batch)) => {
                     self.write(&batch);
@@ -302,6 +306,24 @@ impl<B: Backend> Worker<B> {
         // What cannot be written is said again with the next news.
         if (now != *before || due) && self.backend.in_flight(&now, unix_ns()).is_ok() {
             self.said = (now, Instant::now());
+        }
+    }
+
+    /// Notes when events were lost: what ran then may not be whole.
+    fn note_lost(&mut self) {
+        /// The kernel's counters are read a few times a second.
+        const LATE_NS: u64 = 1_000_000_000;
+        let (before, looked_ns) = self.lost;
+        let (now, now_ns) = (self.setup.counters.value(LOST), unix_ns());
+        let lost = now.saturating_sub(before);
+        // What cannot be written is said again the next time.
+        if lost == 0
+            || self
+                .backend
+                .lost(looked_ns.saturating_sub(LATE_NS), now_ns, lost)
+                .is_ok()
+        {
+            self.lost = (now, now_ns);
         }
     }
 

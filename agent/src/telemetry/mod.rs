@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use names::{NAMES, is_loss, meaning};
 pub use usage::{Usage, usage};
 
+/// Events that the kernel side could not hand over: there was no room for them.
+pub const LOST: &str = "capture.ring_full";
+
 /// Counters by name, shared by cloning. Raising one that [`NAMES`] knows takes no lock.
 #[derive(Clone, Debug)]
 pub struct Counters(Arc<Shared>);

@@ -47,6 +47,7 @@ const SEARCH: [string, string][] = [
   ['service:cart status:>=500', 'Cart answered so: both are of one span'],
   ['service:cart service:stock', 'Traces that touch both'],
   ['-name:health*', 'None such; * stands for anything'],
+  ['test:"cart empties"', 'What a test case asked for'],
   ['duration:>1s', 'The whole trace; span.duration: any span'],
   ['db.query.text:*orders*', 'Any attribute has a dot'],
 ];

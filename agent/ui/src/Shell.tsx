@@ -16,6 +16,7 @@ import { EndpointsView } from './other/EndpointsView';
 import { ErrorsView } from './other/ErrorsView';
 import { MapView } from './other/MapView';
 import { RunsView } from './other/RunsView';
+import { TestsView } from './other/TestsView';
 
 interface View {
   path: string;
@@ -29,6 +30,7 @@ const VIEWS: View[] = [
   { path: '/errors', name: 'Errors', show: () => <ErrorsView /> },
   { path: '/map', name: 'Map', show: () => <MapView /> },
   { path: '/runs', name: 'Runs', show: () => <RunsView /> },
+  { path: '/tests', name: 'Tests', show: () => <TestsView /> },
 ];
 
 const showsKeys = signal(false);

@@ -50,7 +50,7 @@ impl SqliteReader {
             let mut parts = statement.query([row.id])?;
             while let Some(data) = parts.next()? {
                 for (resource, span) in part::unpack(data.get_ref(0)?.as_blob().unwrap_or_default())? {
-                    let service = resources.get(&resource).map_or("", |(service, _)| service.as_str());
+                    let service = resources.get(&resource).map_or("", |source| source.service.as_str());
                     spans.push((service, span));
                 }
             }

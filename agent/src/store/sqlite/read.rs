@@ -1,5 +1,5 @@
 //! Answers from the file, while others may write it.
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -11,14 +11,14 @@ use rusqlite::types::{Value as Sql, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
 use super::search::{Condition, id_range};
-use super::{open_to_read, part, unsigned};
+use super::{open_to_read, part, signed, unsigned};
 use crate::export::hex;
-use crate::store::facts;
-use crate::store::packed::{Beside, PackedTrace, pack};
+use crate::store::packed::{Beside, PackedTrace, Whole, pack};
 use crate::store::{
-    Change, Comparison, Endpoint, ErrorGroup, Facets, InFlight, Order, Page, Points, Query, Reader, Run, Service,
-    ServiceMap, SpanView, StoreError, TraceList, TraceRow, TraceView,
+    Change, Comparison, Endpoint, ErrorGroup, Facets, InFlight, Order, Page, Points, ProcessBegan, Query, Reader, Run,
+    Service, ServiceMap, SpanView, StoreError, TestCase, TraceList, TraceRow, TraceView,
 };
+use crate::store::{facts, moment};
 
 /// Most traces in a page.
 const MOST_ROWS: usize = 1_000;
@@ -31,7 +31,7 @@ const MOST_GROUPS: i64 = 1_000;
 
 pub(super) const ROW: &str = "
 SELECT t.id, t.trace_id, t.start_ns, t.end_ns - t.start_ns, t.spans, t.errors, t.run, t.title,
-    coalesce(o.service, ''), coalesce(o.status, ''), coalesce(o.failed, 0), t.died";
+    coalesce(o.service, ''), coalesce(o.status, ''), coalesce(o.failed, 0), t.died, t.test";
 pub(super) const FROM: &str = " FROM trace t LEFT JOIN operation o ON o.id = t.root_operation WHERE true";
 
 /// A store that is read.
@@ -42,11 +42,60 @@ pub struct SqliteReader {
 /// What is stored of a trace.
 struct Found {
     row: TraceRow,
-    resources: HashMap<i64, (String, Option<i64>)>,
+    resources: HashMap<i64, Source>,
     /// Each with the number of its resource.
     spans: Vec<(i64, Span)>,
     /// There are more.
     cut: bool,
+    lost_events: u64,
+}
+
+/// What a span came from.
+pub(super) struct Source {
+    pub(super) service: String,
+    pub(super) pid: Option<i64>,
+    /// When its process began.
+    began_unix_ns: Option<u64>,
+}
+
+impl Source {
+    fn of(resource: &Resource) -> Self {
+        let find = |name| facts::find(&resource.attributes, name).and_then(|found| found.value.as_ref());
+        Self {
+            service: facts::service(resource).to_owned(),
+            pid: match find("process.pid") {
+                Some(Any::IntValue(pid)) => Some(*pid),
+                _ => None,
+            },
+            began_unix_ns: match find("process.creation.time") {
+                Some(Any::StringValue(text)) => moment::parse(text).map(unsigned),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Found {
+    fn whole(&self) -> Whole {
+        Whole {
+            cut: self.cut,
+            processes: self.processes(),
+            lost_events: self.lost_events,
+        }
+    }
+
+    fn processes(&self) -> Vec<ProcessBegan> {
+        let used: BTreeSet<i64> = self.spans.iter().map(|(resource, _)| *resource).collect();
+        let began = used.iter().filter_map(|resource| {
+            let source = self.resources.get(resource)?;
+            Some(ProcessBegan {
+                service: source.service.clone(),
+                pid: source.pid?,
+                start_unix_ns: source.began_unix_ns?,
+            })
+        });
+        began.collect()
+    }
 }
 
 impl SqliteReader {
@@ -88,6 +137,12 @@ impl SqliteReader {
             spans.append(&mut part::unpack(data.get_ref(0)?.as_blob().unwrap_or_default())?);
         }
         drop(parts);
+        let end_ns = row.start_unix_ns.saturating_add(row.duration_ns);
+        let mut statement = self.connection.prepare_cached(
+            "SELECT ifnull(sum(events), 0) FROM loss WHERE run = ?1 AND to_ns >= ?2 AND from_ns <= ?3",
+        )?;
+        let lost = params![row.run, signed(row.start_unix_ns), signed(end_ns)];
+        let lost_events = statement.query_row(lost, |row| row.get(0)).map(unsigned)?;
         transaction.finish()?;
         let cut = spans.len() > MOST_SPANS;
         spans.truncate(MOST_SPANS);
@@ -98,22 +153,18 @@ impl SqliteReader {
             resources,
             spans,
             cut,
+            lost_events,
         }))
     }
 
-    /// Service and process of each resource.
-    pub(super) fn resources(&self) -> Result<HashMap<i64, (String, Option<i64>)>, StoreError> {
+    /// What each resource says.
+    pub(super) fn resources(&self) -> Result<HashMap<i64, Source>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT id, data FROM resource")?;
         let mut rows = statement.query([])?;
         let mut all = HashMap::new();
         while let Some(row) = rows.next()? {
             let resource = Resource::decode(row.get_ref(1)?.as_blob().unwrap_or_default());
-            let resource = resource.map_err(|_| StoreError::Malformed)?;
-            let pid = match facts::find(&resource.attributes, "process.pid").and_then(|pid| pid.value.as_ref()) {
-                Some(Any::IntValue(pid)) => Some(*pid),
-                _ => None,
-            };
-            all.insert(row.get(0)?, (facts::service(&resource).to_owned(), pid));
+            all.insert(row.get(0)?, Source::of(&resource.map_err(|_| StoreError::Malformed)?));
         }
         Ok(all)
     }
@@ -145,7 +196,7 @@ impl Reader for SqliteReader {
             }
             let found = trace_row(row)?;
             seen += 1;
-            last = Some(place(row.get_ref(12)?, found.id));
+            last = Some(place(row.get_ref(13)?, found.id));
             if !looks || condition.holds(found.id, &self.connection)? {
                 traces.push(found);
             }
@@ -159,12 +210,15 @@ impl Reader for SqliteReader {
             return Ok(None);
         };
         let start_ns = found.row.start_unix_ns;
+        let whole = found.whole();
         let spans = found.spans.into_iter();
         let spans = spans.map(|(resource, span)| span_view(span, found.resources.get(&resource), start_ns));
         Ok(Some(TraceView {
             row: found.row,
             span_list: spans.collect(),
-            cut: found.cut,
+            cut: whole.cut,
+            processes: whole.processes,
+            lost_events: whole.lost_events,
         }))
     }
 
@@ -172,12 +226,13 @@ impl Reader for SqliteReader {
         let Some(found) = self.found(id)? else {
             return Ok(None);
         };
+        let whole = found.whole();
         let told = |(resource, span): (i64, Span)| match found.resources.get(&resource) {
-            Some((service, pid)) => (span, service.as_str(), *pid),
+            Some(source) => (span, source.service.as_str(), source.pid),
             None => (span, "", None),
         };
         let spans = found.spans.into_iter().map(told).collect();
-        Ok(Some(pack(found.row, spans, found.cut)))
+        Ok(Some(pack(found.row, spans, whole)))
     }
 
     fn otlp(&self, id: &str) -> Result<Option<ExportTraceServiceRequest>, StoreError> {
@@ -230,6 +285,24 @@ impl Reader for SqliteReader {
              ORDER BY id DESC LIMIT ?1",
         )?;
         let rows = statement.query_map([MOST_GROUPS], run_row)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn tests(&self, run: Option<i64>) -> Result<Vec<TestCase>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT test, count(*), sum(errors > 0), sum(end_ns - start_ns), max(end_ns - start_ns), max(start_ns) \
+             FROM trace WHERE test <> '' AND (?1 IS NULL OR run = ?1) GROUP BY test ORDER BY max(start_ns) DESC LIMIT ?2",
+        )?;
+        let rows = statement.query_map(params![run, MOST_GROUPS], |row| {
+            Ok(TestCase {
+                name: row.get(0)?,
+                traces: unsigned(row.get(1)?),
+                failed: unsigned(row.get(2)?),
+                sum_ns: unsigned(row.get(3)?),
+                most_ns: unsigned(row.get(4)?),
+                last_unix_ns: unsigned(row.get(5)?),
+            })
+        })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -302,6 +375,7 @@ pub(super) fn trace_row(row: &Row<'_>) -> Result<TraceRow, StoreError> {
         status: row.get(9)?,
         error: row.get(10)?,
         died: row.get(11)?,
+        test: row.get(12)?,
     })
 }
 
@@ -352,7 +426,7 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-fn span_view(span: Span, resource: Option<&(String, Option<i64>)>, start_ns: u64) -> SpanView {
+fn span_view(span: Span, resource: Option<&Source>, start_ns: u64) -> SpanView {
     let offset = |ns: u64| ns.saturating_sub(start_ns);
     let error = facts::failed(&span).then(|| span.status.as_ref().map_or(String::new(), |it| it.message.clone()));
     let beside = Beside::of(&span, start_ns);
@@ -361,8 +435,8 @@ fn span_view(span: Span, resource: Option<&(String, Option<i64>)>, start_ns: u64
         parent_id: (!span.parent_span_id.is_empty()).then(|| hex(&span.parent_span_id)),
         parent_is_remote: span.flags & SpanFlags::ContextIsRemoteMask as u32 != 0,
         kind: facts::kind_word(i64::from(span.kind)),
-        service: resource.map_or_else(String::new, |(service, _)| service.clone()),
-        pid: resource.and_then(|(_, pid)| *pid),
+        service: resource.map_or_else(String::new, |source| source.service.clone()),
+        pid: resource.and_then(|source| source.pid),
         offset_ns: offset(span.start_time_unix_nano),
         duration_ns: span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano),
         error,

@@ -7,7 +7,7 @@ use super::unopened;
 use crate::store::StoreError;
 
 /// What makes each version of the one before. Only ever added to.
-const MIGRATIONS: &[&str] = &[V1, V2, V3];
+const MIGRATIONS: &[&str] = &[V1, V2, V3, V4];
 
 /// `used` is the last part that named a row: what no part that is here can name goes with the oldest traces.
 const V1: &str = "
@@ -99,6 +99,18 @@ CREATE INDEX trace_errors ON trace(errors);
 -- Times by their number of digits: what is slow stands apart, and new rows still come at the end of few places.
 DROP INDEX call_operation;
 CREATE INDEX call_digits ON call(operation, length(most_ns), trace);
+";
+
+/// The test case that made a trace's requests; empty where none is named. When events were lost.
+const V4: &str = "
+ALTER TABLE trace ADD COLUMN test TEXT NOT NULL DEFAULT '';
+CREATE INDEX trace_test ON trace(test) WHERE test <> '';
+CREATE TABLE loss(
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    from_ns INTEGER NOT NULL,
+    to_ns INTEGER NOT NULL,
+    events INTEGER NOT NULL);
 ";
 
 /// The version this Clew writes.

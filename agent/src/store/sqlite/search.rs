@@ -40,6 +40,10 @@ impl Condition {
                     let sql = "t.title LIKE ? ESCAPE '\\'";
                     condition.and(&not(negated, sql), [like(pattern)]);
                 }
+                What::Test(pattern) => {
+                    let sql = "t.test LIKE ? ESCAPE '\\'";
+                    condition.and(&not(negated, sql), [like(pattern)]);
+                }
                 What::Word(word) => condition.word(negated, word, connection)?,
                 What::Attribute(name, value) => {
                     if let (false, ValueIs::Like(pattern)) = (negated, value)

@@ -101,7 +101,7 @@ impl SqliteReader {
     }
 
     pub(super) fn facet_list(&self, query: &Query, now_ns: u64) -> Result<Facets, StoreError> {
-        const FIELDS: [&str; 6] = ["service", "status", "kind", "name", "error", "run"];
+        const FIELDS: [&str; 7] = ["service", "status", "kind", "name", "error", "run", "test"];
         let transaction = self.connection.unchecked_transaction()?;
         let (traces, cut) = self.latest(query, now_ns, MOST_COUNTED)?;
         let operations = self.operations()?;
@@ -121,6 +121,7 @@ impl SqliteReader {
             }
             seen.insert((4, if row.errors > 0 { "true" } else { "false" }));
             seen.insert((5, run));
+            seen.insert((6, row.test.as_str()));
             for (field, value) in seen.drain().filter(|(_, value)| !value.is_empty()) {
                 if let Some(counts) = counts.get_mut(field) {
                     *counts.entry(value).or_default() += 1;

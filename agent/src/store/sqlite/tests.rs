@@ -503,7 +503,7 @@ fn close(writer: Writer) {
         .build()
         .expect("a runtime");
     assert_eq!(
-        runtime.block_on(writer.close(Duration::from_secs(600), std::future::pending())),
+        runtime.block_on(writer.close(Duration::from_secs(60), std::future::pending())),
         0
     );
 }

@@ -174,6 +174,7 @@ impl SqliteStore {
              DELETE FROM failure WHERE last_ns < (SELECT start_ns FROM trace ORDER BY start_ns LIMIT 1);
              DELETE FROM flight WHERE run NOT IN (SELECT id FROM run WHERE end_ns IS NULL)
                  OR start_ns < (SELECT start_ns FROM trace ORDER BY start_ns LIMIT 1);
+             DELETE FROM loss WHERE to_ns < (SELECT start_ns FROM trace ORDER BY start_ns LIMIT 1);
              DELETE FROM run WHERE end_ns < (SELECT start_ns FROM trace ORDER BY start_ns LIMIT 1);",
         )?;
         transaction.commit()?;

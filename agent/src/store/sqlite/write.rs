@@ -167,6 +167,22 @@ impl Backend for SqliteStore {
         self.say_in_flight(requests, now_ns)
     }
 
+    fn lost(&mut self, from_ns: u64, to_ns: u64, events: u64) -> Result<(), StoreError> {
+        let (from_ns, to_ns, events) = (signed(from_ns), signed(to_ns), signed(events));
+        // As long as it goes on it is one.
+        let sql = "UPDATE loss SET to_ns = ?3, events = events + ?4 \
+                   WHERE id = (SELECT max(id) FROM loss) AND run = ?1 AND to_ns >= ?2";
+        let more = self
+            .connection
+            .execute(sql, params![self.run, from_ns, to_ns, events])?;
+        if more == 0 {
+            let sql = "INSERT INTO loss(run, from_ns, to_ns, events) VALUES(?1, ?2, ?3, ?4)";
+            self.connection
+                .execute(sql, params![self.run, from_ns, to_ns, events])?;
+        }
+        Ok(())
+    }
+
     fn end(&mut self, now_ns: u64) -> Result<(), StoreError> {
         self.connection
             .execute("DELETE FROM flight WHERE run = ?1", [self.run])?;
@@ -223,7 +239,7 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         packer.clear();
         searchable.clear();
-        let (mut start, mut end, mut errors, mut died) = (u64::MAX, 0, 0_u64, false);
+        let (mut start, mut end, mut errors, mut died, mut test) = (u64::MAX, 0, 0_u64, false, "");
         let mut root: Option<(Rank, i64, &Incoming<'_>)> = None;
         let mut calls: Vec<(i64, u64, u64)> = Vec::with_capacity(spans.len().min(64));
         for incoming in spans {
@@ -237,6 +253,9 @@ impl Batch<'_> {
             end = end.max(span.end_time_unix_nano);
             errors += u64::from(failed);
             died |= failed && facts::died(span);
+            if test.is_empty() {
+                test = facts::test(span);
+            }
             let rank = (!span.parent_span_id.is_empty(), span.start_time_unix_nano);
             if root.as_ref().is_none_or(|(best, ..)| rank < *best) {
                 root = Some((rank, operation, incoming));
@@ -273,6 +292,7 @@ impl Batch<'_> {
                 operation,
                 facts::title(&root.span),
                 died,
+                test,
             ],
             |row| row.get(0),
         )?;
@@ -452,14 +472,15 @@ impl Sums {
 }
 
 const TRACE: &str = "
-INSERT INTO trace(trace_id, run, start_ns, end_ns, spans, errors, root_rank, root_ns, root_operation, title, died)
-VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+INSERT INTO trace(trace_id, run, start_ns, end_ns, spans, errors, root_rank, root_ns, root_operation, title, died, test)
+VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
 ON CONFLICT(trace_id) DO UPDATE SET
     start_ns = min(start_ns, excluded.start_ns),
     end_ns = max(end_ns, excluded.end_ns),
     spans = spans + excluded.spans,
     errors = errors + excluded.errors,
     died = max(died, excluded.died),
+    test = iif(test = '', excluded.test, test),
     root_rank = iif((excluded.root_rank, excluded.root_ns) < (root_rank, root_ns), excluded.root_rank, root_rank),
     root_ns = iif((excluded.root_rank, excluded.root_ns) < (root_rank, root_ns), excluded.root_ns, root_ns),
     root_operation =

@@ -1,8 +1,10 @@
 /** A trace as the API tells it by column, and its spans: attributes become objects only where someone asks for them. */
-import type { Attributes, Kind, Span, SpanEvent, SpanLink, SpanLog, Trace, TraceRow, Value } from './types';
+import type { Attributes, Kind, ProcessBegan, Span, SpanEvent, SpanLink, SpanLog, Trace, TraceRow, Value } from './types';
 
 export interface Packed extends TraceRow {
   cut: boolean;
+  processes: ProcessBegan[];
+  lost_events: number;
   strings: string[];
   /** Names of attributes, each with 0 where its value is a text and 1 where it is any other. */
   shapes: number[][];
@@ -62,8 +64,8 @@ export function unpacked(packed: Packed): Trace {
     first += shape.names.length;
     return span;
   });
-  const { trace_id, start_unix_ns, duration_ns, service, title, status, error, spans, errors: failures, died, run, cut } = packed;
-  return { trace_id, start_unix_ns, duration_ns, service, title, status, error, spans, errors: failures, died, run, cut, span_list };
+  const { trace_id, start_unix_ns, duration_ns, service, title, status, error, spans, errors: failures, died, run, test, cut, processes, lost_events } = packed;
+  return { trace_id, start_unix_ns, duration_ns, service, title, status, error, spans, errors: failures, died, run, test, cut, processes, lost_events, span_list };
 }
 
 const NONE: never[] = [];

@@ -13,6 +13,8 @@ export interface TraceRow {
   /** A process ended in the midst of it. */
   died: boolean;
   run: number;
+  /** The test case that made its requests; empty where none is named. */
+  test: string;
 }
 
 /** A request that has no answer yet. */
@@ -82,6 +84,26 @@ export interface Span {
 export interface Trace extends TraceRow {
   span_list: Span[];
   cut: boolean;
+  /** When the processes of its spans began, where it is known. */
+  processes: ProcessBegan[];
+  /** Events that were lost while it ran, or about then. */
+  lost_events: number;
+}
+
+export interface ProcessBegan {
+  service: string;
+  pid: number;
+  start_unix_ns: number;
+}
+
+/** The requests of a test case. */
+export interface TestCase {
+  name: string;
+  traces: number;
+  failed: number;
+  sum_ns: number;
+  most_ns: number;
+  last_unix_ns: number;
 }
 
 export interface Service {
@@ -116,7 +138,7 @@ export interface Endpoint extends Figures {
 }
 
 export interface Facet {
-  field: 'service' | 'status' | 'kind' | 'name' | 'error' | 'run';
+  field: 'service' | 'status' | 'kind' | 'name' | 'error' | 'run' | 'test';
   values: { value: string; traces: number }[];
   more: boolean;
 }

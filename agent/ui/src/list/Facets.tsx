@@ -18,6 +18,7 @@ const TITLES: [Facet['field'], string][] = [
   ['service', 'Service'],
   ['name', 'Operation'],
   ['kind', 'Kind'],
+  ['test', 'Test case'],
   ['run', 'Run'],
 ];
 /** Values shown of a field unless more are asked for. */

@@ -1,6 +1,6 @@
 /** All traces, as they come. */
 import { signal } from '@preact/signals';
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 
 import { ask, importTraces, parameters } from '../base/api';
@@ -44,7 +44,8 @@ export function ListView(): JSX.Element {
     sessionStorage.setItem('clew.list', location.search);
   });
 
-  useEffect(() => {
+  // Before it is drawn for the first time: the answer comes meanwhile.
+  useLayoutEffect(() => {
     list.open();
     return () => list.close();
   }, [list]);

@@ -27,6 +27,7 @@ const FIELDS: [string, string][] = [
   ['spans:', '>50'],
   ['errors:', '>0'],
   ['run:', 'a run’s number'],
+  ['test:', 'the test case that made the request'],
   ['trace:', 'the first digits of its id'],
   ['http.route:', 'any attribute has a dot'],
   ['db.query.text:', '*orders*'],

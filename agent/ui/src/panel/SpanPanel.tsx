@@ -8,7 +8,7 @@ import { duration, fullTime, percent } from '../base/format';
 import { Icon } from '../base/Icon';
 import { listOf, traceOf } from '../base/place';
 import { quote } from '../base/term';
-import type { Node } from '../trace/model';
+import { type Node, processKey } from '../trace/model';
 import type { Viewer } from '../trace/viewer';
 import { Body } from './Body';
 import { curl, withParameters } from './clipboard';
@@ -33,7 +33,7 @@ export function SpanPanel(props: { node: Node; viewer: Viewer }): JSX.Element {
   const seen = new Seen(span.attributes);
   const sections = [
     ...node.marks.map((mark) => (
-      <p class={mark.kind === 'peer' ? 'banner' : 'banner warn'} role="note" key={mark.text}>
+      <p class={mark.kind === 'peer' || mark.kind === 'new' ? 'banner' : 'banner warn'} role="note" key={mark.text}>
         <Icon name="warn" /> {mark.text}
       </p>
     )),
@@ -41,6 +41,8 @@ export function SpanPanel(props: { node: Node; viewer: Viewer }): JSX.Element {
     <Database key="database" seen={seen} viewer={viewer} />,
     <Http key="http" seen={seen} />,
     <Messaging key="messaging" seen={seen} />,
+    <ObjectStorage key="object" seen={seen} />,
+    <Group key="test" title="Test case" seen={seen} names={/^test\./} />,
     <Group key="rpc" title="RPC" seen={seen} names={/^(rpc|clew\.rpc|graphql|clew\.graphql)\./} />,
     <Group key="ai" title="Model" seen={seen} names={/^(gen_ai|clew\.gen_ai)\./} />,
     <Phases key="phases" node={node} seen={seen} />,
@@ -57,6 +59,7 @@ export function SpanPanel(props: { node: Node; viewer: Viewer }): JSX.Element {
   ];
   const link = `${location.origin}${traceOf(viewer.model.value.trace.trace_id, span.span_id)}`;
   const shell = curl(span);
+  const began = viewer.model.value.began.get(processKey(span.service, span.pid));
   const query = span.attributes['db.query.text'];
   return (
     <section class="panel" id="panel" ref={panel} tabIndex={-1} aria-label="Span details">
@@ -105,7 +108,11 @@ export function SpanPanel(props: { node: Node; viewer: Viewer }): JSX.Element {
         <Figure name="Of the trace">{percent(span.duration_ns, viewer.model.value.end)}</Figure>
         <Figure name="Starts at">+{duration(span.offset_ns)}</Figure>
         <Figure name="Kind">{span.kind}</Figure>
-        {span.pid !== null && <Figure name="Process">{span.pid}</Figure>}
+        {span.pid !== null && (
+          <Figure name="Process">
+            {span.pid} {began !== undefined && <small title={fullTime(began)}>{age(viewer.model.value.trace.start_unix_ns + span.offset_ns - began)}</small>}
+          </Figure>
+        )}
         <Figure name="Parent">
           {node.parent !== null ? (
             <button type="button" class="link" onClick={() => node.parent !== null && viewer.reveal(node.parent)}>
@@ -123,6 +130,12 @@ export function SpanPanel(props: { node: Node; viewer: Viewer }): JSX.Element {
       {replays && <Replay trace={viewer.model.value.trace.trace_id} span={span.span_id} close={() => setReplays(false)} />}
     </section>
   );
+}
+
+/** When a process began, as seen from a span of it. */
+function age(ns: number): string {
+  // What a process was given before its start was seen waited for it.
+  return ns < 0 ? `began ${duration(-ns)} into it` : `began ${duration(ns)} before`;
 }
 
 function Figure(props: { name: string; children: ComponentChildren }): JSX.Element {
@@ -276,6 +289,18 @@ function Messaging(props: { seen: Seen }): JSX.Element | null {
   return (
     <Section title="Message" note={to === undefined ? undefined : String(to)}>
       <Pairs pairs={pairs} />
+    </Section>
+  );
+}
+
+function ObjectStorage(props: { seen: Seen }): JSX.Element | null {
+  const pairs = props.seen.all(/^aws\.s3\./);
+  if (pairs.length === 0) return null;
+  const of = (name: string) => pairs.find(([key]) => key === name)?.[1];
+  const place = [of('aws.s3.bucket'), of('aws.s3.key')].filter((part) => part !== undefined).join('/');
+  return (
+    <Section title="Object storage" note={place}>
+      <Pairs pairs={[...pairs, ...props.seen.all(/^cloud\.region$/)]} strip="aws.s3." />
     </Section>
   );
 }

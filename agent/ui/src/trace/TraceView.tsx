@@ -1,5 +1,5 @@
 /** One trace. */
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 
 import { ask, follow, Problem, save } from '../base/api';
@@ -26,7 +26,8 @@ export function TraceView(props: { id: string }): JSX.Element {
   const [viewer, setViewer] = useState<Viewer | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
 
-  useEffect(() => {
+  // Before it is drawn for the first time: the answer comes meanwhile.
+  useLayoutEffect(() => {
     const abort = new AbortController();
     let current: Viewer | null = null;
     let asking = false;

@@ -205,10 +205,11 @@ function SpanLine(props: LineProps<SpanRow>): JSX.Element {
           </small>
         )}
         {node.marks.length > 0 && (
-          <span class={node.marks.every((mark) => mark.kind === 'peer') ? 'mark peer' : 'mark'} title={node.marks.map((mark) => mark.text).join('\n')} aria-label={node.marks.map((mark) => mark.text).join(' ')}>
+          <span class={node.marks.every((mark) => mark.kind === 'peer' || mark.kind === 'new') ? 'mark peer' : 'mark'} title={node.marks.map((mark) => mark.text).join('\n')} aria-label={node.marks.map((mark) => mark.text).join(' ')}>
             <Icon name="warn" />
           </span>
         )}
+        {node.marks.some((mark) => mark.kind === 'new') && <small class="tag">process start</small>}
         {!node.failed && node.failedBelow > 0 && row.open === false && <small class="bad">{node.failedBelow} failed</small>}
         {tag !== '' && <small class="tag">{tag}</small>}
         {(node.status !== '' || node.failed) && <small class={node.failed ? 'code bad' : 'code'}>{node.status === '' ? 'failed' : node.status}</small>}

@@ -1,4 +1,5 @@
 /** A trace as a tree, with what is reckoned from it once. No recursion: a chain of 50 000 spans is a trace too. */
+import { count, duration } from '../base/format';
 import type { Kind, Span, Trace } from '../base/types';
 import { describe } from './title';
 
@@ -57,7 +58,7 @@ export class Node {
 
 /** What is not as sure, or not as whole, as it looks. */
 export interface Mark {
-  kind: 'orphan' | 'cut' | 'peer' | 'adjusted' | 'open' | 'lost';
+  kind: 'orphan' | 'cut' | 'peer' | 'adjusted' | 'open' | 'lost' | 'new';
   text: string;
 }
 
@@ -76,6 +77,13 @@ export interface Model {
   /** Nanoseconds that each span has of the critical path. */
   criticalTime: Map<Node, number>;
   banners: string[];
+  /** When processes began, by `processKey`, in Unix time. */
+  began: Map<string, number>;
+}
+
+/** A process within a trace. */
+export function processKey(service: string, pid: number | null): string {
+  return `${pid}\n${service}`;
 }
 
 export interface Repeated {
@@ -122,6 +130,8 @@ export function build(trace: Trace): Model {
   for (const node of nodes) {
     node.marks = marks(node);
   }
+  const began = new Map(trace.processes.map((one) => [processKey(one.service, one.pid), one.start_unix_ns]));
+  markNew(nodes, trace.start_unix_ns, began);
   const end = nodes.reduce((latest, node) => Math.max(latest, node.end), 0);
   const criticalTime = critical(roots);
   const services = new Map<string, { spans: number; failed: number }>();
@@ -145,7 +155,25 @@ export function build(trace: Trace): Model {
     slowest: slowest(nodes),
     criticalTime,
     banners: banners(trace, nodes),
+    began,
   };
+}
+
+/** A process is young for so long: what it does for the first time takes longer. */
+const YOUNG_NS = 2e9;
+
+/** Marks the first span of each process that had just begun. */
+function markNew(nodes: Node[], start: number, began: Map<string, number>): void {
+  const left = new Map([...began].filter(([, time]) => start - time < YOUNG_NS));
+  // Spans are in the order of their starts.
+  for (const node of left.size === 0 ? [] : nodes) {
+    const key = processKey(node.span.service, node.span.pid);
+    const time = left.get(key);
+    if (time === undefined) continue;
+    left.delete(key);
+    const age = start + node.start - time;
+    if (age < YOUNG_NS) node.marks = [...node.marks, { kind: 'new', text: `Its process had begun ${duration(Math.max(0, age))} before: what is done for the first time takes longer.` }];
+  }
 }
 
 /** Those that took most time themselves. */
@@ -314,8 +342,8 @@ function banners(trace: Trace, nodes: Node[]): string[] {
   if (orphans > 0) {
     found.push(`${orphans === 1 ? 'One span names a parent' : `${orphans} spans name parents`} that is not here: a program that is not traced, or a span that was lost.`);
   }
-  const lost = nodes.filter((node) => node.span.get('clew.lost') !== undefined).length;
-  if (lost > 0) found.push(`Events were dropped while ${lost === 1 ? 'one span' : `${lost} spans`} ran.`);
+  const lost = trace.lost_events;
+  if (lost > 0) found.push(`${lost === 1 ? 'One event was' : `${count(lost)} events were`} dropped while it ran, or about then, since more came than could be taken: calls may be missing here.`);
   return found;
 }
 

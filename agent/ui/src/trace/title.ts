@@ -24,7 +24,10 @@ export function describe(span: Span): { title: string; status: string } {
 
 function title(span: Span, of: (name: string) => string | undefined): string {
   const rpc = of('rpc.method');
-  if (rpc !== undefined) return rpc;
+  if (rpc !== undefined) {
+    const object = [of('aws.s3.bucket'), of('aws.s3.key')].filter((part) => part !== undefined).join('/');
+    return object === '' ? rpc : `${rpc} ${object}`;
+  }
   const method = of('http.request.method');
   if (method !== undefined) {
     const url = of('url.full');

@@ -216,3 +216,65 @@ fn two_runs() {
     );
     assert_eq!(reader.compare(Some(1), Some(7)).expect("an answer"), None);
 }
+
+#[test]
+fn requests_by_test_case() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = open(folder.path());
+    let shop = service("shop");
+    let of = |id: u64, name: &str, failed| {
+        let sample = Sample::server(id, &shop).trace(id).at(id * 10, id * 10 + id);
+        let sample = if failed { sample.error("no stock") } else { sample };
+        match name {
+            "" => sample.done(),
+            name => sample.with("test.case.name", Value::Text(name.into())).done(),
+        }
+    };
+    let spans = [
+        of(1, "cart empties", false),
+        of(2, "cart empties", true),
+        of(3, "", false),
+        of(4, "100% sure", false),
+    ];
+    write(&mut store, &spans).expect("written");
+    // A span that names none, and comes later, changes nothing.
+    write(&mut store, &[Sample::server(5, &shop).trace(1).at(12, 13).done()]).expect("written");
+    let reader = SqliteReader::open(folder.path()).expect("a reader");
+    let tests = reader.tests(None).expect("tests");
+    let told: Vec<_> = tests
+        .iter()
+        .map(|it| (it.name.as_str(), it.traces, it.failed, it.sum_ns, it.most_ns))
+        .collect();
+    assert_eq!(told, [("100% sure", 1, 0, 4, 4), ("cart empties", 2, 1, 5, 3)]);
+    assert_eq!(reader.tests(Some(7)).expect("tests"), []);
+    for (text, want) in [
+        ("test:\"cart empties\"", &[2, 1][..]),
+        ("test:cart*", &[2, 1]),
+        ("test:\"100% sure\"", &[4]),
+        ("test:%", &[]),
+        ("-test:* ", &[]),
+        ("-test:cart*", &[4, 3]),
+    ] {
+        assert_eq!(found(&reader, text, &page(10)), want, "{text}");
+    }
+}
+
+#[test]
+fn traces_during_which_events_were_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = open(folder.path());
+    let shop = service("shop");
+    let at = |id: u64, start, end| Sample::server(id, &shop).trace(id).at(start, end).done();
+    write(&mut store, &[at(1, 100, 200), at(2, 300, 400), at(3, 900, 1000)]).expect("written");
+    let unix = |ns: u64| EPOCH as u64 + ns;
+    for (from, to, events) in [(150, 250, 1), (240, 310, 2), (500, 600, 4)] {
+        store.lost(unix(from), unix(to), events).expect("noted");
+    }
+    let reader = SqliteReader::open(folder.path()).expect("a reader");
+    for (id, want) in [(1, 3), (2, 3), (3, 0)] {
+        let id = format!("{}{id:016x}", "0001020304050607");
+        let trace = reader.trace(&id).expect("an answer").expect("a trace");
+        let packed = reader.packed(&id).expect("an answer").expect("a trace");
+        assert_eq!((trace.lost_events, packed.lost_events), (want, want), "{id}");
+    }
+}

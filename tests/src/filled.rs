@@ -1,7 +1,7 @@
 //! Stores whose traces were made up: what no traced program would say, and more than any would in the time of a test.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clew::capture::Pid;
 use clew::discover::{Process, Runtime};
@@ -34,6 +34,8 @@ const SERVICES: [&str; 9] = [
 /// The store refuses.
 pub fn fill(folder: &Path, large: u64, small: u64) {
     let (writer, counters) = writer(folder);
+    // As if more events had come than could be taken, about when the last of them ended.
+    counters.add(clew::telemetry::LOST, 7);
     let services: Vec<Arc<Process>> = SERVICES.iter().map(|name| process(name)).collect();
     let now_ns = now_ns();
     let all = (0..small)
@@ -239,7 +241,12 @@ fn letters(mut n: u64) -> String {
 fn rich(now_ns: u64) -> Vec<Placed> {
     let fixed = Value::fixed;
     let start_ns = now_ns - 90_000_000;
-    let clerk = process("clerk");
+    let mut clerk = Arc::unwrap_or_clone(process("clerk"));
+    clerk.resource.push((
+        "process.creation.time".to_owned(),
+        unix_seconds(now_ns, start_ns - 500_000_000),
+    ));
+    let clerk = Arc::new(clerk);
     let part = |id: u64, kind: SpanKind, name: &'static str, attributes: Vec<(&'static str, Value)>| {
         let span = Span {
             kind,
@@ -328,6 +335,13 @@ fn rich(now_ns: u64) -> Vec<Placed> {
         part(7, SpanKind::Client, "GET", call),
         part(8, SpanKind::Producer, "publish orders.placed", queue),
     ]
+}
+
+/// A moment of the monotonic clock in seconds since 1970.
+fn unix_seconds(now_ns: u64, at_ns: u64) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("now");
+    let at = now - Duration::from_nanos(now_ns - at_ns);
+    format!("{}.{:09}", at.as_secs(), at.subsec_nanos())
 }
 
 fn script(now_ns: u64) -> Placed {

@@ -2,6 +2,8 @@
 import { FILLED, LARGE, launch } from './browser.mjs';
 
 const ROUNDS = 3;
+/** The number of the first trace that is poured while the list is looked at; of all others it is smaller. */
+const POURED = 2 ** 40;
 
 const middle = (values) => [...values].sort((one, other) => one - other)[Math.floor(values.length / 2)];
 
@@ -84,7 +86,9 @@ async function filter(page, query) {
 async function live(page) {
   await page.goto(FILLED);
   await page.getByText('Live', { exact: true }).waitFor();
-  return await page.evaluate(async (time) => {
+  // What was there before is as old as it is.
+  await page.waitForFunction((first) => Number(document.querySelector('#traces a.row .cell.title')?.textContent.split('/').at(-1)) >= first, POURED, { timeout: 60_000 });
+  return await page.evaluate(async ([time, first]) => {
     const ages = [];
     const frames = [];
     let missing = 0;
@@ -99,7 +103,7 @@ async function live(page) {
           const [hours, minutes, seconds] = (row?.textContent ?? '').split(' ').at(-1).split(':').map(Number);
           const today = new Date();
           ages.push(today.getTime() - new Date(today.getFullYear(), today.getMonth(), today.getDate(), hours, minutes, 0).getTime() - 1000 * seconds);
-          const numbers = [...document.querySelectorAll('#traces a.row .cell.title')].slice(0, 25).map((cell) => Number(cell.textContent.split('/').at(-1)));
+          const numbers = [...document.querySelectorAll('#traces a.row .cell.title')].slice(0, 25).map((cell) => Number(cell.textContent.split('/').at(-1))).filter((number) => number >= first);
           for (let at = 1; at < numbers.length; at++) missing += Math.max(0, Math.abs(numbers[at - 1] - numbers[at]) - 1);
         }
         if (now - begun < time) requestAnimationFrame(step);
@@ -114,7 +118,7 @@ async function live(page) {
       live_missing: missing,
       live_frames_per_second: (1000 * (frames.length - 1)) / (frames.at(-1) - frames[0]),
     };
-  }, 10_000);
+  }, [10_000, POURED]);
 }
 
 const view = { viewport: { width: 1440, height: 860 } };

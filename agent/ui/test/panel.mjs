@@ -66,6 +66,36 @@ export default [
     },
   ],
   [
+    'panel: a call to object storage says what it did to which object',
+    async (page) => {
+      await fetch(`${SHOP}/receipt?id=302`);
+      await openFirst(page, 'path:/receipt*');
+      const call = span(page, 'S3/PutObject receipts/302/a receipt.txt').first();
+      await call.click();
+      const storage = page.locator('#panel details.section', { hasText: 'Object storage' });
+      for (const text of ['receipts', '302/a receipt.txt', 'eu-west-1']) await storage.getByText(text, { exact: true }).waitFor();
+      // What it was signed with is nobody's business.
+      assert.ok(!(await page.locator('#panel').innerText()).includes('AKID'));
+    },
+  ],
+  [
+    'panel: when a process began, what it did first, and that events were dropped then',
+    async (page) => {
+      await openFirst(page, 'path:/checkout* service:orders');
+      await page.locator('#spans .span-row').first().click();
+      await page.locator('#panel .figures').getByText(/^began \d.* before$/).waitFor();
+      await page.goto(`${FILLED}?q=${encodeURIComponent('path:/died')}`);
+      await page.locator('#traces a.row', { hasText: '/died' }).click();
+      await page.getByText(/7 events were dropped while it ran/).waitFor();
+      const first = span(page, 'POST /died');
+      await first.getByText('process start').waitFor();
+      await first.click();
+      await page.locator('#panel').getByText(/Its process had begun \d{3} ms before/).waitFor();
+      await page.locator('#panel .figures').getByText(/^began \d{3} ms before$/).waitFor();
+      assert.equal(await page.getByText('process start', { exact: true }).count(), 1);
+    },
+  ],
+  [
     'panel: a body that was cut says so, with its size and what is missing',
     async (page) => {
       await fetch(`${SHOP}/big?id=301`);

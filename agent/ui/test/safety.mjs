@@ -1,5 +1,7 @@
 // What programs said is text, whatever it says.
-import { assert, FILLED, SCRIPT, TOKEN_PAGE, until } from './browser.mjs';
+import { createServer } from 'node:http';
+
+import { assert, FILLED, FOREIGN, SCRIPT, TOKEN_PAGE, until } from './browser.mjs';
 
 const SAID = '<img src=x onerror="window.taken=1"><script>window.taken=1</script>';
 
@@ -59,6 +61,58 @@ export default [
         assert.equal((await fetch(`${base}api/v1/traces`, { headers })).status, 401);
       }
       assert.equal((await fetch(`${base}api/v1/traces`, { headers: { authorization: `Bearer ${token}` } })).status, 200);
+    },
+  ],
+  [
+    'safety: another page may neither ask, add, open a socket nor frame it, nor may a name that was made to lead here',
+    async (page) => {
+      const server = createServer((_, answer) => answer.writeHead(200, { 'content-type': 'text/html' }).end('<p>Another page</p>'));
+      await new Promise((done) => server.listen(0, '127.0.0.1', done));
+      // Of its own, since it asks what no page of Clew's may.
+      const context = await page.context().browser().newContext();
+      try {
+        const other = await context.newPage();
+        await other.goto(`http://localhost:${server.address().port}/`);
+        const id = 'ab'.repeat(16);
+        const tried = await other.evaluate(
+          async ([base, traceId]) => {
+            const time = String(BigInt(Date.now()) * 1_000_000n);
+            const span = { traceId, spanId: '00'.repeat(7) + '01', name: 'forged', kind: 2, startTimeUnixNano: time, endTimeUnixNano: time };
+            const body = JSON.stringify({ resourceSpans: [{ resource: {}, scopeSpans: [{ spans: [span] }] }] });
+            const to = `${base}api/v1/traces`;
+            const outcome = (asked) => asked.then((answer) => answer.type, () => 'refused');
+            const socket = new Promise((done) => {
+              const opened = new WebSocket(`${base.replace('http', 'ws')}api/v1/live`);
+              opened.onopen = () => done('open');
+              opened.onerror = () => done('refused');
+            });
+            const form = document.createElement('form');
+            Object.assign(form, { action: to, method: 'post', enctype: 'text/plain', target: 'frame' });
+            form.append(Object.assign(document.createElement('input'), { name: body, value: '' }));
+            const frame = Object.assign(document.createElement('iframe'), { name: 'frame' });
+            document.body.append(frame, form);
+            form.submit();
+            return {
+              asked: await outcome(fetch(to)),
+              added: await outcome(fetch(to, { method: 'POST', headers: { 'content-type': 'application/json' }, body })),
+              // It is sent, whatever becomes of its answer.
+              blind: await outcome(fetch(to, { method: 'POST', mode: 'no-cors', body })),
+              socket: await socket,
+            };
+          },
+          [FILLED, id],
+        );
+        assert.deepEqual(tried, { asked: 'refused', added: 'refused', blind: 'refused', socket: 'refused' });
+        // What the form sent has been answered by then, as was everything that was sent behind it.
+        await until('the frame shows nothing of it', async () => other.frames().some((frame) => frame.url().startsWith('chrome-error:')));
+        assert.equal((await fetch(`${FILLED}api/v1/traces/${id}`)).status, 404);
+        const there = await other.goto(FILLED.replace('127.0.0.1', FOREIGN));
+        assert.equal(there.status(), 403);
+        assert.match(await other.locator('body').innerText(), /this host name is not the server's/);
+      } finally {
+        await context.close();
+        server.close();
+      }
     },
   ],
 ];

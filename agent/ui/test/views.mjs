@@ -1,5 +1,5 @@
 // What is around the list: endpoints, failures, the map, runs; and how all of it looks and sounds.
-import { assert, FILLED, PAGE, until } from './browser.mjs';
+import { assert, FILLED, PAGE, rows, SHOP, until } from './browser.mjs';
 
 export default [
   [
@@ -54,6 +54,34 @@ export default [
     },
   ],
   [
+    'views: requests that test cases made are grouped by test, and lead to their traces',
+    async (page) => {
+      const of = (name) => ({ headers: { baggage: `user=ann,test.case.name=${encodeURIComponent(name)}` } });
+      for (const id of [401, 402]) await fetch(`${SHOP}/list?id=${id}`, of('cart "lists" items'));
+      await fetch(`${SHOP}/refund?id=403`, of('refunds fail'));
+      await page.goto(PAGE);
+      await page.getByRole('navigation', { name: 'Views' }).getByRole('link', { name: 'Tests' }).click();
+      const group = (name) => page.getByRole('region', { name: 'Test cases' }).locator('tbody tr', { hasText: name });
+      await until('both requests', async () => /\s2\s+0\s/.test((await group('cart "lists" items').innerText()).replaceAll('\t', ' ')));
+      assert.match((await group('refunds fail').innerText()).replaceAll('\t', ' '), /\s1\s+1 100 %/);
+      await group('cart "lists" items').getByRole('link').first().click();
+      await until('its two traces', async () => {
+        const all = await rows(page);
+        return all.length === 2 && all.every((row) => row.includes('/list'));
+      });
+      // The list can be narrowed to a test as well.
+      await page.goto(PAGE);
+      await page.locator('section[aria-label="Test case"] .facet', { hasText: 'refunds fail' }).click();
+      await until('its trace', async () => {
+        const all = await rows(page);
+        return all.length === 1 && all[0].includes('/refund');
+      });
+      await page.locator('#traces a.row').first().click();
+      await page.locator('#spans .span-row', { hasText: '/refund' }).first().click();
+      await page.locator('#panel details.section', { hasText: 'Test case' }).getByText('refunds fail').waitFor();
+    },
+  ],
+  [
     'views: runs are listed',
     async (page) => {
       await page.goto(`${PAGE}runs`);
@@ -70,6 +98,8 @@ export default [
       await run(2).getByRole('button', { name: 'after' }).click();
       const table = page.getByRole('region', { name: 'Comparison' });
       const row = table.locator('tbody tr', { hasText: 'cart' }).first();
+      // Texts of what is not there yet are none.
+      await row.waitFor();
       const cells = await row.locator('td').allInnerTexts();
       const [calls, after] = cells.slice(1, 3).map((text) => Number(text.replaceAll(' ', '')));
       assert.ok(calls > 0 && after > calls, cells.join(' | '));
@@ -134,9 +164,9 @@ export default [
   [
     'views: everything that can be pressed has a name',
     async (page) => {
-      for (const view of ['', 'endpoints', 'errors', 'map', 'runs', `trace/${'ee'.repeat(16)}?span=0000000000000001`]) {
+      for (const view of ['', 'endpoints', 'errors', 'map', 'runs', 'tests', `trace/${'ee'.repeat(16)}?span=0000000000000001`]) {
         await page.goto(FILLED + view);
-        await page.locator('.row, .span-row, tbody tr, .groups li').first().waitFor();
+        await page.locator('.row, .span-row, tbody tr, .groups li, .empty').first().waitFor();
         const nameless = await page.evaluate(() =>
           [...document.querySelectorAll('button, a, input, select, summary, [role=separator], [role=img]')]
             .filter((one) => {

@@ -5,6 +5,7 @@ Starts a stock service in Go, one for orders in Node.js and one for prices in Ru
 GET /checkout?id=N asks the cache, the database and all services, and publishes a message.
 GET /report?id=N makes one slow query; GET /list?id=N asks for each of 37 items by itself; GET /refund?id=N fails.
 GET /big?id=N is answered with more than is kept of a body. Orders and failures are logged.
+GET /receipt?id=N puts an object into a storage that speaks S3, which is this server as well: PUT /BUCKET/KEY.
 GET /wait?id=N is answered once GET /go?id=N was asked for.
 """
 import ctypes
@@ -106,9 +107,24 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_PUT(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("ETag", '"0"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def answers(self):
-        names = ("checkout", "report", "list", "refund", "wait", "go", "big")
+        names = ("checkout", "report", "list", "refund", "wait", "go", "big", "receipt")
         return {f"/{name}": getattr(self, name) for name in names}
+
+    def receipt(self, number):
+        scope = "AKID/20260101/eu-west-1/s3/aws4_request"
+        headers = {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"}
+        url = f"http://127.0.0.1:{PORT}/receipts/{number}/a%20receipt.txt"
+        request = urllib.request.Request(url, b"paid", headers, method="PUT")
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return {"id": number, "code": answer.status}
 
     def wait(self, number):
         return {"waited": going.wait(60), "id": number}

@@ -1,5 +1,5 @@
-"""Redis, memcached and PostgreSQL under 64 connections each, pipelined at full speed:
-counted.py REDIS DSN MEMCACHED ROUNDS FILE.
+"""Redis, memcached, NATS and PostgreSQL under 64 connections each, pipelined at full speed:
+counted.py REDIS DSN MEMCACHED NATS MONITOR ROUNDS FILE, where MONITOR is the port at which NATS tells what it counts.
 
 What is asked says what its answer has to be: INCRBY of a key `word:...` fails and of one `number:...` does not; memcached has a key
 `there:...` and none `gone:...`; a statement's parameter is the number of its rows. FILE gets what the servers counted, as JSON.
@@ -9,11 +9,13 @@ import random
 import socket
 import sys
 import threading
+import urllib.request
 
 import psycopg
 import redis
 
-REDIS, DSN, MEMCACHED, ROUNDS, FILE = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+REDIS, DSN, MEMCACHED, NATS, MONITOR = int(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:6])
+ROUNDS, FILE = int(sys.argv[6]), sys.argv[7]
 CONNECTIONS = 64
 STATEMENT = "SELECT * FROM generate_series(1, %s)"
 
@@ -57,6 +59,21 @@ def memcached_counts():
     return {f"memcached {name}": int(counts[f"cmd_{name}"]) for name in ("get", "set")}
 
 
+def publish(number):
+    with socket.create_connection(("127.0.0.1", NATS)) as connection, connection.makefile("rb") as answers:
+        assert answers.readline().startswith(b"INFO ")
+        connection.sendall(b'CONNECT {"verbose":false}\r\n')
+        for _ in range(ROUNDS):
+            connection.sendall(f"PUB counted.{number} 5\r\nhello\r\n".encode() * 25)
+        connection.sendall(b"PING\r\n")
+        assert answers.readline() == b"PONG\r\n"
+
+
+def nats_counts():
+    with urllib.request.urlopen(f"http://127.0.0.1:{MONITOR}/varz") as answer:
+        return {"nats publish": json.load(answer)["in_msgs"]}
+
+
 def at_once(ask):
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(CONNECTIONS)]
     for thread in threads:
@@ -69,13 +86,14 @@ with psycopg.connect(DSN, autocommit=True) as first:
     first.execute("CREATE EXTENSION pg_stat_statements")
     at_once(ask_redis)
     at_once(ask_memcached)
+    at_once(publish)
     at_once(ask_postgresql)
     found = first.execute(
         "SELECT calls FROM pg_stat_statements WHERE query LIKE '%generate_series%' AND query NOT LIKE '%pg_stat%'"
     ).fetchall()
     statistics = redis.Redis(port=REDIS).info("commandstats")
     counted = {f"redis {name.upper()}": statistics[f"cmdstat_{name}"]["calls"] for name in ("incrby", "set")}
-    counted |= memcached_counts()
+    counted |= memcached_counts() | nats_counts()
     counted["postgresql SELECT"] = sum(calls for (calls,) in found)
 with open(FILE, "w") as file:
     json.dump(counted, file)

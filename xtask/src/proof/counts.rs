@@ -31,7 +31,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => build::release()?,
     };
     let lab = Lab::new("counts").context("tracing needs root")?;
-    let (database, cache, memory) = (free_port(), free_port(), free_port());
+    let (database, cache) = (free_port(), free_port());
+    let [memory, broker, monitor] = [free_port(), free_port(), free_port()].map(|port| port.to_string());
     let postgresql = postgresql(&lab, database);
     let mut server = postgresql.argv.clone();
     for setting in ["max_connections=80", "shared_preload_libraries=pg_stat_statements"] {
@@ -40,8 +41,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let server: Vec<&str> = server.iter().map(String::as_str).collect();
     let redis = redis(&lab, cache);
     let redis: Vec<&str> = redis.iter().map(String::as_str).collect();
-    let memory = memory.to_string();
     let memcached = ["memcached", "-l", "127.0.0.1", "-p", &memory, "-U", "0", "-u", "nobody"];
+    let nats = ["nats-server", "-a", "127.0.0.1", "-p", &broker, "-m", &monitor];
     let counted = lab.dir().join("counted.json").display().to_string();
     let words = [
         &Lab::python("python"),
@@ -49,6 +50,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         &cache.to_string(),
         &postgresql.dsn,
         &memory,
+        &broker,
+        &monitor,
         &options.rounds.to_string(),
         &counted,
     ];
@@ -56,6 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .service(database, &server)
         .service(cache, &redis)
         .service(memory.parse()?, &memcached)
+        .service(broker.parse()?, &nats)
         .command(&words.map(String::as_str));
     let plan = lab.file("plan.json", &serde_json::to_string(&plan)?);
     let spans = lab.dir().join("spans.jsonl");
@@ -76,12 +80,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         serde_json::from_slice(&std::fs::read(&counted).context("the load counted nothing")?)?;
     let mut unfit = 0;
     for (operation, calls) in &counted {
-        for kind in [Kind::Server, Kind::Client] {
-            let is_this = |span: &&Span| span.kind == kind && names(span, operation);
+        for ends in [&[Kind::Server][..], &[Kind::Client, Kind::Producer]] {
+            let is_this = |span: &&Span| ends.contains(&span.kind) && names(span, operation);
             let found: Vec<&Span> = told.0.iter().filter(is_this).collect();
             let wrong = found.iter().filter(|span| !fits(span)).count();
             println!(
-                "counts: {operation:<17} {kind:?}: {} of {calls}, {wrong} with another's answer",
+                "counts: {operation:<17} {:?}: {} of {calls}, {wrong} with another's answer",
+                ends[0],
                 found.len()
             );
             unfit += wrong + found.len().abs_diff(*calls);
@@ -97,7 +102,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Whether a span is one of the calls that are counted, which are named by their system and operation.
 fn names(span: &Span, counted: &str) -> bool {
-    let name = format!("{} {}", span.text("db.system.name"), span.text("db.operation.name"));
+    let of = |database, messages| span.text(database) + &span.text(messages);
+    let system = of("db.system.name", "messaging.system");
+    let name = format!("{system} {}", of("db.operation.name", "messaging.operation.name"));
     let is_counted = counted != "postgresql SELECT" || span.text("db.query.text").contains("generate_series");
     name == counted && is_counted && !span.text("db.query.text").contains("pg_stat")
 }
@@ -107,6 +114,8 @@ fn fits(span: &Span) -> bool {
     let text = span.text("db.query.text");
     let rows = span.text("db.response.returned_rows");
     match span.text("db.operation.name").as_str() {
+        // Nothing answers what is published.
+        "" => span.status != 2,
         "get" => rows == if text.contains("there:") { "1" } else { "0" },
         "SELECT" => !rows.is_empty() && rows == span.text("db.query.parameter.0"),
         "SET" | "set" => span.status != 2,

@@ -41,6 +41,8 @@ pub const RUSTLS_READ: u16 = 1;
 pub const RUSTLS_FLUSH: u16 = 2;
 /// It is given plaintext. The second number says nothing.
 pub const RUSTLS_GIVE: u16 = 3;
+/// It is given a slice of plaintext and returns how much of it it has taken. The second number says nothing.
+pub const RUSTLS_GIVE_SLICE: u16 = 4;
 
 #[cfg(test)]
 mod tests {

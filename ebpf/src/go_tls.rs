@@ -17,7 +17,7 @@ use clew_common::tls::Cookie;
 
 use crate::arch::{self, Registers, go_argument};
 use crate::context::{self, scoped};
-use crate::maps::{GO_TLS_CALLS, GoTlsCall, TLS_SESSIONS, TlsCall};
+use crate::maps::{GO_TLS_CALLS, GoTlsCall, TLS_SESSIONS, TlsCall, remember};
 use crate::tls::{self, NO_DATA};
 use crate::{golang, kernel, ring, settings};
 
@@ -118,7 +118,7 @@ fn begin(ctx: &ProbeContext, direction: u32) {
     let low = arch::probed_at(ctx).wrapping_sub(cookie & 0xffff_ffff);
     let object = go_argument(ctx, 0);
     if direction == NO_DATA {
-        let _full = TLS_SESSIONS.insert(&scoped(object), &tls::new(SESSION_FRESH), 0);
+        remember(&TLS_SESSIONS, &scoped(object), &tls::new(SESSION_FRESH));
     }
     let call = GoTlsCall {
         call: TlsCall {
@@ -130,7 +130,8 @@ fn begin(ctx: &ProbeContext, direction: u32) {
         low,
         high: low.wrapping_add(cookie >> 32),
     };
-    let _full = GO_TLS_CALLS.insert(&scoped(key(goroutine, direction)), &call, 0);
+    // It may wait for long before anything asks for it.
+    remember(&GO_TLS_CALLS, &scoped(key(goroutine, direction)), &call);
 }
 
 /// The current goroutine moved bytes up to offset `end` of connection `conn`. If it does so within crypto/tls, that is evidence

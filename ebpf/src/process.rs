@@ -15,7 +15,7 @@ use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL};
 use crate::kernel::{self, Direct, Probe, Reader};
 use crate::maps::{PYTHON_BASES, TARGETS};
 use crate::verifier::opaque;
-use crate::{assist, context, executor, ring, settings as offset};
+use crate::{assist, context, executor, ring, settings as offset, tls};
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -124,6 +124,7 @@ pub fn process_exit(_ctx: BtfTracePointContext) -> i32 {
     }
     assist::forget();
     executor::forget();
+    tls::forget();
     let signal = kernel::of_task::<u64>(offset::task_signal()) as *const c_void;
     // SAFETY: the helper checks the address itself.
     let live: u32 = unsafe { Probe::read(signal, offset::signal_live()) };

@@ -13,12 +13,13 @@ use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use clew_common::counter;
 use clew_common::event::{EGRESS, INGRESS, SESSION_FRESH, SOURCE_RUSTLS};
-use clew_common::tls::{Cookie, RUSTLS_FLUSH, RUSTLS_READ};
+use clew_common::tls::{Cookie, RUSTLS_FLUSH, RUSTLS_GIVE_SLICE, RUSTLS_READ};
 
 use crate::arch;
 use crate::context::{self, scoped};
 use crate::maps::{
     RUSTLS_OBJECTS, RUSTLS_PARTS, RUSTLS_THREADS, RustlsObject, RustlsThread, TLS_SESSIONS, TlsCall, TlsSession,
+    remember,
 };
 use crate::tls::{self, NO_DATA, TOLD};
 use crate::verifier::opaque;
@@ -74,11 +75,7 @@ pub fn rustls_gives(ctx: ProbeContext) -> u32 {
     let [slices, address, size, _] = kernel::user::<[u64; 4]>(arch::argument(&ctx, 1)).unwrap_or([0; 4]);
     // SAFETY: the map gave the pointer.
     unsafe {
-        // Nobody has seen it go: where it was, other things may be by now.
-        (*object).late += (*object).size;
-        (*object).size = 0;
-        (*object).next = 0;
-        (*object).thread = thread();
+        anew(object);
         if slices == 0 {
             (*object).parts[0] = [address, size];
             (*object).n_parts = 1;
@@ -98,6 +95,56 @@ pub fn rustls_gives(ctx: ProbeContext) -> u32 {
         (*object).mark = mark(object);
     }
     0
+}
+
+/// At the start of `CommonState::send_some_plaintext(&mut self, data: &[u8]) -> usize`, by which plaintext is given before rustls 0.23.
+#[uprobe]
+pub fn rustls_gives_slice(ctx: ProbeContext) -> u32 {
+    if settings::typed_task() == 0 {
+        return 0;
+    }
+    tls::enter(&ctx, NO_DATA, arch::argument(&ctx, 2), 0)
+}
+
+/// The session took `taken` bytes at `address`, maybe beside others of which records were not written yet, as where several slices
+/// are given one after the other.
+///
+/// # Safety
+/// The map gave the pointer.
+#[inline(always)]
+unsafe fn took(object: *mut RustlsObject, address: u64, taken: u64) {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe {
+        let is_more = (*object).size != 0 && (*object).thread == thread() && mark(object) == (*object).mark;
+        if !is_more {
+            anew(object);
+        }
+        let place = (*object).n_parts as usize;
+        if place < RUSTLS_PARTS {
+            (*object).parts[place % RUSTLS_PARTS] = [address, taken];
+            (*object).n_parts = place as u32 + 1;
+        }
+        (*object).size += taken;
+        if !is_more {
+            (*object).mark = mark(object);
+        }
+    }
+}
+
+/// The session is given plaintext, and nobody has seen go what it was given before: where that was, other things may be by now.
+///
+/// # Safety
+/// The map gave the pointer.
+#[inline(always)]
+unsafe fn anew(object: *mut RustlsObject) {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe {
+        (*object).late += (*object).size;
+        (*object).size = 0;
+        (*object).next = 0;
+        (*object).n_parts = 0;
+        (*object).thread = thread();
+    }
 }
 
 /// The ends of what was given first. If they are others later, it is no longer there.
@@ -134,6 +181,12 @@ fn doing() -> Option<*mut RustlsThread> {
     RUSTLS_THREADS.get_ptr_mut(&name)
 }
 
+/// The current thread is over.
+#[inline(always)]
+pub fn forget() {
+    let _absent = RUSTLS_THREADS.remove(&thread());
+}
+
 /// Behind the functions whose starts are probed.
 #[uretprobe]
 pub fn rustls_done(ctx: RetProbeContext) -> u32 {
@@ -168,6 +221,18 @@ pub fn rustls_done(ctx: RetProbeContext) -> u32 {
                     (*object).late += (*object).size;
                     (*object).size = 0;
                 }
+            }
+        }
+        RUSTLS_GIVE_SLICE => {
+            // SAFETY: the map gave the pointer, and only this thread uses the entry.
+            let (address, size) = unsafe { ((*call).buffer, (*call).size) };
+            let taken: u64 = ctx.ret();
+            if let Some(object) = object(part)
+                && taken != 0
+                && taken <= size
+            {
+                // SAFETY: the map gave the pointer.
+                unsafe { took(object, address, taken) };
             }
         }
         _ => {
@@ -239,7 +304,7 @@ fn session(conn: u64, flags: u32) {
         conn,
         ..tls::new(flags)
     };
-    let _full = TLS_SESSIONS.insert(&scoped(conn), &new, 0);
+    remember(&TLS_SESSIONS, &scoped(conn), &new);
 }
 
 /// Tells of what was given to the session that the current thread has written records of.
@@ -320,10 +385,43 @@ pub fn rustls_takes(ctx: ProbeContext) -> u32 {
     if settings::typed_task() == 0 || !tls::traced() {
         return 0;
     }
-    let state = arch::argument(&ctx, 0);
+    let [_, buffer, size] = kernel::user::<[u64; 3]>(arch::argument(&ctx, 1)).unwrap_or([0; 3]);
+    takes(&ctx, arch::argument(&ctx, 0), buffer, size)
+}
+
+/// At the start of `ExpectTraffic::handle(self: Box<Self>, cx: &mut Context, message) -> Result<..>`, by which a record of plaintext
+/// comes before rustls 0.23. What it returns does not fit registers: the first argument is where it goes.
+///
+/// ```text
+/// Context     0                       8
+///             +-----------------------+-------+
+///             | address of the state  | ...   |
+///             +-----------------------+-------+
+/// Message     0               8       16        24       32
+///             +---------------+-------+---------+--------+-----+
+///             | 2^63 + kind   | room  | address | size   | ... |
+///             +---------------+-------+---------+--------+-----+
+/// ```
+#[uprobe]
+pub fn rustls_takes_message(ctx: ProbeContext) -> u32 {
+    /// `MessagePayload::ApplicationData`.
+    const APPLICATION_DATA: u64 = (1 << 63) + 3;
+    if settings::typed_task() == 0 || !tls::traced() {
+        return 0;
+    }
+    let [kind, room, buffer, size] = kernel::user::<[u64; 4]>(arch::argument(&ctx, 3)).unwrap_or([0; 4]);
+    if kind != APPLICATION_DATA || size > room {
+        return 0;
+    }
+    let state = kernel::user::<u64>(arch::argument(&ctx, 2)).unwrap_or(0);
+    takes(&ctx, state, buffer, size)
+}
+
+/// A record of plaintext has come for the session whose state is at `state`.
+#[inline(always)]
+fn takes(ctx: &ProbeContext, state: u64, buffer: u64, size: u64) -> u32 {
     // SAFETY: the context is this program's.
     let cookie = Cookie::unpack(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
-    let [_, buffer, size] = kernel::user::<[u64; 3]>(arch::argument(&ctx, 1)).unwrap_or([0; 3]);
     let Some(object) = object(state) else { return 0 };
     // SAFETY: the maps gave the pointers.
     unsafe {

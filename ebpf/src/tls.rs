@@ -27,7 +27,7 @@ use clew_common::{budget, counter};
 use crate::arch::{self, Registers};
 use crate::context::{self, scoped};
 use crate::kernel;
-use crate::maps::{TLS_CALLS, TLS_SESSIONS, TlsCall, TlsSession, VERDICTS};
+use crate::maps::{TLS_CALLS, TLS_SESSIONS, TlsCall, TlsSession, VERDICTS, remember};
 use crate::verifier::opaque;
 use crate::{assist, go_tls, golang, ring, rustls, settings};
 
@@ -145,7 +145,7 @@ fn positive(argument: u64) -> u64 {
 pub fn tls_made(ctx: RetProbeContext) -> u32 {
     let object: u64 = ctx.ret();
     if object != 0 && traced() {
-        let _full = TLS_SESSIONS.insert(&scoped(object), &new(SESSION_FRESH), 0);
+        remember(&TLS_SESSIONS, &scoped(object), &new(SESSION_FRESH));
     }
     0
 }
@@ -163,7 +163,7 @@ pub fn tls_made_at(ctx: RetProbeContext) -> u32 {
     let object = kernel::user::<u64>(unsafe { (*call).object }).unwrap_or(0);
     over(place);
     if object != 0 {
-        let _full = TLS_SESSIONS.insert(&scoped(object), &new(SESSION_FRESH), 0);
+        remember(&TLS_SESSIONS, &scoped(object), &new(SESSION_FRESH));
     }
     0
 }
@@ -172,7 +172,7 @@ pub fn tls_made_at(ctx: RetProbeContext) -> u32 {
 #[uprobe]
 pub fn tls_cleared(ctx: ProbeContext) -> u32 {
     if traced() {
-        let _full = TLS_SESSIONS.insert(&scoped(arch::argument(&ctx, 0)), &new(SESSION_FRESH), 0);
+        remember(&TLS_SESSIONS, &scoped(arch::argument(&ctx, 0)), &new(SESSION_FRESH));
     }
     0
 }
@@ -328,6 +328,17 @@ pub fn ending(stack: u64) -> Option<(*mut TlsCall, u64)> {
 #[inline(always)]
 pub fn over(place: u64) {
     let _absent = TLS_CALLS.remove(&key(place));
+}
+
+/// The current thread is over: calls that never returned would keep others' places.
+#[inline(always)]
+pub fn forget() {
+    let mut place = 0;
+    while place <= TOLD {
+        over(place);
+        place += 1;
+    }
+    rustls::forget();
 }
 
 /// The thread's call with this stack.

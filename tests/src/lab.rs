@@ -271,6 +271,12 @@ impl Lab {
         Self::cargo("rustls", "rustls-server", profile)
     }
 
+    /// The same over an older rustls: `0.21` or `0.22`.
+    pub fn rustls_of(version: &str) -> String {
+        let name = format!("rustls-{}-server", version.replace('.', "-"));
+        Self::cargo(&format!("rustls-{version}"), &name, "release")
+    }
+
     /// A Rust program over the system's OpenSSL.
     pub fn rust_openssl() -> String {
         Self::cargo("rust-openssl", "openssl-server", "release")

@@ -3,6 +3,7 @@
 pub(super) mod marks;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register};
 
@@ -432,6 +433,12 @@ pub(super) fn looks_at(code: &[u8], address: u64, argument: Register) -> Vec<u32
     found
 }
 
+/// The function has one of these numbers in its instructions, whole.
+pub(super) fn knows(code: &[u8], address: u64, numbers: Range<u64>) -> bool {
+    instructions(code, address)
+        .any(|instruction| instruction.code() == Code::Mov_r64_imm64 && numbers.contains(&instruction.immediate64()))
+}
+
 /// Addresses that a few instructions before and behind the one at `place` make: by an offset in what a register holds, with the
 /// offset of the field that register was loaded from, if it was.
 pub(super) fn near(code: &[u8], address: u64, place: u64) -> Vec<(Option<u32>, i64)> {
@@ -636,6 +643,11 @@ mod tests {
         ];
         assert_eq!(looks_at(&code, 0, Register::RDI), [0x28, 0x10]);
         assert_eq!(looks_at(&code, 0, Register::RSI), [8]);
+        // movabs $0x8000000000000001,%r13
+        let number = [0x49, 0xbd, 1, 0, 0, 0, 0, 0, 0, 0x80];
+        assert!(knows(&number, 0, 1 << 63..(1 << 63) + 4));
+        assert!(!knows(&number, 0, 1 << 63..(1 << 63) + 1));
+        assert!(!knows(&number[..9], 0, 0..u64::MAX));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use clew_common::event::SOURCE_RUSTLS;
-use clew_common::tls::{Cookie, RUSTLS_FLUSH, RUSTLS_GIVE, RUSTLS_READ};
+use clew_common::tls::{Cookie, RUSTLS_FLUSH, RUSTLS_GIVE, RUSTLS_GIVE_SLICE, RUSTLS_READ};
 use iced_x86::Register;
 
 use super::functions::{Function, Functions, Site, calls};
@@ -14,7 +14,16 @@ use super::image::Image;
 use super::{Encryption, Point, flow};
 
 const GIVE: &str = "rustls::common_state::CommonState::buffer_plaintext";
+/// The same in versions before 0.23, which are given a slice.
+const GIVE_SLICE: &str = "rustls::common_state::CommonState::send_some_plaintext";
 const TAKE: &str = "rustls::common_state::CommonState::take_received_plaintext";
+/// What takes plaintext before 0.23, of which [`TAKE`] is a part.
+const HANDLE: [&str; 4] = [
+    "rustls::client::tls12::ExpectTraffic::handle",
+    "rustls::client::tls13::ExpectTraffic::handle",
+    "rustls::server::tls12::ExpectTraffic::handle",
+    "rustls::server::tls13::ExpectTraffic::handle",
+];
 const FLUSH: &str = "rustls::vecbuf::ChunkVecBuffer::write_to";
 const READ: &str = "rustls::msgs::deframer::buffers::DeframerVecBuffer::read";
 /// The same in versions before 0.23.13.
@@ -25,12 +34,14 @@ const GROW: &str = "alloc::collections::vec_deque::VecDeque::grow";
 /// what it hands on would be missed.
 const HANDED: &[(&str, &str)] = &[
     ("tokio_rustls::common::Stream::read_io", READ),
-    ("rustls::client::tls12::ExpectTraffic::handle", TAKE),
-    ("rustls::client::tls13::ExpectTraffic::handle", TAKE),
-    ("rustls::server::tls12::ExpectTraffic::handle", TAKE),
-    ("rustls::server::tls13::ExpectTraffic::handle", TAKE),
+    (HANDLE[0], TAKE),
+    (HANDLE[1], TAKE),
+    (HANDLE[2], TAKE),
+    (HANDLE[3], TAKE),
     ("rustls::conn::connection::send_plaintext", GIVE),
     ("rustls::conn::ConnectionCommon::send_plaintext", GIVE),
+    ("rustls::conn::ConnectionCommon::write", GIVE_SLICE),
+    ("rustls::conn::ConnectionCommon::write_vectored", GIVE_SLICE),
 ];
 
 /// Most of a function that is looked at, bytes.
@@ -47,7 +58,7 @@ pub(super) fn encryption(image: &Image) -> Option<Encryption> {
         return None;
     }
     let functions = Functions::read(image)?;
-    let mut names = vec![GIVE, TAKE, FLUSH, READ, READ_BEFORE];
+    let mut names = vec![GIVE, GIVE_SLICE, TAKE, FLUSH, READ, READ_BEFORE];
     names.extend(HANDED.iter().map(|(name, _)| *name));
     let named = functions.named(&["rustls"], &names, "rustls::vecbuf::")?;
     named.get(FLUSH)?;
@@ -68,6 +79,19 @@ pub(super) fn encryption(image: &Image) -> Option<Encryption> {
     })
 }
 
+/// Messages are told from each other by numbers that no room of a vector has.
+const MESSAGE_TAGS: std::ops::Range<u64> = 1 << 63..(1 << 63) + 4;
+
+/// What differs between versions of rustls.
+struct Version<'a> {
+    give: &'a Function,
+    give_program: &'static str,
+    /// A `RUSTLS_GIVE` number.
+    how: u16,
+    takes: Vec<&'a Function>,
+    take_program: &'static str,
+}
+
 struct Program<'a> {
     image: &'a Image,
     functions: &'a Functions,
@@ -77,14 +101,20 @@ struct Program<'a> {
 impl Program<'_> {
     /// The probes and their numbers: those that show a session's beginning come last, when all else of it is seen.
     fn points(&self, grow: &[Function]) -> Result<Vec<(Point, u64)>, &'static str> {
-        let (give, flush) = (self.only(GIVE)?, self.only(FLUSH)?);
-        let take = self.only(TAKE)?;
+        let flush = self.only(FLUSH)?;
         let read = self.only(READ).or_else(|_| self.only(READ_BEFORE))?;
-        let watched = [read, flush, give, take];
+        let version = self.version()?;
+        let (give, takes) = (version.give, version.takes);
+        let watched = [read, flush, give].into_iter().chain(takes.iter().copied());
         let targets = grow.iter().chain(watched).map(|function| function.address);
         let sites = calls(self.image, &targets.collect()).ok_or("it is too large")?;
         for (name, target) in HANDED {
-            let target = if *target == READ { read } else { self.only(target)? };
+            let target = match *target {
+                READ => read,
+                // It has the other one.
+                TAKE | GIVE | GIVE_SLICE if !self.named.contains_key(target) => continue,
+                target => self.only(target)?,
+            };
             let calls = sites.get(&target.address).map_or(&[][..], Vec::as_slice);
             let within = |function: &Function, site: &Site| {
                 (function.address..function.address.saturating_add(function.size)).contains(&site.address)
@@ -109,27 +139,19 @@ impl Program<'_> {
         let buffers = self
             .buffers(&sites, read, flush, queue)
             .ok_or("where a session keeps what it has read does not show")?;
-        // A piece of plaintext is handed over as it is read in the kernel (`ebpf/src/rustls.rs`).
-        let looks = |function, argument, wanted: &[u32]| {
-            let found = flow::looks_at(&self.code(function).unwrap_or_default(), function.address, argument);
-            wanted.iter().all(|at| found.contains(at))
-        };
-        if !looks(give, Register::RSI, &[0, 0x10, 0x18]) || !looks(take, Register::RSI, &[0, 8, 0x10]) {
-            return Err("it hands plaintext over in another way than Clew knows");
-        }
         let [first, second] = buffers;
-        let calls = [
-            ("rustls_moves", flush, RUSTLS_FLUSH, queue),
-            ("rustls_moves", read, RUSTLS_READ, 0),
-        ];
         let mut all = vec![
-            ("rustls_done", give, RUSTLS_GIVE, 0),
+            ("rustls_done", give, version.how, 0),
             ("rustls_done", flush, RUSTLS_FLUSH, queue),
             ("rustls_done", read, RUSTLS_READ, 0),
-            ("rustls_takes", take, first.cast_unsigned(), second),
-            ("rustls_gives", give, RUSTLS_GIVE, 0),
         ];
-        all.extend(calls);
+        let takes = takes.into_iter();
+        all.extend(takes.map(|take| (version.take_program, take, first.cast_unsigned(), second)));
+        all.extend([
+            (version.give_program, give, version.how, 0),
+            ("rustls_moves", flush, RUSTLS_FLUSH, queue),
+            ("rustls_moves", read, RUSTLS_READ, 0),
+        ]);
         all.into_iter()
             .map(|(program, function, first, second)| {
                 let cookie = Cookie {
@@ -140,6 +162,55 @@ impl Program<'_> {
                 Ok((self.start(program, function)?, cookie.pack()))
             })
             .collect()
+    }
+
+    /// Which functions are given plaintext and take it, and that they hand it over as it is read in the kernel (`ebpf/src/rustls.rs`).
+    fn version(&self) -> Result<Version<'_>, &'static str> {
+        let looks = |function: &Function, argument, wanted: &[u32]| {
+            let found = flow::looks_at(&self.code(function).unwrap_or_default(), function.address, argument);
+            wanted.iter().all(|at| found.contains(at))
+        };
+        let version = if self.named.contains_key(GIVE_SLICE) {
+            let takes: Result<Vec<_>, _> = HANDLE
+                .iter()
+                .filter(|name| self.named.contains_key(**name))
+                .map(|name| self.only(name))
+                .collect();
+            Version {
+                give: self.only(GIVE_SLICE)?,
+                give_program: "rustls_gives_slice",
+                how: RUSTLS_GIVE_SLICE,
+                takes: takes?,
+                take_program: "rustls_takes_message",
+            }
+        } else {
+            Version {
+                give: self.only(GIVE)?,
+                give_program: "rustls_gives",
+                how: RUSTLS_GIVE,
+                takes: vec![self.only(TAKE)?],
+                take_program: "rustls_takes",
+            }
+        };
+        // A slice is in registers, whoever compiles.
+        let is_known = if version.how == RUSTLS_GIVE_SLICE {
+            !version.takes.is_empty()
+                && version.takes.iter().all(|take| {
+                    looks(take, Register::RDX, &[0])
+                        && looks(take, Register::RCX, &[0, 8, 0x10, 0x18])
+                        && flow::knows(&self.code(take).unwrap_or_default(), take.address, MESSAGE_TAGS)
+                })
+        } else {
+            looks(version.give, Register::RSI, &[0, 0x10, 0x18])
+                && version
+                    .takes
+                    .iter()
+                    .all(|take| looks(take, Register::RSI, &[0, 8, 0x10]))
+        };
+        if !is_known {
+            return Err("it hands plaintext over in another way than Clew knows");
+        }
+        Ok(version)
     }
 
     /// The only function of that name: two would be two versions of rustls in one program.
@@ -156,11 +227,13 @@ impl Program<'_> {
         self.image.code(function.address, most)
     }
 
-    /// A probe at the very start of a function, where its arguments are and its return address is on top of the stack.
+    /// A probe where a function begins, while its first argument is where it was given and its return address on top of the stack. Of
+    /// the others that is known at the very start alone.
     fn start(&self, program: &'static str, function: &Function) -> Result<Point, &'static str> {
         const COSTLY: &str = "its functions have no cheap place for a probe";
         let code = self.code(function).ok_or(COSTLY)?;
-        let at = flow::first_emulated(&code, function.address).filter(|at| *at == function.address);
+        let needs_one = matches!(program, "rustls_moves" | "rustls_done");
+        let at = flow::first_emulated(&code, function.address).filter(|at| needs_one || *at == function.address);
         let points = self.image.points(vec![(program, at.ok_or(COSTLY)?)]);
         points.into_iter().next().ok_or(COSTLY)
     }

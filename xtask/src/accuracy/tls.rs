@@ -149,6 +149,12 @@ pub(super) const WORKLOADS: &[Workload] = &[
         expect: Expect::Exact,
         make: |lab| rust(lab, &Lab::rustls_v0()),
     },
+    Workload {
+        name: "tls-rustls-0.22",
+        runtime: "Rust, rustls 0.22 at both ends",
+        expect: Expect::Exact,
+        make: |lab| rust(lab, &Lab::rustls_of("0.22")),
+    },
 ];
 
 /// What nginx does for `/front`, whoever asks.

@@ -2,14 +2,15 @@
 use std::collections::BTreeMap;
 
 use clew_tests::{
-    Certificate, Clew, ClewRun, Kind, Lab, Outcome, Proc, Span, Spans, free_port, nginx_tls, postgresql_tls, redis_tls,
-    until,
+    Certificate, Clew, ClewRun, Kind, Lab, Outcome, Proc, Span, Spans, free_port, get, nginx_tls, postgresql_tls,
+    redis_tls, until,
 };
+use nix::sys::signal::Signal;
 
 /// How many questions of each client are looked at.
 const REQUESTS: u64 = 10;
 
-/// requests and nginx, whose library uses the socket; aiohttp, Node.js and uvicorn, which move the bytes themselves.
+/// requests, wget on GnuTLS and nginx, whose library uses the socket; aiohttp, Node.js and uvicorn, which move the bytes themselves.
 #[test]
 fn open_connections() {
     let Some(lab) = Lab::new("tls_open_connections") else {
@@ -17,7 +18,7 @@ fn open_connections() {
     };
     let certificate = Certificate::new(&lab);
     let (nginx, uvicorn) = (free_port(), free_port());
-    let answers = "location / { return 200 yes; }";
+    let answers = "location / { return 200 \"$arg_n\\n\"; }";
     let servers = [
         ("nginx", nginx, nginx_tls(&lab, nginx, &certificate, answers, "")),
         ("uvicorn", uvicorn, uvicorn_tls(&lab, uvicorn, &certificate)),
@@ -37,6 +38,11 @@ fn open_connections() {
         ("requests", words(&[&python, "-c", PYTHON_REQUESTS]), nginx),
         ("aiohttp", words(&[&python, "-c", AIOHTTP]), uvicorn),
         ("node", words(&["node", &script]), uvicorn),
+        (
+            "wget",
+            words(&["/bin/sh", &lab.file("asks.sh", WGET).display().to_string()]),
+            nginx,
+        ),
     ];
     let mut clients: Vec<Proc> = asks
         .iter()
@@ -64,10 +70,13 @@ fn open_connections() {
         });
     }
     let numbers = asks.each_ref().map(|(name, ..)| several(&lab, name));
+    // Nothing tells it to end.
+    let wget = clients.pop().map(|mut wget| wget.stop(Signal::SIGTERM));
+    assert!(wget.is_some(), "the last of the clients");
     let out = over(&lab, run, &mut clients);
     for ((name, ..), numbers) in asks.iter().zip(numbers) {
         for number in numbers {
-            let of = |kind| only(&out, kind, &format!("/{name}"), number);
+            let of = |kind| only(&out, kind, &format!("/{name}"), &format!("?n={number}"));
             let (client, server) = (of(Kind::Client), of(Kind::Server));
             out.check_eq(server.parent.as_ref(), Some(&client.id), "the server span's parent");
             out.check_eq(server.text("url.scheme").as_str(), "https", "url.scheme");
@@ -79,10 +88,9 @@ fn open_connections() {
 }
 
 /// The only span of a request.
-fn only<'a>(out: &'a Outcome, kind: Kind, path: &str, number: u64) -> &'a Span {
-    let asked = format!("?n={number}");
+fn only<'a>(out: &'a Outcome, kind: Kind, path: &str, asked: &str) -> &'a Span {
     let found = out.spans.at(kind, path);
-    let mut found = found.into_iter().filter(|span| span.target().ends_with(&asked));
+    let mut found = found.into_iter().filter(|span| span.target().ends_with(asked));
     let first = found.next();
     out.check(
         first.is_some() && found.next().is_none(),
@@ -189,10 +197,10 @@ fn over_tls(span: &Span, cache: u16) -> bool {
     span.text("server.port") == cache.to_string() || span.text("db.query.text").contains("'tls'")
 }
 
-/// The number of a client's last answer; none while it is being written.
+/// The number of a client's last answer, on the file's last line; none while it is being written.
 fn asked(lab: &Lab, client: &str) -> Option<u64> {
     let text = std::fs::read_to_string(lab.dir().join(format!("asked-{client}"))).ok()?;
-    text.parse().ok()
+    text.lines().last()?.parse().ok()
 }
 
 /// Numbers of requests that a client makes from now on, when they are answered.
@@ -242,6 +250,79 @@ fn uvicorn_tls(lab: &Lab, port: u16, certificate: &Certificate) -> Vec<String> {
         certificate.key(),
     ])
 }
+
+/// Programs that bring a library of their own, one of which asks the other over a connection that is older than Clew.
+fn brought(test: &str, program: impl FnOnce() -> String) {
+    let Some(lab) = Lab::new(test) else { return };
+    let certificate = Certificate::new(&lab);
+    let program = program();
+    let (leaf, front) = (free_port(), free_port());
+    let serve = |name: &str, port: u16, environment: &[&str]| {
+        let (port_text, env) = (port.to_string(), words(&["/usr/bin/env"]));
+        let argv = words(&[&program, &port_text, certificate.file(), certificate.key()]);
+        let mut server = lab.start(name, &[env, words(environment), argv].concat());
+        server.until_listening(port);
+        server
+    };
+    let servers = [
+        serve("behind", leaf, &[]),
+        serve("before", front, &["PLAIN=1", &format!("NEXT={leaf}/leaf")]),
+    ];
+    let mut number = 0;
+    let mut ask = || {
+        number += 1;
+        let answer = get(front, &format!("/front?id={number}")).expect("an answer");
+        assert_eq!(answer.code, 200, "of request {number}");
+        number
+    };
+    ask();
+    let pids = servers.each_ref().map(|server| server.pid().to_string());
+    let run = Clew::attach(&lab)
+        .args(&["--pid", pids[0].as_str(), "--pid", pids[1].as_str()])
+        .tracing();
+    until("both ends of a request", || {
+        ask();
+        let spans = Spans::parse(&run.otlp());
+        let found = spans.at(Kind::Server, "/leaf");
+        found.iter().any(|span| span.parent.is_some()).then_some(())
+    });
+    let numbers: Vec<u64> = (0..REQUESTS).map(|_| ask()).collect();
+    let out = run.stop();
+    for number in numbers {
+        let of = |kind| only(&out, kind, "/leaf", &format!("?id={number}"));
+        let (client, server) = (of(Kind::Client), of(Kind::Server));
+        out.check_eq(server.parent.as_ref(), Some(&client.id), "the server span's parent");
+        for span in [client, server] {
+            out.check_eq(span.text("url.scheme").as_str(), "https", "url.scheme");
+            // Of a connection that is seen from its beginning the handshake is told.
+            out.check_eq(span.text("tls.established").as_str(), "", "tls.established");
+        }
+    }
+    // What rustls was given while some of its probes were still missing is nobody's, which `tls.tie_conflict` counts.
+    out.check_eq(out.counter("stream.gap_timeout"), 0, "stream.gap_timeout");
+}
+
+#[test]
+fn go() {
+    brought("tls_open_go", || Lab::go("secure"));
+}
+
+#[test]
+fn rustls() {
+    brought("tls_open_rustls", || Lab::rustls("release"));
+}
+
+#[test]
+fn rustls_before() {
+    for version in ["0.21", "0.22"] {
+        brought(&format!("tls_open_rustls_{version}"), || Lab::rustls_of(version));
+    }
+}
+
+const WGET: &str = "# asks.sh AUTHORITY URL: once and again over one connection.
+seq -f \"$2?n=%.0f\" 20000 > urls
+exec wget -q -O asked-wget -w 0.02 --ca-certificate=$1 -i urls
+";
 
 const PYTHON_REQUESTS: &str = "import pathlib, requests, sys, time
 session = requests.Session()

@@ -9,7 +9,7 @@ use clew_common::counter;
 use clew_common::event::{CONN_DATAGRAM, CONN_OPENED_HERE, CONN_SEQUENCED, Connection, EGRESS, KIND_CONNECTION};
 
 use crate::kernel::{Direct, Probe, Reader};
-use crate::maps::{CONNECTIONS, CONNECTIONS_BY_INODE, Conn, INODE_OF_SOCK, WALK};
+use crate::maps::{CONNECTIONS, CONNECTIONS_BY_INODE, Conn, INODE_OF_SOCK, WALK, remember};
 use crate::{context, ring, settings as offset};
 
 const AF_UNIX: u16 = 1;
@@ -132,6 +132,8 @@ impl Mode for Probe {
         let new = Conn {
             sent: 0,
             received: 0,
+            said: 0,
+            heard: 0,
             id: 0,
             arrived_ns: 0,
             rtt_us: 0,
@@ -144,7 +146,7 @@ impl Mode for Probe {
             spared: 0,
         };
         let _full = CONNECTIONS_BY_INODE.insert(&inode, &new, 0);
-        let _full = INODE_OF_SOCK.insert(&(sk as u64), &inode, 0);
+        remember(&INODE_OF_SOCK, &(sk as u64), &inode);
         CONNECTIONS_BY_INODE
             .get_ptr_mut(&inode)
             .unwrap_or(core::ptr::null_mut())
@@ -227,12 +229,15 @@ impl Socket {
     #[inline(always)]
     pub unsafe fn advance<M: Mode>(self, conn: *mut Conn, direction: u8, moved: u64) -> u64 {
         if self.local == 0 {
-            // SAFETY: the pointer is of the mode's kind.
+            // SAFETY: the pointer is of the mode's kind, and the map gave the other.
             return unsafe {
                 if direction == EGRESS {
-                    self.sent::<M>((*conn).flags)
+                    let (flags, expected) = ((*conn).flags, (*conn).sent.wrapping_add(moved));
+                    (*conn).sent = settle(&raw mut (*conn).said, expected, || self.sent::<M>(flags));
+                    (*conn).sent
                 } else {
-                    (*conn).received = self.received::<M>();
+                    let expected = (*conn).received.wrapping_add(moved);
+                    (*conn).received = settle(&raw mut (*conn).heard, expected, || self.received::<M>());
                     (*conn).received
                 }
             };
@@ -305,62 +310,72 @@ impl Socket {
         }
     }
 
-    /// Bytes the process has taken out of a TCP socket, whatever way it took them.
+    /// How far the process has taken bytes out of a TCP socket, whatever way it took them.
     ///
     /// # Safety
     /// The socket is TCP and was made in mode `M`.
     #[inline(always)]
-    pub unsafe fn received<M: Mode>(self) -> u64 {
+    pub unsafe fn received<M: Mode>(self) -> Place {
         // SAFETY: the caller vouches for the mode.
         unsafe {
-            let (mut total, mut unread) = self.arrived::<M>();
-            // Nothing holds the socket, so more may arrive between the loads: the pair is taken again then.
-            let again: u64 = M::read(self.tcp, offset::tcp_bytes_received());
-            if again != total {
-                (total, unread) = self.arrived::<M>();
-            }
+            // A FIN that arrives behind this was not taken yet.
             let flags: u64 = M::read(self.sk, offset::sk_flags());
-            let fin = u64::from(flags & SOCK_DONE != 0 && unread == 0);
-            total.wrapping_sub(u64::from(unread)).wrapping_sub(fin)
-        }
-    }
-
-    /// Bytes that have arrived in order, and how many of them the process has not taken.
-    #[inline(always)]
-    unsafe fn arrived<M: Mode>(self) -> (u64, u32) {
-        // SAFETY: the caller vouches for the mode.
-        unsafe {
-            let total: u64 = M::read(self.tcp, offset::tcp_bytes_received());
+            let near: u64 = M::read(self.tcp, offset::tcp_bytes_received());
             let next: u32 = M::read(self.tcp, offset::tcp_rcv_nxt());
             let copied: u32 = M::read(self.tcp, offset::tcp_copied_seq());
-            (total, next.wrapping_sub(copied))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn sent<M: Mode>(self, flags: u32) -> u64 {
-        // SAFETY: the caller vouches for the mode.
-        unsafe {
-            let (mut acked, mut unacked) = self.outstanding::<M>();
-            // An acknowledgement may arrive between the loads and move both; the pair is taken again then.
-            let again: u64 = M::read(self.tcp, offset::tcp_bytes_acked());
-            if again != acked {
-                (acked, unacked) = self.outstanding::<M>();
+            let fin = u32::from(flags & SOCK_DONE != 0 && copied == next);
+            Place {
+                end: near
+                    .wrapping_sub(u64::from(next.wrapping_sub(copied)))
+                    .wrapping_sub(fin.into()),
+                at: copied.wrapping_sub(fin),
+                near,
             }
-            let end = acked.wrapping_add(u64::from(unacked));
-            end.wrapping_sub(self.counts_syn::<M>(flags, end))
         }
     }
 
+    /// How far bytes were given to a TCP socket.
     #[inline(always)]
-    unsafe fn outstanding<M: Mode>(self) -> (u64, u32) {
+    unsafe fn sent<M: Mode>(self, flags: u32) -> Place {
         // SAFETY: the caller vouches for the mode.
         unsafe {
-            let acked: u64 = M::read(self.tcp, offset::tcp_bytes_acked());
+            let near: u64 = M::read(self.tcp, offset::tcp_bytes_acked());
             let first: u32 = M::read(self.tcp, offset::tcp_snd_una());
-            let written: u32 = M::read(self.tcp, offset::tcp_write_seq());
-            (acked, written.wrapping_sub(first))
+            let at: u32 = M::read(self.tcp, offset::tcp_write_seq());
+            let end = near.wrapping_add(u64::from(at.wrapping_sub(first)));
+            Place {
+                end: end.wrapping_sub(self.counts_syn::<M>(flags, end)),
+                at,
+                near,
+            }
         }
+    }
+
+    /// The sequence numbers of the first bytes that this end and the other one send. As no more is known yet (see [`settle`]), what comes
+    /// out twice is taken.
+    ///
+    /// # Safety
+    /// The socket is TCP and was made in mode [`Probe`].
+    #[inline(always)]
+    unsafe fn beginnings(self, flags: u32) -> (u32, u32) {
+        const READS: usize = 3;
+        let mut found = (0, 0);
+        let mut reads = 0;
+        while reads < READS {
+            // SAFETY: the helper checks every address.
+            let again = unsafe {
+                let sent = self.sent::<Probe>(flags);
+                let next: u32 = Probe::read(self.tcp, offset::tcp_rcv_nxt());
+                let total: u64 = Probe::read(self.tcp, offset::tcp_bytes_received());
+                (sent.beginning(), next.wrapping_sub(total as u32))
+            };
+            if reads != 0 && again == found {
+                break;
+            }
+            found = again;
+            reads += 1;
+        }
+        found
     }
 
     /// This end of a TCP connection opened it, as its counts tell.
@@ -371,8 +386,9 @@ impl Socket {
     pub unsafe fn opened_here(self) -> bool {
         // SAFETY: the caller vouches for the mode.
         unsafe {
-            let (acked, unacked) = self.outstanding::<Probe>();
-            self.syn::<Probe>(acked.wrapping_add(u64::from(unacked))) == 1
+            // The count itself, from which one was taken for the SYN.
+            let end = self.sent::<Probe>(CONN_OPENED_HERE.into()).end.wrapping_add(1);
+            self.syn::<Probe>(end) == 1
         }
     }
 
@@ -417,6 +433,59 @@ impl Socket {
     }
 }
 
+/// How far a direction of a TCP connection has come.
+pub struct Place {
+    /// Offset just past its last byte, as the transport's counts tell.
+    pub end: u64,
+    /// The sequence number there.
+    at: u32,
+    /// A count that is less than 2 GiB from the offset.
+    near: u64,
+}
+
+impl Place {
+    /// The sequence number of the first byte.
+    #[inline(always)]
+    const fn beginning(&self) -> u32 {
+        self.at.wrapping_sub(self.end as u32)
+    }
+
+    /// The offset, where the sequence number of the first byte is `beginning`.
+    #[inline(always)]
+    fn from(&self, beginning: u32) -> u64 {
+        let low = self.at.wrapping_sub(beginning);
+        let more = low.wrapping_sub(self.near as u32).cast_signed();
+        self.near.wrapping_add_signed(more.into())
+    }
+}
+
+/// Set where a direction's first sequence number, below, is known.
+const SETTLED: u64 = 1 << 32;
+
+/// The offset that `read` finds a direction at, which is `expected` if every operation was seen.
+///
+/// Nothing holds the socket, and the kernel changes one count after the other (`tcp_rcv_nxt_update`, `tcp_snd_una_update`): on another CPU
+/// the second may be seen to change 100 ns later and more. What the counts tell and what was expected agreed once, and from there on
+/// the sequence number alone tells, which only who reads or writes changes.
+///
+/// # Safety
+/// The map gave `beginning`.
+#[inline(always)]
+unsafe fn settle(beginning: *mut u64, expected: u64, read: impl Fn() -> Place) -> u64 {
+    // SAFETY: the caller vouches for it.
+    let settled = unsafe { *beginning };
+    let place = read();
+    if settled & SETTLED != 0 {
+        return place.from(settled as u32);
+    }
+    let place = if place.end == expected { place } else { read() };
+    if place.end == expected {
+        // SAFETY: as above.
+        unsafe { *beginning = SETTLED | u64::from(place.beginning()) };
+    }
+    place.end
+}
+
 /// Calls a function that the verifier looks at by itself, with [`numbered`] giving it `sk`: a pointer whose type the verifier knows is
 /// no number that it would take as an argument. 0 where it could not be called.
 #[inline(always)]
@@ -455,23 +524,25 @@ pub extern "C" fn announce(id: u64, flags: u64) -> u64 {
         flags
     };
     let socket = Probe::narrow(sk, family);
-    // SAFETY: the socket was made in this mode.
-    let sent = unsafe {
-        if socket.local == 0 && flags & u64::from(CONN_DATAGRAM) == 0 {
-            socket.sent::<Probe>(flags as u32)
-        } else {
-            0
-        }
+    let (local, remote) = if socket.local == 0 && flags & u64::from(CONN_DATAGRAM) == 0 {
+        // SAFETY: the socket was made in this mode.
+        unsafe { socket.beginnings(flags as u32) }
+    } else {
+        (0, 0)
     };
     u64::from(ring::fill(|event: *mut Connection| {
         // SAFETY: the record was reserved for the event; the helper checks every address.
-        unsafe { describe(sk, id, flags as u16, sent, event) };
+        unsafe {
+            describe(sk, id, flags as u16, event);
+            (*event).local_isn = local;
+            (*event).remote_isn = remote;
+        }
     }))
 }
 
 /// What a connection's first record says of the socket.
 #[inline(always)]
-unsafe fn describe(sk: *const c_void, id: u64, flags: u16, sent: u64, event: *mut Connection) {
+unsafe fn describe(sk: *const c_void, id: u64, flags: u16, event: *mut Connection) {
     // SAFETY: the caller vouches for the event, and the helper checks every address.
     unsafe {
         event.write(Connection {
@@ -493,11 +564,6 @@ unsafe fn describe(sk: *const c_void, id: u64, flags: u16, sent: u64, event: *mu
         }
         if flags & CONN_DATAGRAM == 0 {
             (*event).flags |= CONN_SEQUENCED;
-            let written: u32 = Probe::read(sk, offset::tcp_write_seq());
-            (*event).local_isn = written.wrapping_sub(sent as u32);
-            let next: u32 = Probe::read(sk, offset::tcp_rcv_nxt());
-            let total: u64 = Probe::read(sk, offset::tcp_bytes_received());
-            (*event).remote_isn = next.wrapping_sub(total as u32);
         }
         (*event).local_port = Probe::read(sk, offset::sk_num());
         (*event).remote_port = u16::from_be(Probe::read(sk, offset::sk_dport()));

@@ -141,6 +141,9 @@ fn connecting<K: Known>(sk: *const c_void) {
     unsafe {
         (*conn).id = id;
         (*conn).flags |= u32::from(CONN_OPENED_HERE);
+        // The socket may have been another connection's.
+        ((*conn).sent, (*conn).received) = (0, 0);
+        ((*conn).said, (*conn).heard) = (0, 0);
     }
     let _lost = ring::send(&State {
         header: context::header(KIND_STATE),
@@ -167,7 +170,7 @@ fn taken_unseen<K: Known>(sk: *const c_void) {
     }
     // SAFETY: the map gave the pointer, and the socket is TCP and of the mode.
     let (id, announced, seen, end) = unsafe {
-        let end = socket.received::<K::Mode>();
+        let end = socket.received::<K::Mode>().end;
         ((*conn).id, (*conn).announced, (*conn).received, end)
     };
     if announced != 0 && end > seen {

@@ -272,10 +272,13 @@ pub struct LogSecond {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Conn {
-    /// Bytes sent so far, where the transport does not count.
+    /// Bytes sent up to the last operation that was seen.
     pub sent: u64,
     /// Bytes received up to the last operation that was seen.
     pub received: u64,
+    /// The sequence numbers of the first bytes sent and received, as `connection::settle` has them.
+    pub said: u64,
+    pub heard: u64,
     /// Cookie or inode number.
     pub id: u64,
     /// When the last segment had arrived as the bytes of the operation that goes on were copied first; 0 where none goes on.

@@ -51,6 +51,50 @@ fn many_connections() {
     );
 }
 
+/// One thread reads while small pieces arrive all the time, and an end right behind them: where each lies is known all the same.
+#[test]
+fn what_arrives_meanwhile_moves_no_offset() {
+    const CONNECTIONS: u64 = 40;
+    const PIECES: u64 = 4000;
+    let Some(lab) = Lab::new("what_arrives_meanwhile_moves_no_offset") else {
+        return;
+    };
+    let port = free_port();
+    let mut server = lab.start("server", &[Lab::c("closing"), port.to_string()]);
+    server.until_listening(port);
+    let run = Clew::attach(&lab)
+        .args(&["--pid".to_owned(), server.pid().to_string()])
+        .tracing();
+    for number in 1..=CONNECTIONS {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connect");
+        stream.set_nodelay(true).expect("no delay");
+        let head = format!("GET /pieces?id={number} HTTP/1.1\r\nHost: load.test\r\nX-Fill: ");
+        stream.write_all(head.as_bytes()).expect("a head");
+        for piece in 0..PIECES {
+            let piece = &b"0123456789"[..usize::try_from(piece % 10).expect("small") + 1];
+            stream.write_all(piece).expect("a piece");
+        }
+        stream.write_all(b"\r\n\r\n").expect("its end");
+        stream.shutdown(std::net::Shutdown::Write).expect("an end");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    }
+    server.stop(Signal::SIGTERM);
+    let out = run.stop();
+    for name in [
+        "capture.malformed",
+        "stream.duplicate",
+        "stream.reordered",
+        "stream.after_end",
+    ] {
+        out.check_eq(out.counter(name), 0, name);
+    }
+    let answered = out.spans.at(Kind::Server, "/pieces");
+    let answered = answered.iter().filter(|span| span.code() == "200").count() as u64;
+    out.check_eq(answered, CONNECTIONS, "answers seen");
+}
+
 #[test]
 fn a_full_ring_buffer_is_counted() {
     let Some(lab) = Lab::new("a_full_ring_buffer_is_counted") else {

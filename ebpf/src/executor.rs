@@ -12,7 +12,7 @@ use clew_common::event::{CONTEXT_PYTHON, CONTEXT_THREAD, KIND_LINK, LINK_SUBMITT
 
 use crate::arch::argument;
 use crate::context::{scoped, word};
-use crate::maps::{PYTHON_WORK, PYTHON_WORKERS, Work, Worker};
+use crate::maps::{PYTHON_WORK, PYTHON_WORKERS, Work, Worker, remember};
 use crate::python::{self, OB_TYPE, python, tid};
 use crate::{context, kernel, ring};
 
@@ -98,7 +98,7 @@ pub fn python_put(ctx: ProbeContext) -> u32 {
 fn put(plan: *const Plan, queue: u64, item: u64) {
     let id = python::new_number();
     let key = scoped(item);
-    if PYTHON_WORK.insert(key, Work { id, queue }, 0).is_err() {
+    if !remember(&PYTHON_WORK, &key, &Work { id, queue }) {
         let _absent = PYTHON_WORK.remove(key);
         return;
     }

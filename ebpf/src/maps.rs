@@ -81,11 +81,12 @@ pub static LOST: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Puts an entry into a map whose oldest fall out, as one that was used. Of what was never looked up since it was put in the kernel lets
 /// go first, however new it is (`kernel/bpf/bpf_lru_list.c`, `__local_list_flush`): entries that wait for their first use would fall out
-/// while those of what is over stay.
+/// while those of what is over stay. False if it could not be put in.
 #[inline(always)]
-pub fn remember<K, V>(map: &LruHashMap<K, V>, key: &K, value: &V) {
-    let _full = map.insert(key, value, 0);
+pub fn remember<K, V>(map: &LruHashMap<K, V>, key: &K, value: &V) -> bool {
+    let put = map.insert(key, value, 0).is_ok();
     let _used = map.get_ptr(key);
+    put
 }
 
 /// Go: the `persistConn` a goroutine writes the requests of. Written when the goroutine begins to, removed when it ends. An entry that

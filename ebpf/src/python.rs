@@ -15,7 +15,7 @@ use clew_common::event::{CONTEXT_PYTHON, KIND_LINK, LINK_ACCEPTED, LINK_CREATED,
 use crate::arch::{Registers, call};
 use crate::context::{scoped, word};
 use crate::kernel::{self, Probe, Reader};
-use crate::maps::{PYTHON_BASES, PYTHON_CONTEXTS, PYTHON_STEPS, PYTHON_WRITES, PythonWrite, Scoped, Step};
+use crate::maps::{PYTHON_BASES, PYTHON_CONTEXTS, PYTHON_STEPS, PYTHON_WRITES, PythonWrite, Scoped, Step, remember};
 use crate::{context, executor, ring, settings as offset};
 
 /// `PyObject.ob_type`, and `ctx_entered` of `PyContext`.
@@ -162,8 +162,7 @@ pub fn new_number() -> u64 {
 #[inline(always)]
 fn give_number(key: &Scoped) -> Option<u64> {
     let id = new_number();
-    PYTHON_CONTEXTS.insert(key, id, 0).ok()?;
-    Some(id)
+    remember(&PYTHON_CONTEXTS, key, &id).then_some(id)
 }
 
 /// The first argument of a function of C.

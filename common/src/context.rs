@@ -124,6 +124,11 @@ pub const fn wake(place: u64, register: u8, offset: i32) -> u64 {
     (1 << 63) | ((place % PAGE) << 40) | ((register as u64) << 32) | offset as u32 as u64
 }
 
+/// Where in its page the probe lies that a word of [`TOKIO_WAKES`] is of.
+pub const fn wake_page(word: u64) -> u64 {
+    (word >> 40) % PAGE
+}
+
 /// Whether a word of [`TOKIO_WAKES`] is of the probe at `place`; then the word of the registers, and the bytes behind it.
 pub const fn wake_at(word: u64, place: u64) -> Option<(u8, i32)> {
     if word >> 40 == (1 << 23) | (place % PAGE) {

@@ -106,20 +106,38 @@ pub fn tokio_wakes(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// Where `AtomicWaker::wake` is a part of its callers: as [`tokio_wakes`], whoever waits there. What waits for something else than
-/// requests is never asked for.
+/// Where a request is put into its channel, or where `AtomicWaker::wake` is a part of its callers: as [`tokio_wakes`], whoever waits there.
+/// What waits for something else than requests is never asked for.
 #[uprobe]
 pub fn tokio_marks(ctx: ProbeContext) -> u32 {
     let Some(plan) = context::plan() else { return 0 };
-    let at = probed_at(&ctx);
-    for place in TOKIO_WAKES {
-        if let Some((register, offset)) = wake_at(word(plan, place), at) {
-            let channel = saved(&ctx, register).wrapping_add_signed(i64::from(offset));
-            remember(&TOKIO_ASKERS, &scoped(channel), &task(plan).unwrap_or(0));
-            return 0;
-        }
+    if let Some(channel) = named(&ctx, plan) {
+        remember(&TOKIO_ASKERS, &scoped(channel), &task(plan).unwrap_or(0));
     }
     0
+}
+
+/// In the function that makes a new task of a `LocalSet` runnable.
+#[uprobe]
+pub fn tokio_made(ctx: ProbeContext) -> u32 {
+    let Some(plan) = context::plan() else { return 0 };
+    let Some(parent) = task(plan) else { return 0 };
+    if let Some(id) = named(&ctx, plan).and_then(|header| number(plan, header)) {
+        link(parent, id, LINK_CREATED);
+    }
+    0
+}
+
+/// The address that the plan tells how to find at the place that was probed.
+#[inline(always)]
+fn named(ctx: &ProbeContext, plan: *const Plan) -> Option<u64> {
+    let at = probed_at(ctx);
+    for place in TOKIO_WAKES {
+        if let Some((register, offset)) = wake_at(word(plan, place), at) {
+            return Some(saved(ctx, register).wrapping_add_signed(i64::from(offset)));
+        }
+    }
+    None
 }
 
 /// The function that was probed, which has pushed nothing yet, returns to one of the plan's places.

@@ -37,7 +37,8 @@ pub(super) fn starts_cheaply(code: &[u8], address: u64) -> bool {
     instructions(code, address).next().is_some_and(|first| is_cheap(&first))
 }
 
-fn is_cheap(instruction: &Instruction) -> bool {
+/// Whether the kernel emulates the instruction.
+pub(super) fn is_cheap(instruction: &Instruction) -> bool {
     matches!(instruction.mnemonic(), Mnemonic::Push | Mnemonic::Nop)
         || instruction.is_jcc_short_or_near()
         || matches!(

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register};
 
-use super::code::instructions;
+use super::code::{instructions, is_cheap};
 
 /// What a register holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -363,6 +363,21 @@ fn first_handed(code: &[u8], address: u64) -> Option<(Option<Value>, Option<Valu
     None
 }
 
+/// The first instruction of the function that the kernel emulates, and a register that holds the function's second argument there.
+pub(super) fn holds_second(code: &[u8], address: u64) -> Option<(u64, Register)> {
+    let mut flow = Flow::default();
+    let mut factory = InstructionInfoFactory::new();
+    for instruction in instructions(code, address) {
+        // Up to it no branch leads elsewhere: the kernel emulates branches.
+        if is_cheap(&instruction) {
+            let holds = |register: &Register| flow.value(*register) == Some(Value::Argument(Register::RSI));
+            return Some((instruction.ip(), ALL.into_iter().find(holds)?));
+        }
+        flow.step(&instruction, &mut factory);
+    }
+    None
+}
+
 /// An address that a function knows: one that it was given or found where it was given one, and how many bytes on it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Spot {
@@ -594,6 +609,20 @@ mod tests {
         called.splice(3..3, [0xe8, 0, 0, 0, 0]);
         assert_eq!(reads_by_table(&called, 0), None);
         assert_eq!(reads_by_table(&code[..code.len() - 1], 0), None);
+    }
+
+    #[test]
+    fn the_second_argument_is_kept() {
+        // mov %rsi,%rdx; mov %rdi,%rsi; lea 0(%rip),%rdi; jmp
+        let code = [
+            0x48, 0x89, 0xf2, 0x48, 0x89, 0xfe, 0x48, 0x8d, 0x3d, 0, 0, 0, 0, 0xe9, 0, 0, 0, 0,
+        ];
+        assert_eq!(holds_second(&code, 0x1000), Some((0x100d, Register::RDX)));
+        // Without the first it is gone.
+        assert_eq!(holds_second(&code[3..], 0x1000), None);
+        assert_eq!(holds_second(&code[..13], 0x1000), None);
+        // push %rbp
+        assert_eq!(holds_second(&[0x55], 0x1000), Some((0x1000, Register::RSI)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Everything is found in the symbol table and in what the instructions of Tokio's functions do, so no version is known by
 //! name: one whose functions are of another shape is not followed. A stripped program has no names, and is not followed. What the
 //! optimizer makes parts of other functions is found there by what its instructions do; what it has not seen is looked at as it is.
+mod local;
 mod wakes;
 
 use std::cell::Cell;
@@ -12,6 +13,7 @@ use clew_common::context::{PLAN_TOKIO, Plan, TOKIO_HEADER, TOKIO_SENDS, TOKIO_TA
 
 use iced_x86::Register;
 
+use self::local::Local;
 use super::functions::{Function, Functions, Site, calls};
 use super::image::Image;
 use super::{Hooks, NoHooks, flow};
@@ -22,6 +24,12 @@ const BIND: &str = "tokio::runtime::task::list::OwnedTasks::bind_inner";
 const BLOCKING: &str = "tokio::runtime::blocking::pool::Spawner::spawn_task";
 const WAKE: &str = "tokio::sync::task::atomic_waker::AtomicWaker::wake";
 const REGISTER: &str = "tokio::sync::task::atomic_waker::AtomicWaker::register_by_ref";
+/// Puts a message into a channel; whoever waits is woken behind it.
+const PUSH: &str = "tokio::sync::mpsc::list::Tx::push";
+/// Makes a task of a `LocalSet` runnable: a new one, or one that is woken.
+const SCHEDULE: &str = "tokio::task::local::Shared::schedule";
+/// Runs the tasks of a `LocalSet`; whoever does waits for them before.
+const TICK: &str = "tokio::task::local::LocalSet::tick";
 const RECEIVE: &str = "tokio::sync::mpsc::chan::Rx::recv";
 const POP: &str = "tokio::sync::mpsc::list::Rx::pop";
 /// Puts back the number that [`ENTER`] replaced.
@@ -34,8 +42,8 @@ const STORAGE: &str = "std::sys::thread_local::native::eager::Storage::get";
 const ID: &str = "tokio::runtime::task::core::Header::get_id_ptr";
 const POLL_FN: &str = "core::future::poll_fn::PollFn::poll";
 const NAMES: &[&str] = &[
-    SET_TASK, ENTER, BIND, BLOCKING, WAKE, REGISTER, RECEIVE, POP, LEAVE, LEAVE_GLUE, SET_WITHIN, CONTEXT, STORAGE, ID,
-    POLL_FN,
+    SET_TASK, ENTER, BIND, BLOCKING, WAKE, REGISTER, PUSH, SCHEDULE, TICK, RECEIVE, POP, LEAVE, LEAVE_GLUE, SET_WITHIN,
+    CONTEXT, STORAGE, ID, POLL_FN,
 ];
 /// The names of all these have one of these words in them.
 const ROOTS: &[&str] = &["tokio", "thread_local", "poll_fn"];
@@ -80,7 +88,7 @@ pub(super) fn hooks(image: &Image) -> Option<Result<Hooks, NoHooks>> {
     // Every program of Rust has those of the standard library.
     let has_tokio = named.keys().any(|name| ![STORAGE, POLL_FN].contains(name));
     has_tokio.then(|| {
-        let called = [WAKE, REGISTER, CHANNELS, POLL_FN];
+        let called = [WAKE, REGISTER, CHANNELS, POLL_FN, SCHEDULE, TICK];
         let called = called.iter().filter_map(|name| named.get(name)).flatten();
         let sites = calls(image, &called.map(|function| function.address).collect());
         followed(&Program {
@@ -106,13 +114,12 @@ fn followed(program: &Program<'_>) -> Result<Hooks, NoHooks> {
     plan.words[TOKIO_TASK] = task.cast_unsigned();
     let mut limits = Vec::new();
     let mut points = Vec::new();
+    let mut places = Vec::new();
     match program.client() {
         Ok(client) => {
             pack(&mut plan.words[TOKIO_SENDS], &client.sends);
             pack(&mut plan.words[TOKIO_WAITS], &client.waits);
-            for (word, wake) in plan.words[TOKIO_WAKES].iter_mut().zip(client.wakes) {
-                *word = wake;
-            }
+            places = client.wakes;
             points.extend(client.points);
             limits.extend(client.limits);
         }
@@ -128,8 +135,20 @@ fn followed(program: &Program<'_>) -> Result<Hooks, NoHooks> {
             points.extend(receivers);
             points.extend(creations.points);
             limits.extend(creations.limits);
+            if let Some(local) = creations.local {
+                match local.filter(|local| local.fits(&places)) {
+                    Some(local) => {
+                        points.extend(local.points);
+                        places.extend(local.word);
+                    }
+                    None => limits.push("tasks of a LocalSet are linked to nothing".to_owned()),
+                }
+            }
         }
         Err(why) => limits.push(format!("requests are linked within one task only: {why}")),
+    }
+    for (word, place) in plan.words[TOKIO_WAKES].iter_mut().zip(places) {
+        *word = place;
     }
     if points.len() > MOST_POINTS {
         points.clear();
@@ -164,6 +183,8 @@ struct Client {
 /// How new tasks are seen.
 struct Creations {
     offsets: u64,
+    /// How those of a `LocalSet` are seen, if at all, where the program has one.
+    local: Option<Option<Local>>,
     points: Vec<Watch>,
     limits: Vec<String>,
 }
@@ -267,20 +288,21 @@ impl Program<'_> {
         };
         let called = self.only(WAKE).and_then(|wake| {
             let wakes = self.watch("tokio_wakes", wake)?;
-            Some((wakes, distances(wake, wakes, GIVERS, 2 * TOKIO_SENDS.len())?))
+            let sends = distances(wake, wakes, GIVERS, 2 * TOKIO_SENDS.len())?;
+            Some((wakes, sends, self.pushes(wake)))
         });
-        match called {
-            Some((wakes, sends)) => {
+        let marked = match called {
+            Some((wakes, sends, None)) => {
                 client.sends = sends;
                 client.points.push(wakes);
+                return Ok(client);
             }
-            None => {
-                let found = self.wakes(register).ok_or("nothing in it gives a request")?;
-                client.wakes = found.words;
-                client.points.extend(found.points);
-                client.limits.extend(found.limit);
-            }
-        }
+            Some((.., Some(pushes))) => pushes,
+            None => self.wakes(register).ok_or("nothing in it gives a request")?,
+        };
+        client.wakes = marked.words;
+        client.points.extend(marked.points);
+        client.limits.extend(marked.limit);
         Ok(client)
     }
 
@@ -374,7 +396,12 @@ impl Program<'_> {
                         || takers.contains(&function.address)
                         || TIMERS.iter().any(|timer| name.starts_with(timer))
                 });
-                if !seen {
+                let is_set = || {
+                    around
+                        .first()
+                        .is_some_and(|function| self.drives_set(function, register))
+                };
+                if !seen && !is_set() {
                     return Err(HIDDEN);
                 }
             }
@@ -414,6 +441,7 @@ impl Program<'_> {
             None => limits.push("what is spawned as blocking is linked to nothing".to_owned()),
         }
         Ok(Creations {
+            local: self.only(SCHEDULE).map(|schedule| self.local(schedule)),
             offsets: u64::from(table) | u64::from(place) << 32,
             points,
             limits,

@@ -41,17 +41,16 @@ const AXUM: &[&str] = axum!("axum-server", "");
 const WORKER: &[&str] = axum!("axum-server", "", "/worker");
 /// Nothing is known of tasks.
 const STRIPPED: &[&str] = axum!("axum-server-stripped", "~");
-/// Which task makes a local one is not seen.
 const LOCAL: &[&str] = &[
     "client clew-drive /front",
     " server local-server /front",
     "  client local-server /a",
     "   server go-server /a",
-    "  ~client local-server /local",
+    "  client local-server /local",
     "   server go-server /local",
-    "  ~client local-server /set1",
+    "  client local-server /set1",
     "   server go-server /set1",
-    "  ~client local-server /set2",
+    "  client local-server /set2",
     "   server go-server /set2",
     "  client local-server /last",
     "   server go-server /last",
@@ -108,8 +107,8 @@ pub(super) const WORKLOADS: &[Workload] = &[
     },
     Workload {
         name: "rust-local",
-        runtime: "Rust, tasks of a LocalSet: who made them is unknown",
-        expect: Expect::NeverWrong,
+        runtime: "Rust, tasks of a LocalSet",
+        expect: Expect::Exact,
         make: |lab| rust(lab, "local-server", &[("RUNTIME", "current")], LOCAL),
     },
     Workload {

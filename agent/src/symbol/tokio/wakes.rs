@@ -2,12 +2,17 @@
 //!
 //! `AtomicWaker::wake` sets a bit in its state, which nothing else does in this way at this place of a channel: how far behind the channel
 //! the state lies is told by where its receivers wait. Channels of others are marked as well, and nobody asks for them.
+//!
+//! Who waits may look by itself and take a request before its giver has woken anybody. So the giver is seen before it puts the request into
+//! the channel, where that can be watched: where it calls the function that does, or where it counts the message.
 use std::collections::{BTreeMap, HashSet};
 
 use clew_common::context::{PAGE, TOKIO_WAKES, wake};
 use iced_x86::Register;
 
-use super::{DEPTH, Program, TAKERS, Watch};
+use super::{DEPTH, GIVERS, PUSH, Program, TAKERS, Watch};
+use crate::symbol::code::starts_cheaply;
+use crate::symbol::flow::given;
 use crate::symbol::flow::marks::{Marks, compares, given_right_before, marks};
 use crate::symbol::functions::Function;
 
@@ -29,6 +34,44 @@ pub(super) struct Wakes {
 }
 
 impl Program<'_> {
+    /// Finds where requests are put into channels behind which `wake` is called. None if that cannot be watched for each.
+    pub(super) fn pushes(&self, wake: &Function) -> Option<Wakes> {
+        let mut found = Vec::new();
+        for site in self.sites(wake) {
+            if self.backs(*site, GIVERS, DEPTH).is_none_or(|backs| backs.is_empty()) {
+                continue;
+            }
+            let around = self.functions.around(site.address);
+            self.look(around)?;
+            let function = around.first()?;
+            let within = function.address..site.address;
+            let mut places: Vec<u64> = self
+                .all(PUSH)
+                .iter()
+                .flat_map(|push| self.sites(push))
+                .map(|push| push.address)
+                .filter(|push| within.contains(push))
+                .collect();
+            let push = places.iter().copied().max()?;
+            places.push(site.address);
+            let most = usize::try_from(function.size.min(FUNCTION_BYTES)).ok()?;
+            let code = self.image.code(function.address, most)?;
+            let is_cheap = starts_cheaply(code.get(usize::try_from(push - function.address).ok()?..)?, push);
+            if !is_cheap && !self.is_plain() {
+                return None;
+            }
+            let given = given(&code, function.address, &places);
+            let spot = |place| given.iter().find(|(at, _)| *at == place).map(|(_, spot)| *spot);
+            let behind = spot(site.address)?.from(spot(push)?)?;
+            found.push(Marks {
+                branch: push,
+                base: Register::RDI,
+                offset: i32::try_from(behind).ok()?,
+            });
+        }
+        select(found.into_iter(), 0).filter(|wakes| wakes.limit.is_none())
+    }
+
     /// Finds them, where receivers wait by `register`.
     pub(super) fn wakes(&self, register: &Function) -> Option<Wakes> {
         let state = compares(&self.code(register)?, register.address)?;
@@ -105,7 +148,7 @@ fn select(found: impl Iterator<Item = Marks>, state: i32) -> Option<Wakes> {
 }
 
 /// The word of the saved registers that a register is (`ebpf/src/arch/x86_64.rs`).
-fn saved(register: Register) -> Option<u8> {
+pub(super) fn saved(register: Register) -> Option<u8> {
     const ORDER: [Register; 15] = [
         Register::R15,
         Register::R14,

@@ -129,29 +129,31 @@ impl Mode for Probe {
         if let Some(conn) = CONNECTIONS_BY_INODE.get_ptr_mut(&inode) {
             return conn;
         }
-        let new = Conn {
-            sent: 0,
-            received: 0,
-            said: 0,
-            heard: 0,
-            id: 0,
-            arrived_ns: 0,
-            rtt_us: 0,
-            retransmits: 0,
-            budget: 0,
-            announced: 0,
-            flags: 0,
-            last: 0,
-            verdict: 0,
-            spared: 0,
-        };
-        let _full = CONNECTIONS_BY_INODE.insert(&inode, &new, 0);
+        let _full = CONNECTIONS_BY_INODE.insert(&inode, &NEW, 0);
         remember(&INODE_OF_SOCK, &(sk as u64), &inode);
         CONNECTIONS_BY_INODE
             .get_ptr_mut(&inode)
             .unwrap_or(core::ptr::null_mut())
     }
 }
+
+/// What is remembered of a connection at first. Not on the stack, where there is no room for it.
+static NEW: Conn = Conn {
+    sent: 0,
+    received: 0,
+    said: 0,
+    heard: 0,
+    id: 0,
+    arrived_ns: 0,
+    rtt_us: 0,
+    retransmits: 0,
+    budget: 0,
+    announced: 0,
+    flags: 0,
+    last: 0,
+    verdict: 0,
+    spared: 0,
+};
 
 /// The socket as one Clew follows; none, and counted, where it is something else.
 ///

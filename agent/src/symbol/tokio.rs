@@ -26,6 +26,8 @@ const WAKE: &str = "tokio::sync::task::atomic_waker::AtomicWaker::wake";
 const REGISTER: &str = "tokio::sync::task::atomic_waker::AtomicWaker::register_by_ref";
 /// Puts a message into a channel; whoever waits is woken behind it.
 const PUSH: &str = "tokio::sync::mpsc::list::Tx::push";
+/// What its parts are reached by where nothing is optimized: it gives its argument back.
+const PART: &str = "tokio::util::cacheline::CachePadded::deref";
 /// Makes a task of a `LocalSet` runnable: a new one, or one that is woken.
 const SCHEDULE: &str = "tokio::task::local::Shared::schedule";
 /// Runs the tasks of a `LocalSet`; whoever does waits for them before.
@@ -42,8 +44,8 @@ const STORAGE: &str = "std::sys::thread_local::native::eager::Storage::get";
 const ID: &str = "tokio::runtime::task::core::Header::get_id_ptr";
 const POLL_FN: &str = "core::future::poll_fn::PollFn::poll";
 const NAMES: &[&str] = &[
-    SET_TASK, ENTER, BIND, BLOCKING, WAKE, REGISTER, PUSH, SCHEDULE, TICK, RECEIVE, POP, LEAVE, LEAVE_GLUE, SET_WITHIN,
-    CONTEXT, STORAGE, ID, POLL_FN,
+    SET_TASK, ENTER, BIND, BLOCKING, WAKE, REGISTER, PUSH, PART, SCHEDULE, TICK, RECEIVE, POP, LEAVE, LEAVE_GLUE,
+    SET_WITHIN, CONTEXT, STORAGE, ID, POLL_FN,
 ];
 /// The names of all these have one of these words in them.
 const ROOTS: &[&str] = &["tokio", "thread_local", "poll_fn"];
@@ -88,7 +90,7 @@ pub(super) fn hooks(image: &Image) -> Option<Result<Hooks, NoHooks>> {
     // Every program of Rust has those of the standard library.
     let has_tokio = named.keys().any(|name| ![STORAGE, POLL_FN].contains(name));
     has_tokio.then(|| {
-        let called = [WAKE, REGISTER, CHANNELS, POLL_FN, SCHEDULE, TICK];
+        let called = [WAKE, REGISTER, CHANNELS, POLL_FN, PART, SCHEDULE, TICK];
         let called = called.iter().filter_map(|name| named.get(name)).flatten();
         let sites = calls(image, &called.map(|function| function.address).collect());
         followed(&Program {

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, HashSet};
 use clew_common::context::{PAGE, TOKIO_WAKES, wake};
 use iced_x86::Register;
 
-use super::{DEPTH, GIVERS, PUSH, Program, TAKERS, Watch};
+use super::{DEPTH, GIVERS, PART, PUSH, Program, TAKERS, Watch};
 use crate::symbol::code::starts_cheaply;
-use crate::symbol::flow::given;
 use crate::symbol::flow::marks::{Marks, compares, given_right_before, marks};
+use crate::symbol::flow::{behind_first, given};
 use crate::symbol::functions::Function;
 
 /// `AtomicWaker`: somebody wakes.
@@ -44,32 +44,54 @@ impl Program<'_> {
             let around = self.functions.around(site.address);
             self.look(around)?;
             let function = around.first()?;
-            let within = function.address..site.address;
-            let mut places: Vec<u64> = self
-                .all(PUSH)
-                .iter()
-                .flat_map(|push| self.sites(push))
-                .map(|push| push.address)
-                .filter(|push| within.contains(push))
-                .collect();
-            let push = places.iter().copied().max()?;
-            places.push(site.address);
             let most = usize::try_from(function.size.min(FUNCTION_BYTES)).ok()?;
             let code = self.image.code(function.address, most)?;
-            let is_cheap = starts_cheaply(code.get(usize::try_from(push - function.address).ok()?..)?, push);
-            if !is_cheap && !self.is_plain() {
-                return None;
-            }
-            let given = given(&code, function.address, &places);
-            let spot = |place| given.iter().find(|(at, _)| *at == place).map(|(_, spot)| *spot);
-            let behind = spot(site.address)?.from(spot(push)?)?;
-            found.push(Marks {
-                branch: push,
-                base: Register::RDI,
-                offset: i32::try_from(behind).ok()?,
-            });
+            let push = self.push(function, &code, site.address);
+            found.push(push.or_else(|| self.push_by_parts(function, &code, site.address))?);
         }
         select(found.into_iter(), 0).filter(|wakes| wakes.limit.is_none())
+    }
+
+    /// The last call of one of `callees` before the function calls at `place`.
+    fn before(&self, function: &Function, place: u64, callees: &str) -> Option<u64> {
+        let within = function.address..place;
+        let sites = self.all(callees).iter().flat_map(|callee| self.sites(callee));
+        sites
+            .map(|site| site.address)
+            .filter(|site| within.contains(site))
+            .max()
+    }
+
+    /// Where the function, whose `code` this is, puts a message into the channel whose waker it calls at `wake`.
+    fn push(&self, function: &Function, code: &[u8], wake: u64) -> Option<Marks> {
+        let push = self.before(function, wake, PUSH)?;
+        let at = usize::try_from(push - function.address).ok()?;
+        if !starts_cheaply(code.get(at..)?, push) {
+            return None;
+        }
+        let given = given(code, function.address, &[push, wake]);
+        let spot = |place| given.iter().find(|(at, _)| *at == place).map(|(_, spot)| *spot);
+        Some(Marks {
+            branch: push,
+            base: Register::RDI,
+            offset: i32::try_from(spot(wake)?.from(spot(push)?)?).ok()?,
+        })
+    }
+
+    /// The same where nothing is optimized: the function is given the channel, and finds its parts by calls.
+    fn push_by_parts(&self, function: &Function, code: &[u8], wake: u64) -> Option<Marks> {
+        if !self.is_plain() {
+            return None;
+        }
+        let part = self.before(function, wake, PART)?;
+        self.before(function, part, PUSH)?;
+        let given = given(code, function.address, &[part]);
+        let (_, spot) = given.first()?;
+        Some(Marks {
+            branch: self.watch("tokio_marks", function)?.1,
+            base: Register::RDI,
+            offset: i32::try_from(behind_first(*spot)?).ok()?,
+        })
     }
 
     /// Finds them, where receivers wait by `register`.

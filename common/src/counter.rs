@@ -65,6 +65,8 @@ counters! {
     LOG_FAULT = 42, "logs.bytes_fault";
     /// Stacks that were told for the first time.
     STACKS = 27, "stack.told";
+    /// Stacks that were not told: too many wait for how to walk on from the same instruction.
+    STACKS_UNWALKED = 28, "stack.unwalked";
 }
 
 /// Slots of the array.

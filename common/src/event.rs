@@ -5,6 +5,8 @@
 #[cfg(feature = "user")]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::unwind::Registers;
+
 /// The first record of a connection: who talks to whom. A [`Connection`] follows.
 pub const KIND_CONNECTION: u16 = 1;
 /// Bytes passed a connection. A [`Data`] follows.
@@ -33,6 +35,8 @@ pub const KIND_PLAIN: u16 = 33;
 pub const KIND_TIMES: u16 = 35;
 /// Where in its program the thread is. A [`Stack`] follows; the thread's next [`Data`] on the connection is of the same operation.
 pub const KIND_STACK: u16 = 36;
+/// The same, of a thread whose callers could not all be found. A [`StackRest`] follows.
+pub const KIND_STACK_REST: u16 = 37;
 /// A target maps a file as code: a library, perhaps. A [`Life`] follows.
 pub const KIND_MAPPED: u16 = 34;
 
@@ -304,16 +308,51 @@ pub struct Stack {
     pub conn: u64,
     /// Names the stack: two with the same name are the same.
     pub hash: u64,
-    /// Python: the plan's `PY_FRAMES`. Else 0.
+    /// Python: the plan's `PY_FRAMES`. Compiled code: [`unwind::space`](crate::unwind::space). Else 0.
     pub layout: u64,
     /// Words that follow; 0 where the stack was told before.
     pub n_words: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// Addresses, the innermost first. Python: pairs of a code object's address and that of an instruction. The record ends before them
-    /// where the stack was told before.
+    /// A `STACK_` constant.
+    pub language: u32,
+    /// Addresses, the innermost first; of compiled code as [`unwind::Place::pc`](crate::unwind::Place). Python: pairs of a code object's
+    /// address and that of an instruction. The record ends before them where the stack was told before.
     pub words: [u64; STACK_WORDS],
 }
+
+/// A stack of Go.
+pub const STACK_GO: u32 = 0;
+/// A stack of Python's interpreter.
+pub const STACK_PYTHON: u32 = 1;
+/// A stack of compiled code.
+pub const STACK_COMPILED: u32 = 2;
+
+/// A stack as far as it could be walked, and what lies above on it: the agent walks on.
+///
+/// ```text
+/// | Stack | registers | start | bytes copied | the bytes ..
+/// ```
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct StackRest {
+    /// What was walked. Its name is of this one stack, and has [`STACK_ONCE`].
+    pub stack: Stack,
+    /// The registers of the first frame that is not among its words.
+    pub registers: Registers,
+    /// Address of the first byte that was copied.
+    pub start: u64,
+    /// Bytes that follow.
+    pub n_bytes: u64,
+    /// What stands on the stack from `start`. The record ends behind what was copied.
+    pub bytes: [u8; STACK_BYTES],
+}
+
+/// In the name of a stack that names no other.
+pub const STACK_ONCE: u64 = 1 << 63;
+/// Most bytes that are copied of a stack, and what is copied at once.
+pub const STACK_BYTES: usize = 8 * STACK_PIECE;
+/// See [`STACK_BYTES`]. Pieces lie within a page.
+pub const STACK_PIECE: usize = 1024;
 
 /// Most words of a stack.
 pub const STACK_WORDS: usize = 64;
@@ -504,6 +543,7 @@ const _: () = {
     assert!(size_of::<Session>() == 48 + 16 + 32 + 8);
     assert!(size_of::<Plain>() == 48 + 32 + 8 + 8);
     assert!(size_of::<Stack>() == 48 + 32 + 8 * STACK_WORDS);
+    assert!(size_of::<StackRest>() == size_of::<Stack>() + 48 + STACK_BYTES);
     assert!(size_of::<Times>() == 48 + 16 + 48);
     assert!(size_of::<Log>() == 48 + 16 + 16 + LOG_NAME_BYTES);
     assert!(size_of::<State>() == 48 + 16);

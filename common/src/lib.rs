@@ -13,3 +13,4 @@ pub mod counter;
 pub mod event;
 pub mod settings;
 pub mod tls;
+pub mod unwind;

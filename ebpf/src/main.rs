@@ -32,6 +32,7 @@ mod times;
 mod tls;
 mod tokio;
 mod turn;
+mod unwind;
 mod verifier;
 
 #[panic_handler]

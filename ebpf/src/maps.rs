@@ -4,7 +4,8 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use clew_common::context::{PLANS as MOST_PLANS, Plan};
 use clew_common::counter::SLOTS;
-use clew_common::event::{BLOCKED, CHUNK_BYTES, Data, Log, Stack};
+use clew_common::event::{BLOCKED, CHUNK_BYTES, Data, Log, Stack, StackRest};
+use clew_common::unwind;
 
 /// Events. Written by every probe, read by the agent. When full the event is lost and `capture.ring_full` counts it.
 #[map]
@@ -51,6 +52,15 @@ pub static GO_STACKS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(1, 
 /// The stack being told. Too large for the stack.
 #[map]
 pub static STACK: PerCpuArray<Stack> = PerCpuArray::with_max_entries(1, 0);
+
+/// How stacks of compiled programs are walked, by instruction. Written by the agent, who is asked where there is no row, and which sets the
+/// size; removed by it when the process is over. One that falls out is asked for anew.
+#[map]
+pub static ROWS: LruHashMap<unwind::Place, unwind::Row> = LruHashMap::with_max_entries(1, 0);
+
+/// The stack being walked. As [`STACK`].
+#[map]
+pub static UNWIND: PerCpuArray<StackRest> = PerCpuArray::with_max_entries(1, 0);
 
 /// Calls that have begun, by thread, for `--capture syscall`. A call whose entry fell out is not seen and
 /// `capture.entry_unknown` counts it.

@@ -1,16 +1,17 @@
-//! Where in its program a thread is that asks others: the frames of Go, or of Python's interpreter.
+//! Where in its program a thread is that asks others: the frames of Go, of Python's interpreter, or of compiled code ([`unwind`]).
 //!
 //! A stack is told whole once and by its number from then on: a program asks from few places.
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_get_task_stack};
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_get_task_stack, bpf_ktime_get_ns};
 use clew_common::context::{PLAN_GO, PLAN_PYTHON};
 use clew_common::counter;
-use clew_common::event::{KIND_STACK, STACK_WORDS, Stack};
+use clew_common::event::{KIND_STACK, STACK_COMPILED, STACK_GO, STACK_ONCE, STACK_PYTHON, STACK_WORDS, Stack};
 
 use crate::context::{scoped, word};
-use crate::maps::{GO_STACKS, STACK, STACKS};
-use crate::{context, golang, kernel, python, ring, settings};
+use crate::maps::{GO_STACKS, STACK, STACKS, UNWIND};
+use crate::unwind::Walked;
+use crate::{context, golang, kernel, python, ring, settings, unwind};
 
 /// `BPF_F_USER_STACK`.
 const USER_STACK: u64 = 1 << 8;
@@ -36,19 +37,56 @@ pub extern "C" fn tell_stack(conn: u64) -> u64 {
                 // SAFETY: the map gave the pointer.
                 let hash = unsafe { *hash };
                 let _absent = GO_STACKS.remove(&scoped(asker));
-                send(conn, hash, 0);
+                let Some(stack) = STACK.get_ptr_mut(0) else { return 0 };
+                // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+                unsafe {
+                    (*stack).conn = conn;
+                    (*stack).hash = hash;
+                    (*stack).n_words = 0;
+                    (*stack).language = STACK_GO;
+                    send(stack);
+                }
             }
             return 0;
         }
         let Some(stack) = STACK.get_ptr_mut(0) else { return 0 };
         // SAFETY: the map gave the pointer.
-        if unsafe { take_addresses(stack) } != 0 {
-            tell(conn);
+        unsafe {
+            if take_addresses(stack) != 0 {
+                tell(stack, conn, u64::from(context::tgid()));
+            }
         }
-    } else if kind == PLAN_PYTHON && take_python() != 0 {
-        tell(conn);
+    } else if kind == PLAN_PYTHON {
+        let Some(stack) = STACK.get_ptr_mut(0) else { return 0 };
+        if take_python() != 0 {
+            // SAFETY: the map gave the pointer.
+            unsafe { tell(stack, conn, u64::from(context::tgid())) };
+        }
+    } else if settings::typed_task() != 0 {
+        tell_compiled(conn);
     }
     0
+}
+
+/// Tells of the stack of compiled code.
+#[inline(always)]
+fn tell_compiled(conn: u64) {
+    let Some(rest) = UNWIND.get_ptr_mut(0) else { return };
+    // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+    unsafe {
+        let walked = unwind::walk(rest);
+        let stack = &raw mut (*rest).stack;
+        (*stack).language = STACK_COMPILED;
+        match walked {
+            Walked::Whole => tell(stack, conn, (*stack).layout),
+            Walked::Asking => {
+                (*stack).conn = conn;
+                (*stack).hash = number(stack, bpf_ktime_get_ns()) | STACK_ONCE;
+                unwind::ask(rest);
+            }
+            Walked::Silent => {}
+        }
+    }
 }
 
 /// Tells of where the current goroutine is, `id`, which has another send its request: see [`golang::go_asks`]. Zero.
@@ -63,11 +101,10 @@ pub extern "C" fn keep_stack(id: u64) -> u64 {
             (*stack).header = context::header(KIND_STACK);
             (*stack).conn = 0;
             (*stack).layout = 0;
-            (*stack).reserved = 0;
             if take_addresses(stack) == 0 {
                 return false;
             }
-            let hash = number(stack);
+            let hash = number(stack, u64::from(context::tgid()));
             (*stack).hash = hash;
             let _full = GO_STACKS.insert(scoped(id), hash, 0);
             if STACKS.get_ptr(&hash).is_some() {
@@ -96,6 +133,7 @@ unsafe fn take_addresses(stack: *mut Stack) -> u64 {
         let size = (STACK_WORDS * 8) as u32;
         let taken = bpf_get_task_stack(bpf_get_current_task_btf() as *mut _, words, size, USER_STACK);
         (*stack).layout = 0;
+        (*stack).language = STACK_GO;
         (*stack).n_words = if taken > 0 { (taken / 8) as u32 } else { 0 };
         u64::from((*stack).n_words)
     }
@@ -135,31 +173,39 @@ fn take_python() -> u64 {
     // SAFETY: the map gave the pointer.
     unsafe {
         (*stack).layout = layout;
+        (*stack).language = STACK_PYTHON;
         (*stack).n_words = (count * 2) as u32;
     }
     (count * 2) as u64
 }
 
-/// Tells of the stack that was taken.
+/// Tells in front of an operation on the connection `conn` of a stack of the memory `space`.
+///
+/// # Safety
+/// `stack` was taken, and nobody else uses it.
 #[inline(always)]
-fn tell(conn: u64) {
-    let Some(stack) = STACK.get_ptr_mut(0) else { return };
-    // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
-    let (hash, words) = unsafe { (number(stack), (*stack).n_words) };
-    if STACKS.get_ptr(&hash).is_some() {
-        send(conn, hash, 0);
-    } else if send(conn, hash, words) {
-        let _full = STACKS.insert(&hash, &1, 0);
+unsafe fn tell(stack: *mut Stack, conn: u64, space: u64) {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe {
+        let hash = number(stack, space);
+        (*stack).conn = conn;
+        (*stack).hash = hash;
+        if STACKS.get_ptr(&hash).is_some() {
+            (*stack).n_words = 0;
+            send(stack);
+        } else if send(stack) {
+            let _full = STACKS.insert(&hash, &1, 0);
+        }
     }
 }
 
-/// The number of a stack: one of its words and the process.
+/// The name of a stack: one of its words and whose they are.
 ///
 /// # Safety
 /// `stack` was taken.
 #[inline(always)]
-unsafe fn number(stack: *const Stack) -> u64 {
-    let mut hash = SEED ^ u64::from(context::tgid());
+unsafe fn number(stack: *const Stack, space: u64) -> u64 {
+    let mut hash = SEED ^ space;
     let mut at = 0_usize;
     // SAFETY: the caller vouches for the pointer, and each place is within.
     unsafe {
@@ -173,22 +219,19 @@ unsafe fn number(stack: *const Stack) -> u64 {
             at += 1;
         }
     }
-    hash
+    hash & !STACK_ONCE
 }
 
-/// Writes the record of a stack with so many words; none where it was told before. Whether it was written.
+/// Writes the record of a stack, without its words where it was told before. Whether it was written.
+///
+/// # Safety
+/// `stack` was taken, and nobody else uses it.
 #[inline(always)]
-fn send(conn: u64, hash: u64, words: u32) -> bool {
-    let Some(stack) = STACK.get_ptr_mut(0) else {
-        return false;
-    };
-    // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+unsafe fn send(stack: *mut Stack) -> bool {
+    // SAFETY: the caller vouches for the pointer.
     unsafe {
         (*stack).header = context::header(KIND_STACK);
-        (*stack).conn = conn;
-        (*stack).hash = hash;
-        (*stack).n_words = words;
-        if words == 0 {
+        if (*stack).n_words == 0 {
             return ring::write(stack, core::mem::offset_of!(Stack, words) as u64);
         }
         ring::count(counter::STACKS, 1);

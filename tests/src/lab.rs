@@ -144,6 +144,23 @@ impl Lab {
         })
     }
 
+    /// A program of one source under `workloads/`, compiled by a command with optimization and lines: `name` names what comes of it,
+    /// `options` are the compiler's. Without symbols if it is `stripped`: its lines are in a file of their own beside it.
+    pub fn compiled(source: &str, name: &str, compiler: &str, options: &[&str], stripped: bool) -> String {
+        const STRIP: &str = r#"d=$1.debug; o=$2; shift 2; "$@"; objcopy --only-keep-debug "$o" "$d"; strip "$o"; objcopy --add-gnu-debuglink="$d" "$o""#;
+        let source = Self::workload(source);
+        built(&source, name, |out| {
+            let mut command = Command::new(compiler);
+            if stripped {
+                let done = out.with_file_name(name);
+                command = Command::new("sh");
+                command.args(["-ec", STRIP, "sh"]).arg(done).arg(out).arg(compiler);
+            }
+            command.args(["-g", "-o"]).arg(out).args(options).arg(&source);
+            command
+        })
+    }
+
     /// The command that runs a class of `workloads/java/`, compiled for Java 17.
     pub fn java(java: &str, main: &str) -> Vec<String> {
         let libraries = target().join("java");

@@ -59,3 +59,68 @@ fn python() {
     let argv = || vec!["/usr/bin/python3".to_owned(), Lab::workload("python/calls.py")];
     check("stacks_python", argv, "python/calls.py", str::to_owned);
 }
+
+/// C and C++: calls from functions of their own and from inlined ones, on stacks with frames of unknown size and large ones.
+fn c(test: &str, compiler: &str, options: &[&str], stripped: bool, name: impl Fn(&str) -> String) {
+    let argv = || {
+        let options = [&["-pthread"], options].concat();
+        vec![Lab::compiled("c/calls.c", test, compiler, &options, stripped)]
+    };
+    check(test, argv, "c/calls.c", name);
+}
+
+fn plain(name: &str) -> String {
+    name.to_owned()
+}
+
+fn in_market(name: &str) -> String {
+    format!("market::{name}")
+}
+
+#[test]
+fn c_without_frame_pointers() {
+    let options = ["-O2", "-fomit-frame-pointer"];
+    c("stacks_c", "cc", &options, false, plain);
+}
+
+#[test]
+fn c_inlined_with_frame_pointers() {
+    let options = ["-O2", "-fno-omit-frame-pointer", "-DINLINED"];
+    c("stacks_c_inlined", "cc", &options, false, plain);
+}
+
+#[test]
+fn c_stripped() {
+    let options = ["-O2", "-Wl,--build-id=none", "-DINLINED"];
+    c("stacks_c_stripped", "cc", &options, true, plain);
+}
+
+#[test]
+fn cpp() {
+    c("stacks_cpp", "c++", &["-O2", "-gz", "-x", "c++"], false, in_market);
+}
+
+#[test]
+fn cpp_stripped() {
+    let options = ["-O2", "-DINLINED", "-Wl,--build-id=sha1", "-x", "c++"];
+    c("stacks_cpp_stripped", "c++", &options, true, in_market);
+}
+
+fn rust(test: &str, options: &[&str], stripped: bool) {
+    let argv = || {
+        let options = [&["--edition=2024", "-O"], options].concat();
+        vec![Lab::compiled("rust/src/calls.rs", test, "rustc", &options, stripped)]
+    };
+    check(test, argv, "rust/src/calls.rs", |name| format!("calls::{name}"));
+}
+
+#[test]
+fn rust_without_frame_pointers() {
+    rust("stacks_rust", &["-Cforce-frame-pointers=no"], false);
+}
+
+#[test]
+fn rust_stripped_with_frame_pointers() {
+    let options = ["-Cforce-frame-pointers=yes", "-Csymbol-mangling-version=v0"];
+    rust("stacks_rust_stripped", &options, true);
+}

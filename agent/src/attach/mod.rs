@@ -6,6 +6,7 @@ mod btf;
 mod contexts;
 mod multi;
 mod offsets;
+mod rows;
 #[cfg(test)]
 mod stack;
 
@@ -26,6 +27,7 @@ use crate::capture::{ConnId, Pid};
 use crate::symbol::{Encryption, Found};
 use contexts::Contexts;
 use multi::Multi;
+pub use rows::Rows;
 
 /// Where the kernel's own type information lies.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -312,6 +314,14 @@ impl Probes {
         RingBuf::try_from(take(&mut self.ebpf, "EVENTS")?).map_err(map_error("EVENTS"))
     }
 
+    /// Where the kernel side reads how stacks are walked. It can be taken once.
+    ///
+    /// # Errors
+    /// [`AttachError::Object`] if it was taken before.
+    pub fn rows(&mut self) -> Result<Rows, AttachError> {
+        Rows::new(take(&mut self.ebpf, "ROWS")?)
+    }
+
     /// Traces a process from now on, and the children it creates from now on.
     ///
     /// # Errors
@@ -543,6 +553,8 @@ fn load(
     const REMEMBERED: u32 = 32_768;
     /// Stacks that are known.
     const STACKS: u32 = 8192;
+    /// Instructions from which it is known how stacks are walked.
+    const ROWS: u32 = 32_768;
     /// Threads whose time is followed.
     const THREADS: u32 = 16_384;
     let watch = if setup.watch_all { WATCH_ALL } else { 0 };
@@ -571,7 +583,8 @@ fn load(
     if setup.stacks {
         loader
             .map_max_entries("STACKS", STACKS)
-            .map_max_entries("GO_STACKS", STACKS);
+            .map_max_entries("GO_STACKS", STACKS)
+            .map_max_entries("ROWS", ROWS);
     }
     if setup.times {
         loader.map_max_entries("THREADS", THREADS);

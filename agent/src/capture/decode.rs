@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use bytes::Bytes;
 use clew_common::context::PY_MINOR;
 use clew_common::event as abi;
+use clew_common::unwind::Registers;
 use smol_str::SmolStr;
 use zerocopy::FromBytes;
 
 use super::{
-    Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, FileId, Library, LinkKind,
-    LogWrite, Moment, Pid, Plain, Session, SessionId, Stack, Stream, Times, Transport,
+    Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, FileId, Language, Library,
+    LinkKind, LogWrite, Moment, Pid, Plain, Session, SessionId, Stack, StackRest, Stream, Times, Transport,
 };
 
 const AF_UNIX: u16 = 1;
@@ -129,6 +130,7 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
             Ok(Event::Times(moment, times))
         }
         abi::KIND_STACK => stack(record, moment).map(Event::Stack),
+        abi::KIND_STACK_REST => stack_rest(record, moment).map(Event::Stack),
         abi::KIND_HELPER => {
             let (life, _) = take::<abi::Life>(record)?;
             Ok(Event::Helper {
@@ -284,13 +286,21 @@ fn data(record: &abi::Data, payload: &[u8], moment: Moment) -> Result<Data, Malf
 /// A record that may end before the words.
 ///
 /// ```text
-/// 48 connection | 56 name | 64 layout | 72 number of words | 80 words of 64 bits
+/// 48 connection | 56 name | 64 layout | 72 number of words | 76 language | 80 words of 64 bits
 /// ```
 fn stack(record: &[u8], moment: Moment) -> Result<Stack, Malformed> {
     const WORDS: usize = std::mem::offset_of!(abi::Stack, words);
     let (fields, _) = take::<[u64; WORDS / 8]>(record)?;
-    let [.., conn, hash, layout, n_words] = fields;
-    let n_words = n_words as u32 as usize;
+    let [.., conn, hash, layout, counts] = fields;
+    let n_words = counts as u32 as usize;
+    let language = match (counts >> 32) as u32 {
+        abi::STACK_GO => Language::Go,
+        abi::STACK_PYTHON => Language::Python {
+            minor: (layout >> PY_MINOR) as u8,
+        },
+        abi::STACK_COMPILED => Language::Compiled { space: layout },
+        _ => return Err(Malformed::Field("language of a stack")),
+    };
     if n_words > abi::STACK_WORDS {
         return Err(Malformed::Field("words of a stack"));
     }
@@ -306,8 +316,28 @@ fn stack(record: &[u8], moment: Moment) -> Result<Stack, Malformed> {
         moment,
         conn: (conn != 0).then_some(ConnId(conn)),
         hash,
-        minor: (layout >> PY_MINOR) as u8,
+        language,
         words,
+        rest: None,
+    })
+}
+
+fn stack_rest(record: &[u8], moment: Moment) -> Result<Stack, Malformed> {
+    const REGISTERS: usize = std::mem::offset_of!(abi::StackRest, registers);
+    let stack = stack(record, moment)?;
+    let rest = record.get(REGISTERS..).unwrap_or_default();
+    let (registers, rest) = take::<Registers>(rest)?;
+    let ([start, n_bytes], bytes) = take::<[u64; 2]>(rest)?;
+    let n_bytes = usize::try_from(n_bytes).unwrap_or(usize::MAX);
+    let bytes = bytes.get(..n_bytes).ok_or(Malformed::Short(record.len()))?;
+    let rest = StackRest {
+        registers,
+        start,
+        bytes: bytes.to_vec(),
+    };
+    Ok(Stack {
+        rest: Some(Box::new(rest)),
+        ..stack
     })
 }
 

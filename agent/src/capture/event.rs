@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use clew_common::event::BLOCKED;
+use clew_common::unwind::Registers;
 use smol_str::SmolStr;
 
 /// A process, as the initial PID namespace numbers it.
@@ -122,10 +123,49 @@ pub struct Stack {
     pub conn: Option<ConnId>,
     /// Names the stack.
     pub hash: u64,
-    /// Python: the interpreter's line is 3 and this; else 0.
-    pub minor: u8,
+    /// Whose functions they are.
+    pub language: Language,
     /// Addresses; Python: pairs of a code object and an instruction. Empty where the stack was told before.
     pub words: Vec<u64>,
+    /// Where it could not be walked to its end: the rest.
+    pub rest: Option<Box<StackRest>>,
+}
+
+/// What the words of a [`Stack`] are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Go.
+    Go,
+    /// Python's interpreter, of the line 3 and this.
+    Python {
+        /// The second number of its release line.
+        minor: u8,
+    },
+    /// Compiled code; addresses are as [`Place::pc`](clew_common::unwind::Place::pc).
+    Compiled {
+        /// Names the memory they are in: [`clew_common::unwind::space`].
+        space: u64,
+    },
+}
+
+/// What lies on a stack above what was walked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackRest {
+    /// The registers of the first frame that was not walked.
+    pub registers: Registers,
+    /// Address of the first byte.
+    pub start: u64,
+    /// What stands there.
+    pub bytes: Vec<u8>,
+}
+
+impl StackRest {
+    /// The word at an address, where it was copied.
+    pub fn word(&self, address: u64) -> Option<u64> {
+        let at = usize::try_from(address.checked_sub(self.start)?).ok()?;
+        let bytes = self.bytes.get(at..)?.first_chunk()?;
+        Some(u64::from_le_bytes(*bytes))
+    }
 }
 
 /// Where the time of a thread went up to an operation, nanoseconds; zeros where that is not known.

@@ -138,6 +138,11 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
     };
     let mut probes = Probes::attach(&setup)?;
     let ring = probes.events()?;
+    let rows = if session.settings.stacks {
+        Some(probes.rows()?)
+    } else {
+        None
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -155,7 +160,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
             Looker::start(discovery.proc().clone()).map_err(|error| SessionError::Agent("start a thread", error))?;
         let (finder, ciphers) =
             Finder::start(discovery.proc().clone()).map_err(|error| SessionError::Agent("start a thread", error))?;
-        let symbolizer = Symbolizer::start(discovery.proc().clone())
+        let symbolizer = Symbolizer::start(discovery.proc().clone(), rows)
             .map_err(|error| SessionError::Agent("start a thread", error))?;
         let agent = Agent {
             pipeline: Pipeline::new(policy, limits, rand::random()),

@@ -1,14 +1,16 @@
 //! Finds the functions of stacks beside the loop, and puts them on spans.
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use clew_common::event::STACK_ONCE;
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::capture::{Pid, Stack};
+use crate::attach::Rows;
+use crate::capture::{Language, Pid, Stack};
 use crate::discover::Proc;
 use crate::span::{STACK, Span, Value};
 use crate::symbol::{Frame, Stacks};
@@ -17,6 +19,8 @@ use crate::symbol::{Frame, Stacks};
 const MOST_WAITING: usize = 1024;
 /// Stacks that are remembered: more than the kernel side knows.
 const MOST_KNOWN: usize = 16_384;
+/// The same of stacks whose name is theirs alone.
+const MOST_ONCE: usize = 4096;
 /// How long what waits at the end is waited for.
 const LAST: Duration = Duration::from_secs(2);
 
@@ -26,7 +30,39 @@ enum Ask {
 }
 
 /// What is known of stacks, by name; none is one that is being looked at.
-type Known = Arc<Mutex<HashMap<u64, Option<Arc<Shown>>>>>;
+#[derive(Default)]
+struct Told {
+    all: HashMap<u64, Option<Arc<Shown>>>,
+    /// Names of one stack each, the oldest first.
+    once: VecDeque<u64>,
+}
+
+type Known = Arc<Mutex<Told>>;
+
+impl Told {
+    /// A stack of this name will be known.
+    fn expect(&mut self, hash: u64) {
+        if hash & STACK_ONCE != 0 {
+            if self.once.len() >= MOST_ONCE
+                && let Some(oldest) = self.once.pop_front()
+            {
+                self.all.remove(&oldest);
+            }
+            self.once.push_back(hash);
+        } else if self.all.len() >= MOST_KNOWN + MOST_ONCE {
+            self.all.clear();
+            self.once.clear();
+        }
+        self.all.insert(hash, None);
+    }
+
+    fn know(&mut self, hash: u64, shown: Shown) {
+        // Unless it fell out meanwhile.
+        if let Some(place) = self.all.get_mut(&hash) {
+            *place = Some(Arc::new(shown));
+        }
+    }
+}
 
 /// What a span says of a stack.
 struct Shown {
@@ -44,29 +80,26 @@ pub(super) struct Symbolizer {
 }
 
 impl Symbolizer {
-    /// Starts the thread.
-    pub(super) fn start(proc: Proc) -> io::Result<Self> {
+    /// Starts the thread. `rows` is where the kernel side reads how stacks are walked.
+    pub(super) fn start(proc: Proc, rows: Option<Rows>) -> io::Result<Self> {
         let (asks, asked) = sync_channel(MOST_WAITING);
         let (known, waiting) = (Known::default(), Arc::new(AtomicUsize::new(0)));
         let (answers, open) = (Arc::clone(&known), Arc::clone(&waiting));
         std::thread::Builder::new()
             .name("clew-stacks".to_owned())
-            .spawn(move || answer(&proc, &asked, &answers, &open))?;
+            .spawn(move || answer(&proc, rows, &asked, &answers, &open))?;
         Ok(Self { asks, known, waiting })
     }
 
     /// Has a stack looked at that was told whole; the name of a counter where it cannot be.
     pub(super) fn ask(&self, stack: &Stack) -> Option<&'static str> {
-        if stack.words.is_empty() {
+        if stack.words.is_empty() && stack.rest.is_none() {
             return None;
         }
-        {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() >= MOST_KNOWN {
-                known.clear();
-            }
-            known.insert(stack.hash, None);
-        }
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .expect(stack.hash);
         self.waiting.fetch_add(1, Ordering::AcqRel);
         if self.asks.try_send(Ask::Stack(stack.clone())).is_err() {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
@@ -88,7 +121,7 @@ impl Symbolizer {
             return None;
         };
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Some(shown)) = known.get(&hash.cast_unsigned()) else {
+        let Some(Some(shown)) = known.all.get(&hash.cast_unsigned()) else {
             return Some("stack.late");
         };
         let shown = Arc::clone(shown);
@@ -118,35 +151,59 @@ impl Symbolizer {
 }
 
 /// Answers until nobody asks any more.
-fn answer(proc: &Proc, asks: &Receiver<Ask>, known: &Known, waiting: &AtomicUsize) {
+fn answer(proc: &Proc, mut rows: Option<Rows>, asks: &Receiver<Ask>, known: &Known, waiting: &AtomicUsize) {
     let mut stacks = Stacks::default();
     while let Ok(ask) = asks.recv() {
         match ask {
             Ask::Stack(stack) => {
-                let frames = stacks.resolve(proc, stack.moment.actor.pid, stack.minor, &stack.words);
-                let shown = Arc::new(shown(&frames, stack.minor > 0));
-                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-                known.insert(stack.hash, Some(shown));
+                let frames = stacks.resolve(proc, &stack, &mut |place, row| {
+                    if let Some(rows) = &mut rows {
+                        rows.set(place, row);
+                    }
+                });
+                let shown = shown(&frames, stack.language);
+                known
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .know(stack.hash, shown);
                 waiting.fetch_sub(1, Ordering::AcqRel);
             }
-            Ask::Forget(pid) => stacks.forget(pid),
+            Ask::Forget(pid) => {
+                for place in stacks.forget(pid) {
+                    if let Some(rows) = &mut rows {
+                        rows.remove(place);
+                    }
+                }
+            }
         }
     }
 }
 
 /// What is said of a stack: its innermost function that is the program's own, and all of them as the language writes them.
-fn shown(frames: &[Frame], python: bool) -> Shown {
+fn shown(frames: &[Frame], language: Language) -> Shown {
     let own = frames.iter().find(|frame| frame.is_own).or(frames.first());
-    let lines: Vec<SmolStr> = if python {
-        let lines = frames.iter().rev();
-        lines
-            .map(|frame| format_smolstr!("  File \"{}\", line {}, in {}", frame.file, frame.line, frame.function))
-            .collect()
-    } else {
-        let lines = frames.iter();
-        lines
-            .map(|frame| format_smolstr!("{}(...)\n\t{}:{}", frame.function, frame.file, frame.line))
-            .collect()
+    let lines: Vec<SmolStr> = match language {
+        Language::Python { .. } => {
+            let lines = frames.iter().rev();
+            lines
+                .map(|frame| format_smolstr!("  File \"{}\", line {}, in {}", frame.file, frame.line, frame.function))
+                .collect()
+        }
+        Language::Go => {
+            let lines = frames.iter();
+            lines
+                .map(|frame| format_smolstr!("{}(...)\n\t{}:{}", frame.function, frame.file, frame.line))
+                .collect()
+        }
+        Language::Compiled { .. } => {
+            let lines = frames.iter().enumerate();
+            lines
+                .map(|(depth, frame)| match frame.line {
+                    0 => format_smolstr!("{depth:4}: {}", frame.function),
+                    line => format_smolstr!("{depth:4}: {}\n             at {}:{line}", frame.function, frame.file),
+                })
+                .collect()
+        }
     };
     Shown {
         trace: lines.join("\n").into(),
@@ -172,12 +229,16 @@ mod tests {
     #[test]
     fn the_innermost_own_function_is_the_call_s() {
         let frames = [frame("send", 1, false), frame("buy", 2, true), frame("serve", 3, true)];
-        let told = shown(&frames, true);
+        let told = shown(&frames, Language::Python { minor: 11 });
         assert_eq!((&*told.function, &*told.file, told.line), ("buy", "/buy.x", 2));
         let text = "  File \"/serve.x\", line 3, in serve\n  File \"/buy.x\", line 2, in buy\n  File \"/send.x\", line 1, in send";
         assert_eq!(told.trace, text);
-        let told = shown(&frames[..1], false);
+        let told = shown(&frames[..1], Language::Go);
         assert_eq!((&*told.function, &*told.trace), ("send", "send(...)\n\t/send.x:1"));
-        assert_eq!(shown(&[], false).trace, "");
+        let compiled = Language::Compiled { space: 1 };
+        let told = shown(&[frame("send", 0, false), frame("buy", 2, true)], compiled);
+        let text = "   0: send\n   1: buy\n             at /buy.x:2";
+        assert_eq!((&*told.function, &*told.trace), ("buy", text));
+        assert_eq!(shown(&[], Language::Go).trace, "");
     }
 }

@@ -3,10 +3,10 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use object::elf::{PF_X, PT_LOAD, PT_TLS};
+use object::elf::{PF_X, PT_LOAD, PT_TLS, SHF_COMPRESSED};
 use object::read::ReadCache;
 use object::read::elf::{ElfFile64, ProgramHeader as _};
-use object::{Object as _, ObjectSection as _};
+use object::{Object as _, ObjectSection as _, SectionFlags};
 
 use super::Point;
 use crate::discover::Windows;
@@ -50,6 +50,7 @@ pub(super) struct Image {
     key: FileKey,
     segments: Vec<Segment>,
     sections: Vec<(String, Span)>,
+    compressed: Vec<(String, Span)>,
     /// Size of the thread-local storage, bytes.
     pub(super) tls_bytes: u64,
 }
@@ -99,22 +100,32 @@ impl Image {
                 _ => {}
             }
         }
-        let sections = elf
-            .sections()
-            .filter_map(|section| {
-                let (offset, size) = section.file_range()?;
-                let address = section.address();
-                let name = section.name_bytes().ok().filter(|name| name.len() <= LONGEST_NAME)?;
-                let name = std::str::from_utf8(name).ok()?.to_owned();
-                Some((name, Span { address, offset, size }))
-            })
-            .collect();
+        let (mut sections, mut compressed) = (Vec::new(), Vec::new());
+        for section in elf.sections() {
+            let Some((offset, size)) = section.file_range() else {
+                continue;
+            };
+            let address = section.address();
+            let name = section.name_bytes().ok().filter(|name| name.len() <= LONGEST_NAME);
+            let Some(name) = name.and_then(|name| std::str::from_utf8(name).ok()) else {
+                continue;
+            };
+            let named = (name.to_owned(), Span { address, offset, size });
+            let is_compressed =
+                matches!(section.flags(), SectionFlags::Elf { sh_flags } if sh_flags & u64::from(SHF_COMPRESSED) != 0);
+            if is_compressed {
+                compressed.push(named);
+            } else {
+                sections.push(named);
+            }
+        }
         Some(Self {
             file,
             length: meta.len(),
             key,
             segments,
             sections,
+            compressed,
             tls_bytes,
         })
     }
@@ -132,6 +143,12 @@ impl Image {
                 .find(|(other, _)| other == name)
                 .map(|(_, span)| *span)
         })
+    }
+
+    /// The section of that name, if it is compressed; [`section`](Self::section) gives none then.
+    pub(super) fn compressed(&self, name: &str) -> Option<Span> {
+        let found = self.compressed.iter().find(|(other, _)| other == name);
+        found.map(|(_, span)| *span)
     }
 
     /// Up to `most` bytes at `offset` of the file.

@@ -117,6 +117,16 @@ pub(super) fn stack_at_return(ctx: &RetProbeContext) -> u64 {
 }
 
 #[inline(always)]
+pub(super) fn instruction(registers: Registers) -> u64 {
+    registers.at(32 * 8)
+}
+
+#[inline(always)]
+pub(super) fn link(registers: Registers) -> u64 {
+    registers.at(30 * 8)
+}
+
+#[inline(always)]
 pub(super) fn stack(registers: Registers) -> u64 {
     registers.at(31 * 8)
 }

@@ -10,6 +10,7 @@ mod x86_64;
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use clew_common::unwind;
 
 #[cfg(bpf_target_arch = "aarch64")]
 use self::aarch64 as machine;
@@ -121,6 +122,17 @@ impl Registers {
     #[inline(always)]
     pub fn stack(self) -> u64 {
         machine::stack(self)
+    }
+
+    /// Those that a walk over the stack needs.
+    #[inline(always)]
+    pub fn walk(self) -> unwind::Registers {
+        unwind::Registers {
+            pc: machine::instruction(self),
+            sp: machine::stack(self),
+            fp: machine::frame(self),
+            link: machine::link(self),
+        }
     }
 
     /// The user's frame pointer.

@@ -125,6 +125,17 @@ pub(super) fn stack_at_return(ctx: &RetProbeContext) -> u64 {
 }
 
 #[inline(always)]
+pub(super) fn instruction(registers: Registers) -> u64 {
+    word(registers, 16)
+}
+
+/// Calls put the return address on the stack.
+#[inline(always)]
+pub(super) fn link(_: Registers) -> u64 {
+    0
+}
+
+#[inline(always)]
 pub(super) fn stack(registers: Registers) -> u64 {
     word(registers, 19)
 }

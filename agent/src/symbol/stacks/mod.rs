@@ -1,19 +1,26 @@
 //! The functions and lines of stacks.
 //!
 //! In: what the kernel side read of a thread. Out: [`Frame`]s, the innermost first. Files are remembered, so that a program's lines are
-//! known after it is over; Python's are in the memory of its process and have to be read while it lives.
+//! known after it is over; Python's are in the memory of its process and have to be read while it lives. Of compiled code, [`Row`]s go out,
+//! too: how the kernel side walks on from where it could not.
+mod compiled;
 mod go;
+mod module;
 mod python;
+mod rows;
+mod section;
 
 use std::collections::HashMap;
 use std::fs::File;
 
+use clew_common::unwind::{Place, Row};
 use smol_str::SmolStr;
 
 use super::image::Image;
 use super::{FileKey, MOST_REMEMBERED};
-use crate::capture::Pid;
+use crate::capture::{Language, Pid, Stack};
 use crate::discover::Proc;
+use compiled::Compiled;
 use go::Lines;
 
 /// A function that has been called.
@@ -30,8 +37,9 @@ pub struct Frame {
 }
 
 /// What was read of files.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Stacks {
+    compiled: Compiled,
     /// None is a file that is no program of Go.
     programs: HashMap<FileKey, Option<Lines>>,
     /// The file of a process, and by how much its addresses are moved.
@@ -39,16 +47,22 @@ pub struct Stacks {
 }
 
 impl Stacks {
-    /// The frames of a stack of `pid`, as far as they are known: `words` are addresses or, of an interpreter of Python 3.`minor`, pairs
-    /// of a code object and an instruction.
-    pub fn resolve(&mut self, proc: &Proc, pid: Pid, minor: u8, words: &[u64]) -> Vec<Frame> {
-        if minor == 0 {
-            return self.program(proc, pid, words).unwrap_or_default();
-        }
+    /// The frames of a stack, as far as they are known. `tell` is told how the kernel side walks such stacks.
+    pub fn resolve(&mut self, proc: &Proc, stack: &Stack, tell: &mut dyn FnMut(Place, Row)) -> Vec<Frame> {
+        let pid = stack.moment.actor.pid;
+        let minor = match stack.language {
+            Language::Go => return self.program(proc, pid, &stack.words).unwrap_or_default(),
+            Language::Compiled { space } => {
+                let now_ns = stack.moment.time_ns;
+                let rest = stack.rest.as_deref();
+                return self.compiled.resolve(proc, (space, now_ns), &stack.words, rest, tell);
+            }
+            Language::Python { minor } => minor,
+        };
         let Ok(memory) = File::open(proc.of(pid, "mem")) else {
             return Vec::new();
         };
-        let pairs = words.chunks_exact(2);
+        let pairs = stack.words.chunks_exact(2);
         pairs
             .filter_map(|pair| python::frame(&memory, minor, *pair.first()?, *pair.get(1)?))
             .filter(|frame| frame.file != python::SHIM)
@@ -89,9 +103,10 @@ impl Stacks {
         Some(if is_asked { frames } else { Vec::new() })
     }
 
-    /// The process has ended, or begun another program.
-    pub fn forget(&mut self, pid: Pid) {
+    /// The process has ended, or begun another program: the places whose rows are not needed any more.
+    pub fn forget(&mut self, pid: Pid) -> Vec<Place> {
         self.processes.remove(&pid);
+        self.compiled.forget(pid)
     }
 }
 

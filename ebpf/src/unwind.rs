@@ -106,7 +106,7 @@ pub extern "C" fn walk_frame(depth: u64) -> u64 {
 pub unsafe fn ask(rest: *mut StackRest) {
     // SAFETY: the caller vouches for the pointer.
     unsafe {
-        if ask_frame(0) == 0 {
+        if ask_frame() == 0 {
             ring::count(counter::STACKS_UNWALKED, 1);
             return;
         }
@@ -124,7 +124,7 @@ pub unsafe fn ask(rest: *mut StackRest) {
 /// A global function: the verifier looks at it once by itself.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn ask_frame(_unused: u64) -> u64 {
+pub extern "C" fn ask_frame() -> u64 {
     let Some(rest) = UNWIND.get_ptr_mut(0) else { return 0 };
     // SAFETY: the map gave the pointer, and each piece is within.
     unsafe {

@@ -150,31 +150,48 @@ impl Symbolizer {
     }
 }
 
-/// Answers until nobody asks any more.
+/// Answers until nobody asks any more: walks what is asked at once, so that the kernel side need not ask again, and names it when nothing
+/// else waits.
 fn answer(proc: &Proc, mut rows: Option<Rows>, asks: &Receiver<Ask>, known: &Known, waiting: &AtomicUsize) {
     let mut stacks = Stacks::default();
-    while let Ok(ask) = asks.recv() {
+    let mut unnamed: VecDeque<Stack> = VecDeque::new();
+    let name = |stacks: &mut Stacks, stack: &Stack| {
+        let shown = shown(&stacks.frames(proc, stack), stack.language);
+        known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .know(stack.hash, shown);
+        waiting.fetch_sub(1, Ordering::AcqRel);
+    };
+    loop {
+        let ask = match unnamed.len() {
+            0 => asks.recv().ok(),
+            MOST_WAITING.. => None,
+            _ => asks.try_recv().ok(),
+        };
         match ask {
-            Ask::Stack(stack) => {
-                let frames = stacks.resolve(proc, &stack, &mut |place, row| {
+            Some(Ask::Stack(mut stack)) => {
+                stacks.walk(proc, &mut stack, &mut |place, row| {
                     if let Some(rows) = &mut rows {
                         rows.set(place, row);
                     }
                 });
-                let shown = shown(&frames, stack.language);
-                known
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .know(stack.hash, shown);
-                waiting.fetch_sub(1, Ordering::AcqRel);
+                unnamed.push_back(stack);
             }
-            Ask::Forget(pid) => {
+            Some(Ask::Forget(pid)) => {
+                for stack in unnamed.drain(..) {
+                    name(&mut stacks, &stack);
+                }
                 for place in stacks.forget(pid) {
                     if let Some(rows) = &mut rows {
                         rows.remove(place);
                     }
                 }
             }
+            None => match unnamed.pop_front() {
+                Some(stack) => name(&mut stacks, &stack),
+                None => return,
+            },
         }
     }
 }

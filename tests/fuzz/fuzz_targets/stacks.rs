@@ -74,7 +74,10 @@ static PROGRAM: LazyLock<Program> = LazyLock::new(|| {
     let sections = sections(&bytes);
     let find = |name: &str| sections.iter().find(|(other, ..)| other == name);
     let (_, offset, size) = find(".text").expect("the code");
-    let tables = TABLES.into_iter().filter_map(find).map(|(_, offset, size)| (*offset, *size));
+    let tables = TABLES
+        .into_iter()
+        .filter_map(find)
+        .map(|(_, offset, size)| (*offset, *size));
     let program = Program {
         tables: tables.collect(),
         code: (*offset as u64, *size as u64),
@@ -82,7 +85,10 @@ static PROGRAM: LazyLock<Program> = LazyLock::new(|| {
         bytes,
     };
     let seen = resolve(&program, &(0..*size as u64).collect::<Vec<_>>());
-    assert!(seen > 100, "only {seen} rows and functions are found in the program as it is");
+    assert!(
+        seen > 100,
+        "only {seen} rows and functions are found in the program as it is"
+    );
     program
 });
 
@@ -121,7 +127,7 @@ fn resolve(program: &Program, places: &[u64]) -> usize {
         rest.registers.sp = rest.start;
         rest.registers.fp = rest.start + 64;
         rest.bytes = std::iter::repeat_n(pc.to_le_bytes(), 64).flatten().collect();
-        let stack = Stack {
+        let mut stack = Stack {
             moment: Moment::new(1, Actor::thread(Pid(PID), PID)),
             conn: None,
             hash: 1,
@@ -131,9 +137,8 @@ fn resolve(program: &Program, places: &[u64]) -> usize {
             words: Vec::new(),
             rest: Some(Box::new(rest)),
         };
-        let mut rows = 0;
-        found += stacks.resolve(&proc, &stack, &mut |_, _| rows += 1).len();
-        found += rows;
+        stacks.walk(&proc, &mut stack, &mut |_, _| found += 1);
+        found += stacks.frames(&proc, &stack).len();
     }
     found
 }
@@ -142,7 +147,9 @@ fuzz_target!(|input: &[u8]| {
     let mut bytes = PROGRAM.bytes.clone();
     let mut places = Vec::new();
     for change in input.chunks_exact(8).take(64) {
-        let [table, size, low, high, ref value @ ..] = *change else { continue };
+        let [table, size, low, high, ref value @ ..] = *change else {
+            continue;
+        };
         let at = usize::from(u16::from_le_bytes([low, high]));
         let (offset, length) = PROGRAM.tables[usize::from(table) % PROGRAM.tables.len()];
         let start = offset + at % length.max(1);

@@ -55,48 +55,8 @@ struct Region {
 pub(crate) type Tell<'a> = &'a mut dyn FnMut(Place, Row);
 
 impl Compiled {
-    /// The functions of a stack of the memory `space` at the time `now_ns`: of `words`, and of what is walked from there in `rest`.
-    pub(super) fn resolve(
-        &mut self,
-        proc: &Proc,
-        (space, now_ns): (u64, u64),
-        words: &[u64],
-        rest: Option<&StackRest>,
-        tell: Tell<'_>,
-    ) -> Vec<Frame> {
-        if self.held.get() > MOST_HELD {
-            self.modules.values_mut().flatten().for_each(Module::let_go);
-        }
-        self.know(proc, space, now_ns);
-        let mut words = words.to_vec();
-        if let Some(rest) = rest {
-            self.walk(proc, (space, now_ns), &mut words, rest, tell);
-        }
-        let mut frames = Vec::new();
-        for word in words {
-            let Some((file, address)) = self.place(space, lookup(word)) else {
-                continue;
-            };
-            if let Some(module) = self.modules.get_mut(&file).and_then(Option::as_mut) {
-                frames.extend(module.frames(address, &self.held).iter().cloned());
-            }
-        }
-        // Of a program that has lines, what has none is a library's that is a part of it.
-        if frames.iter().any(|frame| frame.is_own && frame.line > 0) {
-            for frame in &mut frames {
-                frame.is_own &= frame.line > 0;
-            }
-        }
-        frames
-    }
-
-    /// The process has ended, or begun another program: the places whose rows are not needed any more.
-    pub(super) fn forget(&mut self, pid: Pid) -> Vec<Place> {
-        let spaces = self.spaces.extract_if(|space, _| process(*space) == pid.0);
-        spaces.flat_map(|(_, space)| space.rows).collect()
-    }
-
-    fn walk(
+    /// Walks a stack of the memory `space` at the time `now_ns` on from `words`, as far as `rest` goes; none are left where nothing is told.
+    pub(super) fn walk(
         &mut self,
         proc: &Proc,
         (space, now_ns): (u64, u64),
@@ -104,6 +64,7 @@ impl Compiled {
         rest: &StackRest,
         tell: Tell<'_>,
     ) {
+        self.know(proc, space, now_ns);
         let mut registers: Registers = rest.registers;
         while words.len() < STACK_WORDS {
             let pc = registers.pc;
@@ -125,6 +86,35 @@ impl Compiled {
                 return;
             }
         }
+    }
+
+    /// The functions at these words of a stack, which was walked.
+    pub(super) fn frames(&mut self, space: u64, words: &[u64]) -> Vec<Frame> {
+        if self.held.get() > MOST_HELD {
+            self.modules.values_mut().flatten().for_each(Module::let_go);
+        }
+        let mut frames = Vec::new();
+        for word in words {
+            let Some((file, address)) = self.place(space, lookup(*word)) else {
+                continue;
+            };
+            if let Some(module) = self.modules.get_mut(&file).and_then(Option::as_mut) {
+                frames.extend(module.frames(address, &self.held).iter().cloned());
+            }
+        }
+        // Of a program that has lines, what has none is a library's that is a part of it.
+        if frames.iter().any(|frame| frame.is_own && frame.line > 0) {
+            for frame in &mut frames {
+                frame.is_own &= frame.line > 0;
+            }
+        }
+        frames
+    }
+
+    /// The process has ended, or begun another program: the places whose rows are not needed any more.
+    pub(super) fn forget(&mut self, pid: Pid) -> Vec<Place> {
+        let spaces = self.spaces.extract_if(|space, _| process(*space) == pid.0);
+        spaces.flat_map(|(_, space)| space.rows).collect()
     }
 
     fn row(&mut self, space: u64, address: u64) -> Row {

@@ -47,16 +47,20 @@ pub struct Stacks {
 }
 
 impl Stacks {
-    /// The frames of a stack, as far as they are known. `tell` is told how the kernel side walks such stacks.
-    pub fn resolve(&mut self, proc: &Proc, stack: &Stack, tell: &mut dyn FnMut(Place, Row)) -> Vec<Frame> {
+    /// Walks a stack to its end that could not be. `tell` is told how the kernel side does the next time.
+    pub fn walk(&mut self, proc: &Proc, stack: &mut Stack, tell: &mut dyn FnMut(Place, Row)) {
+        if let (Language::Compiled { space }, Some(rest)) = (stack.language, stack.rest.take()) {
+            let now_ns = stack.moment.time_ns;
+            self.compiled.walk(proc, (space, now_ns), &mut stack.words, &rest, tell);
+        }
+    }
+
+    /// The frames of a stack, as far as they are known.
+    pub fn frames(&mut self, proc: &Proc, stack: &Stack) -> Vec<Frame> {
         let pid = stack.moment.actor.pid;
         let minor = match stack.language {
             Language::Go => return self.program(proc, pid, &stack.words).unwrap_or_default(),
-            Language::Compiled { space } => {
-                let now_ns = stack.moment.time_ns;
-                let rest = stack.rest.as_deref();
-                return self.compiled.resolve(proc, (space, now_ns), &stack.words, rest, tell);
-            }
+            Language::Compiled { space } => return self.compiled.frames(space, &stack.words),
             Language::Python { minor } => minor,
         };
         let Ok(memory) = File::open(proc.of(pid, "mem")) else {

@@ -102,21 +102,27 @@ impl Module {
 
     fn lines(&mut self, address: u64, held: &Held) -> Option<Vec<Frame>> {
         let image = self.separate.as_ref().unwrap_or(&self.image);
-        let lines = self.lines.get_or_insert_with(|| {
+        self.lines.get_or_insert_with(|| {
             if !has_lines(image) {
                 return None;
             }
             let dwarf = Dwarf::load(|id| Ok::<_, gimli::Error>(Section::open(image, id.name(), held))).ok()?;
             Context::from_dwarf(dwarf).ok()
         });
-        let mut inlined = lines.as_ref()?.find_frames(address).skip_all_loads().ok()?;
+        let lines = self.lines.as_ref()?.as_ref()?;
+        let mut inlined = lines.find_frames(address).skip_all_loads().ok()?;
         let mut frames = Vec::new();
         while let Ok(Some(frame)) = inlined.next() {
-            let Some(function) = frame.function else { break };
+            let name = frame.function.as_ref().and_then(|function| function.raw_name().ok());
+            // There may be lines alone.
+            let function = match name {
+                Some(name) => demangled(&name),
+                None => self.symbol(address)?.function,
+            };
             let (file, line) = frame.location.map_or((None, None), |place| (place.file, place.line));
             let file = file.unwrap_or_default();
             frames.push(Frame {
-                function: demangled(&function.raw_name().ok()?),
+                function,
                 file: file.into(),
                 line: line.unwrap_or(0),
                 is_own: self.is_own && !OF_OTHERS.iter().any(|folder| file.contains(folder)),

@@ -131,7 +131,8 @@ pub struct Registers {
     pub link: u64,
 }
 
-/// Makes the registers the caller's; false where there is no caller or it cannot be read. `read` gives the word at an address.
+/// Makes the registers the caller's; false where there is no caller or it cannot be read. `read` gives the word at an address. By a row
+/// that is silent nobody steps: whose stack has one is not told.
 #[inline(always)]
 pub fn step(row: &Row, registers: &mut Registers, read: impl Fn(u64) -> Option<u64>) -> bool {
     let (sp, fp) = (registers.sp, registers.fp);
@@ -249,14 +250,11 @@ mod tests {
 
     #[test]
     fn walks_that_end() {
-        for row in [
-            Row::END,
-            Row::SILENT,
-            Row {
-                cfa: CFA_ASKED,
-                ..Row::END
-            },
-        ] {
+        let asked = Row {
+            cfa: CFA_ASKED,
+            ..Row::END
+        };
+        for row in [Row::END, asked] {
             assert_eq!(walk(&row, HERE, &[0; 8]), None);
         }
         assert_eq!(walk(&Row::LINKED, HERE, &[1, 2, 3, 0]), None, "no return address");

@@ -59,9 +59,9 @@ SHAPES = {
     ],
     "secrets": exchange(
         get(b"secrets", 1, b"Content-Type: application/json\r\nContent-Length: 37\r\n", b"POST")
-        + b'{"user":"u","card":"4111-1111","n":1}',
+        + b'{"user":"u","card":"qzxw-vkjy","n":1}',
         b"HTTP/1.1 200 OK\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 19\r\n\r\n"
-        b"ok=1&card=4111-1111",
+        b"ok=1&card=qzxw-vkjy",
     ),
     "untilclose": [
         ("c", get(b"untilclose", 1)),

@@ -148,6 +148,7 @@ export class Live {
       const page = await this.page(null);
       if (page === null) return;
       this.problem.value = null;
+      this.forgetBehind(page);
       if (this.next === null || this.byId.size <= page.traces.length) this.next = page.next;
       if (this.paused.value) this.hold(page.traces);
       else this.add(page.traces);
@@ -155,6 +156,16 @@ export class Live {
       this.fail(error);
     }
     this.loading.value = false;
+  }
+
+  /** Lets go of rows that more than a page has come after: between them and the page some would be missing, and are asked for again. */
+  private forgetBehind(page: TraceList): void {
+    const oldest = page.traces.at(-1);
+    const newestFirst = this.sort.column === 'start' && !this.sort.ascending;
+    if (!newestFirst || page.next === null || oldest === undefined || this.paused.value) return;
+    if (page.traces.some((row) => this.byId.has(row.trace_id))) return;
+    for (const [id, row] of this.byId) if (row.start_unix_ns < oldest.start_unix_ns) this.byId.delete(id);
+    this.next = page.next;
   }
 
   /** A page more, where there is one. */

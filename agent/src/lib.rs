@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: `capture` -> `stream` -> `protocol` -> `span` -> `trace` -> `export`. See ARCHITECTURE.md.
 pub mod attach;
+mod calendar;
 pub mod capture;
 pub mod cli;
 pub mod config;

@@ -1,7 +1,7 @@
 //! Bounds hold, and what is lost is counted.
 use std::io::{Read as _, Write as _};
 
-use clew_tests::{Clew, Kind, Lab, Plan, Spans, free_port, until};
+use clew_tests::{Clew, ClewRun, Kind, Lab, Plan, Proc, Spans, free_port, until};
 use nix::sys::signal::Signal;
 
 /// Connections of the long form; the short form is for every run.
@@ -22,12 +22,7 @@ fn many_connections() {
     } else {
         CONNECTIONS_QUICK
     };
-    let port = free_port();
-    let mut server = lab.start("server", &[Lab::c("closing"), port.to_string()]);
-    server.until_listening(port);
-    let run = Clew::attach(&lab)
-        .args(&["--pid".to_owned(), server.pid().to_string()])
-        .tracing();
+    let (port, mut server, run) = attached(&lab);
     let before = resident_mib(run.proc.pid());
     let mut highest = before;
     for number in 1..=n {
@@ -59,12 +54,7 @@ fn what_arrives_meanwhile_moves_no_offset() {
     let Some(lab) = Lab::new("what_arrives_meanwhile_moves_no_offset") else {
         return;
     };
-    let port = free_port();
-    let mut server = lab.start("server", &[Lab::c("closing"), port.to_string()]);
-    server.until_listening(port);
-    let run = Clew::attach(&lab)
-        .args(&["--pid".to_owned(), server.pid().to_string()])
-        .tracing();
+    let (port, mut server, run) = attached(&lab);
     for number in 1..=CONNECTIONS {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connect");
         stream.set_nodelay(true).expect("no delay");
@@ -100,12 +90,7 @@ fn a_full_ring_buffer_is_counted() {
     let Some(lab) = Lab::new("a_full_ring_buffer_is_counted") else {
         return;
     };
-    let port = free_port();
-    let mut server = lab.start("server", &[Lab::c("closing"), port.to_string()]);
-    server.until_listening(port);
-    let run = Clew::attach(&lab)
-        .args(&["--pid".to_owned(), server.pid().to_string()])
-        .tracing();
+    let (port, _server, run) = attached(&lab);
     // A stopped agent drains nothing: the ring buffer must fill, and the target must not care.
     run.proc.signal(Signal::SIGSTOP);
     flood(port);
@@ -122,6 +107,17 @@ fn a_full_ring_buffer_is_counted() {
     for span in out.spans.at(Kind::Server, "/fill") {
         out.check(["", "200"].contains(&span.code().as_str()), "a wrong answer");
     }
+}
+
+/// A server in C, and Clew that is attached to it.
+fn attached(lab: &Lab) -> (u16, Proc, ClewRun) {
+    let port = free_port();
+    let mut server = lab.start("server", &[Lab::c("closing"), port.to_string()]);
+    server.until_listening(port);
+    let run = Clew::attach(lab)
+        .args(&["--pid".to_owned(), server.pid().to_string()])
+        .tracing();
+    (port, server, run)
 }
 
 /// More than the ring buffer holds.

@@ -2,6 +2,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::Proc;
+use crate::calendar::{days_of_month, days_of_year};
 use crate::capture::Pid;
 
 /// Remembers when the machine began, from which the kernel counts: one process has the same time whenever it is read.
@@ -29,19 +30,16 @@ impl Births {
 /// A moment since 1970 in UTC, with milliseconds.
 fn iso_8601(since_1970: Duration) -> String {
     const DAY_S: u64 = 86_400;
-    let (mut days, seconds) = (since_1970.as_secs() / DAY_S, since_1970.as_secs() % DAY_S);
+    let seconds = since_1970.as_secs() % DAY_S;
+    let mut days = (since_1970.as_secs() / DAY_S).cast_signed();
     let mut year = 1970;
-    while days >= days_of(year) {
-        days -= days_of(year);
+    while days >= days_of_year(year) {
+        days -= days_of_year(year);
         year += 1;
     }
-    let february = days_of(year) - 337;
     let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if days < length {
-            break;
-        }
-        days -= length;
+    while days >= days_of_month(year, month) {
+        days -= days_of_month(year, month);
         month += 1;
     }
     format!(
@@ -52,11 +50,6 @@ fn iso_8601(since_1970: Duration) -> String {
         seconds % 60,
         since_1970.subsec_millis()
     )
-}
-
-fn days_of(year: u64) -> u64 {
-    let leaps = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    365 + u64::from(leaps)
 }
 
 #[cfg(test)]

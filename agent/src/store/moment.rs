@@ -1,4 +1,5 @@
 //! Moments as people and programs write them.
+use crate::calendar::{days_of_month, days_of_year};
 
 /// Nanoseconds since 1970 of a moment: RFC 3339, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970,
 /// which its size tells apart.
@@ -35,7 +36,7 @@ fn rfc3339(text: &str) -> Option<i64> {
     if fields.next().is_some() || !(1970..=2262).contains(&year) || !(1..=12).contains(&month) {
         return None;
     }
-    if !(1..=days_of(year, month)).contains(&day) {
+    if !(1..=days_of_month(year, month)).contains(&day) {
         return None;
     }
     let (time, offset_s) = zone(time)?;
@@ -75,23 +76,10 @@ fn digits(text: &str) -> Option<i64> {
     all.then(|| text.parse().ok()).flatten()
 }
 
-fn is_leap(year: i64) -> bool {
-    (year % 4 == 0 && year % 100 != 0) || year % 400 == 0
-}
-
-fn days_of(year: i64, month: i64) -> i64 {
-    match month {
-        2 if is_leap(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
 /// Days from 1970 to a date.
 fn days(year: i64, month: i64, day: i64) -> i64 {
-    let years: i64 = (1970..year).map(|year| if is_leap(year) { 366 } else { 365 }).sum();
-    let months: i64 = (1..month).map(|month| days_of(year, month)).sum();
+    let years: i64 = (1970..year).map(days_of_year).sum();
+    let months: i64 = (1..month).map(|month| days_of_month(year, month)).sum();
     years + months + day - 1
 }
 

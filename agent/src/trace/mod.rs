@@ -25,8 +25,7 @@ pub use traces::Traces;
 
 use crate::discover::Process;
 use crate::log::Record;
-use crate::span::Span;
-use crate::span::SpanKind;
+use crate::span::{RemoteContext, Span, SpanKind};
 
 /// A span that another is linked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +38,18 @@ pub struct Link {
     pub trace_state: String,
     /// W3C trace flags.
     pub flags: u8,
+}
+
+/// The span a context names.
+impl From<&RemoteContext> for Link {
+    fn from(context: &RemoteContext) -> Self {
+        Self {
+            trace_id: context.trace_id,
+            span_id: context.span_id,
+            trace_state: context.trace_state.clone(),
+            flags: u8::from(context.sampled.unwrap_or(true)),
+        }
+    }
 }
 
 /// A request that is not answered yet.

@@ -706,7 +706,7 @@ impl Traces {
         let own = own.filter(|_| node.opened.message == Some(MessageEnd::Gets));
         let mail = node.mail.as_deref();
         let contexts = mail.iter().flat_map(|mail| &mail.contexts);
-        let mut links: Vec<Link> = own.into_iter().chain(contexts).map(link).collect();
+        let mut links: Vec<Link> = own.into_iter().chain(contexts).map(Link::from).collect();
         let by_program = node.opened.message.is_some_and(|end| !end.is_broker());
         let got = mail.filter(|_| by_program).map(|mail| mail.got.clone());
         for identity in got.unwrap_or_default() {
@@ -780,16 +780,6 @@ impl Traces {
 const fn spot(opened: &Opened, conn: ConnId, place: Position) -> Spot {
     let pushed = matches!(opened.message, Some(end) if end.is_pushed());
     (conn, place, opened.stream, pushed)
-}
-
-/// The span a context names.
-fn link(context: &RemoteContext) -> Link {
-    Link {
-        trace_id: context.trace_id,
-        span_id: context.span_id,
-        trace_state: context.trace_state.clone(),
-        flags: u8::from(context.sampled.unwrap_or(true)),
-    }
 }
 
 /// The kinds of spans that answer.

@@ -1,8 +1,9 @@
 /** What services answer and ask: how often, how long, how often it failed. */
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useMemo } from 'preact/hooks';
 import type { JSX } from 'preact';
 
-import { ask, parameters } from '../base/api';
+import { parameters } from '../base/api';
+import { useAsked } from '../base/asked';
 import { color } from '../base/color';
 import { Empty } from '../base/Empty';
 import { count, duration, percent, rate } from '../base/format';
@@ -10,6 +11,7 @@ import { Icon } from '../base/Icon';
 import { listOf, parameter, set } from '../base/place';
 import { quote } from '../base/term';
 import type { Bin, Endpoint } from '../base/types';
+import { Find } from './Find';
 import { Runs } from './Runs';
 
 type Key = 'name' | 'count' | 'errors' | 'p50' | 'p90' | 'p99' | 'sum';
@@ -43,17 +45,7 @@ export function EndpointsView(): JSX.Element {
   return (
     <div class="view">
       <div class="bar">
-        <div class="find">
-          <Icon name="search" />
-          <input
-            id="query"
-            type="text"
-            placeholder="Service or name"
-            aria-label="Find endpoints"
-            value={parameter('find')}
-            onInput={(event) => set({ find: event.currentTarget.value })}
-          />
-        </div>
+        <Find label="Find endpoints" placeholder="Service or name" />
         <div class="pills" role="group" aria-label="Kind">
           {['', 'server', 'client', 'producer', 'consumer'].map((one) => (
             <button type="button" class="pill" key={one} aria-pressed={kind === one} onClick={() => set({ kind: one })}>
@@ -148,29 +140,4 @@ function Sparkline(props: { bins: Bin[] }): JSX.Element {
       })}
     </svg>
   );
-}
-
-/** An answer of the API, asked for again and again. */
-export function useAsked<T>(path: string, everyMs: number): [T | null, string | null] {
-  const [state, setState] = useState<[T | null, string | null]>([null, null]);
-  useEffect(() => {
-    const abort = new AbortController();
-    let timer = 0;
-    const load = async () => {
-      try {
-        const answer = await ask<T>(path, abort.signal);
-        setState([answer, null]);
-      } catch (error) {
-        if (abort.signal.aborted) return;
-        setState((old) => [old[0], error instanceof Error ? error.message : String(error)]);
-      }
-      timer = setTimeout(load, everyMs);
-    };
-    void load();
-    return () => {
-      abort.abort();
-      clearTimeout(timer);
-    };
-  }, [path]);
-  return state;
 }

@@ -1,14 +1,14 @@
 /** Failures by kind. */
 import type { JSX } from 'preact';
 
+import { useAsked } from '../base/asked';
 import { color } from '../base/color';
 import { Empty } from '../base/Empty';
 import { ago, count, fullTime } from '../base/format';
-import { listOf, parameter, set, traceOf } from '../base/place';
-import { Icon } from '../base/Icon';
+import { listOf, parameter, traceOf } from '../base/place';
 import { quote } from '../base/term';
 import type { ErrorGroup } from '../base/types';
-import { useAsked } from './EndpointsView';
+import { Find } from './Find';
 
 export function ErrorsView(): JSX.Element {
   const words = parameter('find').toLowerCase();
@@ -17,17 +17,7 @@ export function ErrorsView(): JSX.Element {
   return (
     <div class="view">
       <div class="bar">
-        <div class="find">
-          <Icon name="search" />
-          <input
-            id="query"
-            type="text"
-            placeholder="Service, name or message"
-            aria-label="Find failures"
-            value={parameter('find')}
-            onInput={(event) => set({ find: event.currentTarget.value })}
-          />
-        </div>
+        <Find label="Find failures" placeholder="Service, name or message" />
         <span class="muted" role="status">
           {all !== null && `${count(groups.length)} kinds, ${count(groups.reduce((sum, one) => sum + one.count, 0))} failures`}
         </span>

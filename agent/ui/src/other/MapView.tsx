@@ -3,6 +3,7 @@ import { useMemo, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 
 import { parameters } from '../base/api';
+import { useAsked } from '../base/asked';
 import { color } from '../base/color';
 import { Empty } from '../base/Empty';
 import { count, duration, percent, rate } from '../base/format';
@@ -10,7 +11,6 @@ import { go, listOf, parameter, set } from '../base/place';
 import { quote } from '../base/term';
 import type { MapEdge, MapNode, ServiceMap } from '../base/types';
 import { SearchBox } from '../list/SearchBox';
-import { useAsked } from './EndpointsView';
 import { type Box, type Layout, layout } from './layout';
 
 export function MapView(): JSX.Element {

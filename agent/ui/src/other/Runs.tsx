@@ -1,10 +1,10 @@
 /** Chooses a run. */
 import type { JSX } from 'preact';
 
+import { useAsked } from '../base/asked';
 import { clock } from '../base/format';
 import { parameter, set } from '../base/place';
 import type { Run } from '../base/types';
-import { useAsked } from './EndpointsView';
 
 export function Runs(): JSX.Element | null {
   const [runs] = useAsked<Run[]>('runs', 10_000);

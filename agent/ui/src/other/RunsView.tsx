@@ -2,13 +2,13 @@
 import type { JSX } from 'preact';
 
 import { parameters } from '../base/api';
+import { useAsked } from '../base/asked';
 import { color } from '../base/color';
 import { Empty } from '../base/Empty';
 import { count, duration, fullTime } from '../base/format';
 import { listOf, parameter, set } from '../base/place';
 import { quote } from '../base/term';
 import type { Compared, Comparison, Figures, Run } from '../base/types';
-import { useAsked } from './EndpointsView';
 
 export function RunsView(): JSX.Element {
   const [runs, problem] = useAsked<Run[]>('runs', 3000);

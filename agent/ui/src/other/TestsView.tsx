@@ -2,13 +2,13 @@
 import type { JSX } from 'preact';
 
 import { parameters } from '../base/api';
+import { useAsked } from '../base/asked';
 import { Empty } from '../base/Empty';
 import { ago, count, duration, fullTime, percent } from '../base/format';
-import { Icon } from '../base/Icon';
-import { listOf, parameter, set } from '../base/place';
+import { listOf, parameter } from '../base/place';
 import { quote } from '../base/term';
 import type { TestCase } from '../base/types';
-import { useAsked } from './EndpointsView';
+import { Find } from './Find';
 import { Runs } from './Runs';
 
 export function TestsView(): JSX.Element {
@@ -20,17 +20,7 @@ export function TestsView(): JSX.Element {
   return (
     <div class="view">
       <div class="bar">
-        <div class="find">
-          <Icon name="search" />
-          <input
-            id="query"
-            type="text"
-            placeholder="Test case"
-            aria-label="Find test cases"
-            value={parameter('find')}
-            onInput={(event) => set({ find: event.currentTarget.value })}
-          />
-        </div>
+        <Find label="Find test cases" placeholder="Test case" />
         <span class="grow" />
         <Runs />
       </div>

@@ -28,6 +28,7 @@ const FIGURES: &[&str] = &[
     "filter_100000_ms",
     "live_behind_ms",
     "live_worst_behind_ms",
+    "live_listed",
     "live_missing",
     "live_frames_per_second",
 ];

@@ -1,7 +1,7 @@
 //! Stores whose traces were made up: what no traced program would say, and more than any would in the time of a test.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use clew::capture::Pid;
 use clew::discover::{Process, Runtime};
@@ -11,6 +11,8 @@ use clew::store::sqlite::{Bounds, SqliteStore};
 use clew::store::{Setup, Writer};
 use clew::telemetry::Counters;
 use clew::trace::{Link, Placed};
+
+use crate::wait::DEADLINE;
 
 /// What a browser would run if the page took it for a part of itself.
 pub const SCRIPT: &str = "<img src=x onerror=\"window.taken=1\"><script>window.taken=1</script>";
@@ -45,15 +47,11 @@ pub fn fill(folder: &Path, large: u64, small: u64) {
         .chain(rich(now_ns));
     let mut written = 0;
     for placed in all {
-        while !writer.has_room() {
-            std::thread::sleep(Duration::from_micros(500));
-        }
+        while_it_writes(&counters, || writer.has_room());
         writer.push(Arc::new(placed));
         written += 1;
     }
-    while counters.value("store.spans") < written {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    while_it_writes(&counters, || counters.value("store.spans") >= written);
 }
 
 /// Adds traces of one span to a store, so many a second: each ends when it is handed over.
@@ -66,7 +64,7 @@ pub fn pour(folder: &Path, per_second: u64, time: Duration) {
     const FIRST: u64 = 1 << 40;
     let (writer, counters) = writer(folder);
     let services: Vec<Arc<Process>> = SERVICES.iter().map(|name| process(name)).collect();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let mut written = 0;
     while begun.elapsed() < time {
         let due = begun.elapsed().as_micros() as u64 * per_second / 1_000_000;
@@ -80,8 +78,22 @@ pub fn pour(folder: &Path, per_second: u64, time: Duration) {
         }
         std::thread::sleep(EVERY);
     }
-    while counters.value("store.spans") < written {
-        std::thread::sleep(Duration::from_millis(2));
+    while_it_writes(&counters, || counters.value("store.spans") >= written);
+}
+
+/// Waits as long as the store writes, and panics when nothing was written for [`DEADLINE`]: its thread is stuck, gave spans up, or is gone.
+fn while_it_writes(counters: &Counters, condition: impl Fn() -> bool) {
+    let mut last = (0, Instant::now());
+    while !condition() {
+        let written = counters.value("store.spans");
+        if written > last.0 {
+            last = (written, Instant::now());
+        }
+        assert!(
+            last.1.elapsed() < DEADLINE,
+            "the store writes nothing any more, after {written} spans"
+        );
+        std::thread::sleep(Duration::from_micros(500));
     }
 }
 

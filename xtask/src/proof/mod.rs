@@ -3,7 +3,7 @@ mod counts;
 pub(crate) mod crash;
 pub(crate) mod logs;
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
@@ -38,7 +38,7 @@ pub(crate) fn run(proof: &Proof) -> Result<()> {
 
 /// The short forms are tests of the agent's.
 fn store() -> Result<()> {
-    let status = Command::new("cargo")
+    let output = Command::new("cargo")
         .args([
             "test",
             "-p",
@@ -55,10 +55,14 @@ fn store() -> Result<()> {
         )
         .env("CLEW_TEST_KILLS", "50")
         .current_dir(workspace::root())
-        .status()
+        .stderr(Stdio::inherit())
+        .output()
         .context("failed to start cargo")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    // A test of another name would be left out in silence.
     ensure!(
-        status.success(),
+        output.status.success() && said.contains("2 passed"),
         "the store did not survive being killed, or a full disk"
     );
     Ok(())

@@ -70,8 +70,10 @@ enum Threads {
 fn check_unknown(out: &Outcome, path: &str, counter: &str) {
     out.check_no_wrong_links();
     out.check_numbers(Kind::Client, path, REQUESTS);
-    let linked = out.spans.at(Kind::Client, path);
-    let linked = linked.iter().filter(|call| call.parent.is_some()).count();
+    let calls = out.spans.at(Kind::Client, path);
+    let told = calls.iter().filter(|call| !call.text("clew.parent.unknown").is_empty());
+    out.check_eq(told.count(), calls.len(), "calls that tell it");
+    let linked = calls.iter().filter(|call| call.parent.is_some()).count();
     out.check_eq(linked, 0, &format!("calls to {path} that are linked"));
     // The first may be sent before the program's tasks are followed.
     let counted = out.counter(counter) + out.counter("causality.unknown.runtime");

@@ -107,6 +107,8 @@ pub(super) struct Node {
     /// Of a client: when its server began, the latest moment at which it can have begun itself.
     latest_start_ns: Option<u64>,
     candidate: Option<Candidate>,
+    /// The counter of why it cannot be told which request it was sent for.
+    unknown: Option<&'static str>,
     /// Whoever passed its request may have passed it for another.
     shared: bool,
     mail: Option<Box<Mail>>,
@@ -263,7 +265,7 @@ impl Traces {
             return;
         }
         let key = opened.key;
-        let mut candidate = None;
+        let (mut candidate, mut unknown) = (None, None);
         let is_broker = opened.message.is_some_and(MessageEnd::is_broker);
         if is_broker || (serves(opened.kind) && opened.is_connection) {
             // Requests come on it, but it is none: nothing is done for it. A broker hands a message on for its sender, whatever
@@ -300,8 +302,9 @@ impl Traces {
             match found {
                 Found::Candidate(found) => candidate = Some(found),
                 Found::Root => {}
-                Found::Unknown(name) => self.counts.push(name),
+                Found::Unknown(name) => unknown = Some(name),
             }
+            self.counts.extend(unknown);
         }
         if let Some(candidate) = &candidate {
             self.awaits(candidate.parent);
@@ -330,6 +333,7 @@ impl Traces {
                 settled_peer: None,
                 latest_start_ns: None,
                 candidate,
+                unknown,
                 shared: false,
                 mail: None,
                 logged: false,
@@ -445,13 +449,14 @@ impl Traces {
 
     fn settle(&mut self, key: SpanKey, out: &mut Vec<Placed>) {
         self.join(key);
-        let (place, unknown) = self.place(key);
+        let (place, mut unknown) = self.place(key);
         self.counts.extend(unknown);
         let (trace, parent_id, remote) = match place {
             Place::Below(parent, source) => match self.ids(key, parent) {
                 Some((trace, span)) => (trace, Some(span), source == MESSAGE || self.is_remote(key, parent)),
                 None => {
-                    self.counts.push("trace.parent_forgotten");
+                    unknown = Some("trace.parent_forgotten");
+                    self.counts.extend(unknown);
                     (self.own_trace(key), None, false)
                 }
             },
@@ -508,6 +513,8 @@ impl Traces {
         }
         if let Some(source) = source {
             span.attributes.push(("clew.parent.source", Value::fixed(source)));
+        } else if let Some((_, why)) = unknown.or(node.unknown).and_then(|name| name.rsplit_once('.')) {
+            span.attributes.push(("clew.parent.unknown", Value::fixed(why)));
         }
         if let Some(context) = &node.opened.remote {
             span.attributes

@@ -293,10 +293,22 @@ fn check(runtimes: &[(&str, Runtime)], script: &str, tree: &[&str], counters: &[
     for line in parse(script, runtimes) {
         tell(&mut traces, &line);
     }
-    assert_eq!(show(&settle(&mut traces)), tree, "of{script}");
+    let settled = settle(&mut traces);
+    assert_eq!(show(&settled), tree, "of{script}");
     let mut counted: Vec<_> = traces.take_counts().collect();
     counted.retain(|name| name.starts_with("causality."));
     assert_eq!(counted, counters, "of{script}");
+    // What is counted is told on the span as well.
+    let attributes = settled.iter().flat_map(|placed| &placed.span.attributes);
+    let mut told: Vec<String> = attributes
+        .filter_map(|attribute| match attribute {
+            ("clew.parent.unknown", Value::Text(why)) => Some(format!("causality.unknown.{why}")),
+            _ => None,
+        })
+        .collect();
+    told.sort_unstable();
+    counted.sort_unstable();
+    assert_eq!(told, counted, "of{script}");
 }
 
 const NGINX: &[(&str, Runtime)] = &[("shop", Runtime::Nginx)];

@@ -123,12 +123,14 @@ pub struct Figures {
     pub errors: u64,
     /// Spans in a second of the time that was looked at.
     pub per_second: f64,
-    /// Half of them took no longer; within an eighth above, as the two below.
+    /// Half of them took no longer; within a sixteenth, as the three below, and exact of one.
     pub p50_ns: u64,
     /// Nine of ten took no longer.
     pub p90_ns: u64,
     /// All but one in a hundred took no longer.
     pub p99_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
     /// All of them together.
     pub sum_ns: u64,
 }

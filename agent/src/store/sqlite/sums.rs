@@ -47,13 +47,19 @@ impl Sum {
     }
 
     pub(super) fn figures(&self, seconds: f64) -> Figures {
+        // Of one the time is known, and no time is longer than all together.
+        let quantile = |share| match self.count {
+            1 => self.sum_ns,
+            _ => self.histogram.quantile(share).min(self.sum_ns),
+        };
         Figures {
             count: self.count,
             errors: self.errors,
             per_second: self.count as f64 / seconds,
-            p50_ns: self.histogram.quantile(0.5),
-            p90_ns: self.histogram.quantile(0.9),
-            p99_ns: self.histogram.quantile(0.99),
+            p50_ns: quantile(0.5),
+            p90_ns: quantile(0.9),
+            p99_ns: quantile(0.99),
+            max_ns: quantile(1.0),
             sum_ns: self.sum_ns,
         }
     }

@@ -19,6 +19,15 @@ fn shown(proc: &Proc) -> String {
     })
 }
 
+/// Where `clew` says it takes spans from SDKs.
+fn taken(proc: &Proc) -> String {
+    until("clew says where spans are taken", || {
+        let stderr = proc.stderr();
+        let (_, rest) = stderr.split_once("spans of SDKs are taken at ")?;
+        Some(rest.split_once('\n')?.0.to_owned())
+    })
+}
+
 /// Four ports one after the other that nobody has.
 fn ports() -> u16 {
     let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
@@ -66,6 +75,7 @@ fn what_a_person_does_and_sees() {
     let port = ports();
     let mut run = Clew::run(&lab)
         .args(&["--store", "kept", "--listen", "127.0.0.1:0", "--db-values"])
+        .args(&["--otlp-listen", "127.0.0.1:0"])
         .start(&[
             &Lab::python("python"),
             &Lab::workload("page/shop.py"),
@@ -85,14 +95,16 @@ fn what_a_person_does_and_sees() {
     for (path, code) in [("/list?id=7", 200), ("/report?id=8", 200), ("/refund?id=9", 500)] {
         assert_eq!(get(port, path).expect("an answer").code, code, "{path}");
     }
-    let show = |name, address| {
+    let show = |name, address, store: &Path| {
         let mut ui = Command::new(Lab::clew());
-        ui.args(["ui", "--listen", address, "--store"]).arg(&filled);
+        ui.args(["ui", "--listen", address, "--store"]).arg(store);
         Proc::start(lab.dir(), name, ui)
     };
-    let mut ui = show("ui", "127.0.0.1:0");
+    let mut ui = show("ui", "127.0.0.1:0", &filled);
     // Not this machine's own address, though it is asked here.
-    let mut open = show("open", "0.0.0.0:0");
+    let mut open = show("open", "0.0.0.0:0", &filled);
+    // Over the store that the agent writes meanwhile.
+    let mut beside = show("beside", "127.0.0.1:0", &lab.dir().join("kept"));
 
     let mut browser = Command::new("node");
     browser
@@ -101,6 +113,8 @@ fn what_a_person_does_and_sees() {
         .env("CLEW_PAGE", shown(&run.proc))
         .env("CLEW_FILLED", shown(&ui))
         .env("CLEW_TOKEN_PAGE", shown(&open))
+        .env("CLEW_OTLP", taken(&run.proc))
+        .env("CLEW_BESIDE", shown(&beside))
         .env("CLEW_SHOP", format!("http://127.0.0.1:{port}"))
         .env("CLEW_SPANS", LARGE.to_string());
     if let Some(folder) = std::env::var_os("CLEW_SCREENSHOTS") {
@@ -114,6 +128,7 @@ fn what_a_person_does_and_sees() {
     assert!(browsed.status.success(), "{}{said}{wrong}", browsed.status);
     ui.stop(Signal::SIGTERM);
     open.stop(Signal::SIGTERM);
+    beside.stop(Signal::SIGTERM);
     run.proc.signal_group(Signal::SIGTERM);
     let _code = run.proc.wait();
 }

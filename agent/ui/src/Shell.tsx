@@ -86,7 +86,10 @@ export function Shell(): JSX.Element {
           <Icon name="keyboard" />
         </button>
       </header>
-      <main>{shown}</main>
+      <main>
+        {trace === undefined && <h1 class="off-screen">{view?.name ?? 'Nothing here'}</h1>}
+        {shown}
+      </main>
       <div class={said.value === '' ? 'toast' : 'toast on'} role="status">
         {said.value}
       </div>

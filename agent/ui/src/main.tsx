@@ -11,6 +11,7 @@ import './style/trace.css';
 import './style/lanes.css';
 import './style/panel.css';
 import './style/other.css';
+import './style/narrow.css';
 
 takeToken();
 applyTheme();

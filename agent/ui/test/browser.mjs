@@ -6,6 +6,10 @@ export const PAGE = process.env.CLEW_PAGE;
 export const FILLED = process.env.CLEW_FILLED;
 /** The same store as FILLED, on an address for which a token is wanted; it has one. */
 export const TOKEN_PAGE = process.env.CLEW_TOKEN_PAGE;
+/** Shows the store that the agent behind PAGE writes. */
+export const BESIDE = process.env.CLEW_BESIDE;
+/** Where SDKs send spans to. */
+export const OTLP = process.env.CLEW_OTLP;
 export const SHOP = process.env.CLEW_SHOP;
 export const SPANS = Number(process.env.CLEW_SPANS);
 /** A name of somebody else's that leads to this machine. */
@@ -39,7 +43,7 @@ export async function run(tests) {
       if (/Content Security Policy|Refused to/.test(message.text())) wrong.push(message.text());
     });
     page.on('request', (request) => {
-      if (![PAGE, FILLED, new URL('/', TOKEN_PAGE).href, 'blob:'].some((own) => request.url().startsWith(own))) wrong.push(`asked ${request.url()}`);
+      if (![PAGE, FILLED, BESIDE, new URL('/', TOKEN_PAGE).href, 'blob:'].some((own) => request.url().startsWith(own))) wrong.push(`asked ${request.url()}`);
     });
     const begun = Date.now();
     try {
@@ -100,6 +104,31 @@ export async function openFirst(page, query) {
     await new Promise((done) => setTimeout(done, 300));
     return false;
   });
+}
+
+/** Adds a trace of one service to an address that takes OTLP JSON; whatever is not said of its spans is made up. */
+export async function add(url, traceId, service, spans) {
+  const now = BigInt(Date.now()) * 1_000_000n;
+  const valued = (value) => (typeof value === 'number' ? { intValue: String(value) } : typeof value === 'boolean' ? { boolValue: value } : { stringValue: value });
+  const listed = (attributes) => Object.entries(attributes ?? {}).map(([key, value]) => ({ key, value: valued(value) }));
+  const told = spans.map(({ attributes, events, ...span }, at) => ({
+    traceId,
+    spanId: (at + 1).toString(16).padStart(16, '0'),
+    name: 'GET',
+    kind: 2,
+    startTimeUnixNano: String(now + BigInt(at) * 1_000_000n),
+    endTimeUnixNano: String(now + BigInt(at + 1) * 1_000_000n),
+    ...span,
+    attributes: listed(attributes),
+    events: (events ?? []).map((event) => ({ timeUnixNano: String(now), ...event, attributes: listed(event.attributes) })),
+  }));
+  const resource = { attributes: listed({ 'service.name': service }) };
+  const answer = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ resourceSpans: [{ resource, scopeSpans: [{ spans: told }] }] }),
+  });
+  assert.equal(answer.status, 200);
 }
 
 /** The rows of a trace that are in sight. */

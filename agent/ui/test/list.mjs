@@ -1,5 +1,5 @@
 // The list of traces.
-import { assert, FILLED, PAGE, rows, SHOP, until } from './browser.mjs';
+import { assert, BESIDE, FILLED, PAGE, rows, SHOP, until } from './browser.mjs';
 
 export default [
   [
@@ -66,9 +66,9 @@ export default [
       await page.getByText(/cannot be searched for/).waitFor();
       await page.locator('#query').fill('-service:shop* nobody-says-this');
       await page.getByText('No trace matches').waitFor();
-      // A word of a statement, of a header and of a body.
-      for (const word of ['pg_sleep', 'Python-urllib*', 'ball']) {
-        await page.locator('#query').fill(word.replace('*', '').replace('ball', 'lantern'));
+      // A word of a statement, of a header and of a body, and what was logged.
+      for (const word of ['pg_sleep', 'Python-urllib', 'lantern', '"was placed"']) {
+        await page.locator('#query').fill(word);
         await until(word, async () => (await rows(page)).length > 0);
       }
       await page.locator('#query').fill('ser');
@@ -125,6 +125,98 @@ export default [
       await page.keyboard.press('Escape');
       await page.keyboard.press('Escape');
       await until('the list again', async () => page.url().includes('sort=duration'));
+    },
+  ],
+  [
+    'list: every column sorts, the largest or the smallest first',
+    async (page) => {
+      await page.goto(FILLED);
+      await page.locator('#traces a.row').first().waitFor();
+      const number = (text) => Number(text.replace(/\D/g, ''));
+      const columns = { service: String, title: (text) => text.replace(/\s*process died$/, ''), status: (text) => text.replace('failed', ''), spans: number, errors: number, start: String };
+      const names = { title: 'request', start: 'time' };
+      for (const [column, value] of Object.entries(columns)) {
+        const values = async () => (await page.locator(`#traces .cell.${column}`).allInnerTexts()).slice(0, 30).map(value);
+        const ordered = async (sign) => {
+          const all = await values();
+          return all.length > 5 && all.every((one, at) => at === 0 || one === all[at - 1] || sign * (one > all[at - 1] ? 1 : -1) > 0);
+        };
+        const head = page.getByRole('button', { name: new RegExp(`^Sort by ${names[column] ?? column}`) });
+        await head.click();
+        await until(`${column}: the largest first`, async () => (await head.getAttribute('aria-label')).endsWith('largest first') && (await ordered(-1)));
+        const largest = (await values())[0];
+        await head.click();
+        await until(`${column}: the smallest first`, async () => (await head.getAttribute('aria-label')).endsWith('smallest first') && (await ordered(1)));
+        const smallest = (await values())[0];
+        assert.ok(largest > smallest, `${column}: ${largest} and ${smallest}`);
+      }
+    },
+  ],
+  [
+    'list: filters by time, duration, operation and run; what is not wanted is left out',
+    async (page) => {
+      await page.goto(PAGE);
+      await page.locator('#traces a.row').first().waitFor();
+      const press = (name) => page.getByRole('button', { name, exact: true }).click();
+      await press('5 min');
+      await press('100ms');
+      await until('only what is slow', async () => {
+        const all = await page.locator('#traces .cell.duration b').allInnerTexts();
+        return all.length > 0 && all.every((text) => / s$/.test(text) || (/ ms$/.test(text) && Number(text.split(' ')[0]) >= 100));
+      });
+      assert.match(new URL(page.url()).searchParams.get('q'), /age:<5m duration:>100ms/);
+      await press('5 min');
+      await press('100ms');
+      await until('all', async () => new URL(page.url()).searchParams.get('q') === null);
+      await press('Without 200');
+      await until('none of these', async () => {
+        const all = await page.locator('#traces .cell.status').allInnerTexts();
+        return all.length > 0 && !all.includes('200');
+      });
+      await press('Without 200');
+      await until('all', async () => (await page.locator('#traces .cell.status').allInnerTexts()).includes('200'));
+      const operation = page.locator('section[aria-label="Operation"] .facet', { hasText: 'GET /checkout' });
+      await operation.click();
+      await until('only this', async () => {
+        const all = await rows(page);
+        return all.length > 0 && all.every((row) => row.includes('/checkout'));
+      });
+      await page.goto(FILLED);
+      const run = page.locator('section[aria-label="Run"] .facet').filter({ has: page.getByText('1', { exact: true }) });
+      const traces = Number((await run.locator('b').innerText()).replace(/\D/g, ''));
+      await run.click();
+      await page.getByText(`${traces} traces`, { exact: true }).waitFor();
+    },
+  ],
+  [
+    'list: a point of the latency plot tells what it is and leads to its trace',
+    async (page) => {
+      await page.goto(PAGE);
+      const box = await page.locator('.scatter canvas').boundingBox();
+      await until('a point', async () => {
+        for (let y = 6; y < box.height - 16; y += 9) {
+          for (let x = 52; x < box.width - 8; x += 14) {
+            await page.mouse.move(box.x + x, box.y + y);
+            // What is near is told once it is drawn.
+            if (x % 4 === 0 && (await page.locator('.scatter-tip').count()) > 0) return true;
+          }
+        }
+        return false;
+      });
+      assert.match(await page.locator('.scatter-tip').innerText(), /^[\d.]+ (ns|µs|ms|s) \d\d:\d\d:\d\d/);
+      await page.mouse.down();
+      await page.mouse.up();
+      await page.locator('#spans .span-row').first().waitFor();
+    },
+  ],
+  [
+    'list: another process shows what the agent writes meanwhile',
+    async (page) => {
+      await page.goto(BESIDE);
+      await page.getByText('Live', { exact: true }).waitFor();
+      const before = (await rows(page)).filter((row) => row.includes('/list')).length;
+      await fetch(`${SHOP}/list?id=108`);
+      await until('it is there without a refresh', async () => (await rows(page)).filter((row) => row.includes('/list')).length === before + 1);
     },
   ],
   [

@@ -1,5 +1,5 @@
 // What is shown of one span.
-import { assert, clipboard, FILLED, openFirst, PAGE, SHOP, span, until } from './browser.mjs';
+import { add, assert, clipboard, FILLED, openFirst, PAGE, SHOP, span, until } from './browser.mjs';
 
 export default [
   [
@@ -28,6 +28,17 @@ export default [
       assert.equal(JSON.parse(json).attributes['http.request.method'], 'POST');
       await panel.getByRole('button', { name: 'Raw' }).first().click();
       await panel.locator('pre.text').first().waitFor();
+    },
+  ],
+  [
+    'panel: what was hidden says so',
+    async (page) => {
+      await fetch(`${SHOP}/big?id=303&token=hush`);
+      await openFirst(page, '"id=303"');
+      await page.locator('#spans .span-row').first().click();
+      const panel = page.locator('#panel');
+      await panel.getByText('GET /big?id=303&token=REDACTED').waitFor();
+      assert.ok(!(await page.locator('body').innerText()).includes('hush'));
     },
   ],
   [
@@ -202,6 +213,40 @@ export default [
       await send.click();
       await sheet.getByText('does not answer').waitFor();
       assert.equal(posted, 1);
+    },
+  ],
+  [
+    'panel: a lookup, a WebSocket, a model, GraphQL, what was sent again, a panic and an exit',
+    async (page) => {
+      const id = '5c'.repeat(16);
+      const http = { 'http.request.method': 'GET', 'url.path': '/talk' };
+      await add(`${FILLED}api/v1/traces`, id, 'talker', [
+        {
+          attributes: { ...http, 'clew.process.exit_status': 101, 'clew.exchange.outcome': 'process_exited' },
+          status: { code: 2, message: 'the process ended' },
+          events: [{ name: 'exception', attributes: { 'exception.type': 'panic', 'exception.message': 'index out of bounds', 'exception.stacktrace': 'main.rs:7' } }],
+        },
+        { kind: 3, name: 'A bank.example', parentSpanId: '0000000000000001', attributes: { 'dns.question.name': 'bank.example', 'dns.answers': '192.0.2.1' } },
+        { kind: 3, name: 'GET /chat', parentSpanId: '0000000000000001', attributes: { ...http, 'url.path': '/chat', 'clew.websocket': true, 'clew.websocket.sent.messages': 12, 'clew.network.retransmits': 3, 'clew.network.rtt_ns': 250_000 } },
+        { kind: 3, name: 'chat m-1', parentSpanId: '0000000000000001', attributes: { 'gen_ai.operation.name': 'chat', 'gen_ai.request.model': 'm-1', 'gen_ai.usage.output_tokens': 77 } },
+        { kind: 3, name: 'query Cart', parentSpanId: '0000000000000001', attributes: { 'graphql.operation.type': 'query', 'graphql.operation.name': 'Cart' } },
+      ]);
+      await page.goto(`${FILLED}trace/${id}`);
+      const open = async (text) => await span(page, text).first().click();
+      const panel = page.locator('#panel');
+      const section = (title) => panel.locator('details.section').filter({ has: page.locator('summary', { hasText: title }) });
+      await open('GET /talk');
+      for (const text of ['clew.process.exit_status', '101', 'index out of bounds', 'main.rs:7']) await panel.getByText(text, { exact: true }).first().waitFor();
+      await open('A bank.example');
+      await section('DNS').getByText('192.0.2.1').waitFor();
+      await open('GET /chat');
+      await section('WebSocket').getByText('12', { exact: true }).waitFor();
+      await section('Connection').locator('tr', { hasText: 'retransmits' }).getByText('3', { exact: true }).waitFor();
+      await section('Connection').getByText('250 µs').waitFor();
+      await open('chat m-1');
+      await section('Model').getByText('77', { exact: true }).waitFor();
+      await open('query Cart');
+      await section('RPC').getByText('Cart', { exact: true }).waitFor();
     },
   ],
   [

@@ -1,7 +1,7 @@
 // A trace: what a person finds in it, and in how few steps.
 import { readFile } from 'node:fs/promises';
 
-import { assert, clipboard, openFirst, PAGE, rows, span, until } from './browser.mjs';
+import { add, assert, clipboard, FILLED, openFirst, OTLP, PAGE, rows, SHOP, span, until } from './browser.mjs';
 
 export default [
   [
@@ -193,6 +193,45 @@ export default [
       await page.goto(link);
       await page.locator('.span-row.chosen').waitFor();
       assert.match(await page.locator('.span-row.chosen').innerText(), /SELECT/);
+    },
+  ],
+  [
+    'trace: a parent that is not here is told, and one that cannot be',
+    async (page) => {
+      const id = '5a'.repeat(16);
+      // Whoever sends this is not traced.
+      await fetch(`${SHOP}/list?id=201`, { headers: { traceparent: `00-${id}-00000000000000ff-01` } });
+      const banner = (text) => page.locator('.trace > .banner', { hasText: text });
+      await until('the trace', async () => (await fetch(`${PAGE}api/v1/traces/${id}`)).status === 200);
+      await page.goto(`${PAGE}trace/${id}`);
+      await banner('One span names a parent that is not here').waitFor();
+      const root = span(page, 'GET /list').first();
+      await root.locator('.mark').waitFor();
+      await root.click();
+      await page.locator('#panel').getByText('Its parent is not among the spans that are here.').waitFor();
+      await page.locator('#panel .figures').getByText('not here').waitFor();
+      // Where Clew cannot tell whose call it is, it says so.
+      const unsure = '5b'.repeat(16);
+      await add(`${FILLED}api/v1/traces`, unsure, 'pooled', [{ name: 'GET', kind: 3, attributes: { 'http.request.method': 'GET', 'url.full': 'http://rates/now', 'clew.parent.unknown': 'pool' } }]);
+      await page.goto(`${FILLED}trace/${unsure}`);
+      await banner('Which request a call here belongs to cannot be told').waitFor();
+      await span(page, 'GET /now').locator('.mark').waitFor();
+      await span(page, 'GET /now').click();
+      await page.locator('#panel').getByText(/cannot be told \(pool\)/).waitFor();
+    },
+  ],
+  [
+    'trace: what an SDK tells of a request lies in one tree with what was seen of it',
+    async (page) => {
+      const id = '5d'.repeat(16);
+      await add(`${OTLP}/v1/traces`, id, 'robot', [{ kind: 3, name: 'buy a lantern' }]);
+      await fetch(`${SHOP}/checkout?id=202`, { headers: { traceparent: `00-${id}-0000000000000001-01` } });
+      await until('both', async () => ((await (await fetch(`${PAGE}api/v1/traces/${id}`)).json()).span_list?.length ?? 0) >= 10);
+      await page.goto(`${PAGE}trace/${id}`);
+      const level = async (text) => Number(await span(page, text).first().getAttribute('aria-level'));
+      assert.deepEqual([await level('buy a lantern'), await level('GET /checkout'), await level('POST /orders')], [1, 2, 3]);
+      assert.match(await span(page, 'buy a lantern').innerText(), /robot/);
+      assert.equal(await page.locator('.trace .banner').count(), 0);
     },
   ],
   [

@@ -1,4 +1,6 @@
 // What is around the list: endpoints, failures, the map, runs; and how all of it looks and sounds.
+import { createServer } from 'node:http';
+
 import { assert, FILLED, PAGE, rows, SHOP, until } from './browser.mjs';
 
 export default [
@@ -13,6 +15,44 @@ export default [
       await row.getByRole('link').first().click();
       await page.locator('#traces a.row').first().waitFor();
       assert.ok(new URL(page.url()).searchParams.get('q').includes('name:"SELECT items"'), page.url());
+    },
+  ],
+  [
+    'views: endpoints have a line of minutes, sort by each figure, and lead to what failed',
+    async (page) => {
+      await page.goto(`${PAGE}endpoints`);
+      const row = page.locator('tbody tr', { hasText: 'GET /refund' }).filter({ hasText: 'server' }).first();
+      await row.waitFor();
+      const figure = (text) => Number(text.replace(/[^\d.]/g, '')) * ({ 'µs': 1e3, ms: 1e6, s: 1e9 }[text.split(' ').at(-1)] ?? 1);
+      const line = row.getByRole('img', { name: /^The last 30 minutes, at most \d+ calls in one$/ });
+      const most = Number(/at most (\d+)/.exec(await line.getAttribute('aria-label'))[1]);
+      const calls = figure(await row.locator('td').nth(2).innerText());
+      assert.ok(most >= 1 && most <= calls, `${most} of ${calls}`);
+      // All of them failed: what failed is as high as all.
+      const heights = async (which) => await line.locator(which).evaluateAll((bars) => bars.map((bar) => Number(bar.getAttribute('height'))));
+      assert.deepEqual(await heights('.spark-bad'), await heights('.spark-all'));
+      assert.equal(await page.locator('tbody tr', { hasText: 'GET /report' }).first().locator('.spark-bad').count(), 0);
+      for (const [name, at] of Object.entries({ Calls: 2, p50: 4, p90: 5, p99: 6, Max: 7, Total: 8 })) {
+        await page.getByRole('button', { name, exact: true }).click();
+        await until(`the largest first: ${name}`, async () => {
+          const all = (await page.locator(`tbody td:nth-child(${at + 1})`).allInnerTexts()).map(figure);
+          return all.length > 5 && all.every((one, at) => at === 0 || one <= all[at - 1]);
+        });
+      }
+      await page.getByRole('button', { name: 'Errors', exact: true }).click();
+      await until('what always fails first', async () => (await page.locator('tbody tr').first().locator('td').nth(3).innerText()).endsWith('100 %'));
+      // Of a call that was made once all figures are its time.
+      const one = page.locator('tbody tr').filter({ has: page.locator('td:nth-child(3)', { hasText: /^1$/ }) }).first();
+      const figures = (await one.locator('td').allInnerTexts()).slice(4, 9);
+      assert.equal(new Set(figures).size, 1, figures.join(' '));
+      await page.getByLabel('Find endpoints').fill('refund');
+      await until('only these', async () => (await page.locator('tbody tr').allInnerTexts()).every((text) => text.includes('refund')));
+      await row.getByRole('link').nth(1).click();
+      await until('what failed', async () => {
+        const all = await rows(page);
+        return all.length > 0 && all.every((text) => text.includes('/refund'));
+      });
+      assert.match(new URL(page.url()).searchParams.get('q'), /kind:server error:true/);
     },
   ],
   [
@@ -34,6 +74,33 @@ export default [
       assert.ok((await page.getByRole('region', { name: 'Calls' }).locator('tbody tr').count()) >= 6);
       await page.locator('.map-node.service', { hasText: 'orders' }).click();
       await page.locator('#traces a.row').first().waitFor();
+    },
+  ],
+  [
+    'views: the map names hosts outside, with rate, failures and time of what is asked of them',
+    async (page) => {
+      let answered = 0;
+      const server = createServer((_, answer) => answer.writeHead(answered++ === 0 ? 503 : 200, { 'content-type': 'application/json' }).end('{"rate":1}'));
+      await new Promise((done) => server.listen(0, '127.0.0.1', done));
+      const { port } = server.address();
+      try {
+        assert.equal((await fetch(`${SHOP}/outside?id=${port}`)).status, 500);
+        assert.equal((await fetch(`${SHOP}/outside?id=${port}`)).status, 200);
+      } finally {
+        server.close();
+      }
+      await page.goto(`${PAGE}map`);
+      const host = page.locator('.map-node.host', { hasText: `127.0.0.1:${port}` });
+      await host.getByText('not traced').first().waitFor();
+      const edge = page.getByRole('region', { name: 'Calls' }).locator('tbody tr', { hasText: `127.0.0.1:${port}` });
+      await until('both calls', async () => /\s2\s+1, 50 %\s/.test((await edge.innerText()).replaceAll('\t', ' ')));
+      const [from, , rate, , , p50] = await edge.locator('td').allInnerTexts();
+      assert.match(`${from} ${rate} ${p50}`, /^shop [\d.]+\/\w+ [\d.]+ (µs|ms|s)$/);
+      // On the drawing as well.
+      await page.locator('.map-edge.failed', { hasText: '50 % fail' }).first().waitFor();
+      await host.focus();
+      await page.keyboard.press('Enter');
+      await until('its traces', async () => (await rows(page)).some((text) => text.includes('/outside')));
     },
   ],
   [
@@ -116,6 +183,38 @@ export default [
       await row.getByRole('link').click();
       await page.locator('#traces a.row').first().waitFor();
       assert.match(new URL(page.url()).searchParams.get('q'), /service:cart .*run:2/);
+    },
+  ],
+  [
+    'views: narrow windows show all of it, and scroll within themselves',
+    async (page) => {
+      for (const width of [700, 400]) {
+        await page.setViewportSize({ width, height: 800 });
+        for (const view of ['', 'endpoints', 'errors', 'map', 'runs', 'tests']) {
+          await page.goto(PAGE + view);
+          await page.locator('.row, tbody tr, .groups li, .empty, .map-node').first().waitFor();
+          assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width, `${view} at ${width}`);
+          // No word stands upright, a letter a line.
+          const tall = await page.locator('tbody tr').evaluateAll((all) => all.map((row) => row.offsetHeight).filter((height) => height > 90));
+          assert.deepEqual(tall, [], view);
+        }
+        await page.goto(PAGE);
+        const filters = page.getByRole('complementary', { name: 'Filters' });
+        assert.ok(!(await filters.isVisible()));
+        await page.getByRole('button', { name: 'Filters' }).click();
+        await filters.getByRole('button', { name: 'Failed' }).click();
+        await page.getByRole('button', { name: 'Filters' }).click();
+        assert.ok(!(await filters.isVisible()));
+        const row = page.locator('#traces a.row', { hasText: '/refund' }).first();
+        assert.ok((await row.locator('.cell.duration').boundingBox()).x + 40 < width);
+        await row.click();
+        assert.ok((await page.locator('.trace-head h1').boundingBox()).width > 200);
+        await page.getByRole('button', { name: /^Errors \d/ }).click();
+        const panel = await page.locator('#panel').boundingBox();
+        assert.equal(panel.width, width);
+        assert.ok(panel.y > 300 && panel.y + panel.height <= 800, JSON.stringify(panel));
+        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width);
+      }
     },
   ],
   [

@@ -6,6 +6,7 @@ GET /checkout?id=N asks the cache, the database and all services, and publishes 
 GET /report?id=N makes one slow query; GET /list?id=N asks for each of 37 items by itself; GET /refund?id=N fails.
 GET /big?id=N is answered with more than is kept of a body. Orders and failures are logged.
 GET /receipt?id=N puts an object into a storage that speaks S3, which is this server as well: PUT /BUCKET/KEY.
+GET /outside?id=N asks who listens on port N of this machine, which is nobody's service here, and fails if that does.
 GET /wait?id=N is answered once GET /go?id=N was asked for.
 """
 import ctypes
@@ -97,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
         number = int(parse_qs(url.query).get("id", ["0"])[0])
         try:
             answer, code = self.answers()[url.path](number), 200
-        except psycopg.Error as error:
+        except (psycopg.Error, urllib.error.HTTPError) as error:
             traceback.print_exc()
             answer, code = {"error": str(error).splitlines()[0], "order": number}, 500
         body = json.dumps(answer).encode()
@@ -115,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def answers(self):
-        names = ("checkout", "report", "list", "refund", "wait", "go", "big", "receipt")
+        names = ("checkout", "report", "list", "refund", "wait", "go", "big", "receipt", "outside")
         return {f"/{name}": getattr(self, name) for name in names}
 
     def receipt(self, number):
@@ -132,6 +133,9 @@ class Handler(BaseHTTPRequestHandler):
     def go(self, number):
         going.set()
         return {"id": number}
+
+    def outside(self, number):
+        return json.loads(call(f"http://127.0.0.1:{number}/rates"))
 
     def big(self, number):
         return {"id": number, "text": "z" * 200_000}

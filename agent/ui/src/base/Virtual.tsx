@@ -8,7 +8,7 @@ interface Props {
   /** The row to be kept in sight when it changes. */
   reveal?: number | undefined;
   label: string;
-  role?: 'listbox' | 'tree';
+  role?: 'listbox' | 'tree' | 'list';
   id: string;
   active?: string | undefined;
   onKeyDown?: (event: KeyboardEvent) => void;

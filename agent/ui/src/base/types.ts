@@ -127,6 +127,7 @@ export interface Figures {
   p50_ns: number;
   p90_ns: number;
   p99_ns: number;
+  max_ns: number;
   sum_ns: number;
 }
 

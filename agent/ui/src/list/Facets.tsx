@@ -4,7 +4,7 @@ import type { JSX } from 'preact';
 
 import { color } from '../base/color';
 import { count } from '../base/format';
-import { has, replaced, type Term, toggled, values } from '../base/term';
+import { has, read, replaced, split, type Term, toggled, values } from '../base/term';
 import type { Facet, Facets as Counts } from '../base/types';
 
 interface Props {
@@ -45,7 +45,7 @@ export function Facets(props: Props): JSX.Element {
   return (
     <aside class="facets" aria-label="Filters">
       <nav class="questions" aria-label="Questions">
-        <a href="/endpoints?kind=client&sort=p99">Which outside call is slow?</a>
+        <a href="/endpoints?kind=client&sort=max">Which outside call is slow?</a>
         <a href="/?sort=spans&q=kind%3Aclient">Where does a call repeat?</a>
         <a href="/runs?before=last">What changed since the last run?</a>
       </nav>
@@ -65,11 +65,17 @@ export function Facets(props: Props): JSX.Element {
         <div class="choices">{AGES.map(([name, value]) => choice('age', value, name))}</div>
       </section>
       {TITLES.map(([field, title]) => {
-        const facet = props.counts?.fields.find((one) => one.field === field);
-        return facet === undefined || facet.values.length === 0 ? null : <Values key={field} title={title} facet={facet} {...props} />;
+        const facet = withAsked(props.counts?.fields.find((one) => one.field === field) ?? { field, values: [], more: false }, query);
+        return facet.values.length === 0 ? null : <Values key={field} title={title} facet={facet} {...props} />;
       })}
     </aside>
   );
+}
+
+/** With what is asked for, or not wanted, and no trace that is found has: to be let go of again. */
+function withAsked(facet: Facet, query: string): Facet {
+  const asked = split(query).map(read).filter((term) => term.field === facet.field && facet.values.every(({ value }) => value !== term.value));
+  return { ...facet, values: [...asked.map(({ value }) => ({ value, traces: 0 })), ...facet.values] };
 }
 
 /** A span has one service, one name: another value takes the place of the one before. */

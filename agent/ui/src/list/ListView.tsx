@@ -22,6 +22,8 @@ import { SearchBox } from './SearchBox';
 const ROW = 28;
 /** The trace one came from, to be found again. */
 const chosen = signal('');
+/** Where there is no room for them beside the list, filters are shown when asked for. */
+const showsFilters = signal(false);
 const showsPlot = signal(localStorage.getItem('clew.plot') !== 'off');
 
 let kept: Live | null = null;
@@ -88,10 +90,13 @@ export function ListView(): JSX.Element {
   const active = rows[at];
 
   return (
-    <div class="list">
+    <div class={showsFilters.value ? 'list filtering' : 'list'}>
       <Facets query={query} counts={counts} onQuery={search} />
       <div class="list-main">
         <div class="bar">
+          <button type="button" class="narrow-only" aria-pressed={showsFilters.value} onClick={() => (showsFilters.value = !showsFilters.value)}>
+            Filters
+          </button>
           <SearchBox query={query} problem={problem?.code === 400 ? problem.message : null} services={names} onQuery={search} />
           <State list={list} />
           <Import />

@@ -14,7 +14,7 @@ import type { Bin, Endpoint } from '../base/types';
 import { Find } from './Find';
 import { Runs } from './Runs';
 
-type Key = 'name' | 'count' | 'errors' | 'p50' | 'p90' | 'p99' | 'sum';
+type Key = 'name' | 'count' | 'errors' | 'p50' | 'p90' | 'p99' | 'max' | 'sum';
 
 const COLUMNS: [Key, string, (one: Endpoint) => number][] = [
   ['count', 'Calls', (one) => one.count],
@@ -22,6 +22,7 @@ const COLUMNS: [Key, string, (one: Endpoint) => number][] = [
   ['p50', 'p50', (one) => one.p50_ns],
   ['p90', 'p90', (one) => one.p90_ns],
   ['p99', 'p99', (one) => one.p99_ns],
+  ['max', 'Max', (one) => one.max_ns],
   ['sum', 'Total', (one) => one.sum_ns],
 ];
 const EVERY_MS = 3000;
@@ -41,6 +42,9 @@ export function EndpointsView(): JSX.Element {
       column === undefined ? `${one.service} ${one.name}`.localeCompare(`${other.service} ${other.name}`) : column[2](other) - column[2](one),
     );
   }, [all, kind, words, sort]);
+
+  // The same minute of all stands in the same place.
+  const last = (all ?? []).reduce((latest, one) => Math.max(latest, one.bins.at(-1)?.unix_s ?? 0), 0);
 
   return (
     <div class="view">
@@ -85,7 +89,7 @@ export function EndpointsView(): JSX.Element {
               {rows.slice(0, 500).map((one) => (
                 <tr key={`${one.service}\n${one.kind}\n${one.name}`}>
                   <td class="text">
-                    <a href={listOf(`service:${quote(one.service)} name:${quote(one.name)} kind:${one.kind}${run === '' ? '' : ` run:${run}`}`)}>
+                    <a href={listOf(termsOf(one, run))}>
                       <i class="dot" style={{ background: color(one.service) }} />
                       <span class="service">{one.service}</span> <span class="kind">{one.kind}</span> {one.name}
                     </a>
@@ -94,7 +98,7 @@ export function EndpointsView(): JSX.Element {
                   <td>{count(one.count)}</td>
                   <td class={one.errors > 0 ? 'bad' : 'muted'}>
                     {one.errors > 0 ? (
-                      <a href={listOf(`service:${quote(one.service)} name:${quote(one.name)} error:true`)}>
+                      <a href={listOf(`${termsOf(one, run)} error:true`)}>
                         {count(one.errors)} <small>{percent(one.errors, one.count)}</small>
                       </a>
                     ) : (
@@ -104,9 +108,10 @@ export function EndpointsView(): JSX.Element {
                   <td>{duration(one.p50_ns)}</td>
                   <td>{duration(one.p90_ns)}</td>
                   <td>{duration(one.p99_ns)}</td>
+                  <td>{duration(one.max_ns)}</td>
                   <td>{duration(one.sum_ns)}</td>
                   <td class="text">
-                    <Sparkline bins={one.bins} />
+                    <Sparkline bins={one.bins} last={last} />
                   </td>
                 </tr>
               ))}
@@ -118,15 +123,20 @@ export function EndpointsView(): JSX.Element {
   );
 }
 
+/** What finds an endpoint's traces. */
+function termsOf(one: Endpoint, run: string): string {
+  return `service:${quote(one.service)} name:${quote(one.name)} kind:${one.kind}${run === '' ? '' : ` run:${run}`}`;
+}
+
 const MINUTES = 30;
 
-function Sparkline(props: { bins: Bin[] }): JSX.Element {
-  const { bins } = props;
-  const last = bins.at(-1)?.unix_s ?? 0;
-  const most = bins.reduce((largest, bin) => Math.max(largest, bin.count), 1);
-  const shown = bins.filter((bin) => bin.unix_s > last - MINUTES * 60);
+/** Calls in each of the last minutes up to `last`, those that failed from below. */
+function Sparkline(props: { bins: Bin[]; last: number }): JSX.Element {
+  const { last } = props;
+  const shown = props.bins.filter((bin) => bin.unix_s > last - MINUTES * 60);
+  const most = shown.reduce((largest, bin) => Math.max(largest, bin.count), 0);
   return (
-    <svg class="spark" viewBox={`0 0 ${MINUTES * 4} 20`} width={MINUTES * 4} height="20" role="img" aria-label={`${bins.length} minutes, at most ${most} calls in one`}>
+    <svg class="spark" viewBox={`0 0 ${MINUTES * 4} 20`} width={MINUTES * 4} height="20" role="img" aria-label={`The last ${MINUTES} minutes, at most ${count(most)} calls in one`}>
       {shown.map((bin) => {
         const x = (MINUTES - 1 - (last - bin.unix_s) / 60) * 4;
         const height = Math.max(1, (18 * bin.count) / most);

@@ -94,7 +94,6 @@ function NodeBox(props: { box: Box; far: boolean; onNear: (id: string) => void }
       transform={`translate(${x} ${y})`}
       tabIndex={0}
       role="link"
-      aria-label={`${name}, ${kind}: show its traces`}
       onClick={open}
       onKeyDown={(event) => event.key === 'Enter' && open()}
       onPointerEnter={() => props.onNear(node.id)}
@@ -110,7 +109,7 @@ function NodeBox(props: { box: Box; far: boolean; onNear: (id: string) => void }
       <text class="map-kind" x="14" y="35">
         {kind}
       </text>
-      <title>{`${name}, ${kind}`}</title>
+      <title>{`${name}, ${kind}: show its traces`}</title>
     </g>
   );
 }
@@ -147,6 +146,11 @@ function queryOf(node: MapNode): string {
   }
 }
 
+/** How much each of a cubic curve's four points has of the place at a share of it. */
+function shares(at: number): [number, number, number, number] {
+  return [(1 - at) ** 3, 3 * (1 - at) ** 2 * at, 3 * (1 - at) * at ** 2, at ** 3];
+}
+
 function curve(from: Box, to: Box): { line: string; x: number; y: number } {
   const [fromY, toY] = [from.y + HEIGHT / 2, to.y + HEIGHT / 2];
   if (to.x > from.x) {
@@ -154,7 +158,7 @@ function curve(from: Box, to: Box): { line: string; x: number; y: number } {
     const bend = (x2 - x1) / 2;
     // The label is nearer to the end, where edges are apart.
     const at = 0.66;
-    const [p, q, r, s] = [(1 - at) ** 3, 3 * (1 - at) ** 2 * at, 3 * (1 - at) * at ** 2, at ** 3];
+    const [p, q, r, s] = shares(at);
     return {
       line: `M${x1} ${fromY}C${x1 + bend} ${fromY} ${x2 - bend} ${toY} ${x2} ${toY}`,
       x: p * x1 + q * (x1 + bend) + r * (x2 - bend) + s * x2,
@@ -164,7 +168,10 @@ function curve(from: Box, to: Box): { line: string; x: number; y: number } {
   // Back, or to itself: around below.
   const [x1, x2] = [from.x + WIDTH / 2 + 20, to.x + WIDTH / 2 - 20];
   const deep = Math.max(from.y, to.y) + HEIGHT + 34;
-  return { line: `M${x1} ${from.y + HEIGHT}C${x1} ${deep} ${x2} ${deep} ${x2} ${to.y + HEIGHT + 2}`, x: (x1 + x2) / 2, y: deep - 6 };
+  // Its label is near the end, where what goes the other way has none.
+  const at = 0.9;
+  const [p, q, r, s] = shares(at);
+  return { line: `M${x1} ${from.y + HEIGHT}C${x1} ${deep} ${x2} ${deep} ${x2} ${to.y + HEIGHT + 2}`, x: p * x1 + q * x1 + r * x2 + s * x2, y: p * (from.y + HEIGHT) + (q + r) * deep + s * (to.y + HEIGHT) + 14 };
 }
 
 /** The same as a table, which says more. */
@@ -189,6 +196,7 @@ function Edges(props: { map: ServiceMap; near: string; onNear: (id: string) => v
             <th>p50</th>
             <th>p90</th>
             <th>p99</th>
+            <th>Max</th>
             <th>Total</th>
           </tr>
         </thead>
@@ -203,6 +211,7 @@ function Edges(props: { map: ServiceMap; near: string; onNear: (id: string) => v
               <td>{duration(edge.p50_ns)}</td>
               <td>{duration(edge.p90_ns)}</td>
               <td>{duration(edge.p99_ns)}</td>
+              <td>{duration(edge.max_ns)}</td>
               <td>{duration(edge.sum_ns)}</td>
             </tr>
           ))}

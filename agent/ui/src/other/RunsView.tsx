@@ -36,13 +36,13 @@ export function RunsView(): JSX.Element {
                 <td class="text">
                   <a href={listOf(`run:${run.id}`)}>{run.id}</a>
                 </td>
-                <td class="text">
+                <td class="text command" title={run.command}>
                   <a href={listOf(`run:${run.id}`)}>
-                    <code class="cut">{run.command === '' ? 'attach' : run.command}</code>
+                    <code>{run.command === '' ? 'attach' : run.command}</code>
                   </a>
                 </td>
                 <td class="text">{fullTime(run.start_unix_ns)}</td>
-                <td>{run.end_unix_ns === null ? 'goes on, or was cut off' : duration(run.end_unix_ns - run.start_unix_ns)}</td>
+                <td>{run.end_unix_ns === null ? 'running, or cut off' : duration(run.end_unix_ns - run.start_unix_ns)}</td>
                 <td>{count(run.traces)}</td>
                 <td class="text choices">
                   {(['before', 'after'] as const).map((side) => (

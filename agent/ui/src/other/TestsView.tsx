@@ -27,7 +27,13 @@ export function TestsView(): JSX.Element {
       {problem !== null && <p class="banner bad" role="alert">{problem}</p>}
       {all !== null && rows.length === 0 ? (
         <Empty title="No test cases">
-          {all.length === 0 ? 'A request is of the test that its baggage names: baggage: test.case.name=NAME' : 'None of them matches.'}
+          {all.length > 0 ? (
+            'None of them matches.'
+          ) : (
+            <>
+              Requests are grouped by the test that their baggage header names: <code>baggage: test.case.name=NAME</code>
+            </>
+          )}
         </Empty>
       ) : (
         <div class="table-box" tabIndex={0} role="region" aria-label="Test cases">

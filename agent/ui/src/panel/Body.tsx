@@ -32,7 +32,7 @@ export function Body(props: Props): JSX.Element | null {
   return (
     <div class="body">
       <div class="body-head">
-        <h4>{props.name}</h4>
+        <h3>{props.name}</h3>
         {props.bytes !== undefined && <small>{inBytes(props.bytes)}</small>}
         {encoding !== undefined && <small>{encoding}</small>}
         {truncated && (

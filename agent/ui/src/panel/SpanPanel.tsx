@@ -198,7 +198,7 @@ function Database(props: { seen: Seen; viewer: Viewer }): JSX.Element | null {
       {cut && <p class="cut-note">The statement is longer than what is kept.</p>}
       {parameters.length > 0 && (
         <>
-          <h4>Parameters</h4>
+          <h3>Parameters</h3>
           <Pairs pairs={parameters} strip="db.query.parameter." />
         </>
       )}
@@ -214,9 +214,9 @@ function Transaction(props: { id: string; viewer: Viewer }): JSX.Element {
   const calls = viewer.model.value.nodes.filter((node) => node.span.get('clew.db.transaction.id') === id);
   return (
     <>
-      <h4>
+      <h3>
         Transaction of {calls.length} {calls.length === 1 ? 'call' : 'calls'}
-      </h4>
+      </h3>
       <ol class="transaction" aria-label="Transaction">
         {calls.slice(0, 50).map((node) => (
           <li key={node.index}>

@@ -32,7 +32,8 @@ export function Stack(props: { seen: Seen }): JSX.Element | null {
   const stacks = found.filter(([key]) => key.includes('stack'));
   const rest = found.filter(([key]) => !key.includes('stack'));
   return (
-    <Section title="Call site" note={<Editors />}>
+    <Section title="Call site">
+      <Editors />
       {(name !== undefined || file !== undefined) && (
         <p class="line">
           <b>{name}</b> {file !== undefined && <Place text={line === undefined ? file : `${file}:${line}`} />}
@@ -93,7 +94,6 @@ function Editors(): JSX.Element {
       class="editors"
       aria-label="The editor that opens places"
       value={editor.value}
-      onClick={(event) => event.stopPropagation()}
       onChange={(event) => {
         editor.value = event.currentTarget.value;
         localStorage.setItem(KEY, editor.value);

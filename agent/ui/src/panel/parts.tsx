@@ -55,7 +55,7 @@ export function Pairs(props: { pairs: [string, Value][]; strip?: string }): JSX.
         {props.pairs.map(([name, value]) => (
           <tr key={name}>
             <th scope="row" title={name}>
-              {props.strip !== undefined && name.startsWith(props.strip) ? name.slice(props.strip.length) : name}
+              {broken(props.strip !== undefined && name.startsWith(props.strip) ? name.slice(props.strip.length) : name)}
             </th>
             <td>
               <Shown name={name} value={value} />
@@ -65,6 +65,11 @@ export function Pairs(props: { pairs: [string, Value][]; strip?: string }): JSX.
       </tbody>
     </table>
   );
+}
+
+/** A name that goes on in the next line behind a dot or an underscore rather than within a word. */
+function broken(name: string): ComponentChildren {
+  return name.split(/(?<=[._])/).map((part, at) => [at > 0 && <wbr />, part]);
 }
 
 const LONG = 400;

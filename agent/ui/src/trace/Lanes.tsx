@@ -24,6 +24,7 @@ export function Lanes(props: { viewer: Viewer }): JSX.Element {
   return (
     <Virtual
       id="spans"
+      role="list"
       label="Lanes"
       count={rows.length}
       height={ROW}
@@ -43,7 +44,7 @@ function TrackLine(props: { row: Track; viewer: Viewer }): JSX.Element {
   const paint = variable(viewer.colors.value.get(lane.service) ?? 0);
   const end = viewer.model.value.end;
   return (
-    <div class={row.first ? 'lane first' : 'lane'} role="option" aria-label={row.first ? `${lane.service}, ${lane.name}` : undefined}>
+    <div class={row.first ? 'lane first' : 'lane'} role="listitem" aria-label={row.first ? `${lane.service}, ${lane.name}` : undefined}>
       <div class="name">
         {row.first && (
           <>

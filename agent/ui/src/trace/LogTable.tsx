@@ -14,7 +14,7 @@ export function LogTable(props: { viewer: Viewer }): JSX.Element {
   const rows = viewer.logRows.value;
   const at = rows.findIndex(({ log }) => log === viewer.log.value);
   return (
-    <div class="logs" role="region" aria-label="Logs of this trace">
+    <div class="logs" role="region" aria-label="Logs of this trace" style={{ height: `${rows.length * ROW + 4}px` }}>
       <Virtual
         id="logs"
         label="Logs"

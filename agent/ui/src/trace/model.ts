@@ -58,7 +58,7 @@ export class Node {
 
 /** What is not as sure, or not as whole, as it looks. */
 export interface Mark {
-  kind: 'orphan' | 'cut' | 'peer' | 'adjusted' | 'open' | 'lost' | 'new';
+  kind: 'orphan' | 'unsure' | 'cut' | 'peer' | 'adjusted' | 'open' | 'lost' | 'new';
   text: string;
 }
 
@@ -315,6 +315,8 @@ function marks(node: Node): readonly Mark[] {
   if (span.parent_id !== null && node.parent === null) {
     found.push({ kind: 'orphan', text: 'Its parent is not among the spans that are here.' });
   }
+  const unknown = has('clew.parent.unknown');
+  if (unknown !== undefined) found.push({ kind: 'unsure', text: `Which request it was made for cannot be told (${String(unknown)}): it has no parent rather than a wrong one.` });
   if (has('clew.http.request.body.truncated') === true || has('clew.http.response.body.truncated') === true || has('clew.db.query.cut') === true) {
     found.push({ kind: 'cut', text: 'A body or statement was longer than what is kept.' });
   }
@@ -342,6 +344,8 @@ function banners(trace: Trace, nodes: Node[]): string[] {
   if (orphans > 0) {
     found.push(`${orphans === 1 ? 'One span names a parent' : `${orphans} spans name parents`} that is not here: a program that is not traced, or a span that was lost.`);
   }
+  const unsure = of('unsure');
+  if (unsure > 0) found.push(`Which request ${unsure === 1 ? 'a call' : `${unsure} calls`} here belongs to cannot be told: Clew guesses no parent.`);
   const lost = trace.lost_events;
   if (lost > 0) found.push(`${lost === 1 ? 'One event was' : `${count(lost)} events were`} dropped while it ran, or about then, since more came than could be taken: calls may be missing here.`);
   return found;

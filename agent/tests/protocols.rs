@@ -142,6 +142,8 @@ fn check(path: &Path) {
                 );
             } else if is_of_datagrams(connection) {
                 agrees_by_place(&steps, &holed, &what);
+            } else if is_multiplexed(&steps) && are_calls(&steps) {
+                agrees_by_call(connection, hole, &steps, &holed, &what);
             } else if is_multiplexed(&steps) {
                 agrees_by_stream(&steps, &holed, &what);
             } else {
@@ -233,6 +235,7 @@ fn play(connection: &[Operation], cut: usize, hole: Option<usize>) -> Vec<Step> 
 #[derive(Default)]
 struct Told {
     request_offset: u64,
+    began_at: u64,
     asked_at: u64,
     response_head: Option<u64>,
     response_end: Option<u64>,
@@ -304,6 +307,7 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                 };
                 let told = Told {
                     request_offset: request.offset,
+                    began_at: request.start.time_ns,
                     asked_at: request.head_end.moment.time_ns,
                     recalled,
                     is_connection: request.head.is_connection(),
@@ -441,7 +445,8 @@ fn tell_call(call: &Call) -> String {
                 .map(|text| quoted(&text.text))
                 .unwrap_or_default();
             let kind = if statement.prepared { "prepared" } else { "text" };
-            format!("{kind}{text}{}", parameters(statement))
+            let details = messages::details(&statement.details);
+            format!("{kind}{text}{}{details}", parameters(statement))
         }
         Query::Command(command) => format!("{} {:?}", command.name, command.arguments),
     };
@@ -613,6 +618,38 @@ fn is_multiplexed(steps: &[Step]) -> bool {
     steps
         .iter()
         .any(|step| matches!(step, Step::Request(request) if request.stream.is_some()))
+}
+
+fn are_calls(steps: &[Step]) -> bool {
+    steps
+        .iter()
+        .any(|step| matches!(step, Step::Request(request) if matches!(request.head, RequestHead::Database(_))))
+}
+
+/// With a hole, whatever is answered is answered as without it; and so is all that was asked after the operation behind the hole.
+#[track_caller]
+fn agrees_by_call(connection: &[Operation], hole: usize, whole: &[Step], holed: &[Step], what: &str) {
+    let (whole, holed) = (exchanges(whole), exchanges(holed));
+    let of = |told: &Told| whole.values().find(|one| one.request_offset == told.request_offset);
+    for told in holed.values() {
+        let expected = of(told).unwrap_or_else(|| panic!("{what}: no request begins there: {}", told.line));
+        if told.response_head.is_some() {
+            assert_eq!(own(told), own(expected), "{what}");
+            for recalled in &told.recalled {
+                assert!(expected.recalled.contains(recalled), "{what}: {recalled} is wrong in {}", told.line);
+            }
+        }
+    }
+    // An operation that begins within a message tells nothing; in each direction the way is found again by the next.
+    let behind = connection.get(hole).map(|gone| gone.direction);
+    let next = connection.iter().skip(hole + 1).filter(|operation| Some(operation.direction) == behind);
+    let Some(found_us) = next.map(|operation| operation.time_us).nth(1) else {
+        return;
+    };
+    for expected in whole.values().filter(|told| told.began_at > found_us * 1000) {
+        let found = holed.values().find(|told| told.request_offset == expected.request_offset);
+        assert_eq!(found.map(own), Some(own(expected)), "{what}");
+    }
 }
 
 /// With a hole, whatever is told of a request or a response was said of it: by its stream, with no field that is another's.

@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::message::Detail;
+
 /// A call to a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -32,6 +34,10 @@ pub struct Statement {
     pub prepared: bool,
     /// Values of its parameters in their order, where they are text or can be told as one; none for NULL and others.
     pub parameters: Vec<Option<SmolStr>>,
+    /// What stands for its text on whatever connection, where the text is not known: [`Step::Named`](super::Step) may tell it.
+    pub id: Option<u128>,
+    /// Further names and numbers, as the attributes that tell them are called.
+    pub details: Vec<(&'static str, Detail)>,
 }
 
 /// A text as it was sent.

@@ -8,6 +8,7 @@
 mod amqp;
 pub mod call;
 mod calls;
+mod cassandra;
 mod conversation;
 mod detect;
 pub mod dns;
@@ -182,6 +183,16 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "over UDP the client's end alone, on a socket that is connected to port 53; not that of nginx and Envoy; no updates",
         recognize: dns::recognize,
         parser: dns::parser,
+    },
+    // Behind others: what may be the head of a segment is waited for.
+    Protocol {
+        name: "cassandra",
+        title: "Cassandra's CQL, protocols 3 to 5",
+        tested: "Apache Cassandra 5.0; its driver for Python",
+        limits: "connecting, registering and events are not told; values of parameters are not told; a batch has no text where one of its \
+                 statements was prepared elsewhere; what drivers write on a thread of their own has no parent",
+        recognize: cassandra::recognize,
+        parser: cassandra::parser,
     },
 ];
 

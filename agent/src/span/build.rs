@@ -169,8 +169,10 @@ impl Spans {
         mut request: Box<Request>,
         out: &mut Vec<SpanEvent>,
     ) {
-        if let RequestHead::Message(message) = &mut request.head {
-            self.topics.name(message);
+        match &mut request.head {
+            RequestHead::Message(message) => self.topics.name(message),
+            RequestHead::Database(call) => self.topics.recall(call),
+            _ => {}
         }
         let key = self.next;
         self.next = SpanKey(key.0.wrapping_add(1));

@@ -80,6 +80,9 @@ fn statement(span: &mut Span, system: &str, statement: &Statement, policy: &Poli
     if statement.prepared {
         span.attributes.push(("clew.db.prepared", Value::Bool(true)));
     }
+    for (key, detail) in &statement.details {
+        span.attributes.push((key, detail.into()));
+    }
     let Some(text) = &statement.text else {
         return Told::default();
     };

@@ -6,7 +6,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::{Span, SpanKind, Status, Value};
 use crate::capture::Direction;
 use crate::protocol::call::Failure;
-use crate::protocol::message::{Action, Content, Detail, Message, Outcome, Settled};
+use crate::protocol::message::{Action, Content, Message, Outcome, Settled};
 
 /// What a program's or a broker's end of a message is.
 pub(super) const fn kind(action: Action, direction: Direction) -> SpanKind {
@@ -64,12 +64,7 @@ fn content(span: &mut Span, content: &Content) {
         span.attributes.push(("messaging.message.body.size", number(bytes)));
     }
     for (key, detail) in &content.details {
-        let value = match detail {
-            Detail::Text(text) => Value::Text(text.clone()),
-            Detail::Number(of) => number(*of),
-            Detail::Is(yes) => Value::Bool(*yes),
-        };
-        span.attributes.push((key, value));
+        span.attributes.push((key, detail.into()));
     }
 }
 

@@ -44,7 +44,7 @@ pub use policy::{Policy, RuleError};
 use crate::capture::{Actor, ConnId, Connection, Direction, Endpoints, Moment};
 use crate::discover::Process;
 use crate::protocol::Exchange;
-use crate::protocol::message::Identity;
+use crate::protocol::message::{self, Identity};
 use crate::protocol::tls::Handshake;
 
 /// The version of the OpenTelemetry semantic conventions all names here follow.
@@ -293,6 +293,16 @@ pub enum Value {
     Bool(bool),
     /// A list of texts.
     Texts(Box<[SmolStr]>),
+}
+
+impl From<&message::Detail> for Value {
+    fn from(detail: &message::Detail) -> Self {
+        match detail {
+            message::Detail::Text(text) => Self::Text(text.clone()),
+            message::Detail::Number(number) => Self::Int(i64::try_from(*number).unwrap_or(i64::MAX)),
+            message::Detail::Is(yes) => Self::Bool(*yes),
+        }
+    }
 }
 
 impl Value {

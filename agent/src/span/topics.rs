@@ -1,4 +1,4 @@
-//! Names of destinations that are sent as numbers.
+//! Names of destinations, and texts of statements, that are sent as numbers.
 use std::collections::{HashMap, VecDeque};
 
 use base64::Engine as _;
@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use foldhash::fast::RandomState;
 use smol_str::SmolStr;
 
+use crate::protocol::call::{Call, Query, Text};
 use crate::protocol::message::{Detail, Message};
 
 /// Names that are remembered. Half of what a table of 8192 places holds.
@@ -43,6 +44,18 @@ impl Topics {
                 let shown = Detail::Text(shown(id));
                 message.content.details.push(("clew.messaging.kafka.topic.id", shown));
             }
+        }
+    }
+
+    /// Gives a statement its text, where it was prepared on another connection.
+    pub(super) fn recall(&self, call: &mut Call) {
+        if let Query::Sql(statement) = &mut call.query
+            && let Some(text) = statement.id.and_then(|id| self.names.get(&id))
+        {
+            statement.text = Some(Text {
+                text: text.as_str().into(),
+                cut: false,
+            });
         }
     }
 }

@@ -199,6 +199,26 @@ pub const NAMES: &[(&str, &str)] = &[
         "AMQP messages told without what settles them, because too many of a connection are not settled.",
     ),
     (
+        "protocol.cassandra.compressed",
+        "Messages to and from Cassandra that are told without their content, since it was compressed and not seen whole or too long.",
+    ),
+    (
+        "protocol.cassandra.invalid",
+        "Bytes of a Cassandra connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.cassandra.response_unmatched",
+        "Answers of Cassandra to something that was not seen.",
+    ),
+    (
+        "protocol.cassandra.statements_full",
+        "Statements prepared for Cassandra that were not remembered, because a connection has too many.",
+    ),
+    (
+        "protocol.cassandra.waiting_full",
+        "Requests to Cassandra not followed because too many of a connection were not answered.",
+    ),
+    (
         "protocol.dns.invalid",
         "Messages to or from a name server that are no DNS.",
     ),

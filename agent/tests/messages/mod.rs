@@ -35,14 +35,7 @@ fn tell_content(content: &Content) -> String {
     if !content.headers.is_empty() {
         let _ = write!(told, " {:?}", content.headers);
     }
-    for (key, detail) in &content.details {
-        let key = key.rsplit('.').next().unwrap_or(key);
-        let _ = match detail {
-            Detail::Text(text) => write!(told, " {key} {text:?}"),
-            Detail::Number(number) => write!(told, " {key} {number}"),
-            Detail::Is(is) => write!(told, " {key} {is}"),
-        };
-    }
+    told.push_str(&details(&content.details));
     if !content.contexts.is_empty() {
         let _ = write!(told, " {:?}", content.contexts);
     }
@@ -51,6 +44,20 @@ fn tell_content(content: &Content) -> String {
     }
     if !content.identities.is_empty() {
         told.push_str(" recognized");
+    }
+    told
+}
+
+/// Names and numbers, by the last part of what tells them.
+pub(crate) fn details(details: &[(&'static str, Detail)]) -> String {
+    let mut told = String::new();
+    for (key, detail) in details {
+        let key = key.rsplit('.').next().unwrap_or(key);
+        let _ = match detail {
+            Detail::Text(text) => write!(told, " {key} {text:?}"),
+            Detail::Number(number) => write!(told, " {key} {number}"),
+            Detail::Is(is) => write!(told, " {key} {is}"),
+        };
     }
     told
 }

@@ -226,6 +226,7 @@ impl Mysql {
             text: Some(text),
             prepared: false,
             parameters: Vec::new(),
+            ..Statement::default()
         };
         self.ask(Query::Sql(statement), asked, frame, out);
     }

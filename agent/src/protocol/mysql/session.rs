@@ -133,6 +133,7 @@ impl Session {
             text: None,
             prepared: true,
             parameters: Vec::new(),
+            ..Statement::default()
         };
         let Some(number) = payload.get(1..).and_then(|rest| number(rest, 4)) else {
             return unknown;

@@ -104,6 +104,7 @@ impl Postgresql {
                     text: Some(text),
                     prepared: false,
                     parameters: Vec::new(),
+                    ..Statement::default()
                 };
                 self.statement(What::Query, statement, span, out);
                 self.group = None;

@@ -111,6 +111,7 @@ impl Session {
             text: prepared.map(|prepared| prepared.text.clone()),
             prepared: true,
             parameters: types::values(values, types),
+            ..Statement::default()
         };
         (!self.portals.set(portal, statement)).then_some("protocol.postgresql.statements_full")
     }
@@ -121,6 +122,7 @@ impl Session {
             text: None,
             prepared: true,
             parameters: Vec::new(),
+            ..Statement::default()
         })
     }
 

@@ -13,6 +13,7 @@ fn sql(text: Option<&str>) -> Query {
         }),
         prepared: text.is_none(),
         parameters: vec![Some("secret".into()), None],
+        ..Statement::default()
     })
 }
 

@@ -636,18 +636,27 @@ fn agrees_by_call(connection: &[Operation], hole: usize, whole: &[Step], holed: 
         if told.response_head.is_some() {
             assert_eq!(own(told), own(expected), "{what}");
             for recalled in &told.recalled {
-                assert!(expected.recalled.contains(recalled), "{what}: {recalled} is wrong in {}", told.line);
+                assert!(
+                    expected.recalled.contains(recalled),
+                    "{what}: {recalled} is wrong in {}",
+                    told.line
+                );
             }
         }
     }
     // An operation that begins within a message tells nothing; in each direction the way is found again by the next.
     let behind = connection.get(hole).map(|gone| gone.direction);
-    let next = connection.iter().skip(hole + 1).filter(|operation| Some(operation.direction) == behind);
+    let next = connection
+        .iter()
+        .skip(hole + 1)
+        .filter(|operation| Some(operation.direction) == behind);
     let Some(found_us) = next.map(|operation| operation.time_us).nth(1) else {
         return;
     };
     for expected in whole.values().filter(|told| told.began_at > found_us * 1000) {
-        let found = holed.values().find(|told| told.request_offset == expected.request_offset);
+        let found = holed
+            .values()
+            .find(|told| told.request_offset == expected.request_offset);
         assert_eq!(found.map(own), Some(own(expected)), "{what}");
     }
 }

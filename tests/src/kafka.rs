@@ -20,18 +20,11 @@ const JAVA: [&str; 6] = [
 impl Lab {
     /// The class path of Kafka; none where it is not here or has no room, and the test is skipped, which is then said.
     pub fn kafka(&self) -> Option<String> {
-        let Some(libraries) = Self::kafka_libraries() else {
+        let Some(libraries) = Self::fetched("kafka") else {
             self.skip("Kafka's libraries could not be had: `cargo xtask setup` says why");
             return None;
         };
-        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let available = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-        let available = available.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
-        if available.is_some_and(|kib| kib < NEEDED_KIB) {
-            self.skip("Kafka needs 1 GiB of memory");
-            return None;
-        }
-        Some(libraries)
+        self.has_room(NEEDED_KIB).then_some(libraries)
     }
 }
 

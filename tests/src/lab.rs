@@ -199,11 +199,23 @@ impl Lab {
         [java, "-cp", &class_path, main].map(str::to_owned).to_vec()
     }
 
-    /// The class path of Kafka's libraries; none where `cargo xtask setup` could not get them.
-    pub(crate) fn kafka_libraries() -> Option<String> {
-        let folder = target().join("kafka").canonicalize().ok()?;
+    /// The class path of the libraries that `cargo xtask setup` puts into a folder; none where it could not get them.
+    pub(crate) fn fetched(name: &str) -> Option<String> {
+        let folder = target().join(name).canonicalize().ok()?;
         let got = folder.join("pom.xml").exists();
         got.then(|| folder.join("*").display().to_string())
+    }
+
+    /// Whether this machine has so much memory to spare; if not, the test is skipped, which is then said.
+    pub(crate) fn has_room(&self, needed_kib: u64) -> bool {
+        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let available = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+        let available = available.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+        let has_room = available.is_none_or(|kib| kib >= needed_kib);
+        if !has_room {
+            self.skip(&format!("this needs {} MiB of memory", needed_kib >> 10));
+        }
+        has_room
     }
 
     /// The `java` of a release; none where this machine has none. `cargo xtask setup` provides 21.

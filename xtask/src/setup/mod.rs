@@ -87,7 +87,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         name: "Java libraries",
-        why: "Spring, Tomcat, Jetty, Netty, Kafka and Java 21 for the tests",
+        why: "Spring, Tomcat, Jetty, Netty, Kafka, Cassandra and Java 21 for the tests",
         provide: java::provide,
         compiler: false,
     },

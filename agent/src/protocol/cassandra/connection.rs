@@ -212,7 +212,11 @@ impl Streams {
         let cut = cut || texts.iter().any(|text| text.cut);
         let joined = match texts.split_first()? {
             (first, rest) if rest.iter().all(|text| text.text == first.text) => first.text.as_ref().into(),
-            _ => texts.iter().map(|text| text.text.as_ref()).collect::<Vec<&str>>().join("; "),
+            _ => texts
+                .iter()
+                .map(|text| text.text.as_ref())
+                .collect::<Vec<&str>>()
+                .join("; "),
         };
         Some(Text {
             text: joined.into(),

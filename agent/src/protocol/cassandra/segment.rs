@@ -44,7 +44,10 @@ impl Bounds {
         if checksum(said) != u32::from_le_bytes([low, middle, high, 0]) {
             return None;
         }
-        let number = said.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        let number = said
+            .iter()
+            .rev()
+            .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         let length = number & MAX_LENGTH;
         let (plain, rest) = if N == 3 {
             (0, number >> 17)
@@ -110,7 +113,9 @@ impl Kind for Compressed {
         let content = match usize::try_from(bounds.plain) {
             Ok(0) => Some(Cow::Borrowed(segment.payload)),
             Ok(_) if segment.cut => None,
-            Ok(length) => lz4_flex::block::decompress(segment.payload, length).ok().map(Cow::Owned),
+            Ok(length) => lz4_flex::block::decompress(segment.payload, length)
+                .ok()
+                .map(Cow::Owned),
             Err(_) => None,
         };
         (content, bounds.whole)

@@ -12,7 +12,10 @@ fn requests_are_recognized_and_little_else() {
         check(&options[..length], Recognized::More);
     }
     check(options, Recognized::Yes);
-    check(b"\x05\0\0\x01\x01\0\0\0\x16\0\x01\0\x0bCQL_VERSION\0\x053.4.7", Recognized::Yes);
+    check(
+        b"\x05\0\0\x01\x01\0\0\0\x16\0\x01\0\x0bCQL_VERSION\0\x053.4.7",
+        Recognized::Yes,
+    );
     check(b"\x03\0\0\x02\x07\0\0\0\x10\0\0\0\x08SELECT 1\0\x01\0", Recognized::Yes);
     for no in [
         // An answer, an older version, a flag that there is not, a text longer than its message.

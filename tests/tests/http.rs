@@ -1,4 +1,6 @@
 //! Shapes of HTTP/1.1 exchanges, played byte for byte by `workloads/python/shapes.py`.
+use std::process::Command;
+
 use clew_tests::{Clew, Kind, Lab, Outcome, until};
 use nix::sys::signal::Signal;
 
@@ -183,7 +185,7 @@ fn where_a_thread_s_time_goes() {
         return;
     };
     let argv = ["/usr/bin/python3".to_owned(), Lab::workload("python/times.py")];
-    let out = Clew::run(&lab).traced(&argv);
+    let out = Clew::run(&lab).args(&["--otlp-bodies"]).traced(&argv);
     let part = |span: &clew_tests::Span, name: &str| -> u64 {
         span.text(&format!("clew.time.{name}")).parse().unwrap_or_default()
     };
@@ -246,7 +248,7 @@ fn check_secrets(kept: &str, request: &str, response: &str) {
         "secrets".to_owned(),
     ];
     let out = Clew::run(&lab)
-        .args(&["--redact", "body:card", "--bodies", kept])
+        .args(&["--redact", "body:card", "--bodies", kept, "--otlp-bodies"])
         .traced(&argv);
     for kind in [Kind::Client, Kind::Server] {
         out.check_span(
@@ -268,6 +270,45 @@ fn secrets_in_bodies() {
     // Cut within the value.
     check_secrets("24", r#"{"user":"u","card":"REDACTED""#, "ok=1&card=REDACTED");
     check_secrets("12", r#"{"user":"u","#, "ok=1&card=REDACTED");
+}
+
+/// What is exported has none unless that was asked for.
+#[test]
+fn bodies_stay_in_the_store() {
+    let Some(lab) = Lab::new("bodies_stay_in_the_store") else {
+        return;
+    };
+    let argv = [
+        "/usr/bin/python3".to_owned(),
+        Lab::workload("python/shapes.py"),
+        "secrets".to_owned(),
+    ];
+    let store = lab.dir().join("kept").display().to_string();
+    let out = Clew::run(&lab)
+        .args(&["--bodies", "1000", "--store", &store])
+        .traced(&argv);
+    for kind in [Kind::Client, Kind::Server] {
+        let span = out.only(kind, "/secrets");
+        let bodies = ["clew.http.request.body", "clew.http.response.body"].map(|name| span.text(name));
+        out.check_eq(bodies, [String::new(), String::new()], "bodies that are exported");
+        out.check(!span.text("http.request.body.size").is_empty(), "their size is");
+    }
+    let mut find = Command::new(Lab::clew());
+    find.args([
+        "traces",
+        "search",
+        "clew.http.response.body:ok=1*",
+        "--json",
+        "--store",
+        &store,
+    ]);
+    let found = find.output().expect("start clew");
+    let found: serde_json::Value = serde_json::from_slice(&found.stdout).expect("JSON");
+    out.check_eq(
+        found["traces"].as_array().map(Vec::len),
+        Some(1),
+        "traces with bodies in the store",
+    );
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct Settings {
     pub head_bytes: u32,
     /// Bytes of each message's body that are kept.
     pub body_bytes: u32,
+    /// They are on spans that are exported, too, and not in the store alone.
+    pub otlp_bodies: bool,
     /// What to hide in spans beyond what is hidden by default: `header:NAME`, `query:NAME`, `body:all`.
     pub redact: Vec<String>,
     /// Where the name stands of whoever a request is made for: `header:NAME`, `claim:NAME`.
@@ -113,6 +115,7 @@ impl Settings {
             otlp_file: None,
             head_bytes: option::HEAD_BYTES,
             body_bytes,
+            otlp_bodies: false,
             redact: Vec::new(),
             users: Vec::new(),
             db_values: false,

@@ -157,6 +157,18 @@ pub const OPTIONS: &[Opt] = &[
         set: |settings, text| put(&mut settings.body_bytes, value::bytes(text, MOST_BODY_BYTES)),
     },
     Opt {
+        name: "otlp-bodies",
+        short: None,
+        value: None,
+        many: false,
+        verbs: BOTH,
+        help: "Export the bodies that are kept as well, to the collector and the file: else they stay in the store",
+        set: |settings, text| {
+            settings.otlp_bodies = value::switch(text)?;
+            Ok(())
+        },
+    },
+    Opt {
         name: "head-bytes",
         short: None,
         value: Some("BYTES"),

@@ -45,6 +45,8 @@ pub(super) struct Outputs {
     receiver: Option<Receiver>,
     /// What of spans may be shown.
     policy: Policy,
+    /// Bodies leave the store.
+    exports_bodies: bool,
     shown: Option<Shown>,
     summary: Summary,
     clock: Clock,
@@ -152,6 +154,7 @@ impl Outputs {
             server,
             receiver,
             policy,
+            exports_bodies: settings.otlp_bodies,
             shown,
             summary: Summary::default(),
             clock,
@@ -182,14 +185,15 @@ impl Outputs {
         self.policy.conceal(&mut span.span);
         let span: Finished = Arc::new(span);
         self.summary.add(&span);
+        let exported = self.exported(&span);
         if let Some(otlp) = &self.otlp {
-            otlp.push(Arc::clone(&span));
+            otlp.push(Arc::clone(&exported));
         }
         if let Some(logs) = self.otlp_logs.as_ref().filter(|_| !span.logs.is_empty()) {
             logs.push(Logged::OfSpan(Arc::clone(&span)));
         }
         if let Some(file) = &self.file {
-            file.push(Arc::clone(&span));
+            file.push(exported);
         }
         if let Some(store) = &self.store {
             store.push(Arc::clone(&span));
@@ -198,6 +202,17 @@ impl Outputs {
             let traces = shown.assembler.add(span, now_ns);
             shown.show(&traces, &self.clock, now_ns);
         }
+    }
+
+    /// What of a span is exported: all but bodies, unless these are wanted.
+    fn exported(&self, span: &Finished) -> Finished {
+        let stays = (self.otlp.is_some() || self.file.is_some()) && !self.exports_bodies && span.span.has_bodies();
+        if !stays {
+            return Arc::clone(span);
+        }
+        let mut exported = Placed::clone(span);
+        exported.span.remove_bodies();
+        Arc::new(exported)
     }
 
     /// A record of a log that no span takes along.

@@ -294,6 +294,24 @@ const RESPONSE: BodyKeys = BodyKeys {
     truncated: "clew.http.response.body.truncated",
 };
 
+impl Span {
+    /// Whether a part of a body is shown.
+    pub fn has_bodies(&self) -> bool {
+        self.attributes.iter().any(|(name, _)| is_body(name))
+    }
+
+    /// Shows none.
+    pub fn remove_bodies(&mut self) {
+        self.attributes.retain(|(name, _)| !is_body(name));
+    }
+}
+
+fn is_body(name: &str) -> bool {
+    [REQUEST, RESPONSE]
+        .iter()
+        .any(|keys| [keys.content, keys.encoding, keys.truncated].contains(&name))
+}
+
 /// Shows a body: as text where it is text, else as base64. Compressed ones are decoded within a limit.
 fn body(span: &mut Span, keys: &BodyKeys, fields: &Fields, body: &Body, policy: &Policy) {
     if !policy.bodies || body.captured.is_empty() {

@@ -162,6 +162,31 @@ fn client_attributes() {
 }
 
 #[test]
+fn bodies_are_left_out() {
+    let mut span = Span {
+        attributes: [
+            "clew.http.request.body",
+            "clew.http.request.body.truncated",
+            "clew.http.response.body.encoding",
+            "http.request.body.size",
+        ]
+        .map(|name| (name, Value::Bool(true)))
+        .into(),
+        kind: SpanKind::Server,
+        name: "GET".into(),
+        start_ns: 0,
+        end_ns: 0,
+        named: Vec::new(),
+        status: Status::Unset,
+        events: Vec::new(),
+    };
+    assert!(span.has_bodies());
+    span.remove_bodies();
+    assert!(!span.has_bodies());
+    assert_eq!(span.attributes, [("http.request.body.size", Value::Bool(true))]);
+}
+
+#[test]
 fn server_attributes() {
     check(
         Direction::Ingress,

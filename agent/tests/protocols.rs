@@ -15,6 +15,7 @@ use std::path::Path;
 use bytes::Bytes;
 use clew::capture::{Actor, Direction, Moment, Pid};
 use clew::protocol::call::{Call, Outcome, Query, Statement};
+use clew::protocol::dns::Told;
 use clew::protocol::{
     Body, Broken, Conversation, DETECT_BYTES, Limits, Mark, PROTOCOLS, Recognized, RequestHead, ResponseHead, Step,
     http1, tls,
@@ -365,7 +366,7 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                         told.line,
                         " -> {} {:?} of {}{}{}",
                         answer.code_name().unwrap_or("?"),
-                        answer.answers,
+                        answer.answers.iter().map(Told::text).collect::<Vec<_>>(),
                         answer.count,
                         if answer.truncated { ", truncated" } else { "" },
                         if answer.repeated > 0 { ", repeated" } else { "" },
@@ -447,7 +448,13 @@ fn tell_call(call: &Call) -> String {
             let details = messages::details(&statement.details);
             format!("{kind}{text}{}{details}", parameters(statement))
         }
-        Query::Command(command) => format!("{} {:?}", command.name, command.arguments),
+        Query::Command(command) => {
+            let arguments = command.first_arguments();
+            let arguments: Vec<&str> = arguments
+                .map(|argument| argument.map_or("?", |argument| argument))
+                .collect();
+            format!("{} {arguments:?}", command.name)
+        }
     };
     format!("{}{namespace}: {query}", call.system)
 }
@@ -579,8 +586,8 @@ fn tell_body(body: &Body, end: &Mark) -> String {
     if let Some(messages) = body.messages {
         let _ = write!(told, " {messages} messages");
     }
-    if !body.trailers.is_empty() {
-        let _ = write!(told, " {:?}", body.trailers);
+    if let Some(trailers) = &body.trailers {
+        let _ = write!(told, " {trailers:?}");
     }
     if let Some(passed) = &body.websocket {
         let counts = |counts: &Counts| {

@@ -66,10 +66,17 @@ pub struct Command {
     pub name: SmolStr,
     /// What it works on, where that has a name of low cardinality: a table, a collection.
     pub collection: Option<SmolStr>,
-    /// Its arguments, lossily decoded, at most [`MAX_ARGUMENTS`]; they may hold secrets.
+    /// Its arguments, lossily decoded, at most [`MAX_ARGUMENTS`], where they are kept: they may hold secrets.
     pub arguments: Vec<SmolStr>,
     /// Arguments, including those that are not kept.
     pub argument_count: usize,
+}
+
+impl Command {
+    /// Its first arguments, at most [`MAX_ARGUMENTS`]; none for each that is not kept.
+    pub fn first_arguments(&self) -> impl Iterator<Item = Option<&SmolStr>> {
+        (0..self.argument_count.min(MAX_ARGUMENTS)).map(|place| self.arguments.get(place))
+    }
 }
 
 /// Arguments of a command that are kept.
@@ -79,7 +86,7 @@ pub const MAX_ARGUMENTS: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Whether the call failed, and how the system says so.
-    pub error: Option<Failure>,
+    pub error: Option<Box<Failure>>,
     /// Rows it returned.
     pub returned_rows: Option<u64>,
     /// Rows it changed.

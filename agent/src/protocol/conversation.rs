@@ -151,9 +151,8 @@ impl Conversation {
                         Detected::Nothing => {}
                         Detected::GivenUp => self.give_up(out),
                         Detected::Protocol(protocol, direction, bytes) => {
-                            for piece in detecting.take_kept().into_iter().rev() {
-                                queue.push_front(piece);
-                            }
+                            let behind = std::mem::replace(&mut queue, detecting.take_kept().into());
+                            queue.extend(behind);
                             let start = Start {
                                 limits: self.limits,
                                 first: self.next,

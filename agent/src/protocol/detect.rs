@@ -24,7 +24,7 @@ pub(super) struct Detecting {
 
 #[derive(Default)]
 struct Side {
-    seen: Vec<u8>,
+    seen: Bytes,
     /// What was seen is of no protocol. The operation that showed it, by its time.
     hopeless: Option<u64>,
     /// Something else came before, and the connection turned since.
@@ -82,15 +82,21 @@ impl Detecting {
             }
             None => {}
         }
-        let room = DETECT_BYTES.saturating_sub(side.seen.len()).min(bytes.len());
-        side.seen.extend_from_slice(bytes.get(..room).unwrap_or_default());
-        let full = side.seen.len() >= DETECT_BYTES;
+        // What begins in one piece is looked at there.
+        let seen = if side.seen.is_empty() {
+            bytes.slice(..bytes.len().min(DETECT_BYTES))
+        } else {
+            let room = DETECT_BYTES.saturating_sub(side.seen.len()).min(bytes.len());
+            let more = bytes.get(..room).unwrap_or_default();
+            Bytes::from([side.seen.as_ref(), more].concat())
+        };
+        let full = seen.len() >= DETECT_BYTES;
         let mut more = false;
         for protocol in PROTOCOLS {
-            match (protocol.recognize)(&side.seen) {
+            match (protocol.recognize)(&seen) {
                 // A protocol that comes first is waited for.
                 Recognized::Yes if !more => {
-                    let seen = Bytes::from(std::mem::take(&mut side.seen));
+                    side.seen = Bytes::new();
                     self.kept.push(piece);
                     return Detected::Protocol(protocol, direction, seen);
                 }
@@ -100,6 +106,7 @@ impl Detecting {
             }
         }
         if more {
+            side.seen = seen;
             self.kept.push(piece);
             return Detected::Nothing;
         }

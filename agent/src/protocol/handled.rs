@@ -59,7 +59,7 @@ impl Handled {
             head_end: end,
             record: None,
             stream: None,
-            head: RequestHead::Message(message),
+            head: RequestHead::Message(Box::new(message)),
         })));
         if sent {
             // Who wrote both may have written one of them for another.

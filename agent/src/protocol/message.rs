@@ -120,7 +120,7 @@ pub struct Outcome {
     /// How its receiver, or the broker, settled it. None where nobody does.
     pub settled: Option<Settled>,
     /// What the broker says against it.
-    pub error: Option<Failure>,
+    pub error: Option<Box<Failure>>,
     /// The message that was asked for.
     pub received: Option<Box<Message>>,
     /// What it is recognized by, where only the broker's answer tells.

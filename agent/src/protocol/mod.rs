@@ -478,7 +478,7 @@ pub enum RequestHead {
     /// A database.
     Database(call::Call),
     /// A message for a broker or from one.
-    Message(message::Message),
+    Message(Box<message::Message>),
     /// A procedure, called otherwise than over HTTP.
     Procedure(procedure::Procedure),
     /// The hello of an encrypted connection.
@@ -556,7 +556,7 @@ pub struct Body {
     /// Messages within, where the content is made of some, as gRPC's is, and all were seen.
     pub messages: Option<u64>,
     /// Fields behind the content. Only HTTP/2's are told.
-    pub trailers: http1::Fields,
+    pub trailers: Option<Box<http1::Fields>>,
     /// What passed a connection that the exchange became.
     pub websocket: Option<Box<websocket::Passed>>,
 }

@@ -8,7 +8,7 @@ use super::policy::Policy;
 use super::sql::{self, Digest, Flavor};
 use super::{Span, Status, Value};
 use crate::capture::ConnId;
-use crate::protocol::call::{Call, Command, Outcome, Query, Statement};
+use crate::protocol::call::{Call, Command, MAX_ARGUMENTS, Outcome, Query, Statement};
 
 /// What stands in place of a value that is not shown (conventions, `db.query.text`).
 const HIDDEN: &str = "?";
@@ -120,11 +120,11 @@ fn command(span: &mut Span, command: &Command, policy: &Policy) -> Told {
     if command.argument_count > 0 {
         let mut text = SmolStrBuilder::new();
         text.push_str(&command.name);
-        for argument in &command.arguments {
+        for argument in command.first_arguments() {
             text.push(' ');
-            text.push_str(if policy.values { argument } else { HIDDEN });
+            text.push_str(argument.filter(|_| policy.values).map_or(HIDDEN, SmolStr::as_str));
         }
-        if command.argument_count > command.arguments.len() {
+        if command.argument_count > MAX_ARGUMENTS {
             text.push_str(" ...");
         }
         span.attributes.push(("db.query.text", Value::Text(text.finish())));

@@ -3,7 +3,7 @@
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use super::{Span, SpanKind, Status, Value};
-use crate::protocol::dns::{Answer, Question};
+use crate::protocol::dns::{Answer, Question, Told};
 
 /// `NXDOMAIN`: that there is no such name is an answer. Clients that complete names get it for most of their questions.
 const NO_SUCH_NAME: u8 = 3;
@@ -19,7 +19,8 @@ pub(super) fn describe(span: &mut Span, question: &Question, answer: Option<&Ans
     attributes.push(("network.protocol.name", Value::fixed("dns")));
     let Some(answer) = answer else { return };
     if !answer.answers.is_empty() {
-        attributes.push(("dns.answers", Value::Texts(answer.answers.clone().into_boxed_slice())));
+        let answers = answer.answers.iter().map(Told::text).collect();
+        attributes.push(("dns.answers", Value::Texts(answers)));
     }
     let code = answer.code_name().map(SmolStr::new_static);
     let code = code.unwrap_or_else(|| answer.code.to_smolstr());

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use smol_str::SmolStr;
 
 use crate::capture::{Actor, Context, Pid};
+use crate::protocol::dns::Told;
 
 /// Lookups that are remembered.
 const MOST: usize = 1_024;
@@ -37,7 +38,7 @@ impl Lookups {
         &mut self,
         actor: &Actor,
         name: &SmolStr,
-        answers: &[SmolStr],
+        answers: &[Told],
         (start_ns, end_ns): (u64, u64),
     ) -> Option<&'static str> {
         let mut count = None;
@@ -52,7 +53,7 @@ impl Lookups {
         self.0.push_back(Lookup {
             who: who(actor),
             name: name.clone(),
-            addresses: answers.iter().filter_map(|answer| answer.parse().ok()).collect(),
+            addresses: answers.iter().filter_map(address).collect(),
             start_ns,
             end_ns,
         });
@@ -82,6 +83,13 @@ impl Lookups {
     }
 }
 
+const fn address(answer: &Told) -> Option<IpAddr> {
+    match answer {
+        Told::Address(address) => Some(*address),
+        Told::Name(_) => None,
+    }
+}
+
 /// Who looks up and calls one thing after the other: a thread, or what ran on it.
 fn who(actor: &Actor) -> (Pid, u32, Context) {
     match actor.context {
@@ -95,7 +103,8 @@ mod tests {
     use super::*;
 
     fn told(lookups: &mut Lookups, tid: u32, name: &str, answers: &[&str], times: (u64, u64)) -> Option<&'static str> {
-        let answers: Vec<SmolStr> = answers.iter().map(|answer| (*answer).into()).collect();
+        let told = |answer: &str| answer.parse().map_or_else(|_| Told::Name(answer.into()), Told::Address);
+        let answers: Vec<Told> = answers.iter().map(|answer| told(answer)).collect();
         lookups.told(&Actor::thread(Pid(1), tid), &name.into(), &answers, times)
     }
 

@@ -77,7 +77,7 @@ fn settled(span: &mut Span, outcome: &Outcome) {
     if let Some(how) = how {
         span.attributes.push(("clew.messaging.settled", Value::fixed(how)));
     }
-    match &outcome.error {
+    match outcome.error.as_deref() {
         Some(Failure { code, message, .. }) => {
             span.attributes.push(("error.type", Value::Text(code.clone())));
             span.status = Status::Error(message.to_string());

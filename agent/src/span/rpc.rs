@@ -87,7 +87,7 @@ pub(super) fn describe(
     if let Some(method) = method {
         // Any path may be asked of a server; only those it answered as a call are its methods.
         let unknown = span.kind == SpanKind::Server
-            && status(response, &exchanged.response_body.trailers) == Some("UNIMPLEMENTED");
+            && status(response, exchanged.response_body.trailers.as_deref()) == Some("UNIMPLEMENTED");
         if unknown {
             span.attributes.push(("rpc.method", Value::fixed("_OTHER")));
             span.attributes
@@ -108,7 +108,7 @@ pub(super) fn describe(
     if system == System::Connect {
         return;
     }
-    let trailers = &exchanged.response_body.trailers;
+    let trailers = exchanged.response_body.trailers.as_deref();
     let told = status(response, trailers);
     let duration_ns = span.end_ns.saturating_sub(span.start_ns);
     let code = told.or_else(|| broken.and_then(|broken| implied(broken, request, duration_ns)));
@@ -128,11 +128,12 @@ pub(super) fn describe(
 }
 
 /// A field of the trailers, or of the head where that is all there is.
-fn anywhere<'a>(response: Option<&'a ResponseHead>, trailers: &'a Fields, name: &str) -> Option<&'a [u8]> {
-    field(trailers, name).or_else(|| field(&response?.fields, name))
+fn anywhere<'a>(response: Option<&'a ResponseHead>, trailers: Option<&'a Fields>, name: &str) -> Option<&'a [u8]> {
+    let told = trailers.and_then(|trailers| field(trailers, name));
+    told.or_else(|| field(&response?.fields, name))
 }
 
-fn status(response: Option<&ResponseHead>, trailers: &Fields) -> Option<&'static str> {
+fn status(response: Option<&ResponseHead>, trailers: Option<&Fields>) -> Option<&'static str> {
     let code = std::str::from_utf8(anywhere(response, trailers, "grpc-status")?).ok()?;
     // A number that is none of gRPC's counts as unknown (gRPC over HTTP/2, "Responses").
     Some(

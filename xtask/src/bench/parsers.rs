@@ -10,7 +10,13 @@ use crate::workspace;
 pub(super) const NAME: &str = "parsers";
 
 /// Figures of each protocol that are rows.
-const FIGURES: &[&str] = &["mb_per_second", "ns_per_exchange", "allocations_per_exchange"];
+const FIGURES: &[&str] = &[
+    "mb_per_second",
+    "ns_per_exchange",
+    "allocations_per_exchange",
+    "allocations_per_operation",
+    "allocations_per_passing_operation",
+];
 
 /// Plays the recordings of each protocol over and over.
 pub(super) fn measure() -> Result<Vec<Row>> {

@@ -348,7 +348,7 @@ impl Channel {
                 .or_else(|| refused.then(|| failure(0, SmolStr::new_static("nack"))));
             let outcome = Outcome {
                 settled: Some(settling.how),
-                error,
+                error: error.map(Box::new),
                 ..Outcome::default()
             };
             said.handled
@@ -531,7 +531,7 @@ impl Channel {
             match error {
                 Some(failure) => {
                     let outcome = Outcome {
-                        error: Some(failure.clone()),
+                        error: Some(Box::new(failure.clone())),
                         ..Outcome::default()
                     };
                     said.handled

@@ -3,11 +3,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smol_str::{SmolStr, ToSmolStr};
 
-/// Longest name, as it is sent.
+/// Longest name, as it is sent (RFC 1035 section 2.3.4).
 const MAX_NAME: usize = 255;
 const MAX_LABEL: u8 = 63;
-/// Bytes a name usually has no more of.
-const USUAL_NAME: usize = 64;
 /// Answers that are kept.
 const MAX_ANSWERS: usize = 16;
 /// Places in a message that a name may go on at.
@@ -69,7 +67,7 @@ pub struct Answer {
     /// Whether it worked (`RCODE`).
     pub code: u8,
     /// Addresses and names, at most [`MAX_ANSWERS`]; of other records none.
-    pub answers: Vec<SmolStr>,
+    pub answers: Vec<Told>,
     /// Records, including those that are not kept.
     pub count: u16,
     /// There was no room for all; the client has to ask again over TCP.
@@ -95,6 +93,25 @@ impl Answer {
             10 => "NOTZONE",
             _ => return None,
         })
+    }
+}
+
+/// What a record tells of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// An address it stands for.
+    Address(IpAddr),
+    /// A name it stands for.
+    Name(SmolStr),
+}
+
+impl Told {
+    /// As people read it.
+    pub fn text(&self) -> SmolStr {
+        match self {
+            Self::Address(address) => address.to_smolstr(),
+            Self::Name(name) => name.clone(),
+        }
     }
 }
 
@@ -146,24 +163,19 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Message> {
 }
 
 /// The addresses and names of so many records.
-fn records(bytes: &[u8], mut at: usize, count: u16) -> Vec<SmolStr> {
+fn records(bytes: &[u8], mut at: usize, count: u16) -> Vec<Told> {
     let mut found = Vec::new();
     for _ in 0..count {
         let Some((kind, data, behind)) = record(bytes, at) else {
             break;
         };
         at = behind;
-        let address = match kind {
-            A => four(bytes, data, behind).map(IpAddr::V4),
-            AAAA => sixteen(bytes, data, behind).map(IpAddr::V6),
+        found.extend(match kind {
+            A => four(bytes, data, behind).map(|address| Told::Address(address.into())),
+            AAAA => sixteen(bytes, data, behind).map(|address| Told::Address(address.into())),
+            CNAME => name(bytes, data).map(|(name, _)| Told::Name(name)),
             _ => None,
-        };
-        let told = match (address, kind) {
-            (Some(address), _) => Some(address.to_smolstr()),
-            (None, CNAME) => name(bytes, data).map(|(name, _)| name),
-            _ => None,
-        };
-        found.extend(told);
+        });
         if found.len() >= MAX_ANSWERS {
             break;
         }
@@ -210,29 +222,29 @@ fn behind_name(bytes: &[u8], mut at: usize) -> Option<usize> {
 
 /// The name at `at` and what is behind it: labels with their length before them, and an empty one or a place where it goes on.
 fn name(bytes: &[u8], mut at: usize) -> Option<(SmolStr, usize)> {
-    let mut name = String::with_capacity(USUAL_NAME);
+    let (mut name, mut length) = ([0_u8; MAX_NAME], 0_usize);
     let mut behind = None;
     let mut jumps = 0_usize;
     loop {
-        let length = *bytes.get(at)?;
+        let kind = *bytes.get(at)?;
         at = at.checked_add(1)?;
-        match length {
+        match kind {
             0 => break,
             1..=MAX_LABEL => {
-                let end = at.checked_add(usize::from(length))?;
-                if !name.is_empty() {
-                    name.push('.');
+                let end = at.checked_add(usize::from(kind))?;
+                let label = bytes.get(at..end)?;
+                if length > 0 {
+                    *name.get_mut(length)? = b'.';
+                    length = length.checked_add(1)?;
                 }
-                name.push_str(&String::from_utf8_lossy(bytes.get(at..end)?));
-                at = end;
-                if name.len() > MAX_NAME.saturating_mul(3) {
-                    return None;
-                }
+                let after = length.checked_add(label.len())?;
+                name.get_mut(length..after)?.copy_from_slice(label);
+                (length, at) = (after, end);
             }
             0xc0.. => {
                 let low = *bytes.get(at)?;
                 behind.get_or_insert(at.checked_add(1)?);
-                at = usize::from(u16::from_be_bytes([length & 0x3f, low]));
+                at = usize::from(u16::from_be_bytes([kind & 0x3f, low]));
                 jumps = jumps.saturating_add(1);
                 if jumps > MAX_JUMPS {
                     return None;
@@ -241,10 +253,9 @@ fn name(bytes: &[u8], mut at: usize) -> Option<(SmolStr, usize)> {
             _ => return None,
         }
     }
-    let name = if name.is_empty() {
-        SmolStr::new_static(".")
-    } else {
-        name.into()
+    let name = match name.get(..length)? {
+        [] => SmolStr::new_static("."),
+        name => SmolStr::from(String::from_utf8_lossy(name)),
     };
     Some((name, behind.unwrap_or(at)))
 }

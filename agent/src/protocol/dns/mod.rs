@@ -13,7 +13,7 @@ use super::{
 };
 use crate::capture::Direction;
 use crate::stream::{Content, Piece};
-pub use message::{Answer, Question};
+pub use message::{Answer, Question, Told};
 use message::{HEAD_BYTES, Message};
 
 /// The name of this protocol.

@@ -85,7 +85,7 @@ impl Message {
             bytes: (!self.uncounted).then_some(self.bytes),
             captured: Bytes::from(std::mem::take(&mut self.captured)),
             messages: messages.and_then(|messages| messages.count()),
-            trailers,
+            trailers: Some(trailers).filter(|trailers| !trailers.is_empty()).map(Box::new),
             websocket: None,
             first_ns: None,
         }

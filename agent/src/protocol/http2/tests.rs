@@ -84,8 +84,8 @@ fn body(body: &Body) -> String {
     if let Some(messages) = body.messages {
         told += &format!(" {messages} messages");
     }
-    if !body.trailers.is_empty() {
-        told += &format!(" {:?}", body.trailers);
+    if let Some(trailers) = &body.trailers {
+        told += &format!(" {trailers:?}");
     }
     told
 }

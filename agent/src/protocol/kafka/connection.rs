@@ -1,7 +1,6 @@
 //! One connection: what was asked and awaits its answer.
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use smol_str::{SmolStr, format_smolstr};
 
 use super::answer::{self, Stored};
@@ -39,8 +38,8 @@ pub(super) struct Kafka {
     fresh: bool,
     /// What the client calls itself.
     name: SmolStr,
-    asks: Option<Reader>,
-    answers: Option<Reader>,
+    asks: Option<Box<Reader>>,
+    answers: Option<Box<Reader>>,
     pending: VecDeque<Pending>,
     /// The number of the request that passes, or passed last.
     asking: i32,
@@ -95,13 +94,13 @@ impl Kafka {
         }
     }
 
-    fn take_reader(&mut self, asks: bool, at: Mark) -> Reader {
+    fn take_reader(&mut self, asks: bool, at: Mark) -> Box<Reader> {
         let reader = if asks { &mut self.asks } else { &mut self.answers };
         let begins = asks || (self.fresh && at.offset == 0);
-        reader.take().unwrap_or_else(|| Reader::new(asks, begins))
+        reader.take().unwrap_or_else(|| Box::new(Reader::new(asks, begins)))
     }
 
-    fn give_back(&mut self, asks: bool, reader: Reader) {
+    fn give_back(&mut self, asks: bool, reader: Box<Reader>) {
         if asks {
             self.asks = Some(reader);
         } else {
@@ -109,20 +108,20 @@ impl Kafka {
         }
     }
 
-    fn bytes(&mut self, asks: bool, bytes: &Bytes, at: Mark, out: &mut Vec<Step>) -> Flow {
+    fn bytes(&mut self, asks: bool, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Flow {
         let mut reader = self.take_reader(asks, at);
         let flow = self.read(&mut reader, asks, bytes, at, out);
         self.give_back(asks, reader);
         flow
     }
 
-    fn read(&mut self, reader: &mut Reader, asks: bool, bytes: &Bytes, at: Mark, out: &mut Vec<Step>) -> Flow {
+    fn read(&mut self, reader: &mut Reader, asks: bool, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Flow {
         let mut taken = 0_usize;
         loop {
             let lost = reader.is_lost();
             let pending = &self.pending;
             let known = |correlation| pending.iter().any(|one| one.correlation == correlation);
-            let (more, event) = reader.read(&bytes.slice(taken..), at.behind(taken as u64), known);
+            let (more, event) = reader.read(bytes.get(taken..).unwrap_or_default(), at.behind(taken as u64), known);
             taken = taken.saturating_add(more);
             if lost && !reader.is_lost() {
                 out.push(Step::Count("protocol.kafka.resync"));
@@ -160,7 +159,7 @@ impl Kafka {
         if matches!(reader.hole(length, at), Event::Lost) {
             self.lost(asks, at, out);
         }
-        let flow = self.read(&mut reader, asks, &Bytes::new(), at.behind(length), out);
+        let flow = self.read(&mut reader, asks, &[], at.behind(length), out);
         self.give_back(asks, reader);
         flow
     }
@@ -211,7 +210,7 @@ impl Kafka {
         // It is read as if it came now, with its own places.
         let answering = self.answering.take();
         let mut reader = Reader::new(false, true);
-        self.read(&mut reader, false, &Bytes::from(early.body), early.begin, out);
+        self.read(&mut reader, false, &early.body, early.begin, out);
         self.answering_lost(early.end, Broken::Unseen, out);
         self.answering = answering;
     }
@@ -438,7 +437,7 @@ fn outcome(sent: &Sent, stored: Stored) -> Outcome {
         },
         Err(failure) => Outcome {
             settled: Some(Settled::Rejected),
-            error: Some(failure),
+            error: Some(Box::new(failure)),
             ..Outcome::default()
         },
     }

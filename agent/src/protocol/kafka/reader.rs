@@ -2,13 +2,11 @@
 //!
 //! Bytes are taken in just the portions that what is read needs, so that how they were cut makes no difference. What is long and of no
 //! interest is passed, seen or not.
-use bytes::Bytes;
-
 use super::batch::{self, Batch};
 use super::head::{self, Head, MAX_FRAME};
 use super::record::{MAX_KEPT, Records};
 use super::topics::{Place, Walk};
-use super::wire::{Cursor, Short};
+use super::wire::{Cursor, Got, Short};
 use crate::capture::Moment;
 use crate::protocol::{DETECT_BYTES, Mark, Recognized};
 
@@ -139,7 +137,7 @@ impl Reader {
     }
 
     /// Reads up to something; how many bytes were taken. `known` says whether a request of a number awaits its answer.
-    pub(super) fn read(&mut self, bytes: &Bytes, at: Mark, known: impl Fn(i32) -> bool) -> (usize, Event) {
+    pub(super) fn read(&mut self, bytes: &[u8], at: Mark, known: impl Fn(i32) -> bool) -> (usize, Event) {
         if self.skipped == Some(at.moment) {
             return (bytes.len(), Event::More);
         }
@@ -202,6 +200,12 @@ impl Reader {
         self.left = self.left.saturating_sub(portion.len() as u64);
     }
 
+    /// So many bytes of the frame were read where they are.
+    fn advance(&mut self, read: usize, taken: &mut usize) {
+        *taken = taken.saturating_add(read);
+        self.left = self.left.saturating_sub(read as u64);
+    }
+
     /// Passes bytes of the frame, at most so many.
     fn pass(&mut self, rest: &[u8], most: u64) -> usize {
         let passed = usize::try_from(most).unwrap_or(usize::MAX).min(rest.len());
@@ -223,24 +227,18 @@ impl Reader {
         if !rest.is_empty() {
             self.begin.get_or_insert(at);
         }
-        let mut cursor = Cursor::new(&self.kept, false);
-        let size = cursor.u32();
-        let least = if self.asks { 10 } else { 4 };
-        if size.is_ok_and(|size| !(least..=MAX_FRAME).contains(&size)) {
-            return Some(self.invalid(at));
-        }
-        let read = size.and_then(|size| {
-            let event = if self.asks {
-                Event::Asked(Head::read(&mut cursor)?)
-            } else {
-                Event::Answers(cursor.i32()?)
-            };
-            let read = cursor.taken().saturating_sub(4) as u64;
-            let left = u64::from(size).checked_sub(read).ok_or(Short::Wrong)?;
-            Ok((event, left))
-        });
-        match read {
-            Ok((event, left)) => {
+        // What is whole in this piece is read from there.
+        let whole = if self.kept.is_empty() {
+            frame(self.asks, rest).ok()
+        } else {
+            None
+        };
+        let is_whole = whole.is_some();
+        match whole.map_or_else(|| frame(self.asks, &self.kept), Ok) {
+            Ok((event, left, read)) => {
+                if is_whole {
+                    *taken = taken.saturating_add(read);
+                }
                 self.left = left;
                 self.kept.clear();
                 self.walk = None;
@@ -273,10 +271,20 @@ impl Reader {
             Place::Batches(_) => return self.batch(rest, at, taken),
             _ => {}
         }
-        match walk.step(&self.kept) {
-            Ok(_) => {
+        // What is whole in this piece is read from there.
+        let most = usize::try_from(self.left).unwrap_or(MAX_ITEM).min(MAX_ITEM);
+        let here = rest.get(..most).unwrap_or(rest);
+        let whole = if self.kept.is_empty() {
+            walk.step(here).ok()
+        } else {
+            None
+        };
+        match whole.map_or_else(|| walk.step(&self.kept).map(|_| 0), Ok) {
+            Ok(read) => {
+                let place = walk.place;
                 self.kept.clear();
-                if let Place::Batches(length) = walk.place {
+                self.advance(read, taken);
+                if let Place::Batches(length) = place {
                     if length > self.left {
                         return Some(self.odd());
                     }
@@ -300,6 +308,18 @@ impl Reader {
 
     /// The head of a batch.
     fn batch(&mut self, rest: &[u8], at: Mark, taken: &mut usize) -> Option<Event> {
+        // What is whole in this piece is read from there.
+        if self.kept.is_empty()
+            && let Ok(length) = usize::try_from(batch::Head::bytes(rest))
+            && length as u64 <= self.region
+            && let Some(head) = rest.get(..length)
+        {
+            self.batch = Some(at);
+            self.advance(length, taken);
+            self.region = self.region.saturating_sub(length as u64);
+            self.headed(head);
+            return None;
+        }
         let have = self.kept.len() as u64;
         let wanted = if have < batch::OLD_HEAD_BYTES {
             batch::OLD_HEAD_BYTES
@@ -321,14 +341,19 @@ impl Reader {
             self.region = self.region.saturating_sub(taken.saturating_sub(before) as u64);
             return Some(Event::More);
         }
-        match batch::Head::read(&self.kept) {
-            Ok(of) if of.rest <= self.region => {
-                self.kept.clear();
-                self.state = State::Records(of, of.rest, false);
-            }
+        let kept = std::mem::take(&mut self.kept);
+        self.headed(&kept);
+        self.kept = kept;
+        self.kept.clear();
+        None
+    }
+
+    /// The head of a batch passed.
+    fn headed(&mut self, head: &[u8]) {
+        match batch::Head::read(head) {
+            Ok(of) if of.rest <= self.region => self.state = State::Records(of, of.rest, false),
             _ => self.blind(),
         }
-        None
     }
 
     fn blind(&mut self) {
@@ -391,14 +416,7 @@ impl Reader {
     }
 
     /// Looks for a frame at the beginning of an operation.
-    fn seek(
-        &mut self,
-        bytes: &Bytes,
-        at: Mark,
-        new: bool,
-        may_be: bool,
-        known: impl Fn(i32) -> bool,
-    ) -> (usize, Event) {
+    fn seek(&mut self, bytes: &[u8], at: Mark, new: bool, may_be: bool, known: impl Fn(i32) -> bool) -> (usize, Event) {
         // A program may read the size by itself.
         let goes_on = may_be && self.kept.len() == 4;
         if new && !goes_on {
@@ -428,7 +446,8 @@ impl Reader {
                 Recognized::Yes => {
                     self.in_vain = 0;
                     self.state = State::Head;
-                    let (more, event) = self.read(&bytes.slice(taken..), at.behind(taken as u64), known);
+                    let (more, event) =
+                        self.read(bytes.get(taken..).unwrap_or_default(), at.behind(taken as u64), known);
                     return (taken.saturating_add(more), event);
                 }
             }
@@ -481,6 +500,24 @@ impl Reader {
         };
         Event::More
     }
+}
+
+/// How a frame begins: what it is, how many bytes come behind that, and how many it has.
+fn frame(asks: bool, bytes: &[u8]) -> Got<(Event, u64, usize)> {
+    let mut cursor = Cursor::new(bytes, false);
+    let size = cursor.u32()?;
+    let least = if asks { 10 } else { 4 };
+    if !(least..=MAX_FRAME).contains(&size) {
+        return Err(Short::Wrong);
+    }
+    let event = if asks {
+        Event::Asked(Head::read(&mut cursor)?)
+    } else {
+        Event::Answers(cursor.i32()?)
+    };
+    let read = cursor.taken();
+    let left = u64::from(size).checked_sub(read.saturating_sub(4) as u64);
+    Ok((event, left.ok_or(Short::Wrong)?, read))
 }
 
 /// Whether bytes begin an answer to a request that awaits one.

@@ -39,7 +39,7 @@ const CONTEXTS: [&str; 6] = [
 pub(super) struct Records {
     /// The only message.
     pub(super) only: Option<Record>,
-    /// Contexts that messages carry, each once; one alone if all have the same.
+    /// Contexts that several messages carry, each once; one alone if all have the same.
     pub(super) contexts: Vec<Fields>,
     /// All messages have the same context.
     pub(super) is_shared: bool,
@@ -68,17 +68,20 @@ impl Records {
         let mut records = Self::default();
         let mut cursor = Cursor::new(bytes, false);
         let mut with_context = 0_i32;
-        for number in 0..count {
-            let Ok(record) = record(&mut cursor) else { break };
-            let own: Fields = record.headers.iter().filter(|(name, _)| is_context(name)).collect();
+        for _ in 0..count {
+            let Ok(record) = record(&mut cursor, count == 1) else {
+                break;
+            };
+            if count == 1 {
+                records.only = Some(record);
+                break;
+            }
+            let own = record.headers;
             if !own.is_empty() {
                 with_context = with_context.saturating_add(1);
                 if records.contexts.len() < MAX_CONTEXTS && !records.contexts.contains(&own) {
                     records.contexts.push(own);
                 }
-            }
-            if number == 0 && count == 1 {
-                records.only = Some(record);
             }
         }
         records.is_shared = records.contexts.len() == 1 && with_context == count;
@@ -133,22 +136,24 @@ fn is_context(name: &str) -> bool {
     CONTEXTS.iter().any(|begin| name.starts_with(begin))
 }
 
-fn record(cursor: &mut Cursor<'_>) -> Got<Record> {
+/// Reads a message; of one that is not the only one no more than its context.
+fn record(cursor: &mut Cursor<'_>, is_only: bool) -> Got<Record> {
     let length = usize::try_from(cursor.varint()?).map_err(|_| Short::Wrong)?;
     let mut cursor = Cursor::new(cursor.bytes(length)?, false);
     let cursor = &mut cursor;
     cursor.i8()?;
     cursor.varint()?;
     cursor.varint()?;
-    let key = sized(cursor)?.filter(|key| key.len() <= MAX_KEY);
+    let key = sized(cursor)?.filter(|key| is_only && key.len() <= MAX_KEY);
     let key = key.and_then(|key| std::str::from_utf8(key).ok());
     let bytes = sized(cursor)?.map(|value| value.len() as u64);
     let mut headers = Fields::default();
     let count = cursor.varint()?;
     for _ in 0..count.min(MAX_HEADERS) {
         let (name, value) = (sized(cursor)?.unwrap_or_default(), sized(cursor)?.unwrap_or_default());
-        let is_text = std::str::from_utf8(value).is_ok_and(|text| !text.contains(char::is_control));
-        if !name.is_empty() && name.iter().all(u8::is_ascii_graphic) && is_text {
+        let is_text = || std::str::from_utf8(value).is_ok_and(|text| !text.contains(char::is_control));
+        let is_kept = name.is_ascii() && (is_only || std::str::from_utf8(name).is_ok_and(is_context));
+        if is_kept && !name.is_empty() && name.iter().all(u8::is_ascii_graphic) && is_text() {
             headers.push(name, value);
         }
     }

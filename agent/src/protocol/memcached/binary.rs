@@ -251,7 +251,7 @@ impl Binary {
         let Some(call) = self.calls.front() else { return false };
         let gets = opcode(head.opcode).is_some_and(|opcode| opcode.gets);
         if head.status != 0 {
-            call.outcome.error = Some(failure(head.status));
+            call.outcome.error = Some(Box::new(failure(head.status)));
         }
         if head.opcode == STAT {
             let row = u64::from(head.key > 0);

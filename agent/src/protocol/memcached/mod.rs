@@ -42,12 +42,8 @@ fn call<'a>(name: SmolStr, arguments: impl Iterator<Item = &'a [u8]>, values: bo
     let mut kept = Vec::new();
     let mut argument_count = 0_usize;
     for argument in arguments {
-        if kept.len() < MAX_ARGUMENTS {
-            kept.push(if values {
-                SmolStr::from(String::from_utf8_lossy(argument))
-            } else {
-                SmolStr::new_static("?")
-            });
+        if values && kept.len() < MAX_ARGUMENTS {
+            kept.push(SmolStr::from(String::from_utf8_lossy(argument)));
         }
         argument_count = argument_count.saturating_add(1);
     }

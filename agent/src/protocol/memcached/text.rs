@@ -220,7 +220,7 @@ fn told(
         (Expects::Nothing { .. }, b"MN") => {}
         (Expects::Nothing { quiet: true }, b"VA") => return length(0).map(Some),
         (Expects::Nothing { quiet: true }, _) if is_known(first) => return Ok(None),
-        (_, b"ERROR" | b"CLIENT_ERROR" | b"SERVER_ERROR") => call.outcome.error = Some(failure(line, false)),
+        (_, b"ERROR" | b"CLIENT_ERROR" | b"SERVER_ERROR") => call.outcome.error = Some(Box::new(failure(line, false))),
         (Expects::Values, b"VALUE") => {
             let length = length(2)?;
             let rows = &mut call.outcome.returned_rows;
@@ -239,14 +239,14 @@ fn told(
             return Ok(Some(length));
         }
         (Expects::Meta, b"HD" | b"OK" | b"ME") => {}
-        (Expects::Meta, b"EN" | b"NS" | b"EX" | b"NF") => call.outcome.error = Some(failure(first, true)),
+        (Expects::Meta, b"EN" | b"NS" | b"EX" | b"NF") => call.outcome.error = Some(Box::new(failure(first, true))),
         (Expects::Word(known), _) if known.contains(&first) => {
             // The first of the words is what is hoped for.
             if known.first() != Some(&first) {
-                call.outcome.error = Some(failure(first, true));
+                call.outcome.error = Some(Box::new(failure(first, true)));
             }
         }
-        (Expects::Number, b"NOT_FOUND") => call.outcome.error = Some(failure(first, true)),
+        (Expects::Number, b"NOT_FOUND") => call.outcome.error = Some(Box::new(failure(first, true))),
         (Expects::Number, _) if number(first).is_some() => {}
         (Expects::Line | Expects::Refusal, _) if is_known(first) => {}
         _ if is_known(first) || number(first).is_some() => return Err(Read::Mismatch),

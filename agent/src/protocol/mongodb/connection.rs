@@ -238,7 +238,7 @@ fn outcome(outcome: &mut Outcome, body: &Document<'_>, writes: Writes, cut: bool
         list("writeErrors").or_else(|| list("writeConcernError"))
     };
     if let Some(wrong) = wrong {
-        outcome.error = Some(failure(&wrong));
+        outcome.error = Some(Box::new(failure(&wrong)));
     }
 }
 

@@ -1,7 +1,6 @@
 //! One connection: what is on its way in each direction, and what is to be acknowledged.
 use std::collections::{HashMap, VecDeque};
 
-use bytes::Bytes;
 use foldhash::fast::RandomState;
 use smol_str::{SmolStr, format_smolstr};
 
@@ -36,8 +35,8 @@ pub(super) struct Mqtt {
     name: SmolStr,
     fresh: bool,
     recognized: Direction,
-    ingress: Option<Reader>,
-    egress: Option<Reader>,
+    ingress: Option<Box<Reader>>,
+    egress: Option<Box<Reader>>,
     /// Topics by who made an alias for them, and the alias.
     aliases: HashMap<(Side, u16), SmolStr, RandomState>,
     /// What is to be acknowledged, by who sent it and its identifier.
@@ -100,26 +99,27 @@ impl Mqtt {
         }
     }
 
-    const fn reader(&mut self, direction: Direction) -> &mut Option<Reader> {
+    const fn reader(&mut self, direction: Direction) -> &mut Option<Box<Reader>> {
         match direction {
             Direction::Ingress => &mut self.ingress,
             Direction::Egress => &mut self.egress,
         }
     }
 
-    fn take_reader(&mut self, direction: Direction, at: Mark) -> Reader {
+    fn take_reader(&mut self, direction: Direction, at: Mark) -> Box<Reader> {
         let begins = direction == self.recognized || (self.fresh && at.offset == 0);
-        self.reader(direction).take().unwrap_or_else(|| Reader::new(begins))
+        self.reader(direction)
+            .take()
+            .unwrap_or_else(|| Box::new(Reader::new(begins)))
     }
 
-    fn bytes(&mut self, direction: Direction, bytes: &Bytes, at: Mark, out: &mut Vec<Step>) -> Flow {
+    fn bytes(&mut self, direction: Direction, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Flow {
         let mut reader = self.take_reader(direction, at);
         let mut flow = Flow::Continue;
         let mut taken = 0_usize;
         while taken < bytes.len() && flow == Flow::Continue {
             let lost = reader.is_lost();
-            let left = bytes.slice(taken..);
-            let (more, read) = reader.read(&left, at.behind(taken as u64));
+            let (more, read) = reader.read(bytes.get(taken..).unwrap_or_default(), at.behind(taken as u64));
             taken = taken.saturating_add(more);
             let right = self.event(direction, &read, out);
             let is_packet = matches!(read, Read::Packet(_));
@@ -352,7 +352,7 @@ impl Mqtt {
         };
         let outcome = Outcome {
             settled: Some(if failed { Settled::Rejected } else { Settled::Accepted }),
-            error: failed.then(|| failure(&said.said)),
+            error: failed.then(|| Box::new(failure(&said.said))),
             ..Outcome::default()
         };
         self.handled

@@ -1,6 +1,4 @@
 //! Cuts one direction into packets.
-use bytes::Bytes;
-
 use super::packet::{self, Head, Heading};
 use crate::capture::Moment;
 use crate::protocol::{Mark, Recognized};
@@ -103,7 +101,7 @@ impl Reader {
     }
 
     /// Reads up to the end of a packet; how many bytes were taken.
-    pub(super) fn read<'a>(&'a mut self, bytes: &'a Bytes, at: Mark) -> (usize, Read<'a>) {
+    pub(super) fn read<'a>(&'a mut self, bytes: &'a [u8], at: Mark) -> (usize, Read<'a>) {
         if self.skipped == Some(at.moment) {
             return (bytes.len(), Read::More);
         }
@@ -137,7 +135,7 @@ impl Reader {
         }
     }
 
-    fn head<'a>(&'a mut self, bytes: &'a Bytes, at: Mark) -> (usize, Read<'a>) {
+    fn head<'a>(&'a mut self, bytes: &'a [u8], at: Mark) -> (usize, Read<'a>) {
         let begin = *self.begin.get_or_insert(at);
         // What is whole in this piece is taken from there.
         if self.kept.is_empty()
@@ -202,7 +200,7 @@ impl Reader {
     }
 
     /// Looks for a packet at the beginning of an operation. Programs read one in several operations, so it may go on with others.
-    fn seek<'a>(&'a mut self, bytes: &'a Bytes, at: Mark, new: bool, may_be: bool) -> (usize, Read<'a>) {
+    fn seek<'a>(&'a mut self, bytes: &'a [u8], at: Mark, new: bool, may_be: bool) -> (usize, Read<'a>) {
         if new && !may_be {
             self.kept.clear();
             self.begin = Some(at);

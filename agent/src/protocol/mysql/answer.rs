@@ -332,7 +332,7 @@ impl Mysql {
             return Some(());
         }
         let call = self.calls.front()?;
-        call.outcome.error = Some(failure(code, frame.payload.get(3..).unwrap_or_default()));
+        call.outcome.error = Some(Box::new(failure(code, frame.payload.get(3..).unwrap_or_default())));
         self.session.failed(u32::from(code), &mut call.outcome);
         self.calls.answered(frame.end, out);
         Some(())
@@ -350,7 +350,7 @@ impl Mysql {
                 self.session.status(status, call.offset, does, &mut call.outcome);
             }
             Some(Ending::Failure(failure)) => {
-                call.outcome.error = Some(failure);
+                call.outcome.error = Some(Box::new(failure));
                 self.session.failed(0, &mut call.outcome);
                 self.session.status_unseen();
             }

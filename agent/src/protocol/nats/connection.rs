@@ -1,8 +1,9 @@
 //! One connection: what is on its way in each direction, and what waits for an answer.
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
-use bytes::Bytes;
 use foldhash::fast::RandomState;
+use serde::Deserialize;
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::line::{Headers, Line, Message as Told, Origin};
@@ -40,8 +41,8 @@ pub(super) struct Nats {
     client: Option<Direction>,
     fresh: bool,
     recognized: Direction,
-    ingress: Option<Reader>,
-    egress: Option<Reader>,
+    ingress: Option<Box<Reader>>,
+    egress: Option<Box<Reader>>,
     /// What the server, or its cluster, calls itself.
     server: Option<SmolStr>,
     /// Queue groups by subscription.
@@ -52,7 +53,7 @@ pub(super) struct Nats {
     waiting: HashMap<(Side, SmolStr), Waiting, RandomState>,
     /// When waiting is over: those for replies, and those for acknowledgements.
     due: [VecDeque<(u64, Exchange, SmolStr)>; 2],
-    early: VecDeque<Early>,
+    early: VecDeque<Answer<'static>>,
     strikes: u32,
 }
 
@@ -92,11 +93,12 @@ struct Waiting {
     bytes: u64,
 }
 
+/// What may answer something that waits.
 #[derive(Debug)]
-struct Early {
+struct Answer<'a> {
     side: Side,
     subject: SmolStr,
-    body: Option<Vec<u8>>,
+    body: Option<Cow<'a, [u8]>>,
     status: Option<SmolStr>,
     begin: Mark,
     end: Mark,
@@ -123,19 +125,21 @@ impl Nats {
         }
     }
 
-    const fn reader(&mut self, direction: Direction) -> &mut Option<Reader> {
+    const fn reader(&mut self, direction: Direction) -> &mut Option<Box<Reader>> {
         match direction {
             Direction::Ingress => &mut self.ingress,
             Direction::Egress => &mut self.egress,
         }
     }
 
-    fn take_reader(&mut self, direction: Direction, at: Mark) -> Reader {
+    fn take_reader(&mut self, direction: Direction, at: Mark) -> Box<Reader> {
         let begins = direction == self.recognized || (self.fresh && at.offset == 0);
-        self.reader(direction).take().unwrap_or_else(|| Reader::new(begins))
+        self.reader(direction)
+            .take()
+            .unwrap_or_else(|| Box::new(Reader::new(begins)))
     }
 
-    fn bytes(&mut self, direction: Direction, bytes: &Bytes, at: Mark, out: &mut Vec<Step>) -> Flow {
+    fn bytes(&mut self, direction: Direction, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Flow {
         let mut reader = self.take_reader(direction, at);
         let mut flow = Flow::Continue;
         let mut taken = 0_usize;
@@ -325,15 +329,15 @@ impl Nats {
             status,
         } = passing;
         let Some(exchange) = exchange else {
-            let early = Early {
+            let answer = Answer {
                 side,
                 subject: told.subject,
-                body: body.map(<[u8]>::to_vec),
+                body: body.map(Cow::Borrowed),
                 status,
                 begin,
                 end,
             };
-            self.answered(early, out);
+            self.answered(answer, out);
             return;
         };
         self.handled.passed(exchange, end, out);
@@ -383,22 +387,25 @@ impl Nats {
     }
 
     /// What may answer something passed.
-    fn answered(&mut self, early: Early, out: &mut Vec<Step>) {
-        let body = early.body.as_deref();
+    fn answered(&mut self, answer: Answer<'_>, out: &mut Vec<Step>) {
+        let body = answer.body.as_deref();
         // It is still being worked on.
-        if early.side == Side::Client && body == Some(b"+WPI") {
+        if answer.side == Side::Client && body == Some(b"+WPI") {
             return;
         }
-        let key = (early.side, early.subject.clone());
+        let key = (answer.side, answer.subject.clone());
         let Some(waiting) = self.waiting.remove(&key) else {
             if self.early.len() >= MAX_EARLY {
                 self.early.pop_front();
             }
-            self.early.push_back(early);
+            self.early.push_back(Answer {
+                body: answer.body.map(|body| Cow::Owned(body.into_owned())),
+                ..answer
+            });
             return;
         };
-        let outcome = match early.side {
-            Side::Client if early.subject.starts_with(ACK) => {
+        let outcome = match answer.side {
+            Side::Client if answer.subject.starts_with(ACK) => {
                 let how = match body {
                     Some(body) if body.starts_with(b"-NAK") => Some(Settled::Requeued),
                     Some(body) if body.starts_with(b"+TERM") => Some(Settled::Rejected),
@@ -411,10 +418,10 @@ impl Nats {
                 }
             }
             Side::Client => Outcome::default(),
-            Side::Server => self.reply(&waiting, body, early.status),
+            Side::Server => self.reply(&waiting, body, answer.status),
         };
-        let begin = early.begin.moment;
-        self.handled.settled(waiting.exchange, outcome, begin, early.end, out);
+        let begin = answer.begin.moment;
+        self.handled.settled(waiting.exchange, outcome, begin, answer.end, out);
     }
 
     /// What an answer from the server says of what was published.
@@ -423,32 +430,30 @@ impl Nats {
             let (code, message) = status.split_once(' ').unwrap_or((&status, ""));
             let message = if code == "503" { "no responders" } else { message };
             return Outcome {
-                error: Some(failure(code.into(), message.into())),
+                error: Some(Box::new(failure(code.into(), message.into()))),
                 ..Outcome::default()
             };
         }
         let json = body.filter(|body| body.starts_with(b"{"));
-        let json: serde_json::Value = json
+        let told: Stored<'_> = json
             .and_then(|json| serde_json::from_slice(json).ok())
             .unwrap_or_default();
-        let is_ours =
-            json.get("type").and_then(serde_json::Value::as_str) == Some("io.nats.jetstream.api.v1.pub_ack_response");
-        let stored = json.get("stream").and_then(|stream| stream.as_str());
-        let sequence = json.get("seq").and_then(serde_json::Value::as_u64);
-        let code = json.pointer("/error/err_code").and_then(serde_json::Value::as_u64);
-        match (stored, sequence, code) {
+        let is_ours = told.kind.as_deref() == Some("io.nats.jetstream.api.v1.pub_ack_response");
+        let stored = told.stream.as_deref();
+        let error = told.error.unwrap_or_default();
+        match (stored, told.seq, error.err_code) {
             (_, _, Some(code)) if is_ours || stored.is_some() => {
-                let text = json.pointer("/error/description").and_then(|text| text.as_str());
-                let error = failure(code.to_smolstr(), text.unwrap_or_default().into());
+                let text = error.description.unwrap_or_default();
+                let error = failure(code.to_smolstr(), text.into());
                 Outcome {
                     settled: Some(Settled::Rejected),
-                    error: Some(error),
+                    error: Some(Box::new(error)),
                     ..Outcome::default()
                 }
             }
             (Some(stream), Some(sequence), _) => {
                 // What was published before is stored once.
-                let is_new = json.get("duplicate").and_then(serde_json::Value::as_bool) != Some(true);
+                let is_new = told.duplicate != Some(true);
                 Outcome {
                     settled: Some(Settled::Accepted),
                     identity: self
@@ -515,6 +520,27 @@ impl Nats {
             }
         }
     }
+}
+
+/// What a stream says of a message that was sent to it, as far as it is of interest.
+#[derive(Default, Deserialize)]
+struct Stored<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    stream: Option<Cow<'a, str>>,
+    seq: Option<u64>,
+    duplicate: Option<bool>,
+    #[serde(borrow)]
+    error: Option<Refusal<'a>>,
+}
+
+/// Why it did not take it.
+#[derive(Default, Deserialize)]
+struct Refusal<'a> {
+    err_code: Option<u64>,
+    #[serde(borrow)]
+    description: Option<Cow<'a, str>>,
 }
 
 fn failure(code: SmolStr, message: SmolStr) -> Failure {

@@ -234,7 +234,7 @@ impl Postgresql {
                 let session = &mut self.session;
                 if let Some(call) = self.awaited.front_mut().and_then(|awaited| awaited.call.as_mut()) {
                     session.within(call);
-                    call.outcome.error = Some(failure);
+                    call.outcome.error = Some(Box::new(failure));
                 }
                 return Told::Fits;
             }
@@ -249,7 +249,7 @@ impl Postgresql {
             match failure.take() {
                 Some(failure) => {
                     self.session.within(&mut call);
-                    call.outcome.error = Some(failure);
+                    call.outcome.error = Some(Box::new(failure));
                     answered(call.exchange, call.seen, call.outcome, frame.end, out);
                 }
                 None => self.skipped(call, frame.end, out),
@@ -258,7 +258,7 @@ impl Postgresql {
         if let Some(call) = self.front_call()
             && let Some(failure) = failure
         {
-            call.outcome.error = Some(failure);
+            call.outcome.error = Some(Box::new(failure));
         }
         Told::Fits
     }

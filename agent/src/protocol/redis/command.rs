@@ -31,8 +31,6 @@ pub(super) enum Special {
     Streams,
 }
 
-/// Longest word behind a command's name that means something: what a short text has room for.
-const MAX_SUBCOMMAND: usize = 23;
 /// Commands whose first argument is part of their name.
 const CONTAINERS: &[&str] = &[
     "ACL", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DEBUG", "FUNCTION", "LATENCY", "MEMORY", "MODULE", "OBJECT",
@@ -48,7 +46,7 @@ pub(super) struct Asked {
     /// Whether arguments are kept.
     values: bool,
     /// The first three words.
-    words: [SmolStr; 3],
+    words: [Word; 3],
     count: usize,
     arguments: Vec<SmolStr>,
 }
@@ -77,18 +75,11 @@ impl Asked {
     }
 
     fn word(&mut self, word: &[u8]) {
-        let text = |word: &[u8]| SmolStr::from(String::from_utf8_lossy(word));
         if let Some(place) = self.words.get_mut(self.count) {
-            // Behind the name only short ones mean something.
-            let most = if self.count == 0 { MAX_NAME } else { MAX_SUBCOMMAND };
-            *place = if word.len() <= most {
-                text(word)
-            } else {
-                SmolStr::default()
-            };
+            place.set(word);
         }
         if self.values && self.count > 0 && self.arguments.len() < MAX_ARGUMENTS {
-            self.arguments.push(text(word));
+            self.arguments.push(SmolStr::from(String::from_utf8_lossy(word)));
         }
         self.count = self.count.saturating_add(1);
     }
@@ -97,38 +88,34 @@ impl Asked {
     pub(super) fn take(&mut self) -> Option<(Mark, Command, Special)> {
         let begin = self.begin.take()?;
         let count = std::mem::take(&mut self.count);
-        let arguments = std::mem::take(&mut self.arguments);
-        let words = std::mem::take(&mut self.words);
+        let mut arguments = std::mem::take(&mut self.arguments);
+        let word = |place: usize| self.words.get(place).filter(|_| place < count).map_or("", Word::text);
+        let (name, first) = (word(0), word(1));
         if count == 0 {
             return None;
         }
-        let [name, first, second] = words.map(upper);
-        let name = if name.is_empty() || !name.bytes().all(is_of_name) {
-            SmolStr::new_static("_OTHER")
-        } else {
-            name
-        };
-        let special = special(&name, &first, &second, count.saturating_sub(1));
-        let hidden = !self.values || SECRET.contains(&name.as_str());
+        let special = special(name, first, word(2), count.saturating_sub(1));
         let mut argument_count = count.saturating_sub(1);
-        let mut arguments = arguments;
-        if hidden {
-            arguments = vec![SmolStr::new_static("?"); argument_count.min(MAX_ARGUMENTS)];
+        if SECRET.contains(&name) {
+            arguments.clear();
         }
-        let mut name = name;
-        if CONTAINERS.contains(&name.as_str()) && !first.is_empty() && first.bytes().all(is_of_name) {
-            let mut both = SmolStrBuilder::new();
-            both.push_str(&name);
-            both.push(' ');
-            both.push_str(&first);
-            name = both.finish();
+        let named = if !is_name(name) {
+            SmolStr::new_static("_OTHER")
+        } else if CONTAINERS.contains(&name) && is_name(first) {
             argument_count = argument_count.saturating_sub(1);
             if !arguments.is_empty() {
                 arguments.remove(0);
             }
-        }
+            let mut both = SmolStrBuilder::new();
+            both.push_str(name);
+            both.push(' ');
+            both.push_str(first);
+            both.finish()
+        } else {
+            SmolStr::new(name)
+        };
         let command = Command {
-            name,
+            name: named,
             collection: None,
             arguments,
             argument_count,
@@ -137,24 +124,41 @@ impl Asked {
     }
 }
 
-const fn is_of_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'|')
+/// A word in upper case; nothing where it is too long to mean something, or no ASCII.
+#[derive(Clone, Copy, Debug, Default)]
+struct Word {
+    bytes: [u8; MAX_NAME],
+    length: usize,
 }
 
-fn upper(word: SmolStr) -> SmolStr {
-    if word.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        SmolStr::from(word.to_ascii_uppercase())
-    } else {
-        word
+impl Word {
+    fn set(&mut self, word: &[u8]) {
+        self.length = 0;
+        if word.len() <= MAX_NAME && word.is_ascii() {
+            self.length = word.len();
+            for (space, byte) in self.bytes.iter_mut().zip(word) {
+                *space = byte.to_ascii_uppercase();
+            }
+        }
+    }
+
+    fn text(&self) -> &str {
+        let bytes = self.bytes.get(..self.length).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
     }
 }
 
-fn special(name: &str, first: &SmolStr, second: &SmolStr, arguments: usize) -> Special {
-    match (name, first.as_str(), second.as_str()) {
+fn is_name(word: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'|');
+    !word.is_empty() && word.bytes().all(is_of_name)
+}
+
+fn special(name: &str, first: &str, second: &str, arguments: usize) -> Special {
+    match (name, first, second) {
         ("MULTI", ..) => Special::Multi,
         ("EXEC", ..) => Special::Exec,
         ("DISCARD", ..) => Special::Discard,
-        ("SELECT", ..) if !first.is_empty() => Special::Select(first.clone()),
+        ("SELECT", ..) if !first.is_empty() => Special::Select(SmolStr::new(first)),
         ("SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE", ..) => Special::Subscribe((arguments as u64).max(1)),
         // Without arguments it is confirmed for each that there was; those behind the first are taken for pushes.
         ("UNSUBSCRIBE" | "PUNSUBSCRIBE" | "SUNSUBSCRIBE", ..) => Special::Subscribe((arguments as u64).max(1)),

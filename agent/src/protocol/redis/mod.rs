@@ -274,7 +274,7 @@ impl Redis {
         if let Some((text, within)) = &answer.error
             && (!within || call.what == Special::Exec)
         {
-            call.outcome.error = Some(self::failed(text, &call.what));
+            call.outcome.error = Some(Box::new(self::failed(text, &call.what)));
         }
         let failed = answer.error.as_ref().is_some_and(|(_, within)| !within);
         if call.what == Special::Lookup {

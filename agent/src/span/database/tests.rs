@@ -139,12 +139,12 @@ fn a_statement_that_is_not_known_is_named_by_what_was_done() {
 #[test]
 fn failures_and_commands() {
     let outcome = Outcome {
-        error: Some(Failure {
+        error: Some(Box::new(Failure {
             code: "23505".into(),
             sqlstate: Some("23000".into()),
             message: "secret".into(),
             expected: false,
-        }),
+        })),
         ..Outcome::default()
     };
     let failed = |status| {

@@ -4,12 +4,12 @@
 //! allocations for each exchange, each operation, and each operation that neither begins nor ends anything; with `--json` a line of JSON for each. A connection is played from its beginning to its end, recognition included, so that
 //! what a connection costs once is in the figures.
 #![expect(clippy::expect_used, reason = "a tool for developers")]
+#[path = "../tests/counting/mod.rs"]
+mod counting;
 #[path = "../tests/recorded/mod.rs"]
 mod recorded;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,36 +19,9 @@ use clew::stream::{Content, Piece};
 
 /// How long each protocol is played.
 const WINDOW: Duration = Duration::from_millis(700);
-/// How long it is played between two looks at the clock, which is a system call.
-const BATCH: Duration = Duration::from_millis(5);
-
-/// The system's allocator, and how often it was asked.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: What is asked is handed on as it is, and the answer as it comes.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: The caller keeps the contract of `alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: The caller keeps the contract of `dealloc`, which is the same; `pointer` is of `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: The caller keeps the contract of `realloc`, which is the same; `pointer` is of `System`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+/// Pieces that are played between two looks at the clock, which is a system call: as many as lie in a processor's cache, where those
+/// that were just captured are.
+const BATCH: usize = 1024;
 
 /// What was played.
 #[derive(Default)]
@@ -146,11 +119,10 @@ fn spent() -> Duration {
 fn play(connections: &[(bool, Vec<Piece>)]) -> Played {
     let mut played = Played::default();
     let mut steps = Vec::with_capacity(1024);
-    // The first round warms up, and tells how many take so long that reading the clock does not count.
-    let begin = spent();
+    // The first round warms up.
     once(connections.to_vec(), &mut steps, &mut Played::default());
-    let took = spent().saturating_sub(begin).max(Duration::from_micros(1));
-    let rounds = usize::try_from(BATCH.as_micros() / took.as_micros()).map_or(1, |rounds| rounds.clamp(1, 512));
+    let pieces: usize = connections.iter().map(|(_, pieces)| pieces.len()).sum();
+    let rounds = (BATCH / pieces.max(1)).max(1);
     while played.time < WINDOW {
         // Who captures makes the pieces; what that costs is not of a parser.
         let batch: Vec<_> = (0..rounds).map(|_| connections.to_vec()).collect();
@@ -165,7 +137,7 @@ fn play(connections: &[(bool, Vec<Piece>)]) -> Played {
 
 fn once(connections: Vec<(bool, Vec<Piece>)>, steps: &mut Vec<Step>, played: &mut Played) {
     for (datagrams, pieces) in connections {
-        let begin = ALLOCATIONS.load(Ordering::Relaxed);
+        let begin = counting::allocations();
         let mut conversation = if datagrams {
             Conversation::datagrams(Limits::default())
         } else {
@@ -177,17 +149,17 @@ fn once(connections: Vec<(bool, Vec<Piece>)>, steps: &mut Vec<Step>, played: &mu
             };
             played.bytes += bytes.len() as u64;
             played.operations += 1;
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            let before = counting::allocations();
             let was_known = matches!(conversation.recognized(), Recognition::Known(_));
             conversation.piece(piece, steps);
             if steps.is_empty() && was_known {
                 played.passing += 1;
-                played.passing_allocations += ALLOCATIONS.load(Ordering::Relaxed) - before;
+                played.passing_allocations += counting::allocations() - before;
             }
             played.exchanges += steps.iter().filter(|step| matches!(step, Step::Request(_))).count() as u64;
             steps.clear();
         }
         drop(conversation);
-        played.allocations += ALLOCATIONS.load(Ordering::Relaxed) - begin;
+        played.allocations += counting::allocations() - begin;
     }
 }

@@ -15,7 +15,6 @@ use std::path::Path;
 use bytes::Bytes;
 use clew::capture::{Actor, Direction, Moment, Pid};
 use clew::protocol::call::{Call, Outcome, Query, Statement};
-use clew::protocol::dns::Told;
 use clew::protocol::{
     Body, Broken, Conversation, DETECT_BYTES, Limits, Mark, PROTOCOLS, Recognized, RequestHead, ResponseHead, Step,
     http1, tls,
@@ -366,7 +365,11 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                         told.line,
                         " -> {} {:?} of {}{}{}",
                         answer.code_name().unwrap_or("?"),
-                        answer.answers.iter().map(Told::text).collect::<Vec<_>>(),
+                        answer
+                            .answers
+                            .iter()
+                            .map(clew::protocol::dns::Told::text)
+                            .collect::<Vec<_>>(),
                         answer.count,
                         if answer.truncated { ", truncated" } else { "" },
                         if answer.repeated > 0 { ", repeated" } else { "" },

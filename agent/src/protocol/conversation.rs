@@ -109,93 +109,97 @@ impl Conversation {
 
     /// Takes the next piece.
     pub fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) {
-        let mut queue = VecDeque::new();
-        let mut switches = 0_usize;
-        let mut next = Some(piece);
-        while let Some(piece) = next.take().or_else(|| queue.pop_front()) {
-            let (direction, moment) = (piece.direction, piece.moment);
-            let mut successor = None;
-            let (detecting, rest) = match &mut self.state {
-                State::Unknown => {
-                    if let Some(turns) = &mut self.turns {
-                        turns.piece(&piece, out);
+        let (mut queue, mut switches) = (VecDeque::new(), 0_usize);
+        self.take(piece, &mut queue, &mut switches, out);
+        while let Some(piece) = queue.pop_front() {
+            self.take(piece, &mut queue, &mut switches, out);
+        }
+    }
+
+    /// Takes a piece; what is to be taken before any other comes to the front of `queue`.
+    fn take(&mut self, piece: Piece, queue: &mut VecDeque<Piece>, switches: &mut usize, out: &mut Vec<Step>) {
+        let (direction, moment) = (piece.direction, piece.moment);
+        let mut successor = None;
+        let (detecting, rest) = match &mut self.state {
+            State::Unknown => {
+                if let Some(turns) = &mut self.turns {
+                    turns.piece(&piece, out);
+                    turns.tell(&mut self.next, out);
+                }
+                return;
+            }
+            State::Speaking(_, parser) => match parser.piece(piece, out) {
+                Flow::Continue => return,
+                Flow::Switched(rest) => {
+                    self.carried = parser.carried();
+                    successor = parser.successor();
+                    (Detecting::default(), rest)
+                }
+                Flow::Rejected => {
+                    self.rejections = self.rejections.saturating_add(1);
+                    (Detecting::behind(direction, moment.time_ns), Vec::new())
+                }
+            },
+            State::Detecting(detecting) => {
+                if let Some(turns) = &mut self.turns {
+                    turns.piece(&piece, out);
+                }
+                let detected = detecting.take(piece);
+                if let Some(turns) = &mut self.turns {
+                    if matches!(detected, Detected::Protocol(..)) {
+                        turns.known(out);
+                    } else if !detecting.awaits(turns.asks()) {
                         turns.tell(&mut self.next, out);
                     }
-                    continue;
                 }
-                State::Speaking(_, parser) => match parser.piece(piece, out) {
-                    Flow::Continue => continue,
-                    Flow::Switched(rest) => {
-                        self.carried = parser.carried();
-                        successor = parser.successor();
-                        (Detecting::default(), rest)
-                    }
-                    Flow::Rejected => {
-                        self.rejections = self.rejections.saturating_add(1);
-                        (Detecting::behind(direction, moment.time_ns), Vec::new())
-                    }
-                },
-                State::Detecting(detecting) => {
-                    if let Some(turns) = &mut self.turns {
-                        turns.piece(&piece, out);
-                    }
-                    let detected = detecting.take(piece);
-                    if let Some(turns) = &mut self.turns {
-                        if matches!(detected, Detected::Protocol(..)) {
-                            turns.known(out);
-                        } else if !detecting.awaits(turns.asks()) {
-                            turns.tell(&mut self.next, out);
+                match detected {
+                    Detected::Nothing => {}
+                    Detected::GivenUp => self.give_up(out),
+                    Detected::Protocol(protocol, direction, bytes) => {
+                        let behind = std::mem::replace(queue, detecting.take_kept().into());
+                        queue.extend(behind);
+                        let start = Start {
+                            limits: self.limits,
+                            first: self.next,
+                            direction,
+                            bytes,
+                            from_beginning: self.from_beginning,
+                            datagrams: false,
+                            carried: self.carried.take(),
+                        };
+                        let parser = (protocol.parser)(&start);
+                        if let Some(exchange) = start.carried.filter(|_| parser.open() == 0) {
+                            // What follows is not what was agreed on, and answers nothing.
+                            out.push(Step::Broken {
+                                exchange,
+                                at: Mark { offset: 0, moment },
+                                reason: Broken::Invalid,
+                                body: Body::default(),
+                            });
                         }
+                        self.state = State::Speaking(protocol.name, parser);
                     }
-                    match detected {
-                        Detected::Nothing => {}
-                        Detected::GivenUp => self.give_up(out),
-                        Detected::Protocol(protocol, direction, bytes) => {
-                            let behind = std::mem::replace(&mut queue, detecting.take_kept().into());
-                            queue.extend(behind);
-                            let start = Start {
-                                limits: self.limits,
-                                first: self.next,
-                                direction,
-                                bytes,
-                                from_beginning: self.from_beginning,
-                                datagrams: false,
-                                carried: self.carried.take(),
-                            };
-                            let parser = (protocol.parser)(&start);
-                            if let Some(exchange) = start.carried.filter(|_| parser.open() == 0) {
-                                // What follows is not what was agreed on, and answers nothing.
-                                out.push(Step::Broken {
-                                    exchange,
-                                    at: Mark { offset: 0, moment },
-                                    reason: Broken::Invalid,
-                                    body: Body::default(),
-                                });
-                            }
-                            self.state = State::Speaking(protocol.name, parser);
-                        }
-                    }
-                    continue;
                 }
-            };
-            if let State::Speaking(_, parser) = &self.state {
-                self.next = parser.next_exchange();
+                return;
             }
-            self.from_beginning = false;
-            if let Some(turns) = &mut self.turns {
-                turns.behind(direction);
-            }
-            self.state = match successor.and_then(|(name, asks)| self.agreed(name, asks)) {
-                Some((name, parser)) => State::Speaking(name, parser),
-                None => State::Detecting(detecting),
-            };
-            switches = switches.saturating_add(1);
-            if self.rejections >= MAX_REJECTIONS || switches >= MAX_SWITCHES {
-                self.give_up(out);
-            }
-            for piece in rest.into_iter().rev() {
-                queue.push_front(piece);
-            }
+        };
+        if let State::Speaking(_, parser) = &self.state {
+            self.next = parser.next_exchange();
+        }
+        self.from_beginning = false;
+        if let Some(turns) = &mut self.turns {
+            turns.behind(direction);
+        }
+        self.state = match successor.and_then(|(name, asks)| self.agreed(name, asks)) {
+            Some((name, parser)) => State::Speaking(name, parser),
+            None => State::Detecting(detecting),
+        };
+        *switches = switches.saturating_add(1);
+        if self.rejections >= MAX_REJECTIONS || *switches >= MAX_SWITCHES {
+            self.give_up(out);
+        }
+        for piece in rest.into_iter().rev() {
+            queue.push_front(piece);
         }
     }
 

@@ -1,3 +1,5 @@
+use smol_str::SmolStr;
+
 use super::*;
 use crate::capture::{Actor, Moment, Pid};
 use crate::protocol::{Conversation, Limits, Recognition};

@@ -10,7 +10,7 @@ pub(super) enum Framing {
     /// This many bytes are left.
     Length(u64),
     /// Inside a chunk-size line.
-    ChunkSize(Vec<u8>),
+    ChunkSize(ChunkSize),
     /// This many bytes of chunk data are left.
     ChunkData(u64),
     /// The line end behind chunk data.
@@ -54,7 +54,7 @@ impl Framing {
                 .unwrap_or_default()
                 .trim_ascii();
             if last.eq_ignore_ascii_case(b"chunked") {
-                return Some(Self::ChunkSize(Vec::new()));
+                return Some(Self::ChunkSize(ChunkSize::default()));
             }
             // A request whose last coding is not chunked cannot be delimited; servers refuse it.
             return response.then_some(Self::UntilClose);
@@ -82,18 +82,7 @@ impl Framing {
                     taken
                 }
                 Self::ChunkEnd => 1,
-                Self::ChunkSize(line) => {
-                    let end = rest
-                        .iter()
-                        .position(|byte| *byte == b'\n')
-                        .map_or(rest.len(), |end| end.saturating_add(1));
-                    line.extend_from_slice(rest.get(..end).unwrap_or_default());
-                    if line.len() > MAX_LINE {
-                        return Progress::Invalid;
-                    }
-                    end
-                }
-                Self::Trailer(_) => 1,
+                Self::ChunkSize(_) | Self::Trailer(_) => 1,
             };
             let first = rest.first().copied().unwrap_or_default();
             at = at.saturating_add(taken);
@@ -114,14 +103,19 @@ impl Framing {
             Self::ChunkData(0) => *self = Self::ChunkEnd,
             Self::ChunkEnd => match first {
                 b'\r' => {}
-                b'\n' => *self = Self::ChunkSize(Vec::new()),
+                b'\n' => *self = Self::ChunkSize(ChunkSize::default()),
                 _ => return Some(Progress::Invalid),
             },
-            Self::ChunkSize(line) if line.ends_with(b"\n") => match chunk_size(line) {
+            Self::ChunkSize(line) if first == b'\n' => match line.size() {
                 Some(0) => *self = Self::Trailer(0),
                 Some(size) => *self = Self::ChunkData(size),
                 None => return Some(Progress::Invalid),
             },
+            Self::ChunkSize(line) => {
+                if !line.push(first) {
+                    return Some(Progress::Invalid);
+                }
+            }
             Self::Trailer(length) => match first {
                 b'\n' if *length == 0 => return Some(Progress::Done(0)),
                 b'\n' => *length = 0,
@@ -166,11 +160,51 @@ fn length(value: &[u8]) -> Option<u64> {
     values.all(|other| other == Some(first)).then_some(first)
 }
 
-/// `chunk-size [ chunk-ext ] CRLF`.
-fn chunk_size(line: &[u8]) -> Option<u64> {
-    let size = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    if size.is_empty() || size.len() > 15 || !size.iter().all(u8::is_ascii_hexdigit) {
-        return None;
+/// What has come of `chunk-size [ chunk-ext ] CRLF`. White space around the size is none of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ChunkSize {
+    size: u64,
+    digits: usize,
+    /// Bytes of the line.
+    length: usize,
+    part: Part,
+}
+
+/// A part of a chunk-size line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Part {
+    #[default]
+    Size,
+    /// White space behind the size.
+    Space,
+    Extension,
+}
+
+impl ChunkSize {
+    /// Takes a byte before the line's end; whether it may be of the line.
+    fn push(&mut self, byte: u8) -> bool {
+        const MAX_DIGITS: usize = 15;
+        self.length = self.length.saturating_add(1);
+        let digit = char::from(byte).to_digit(16).map(u64::from);
+        match (self.part, digit) {
+            (Part::Extension, _) => {}
+            (Part::Size, Some(digit)) => {
+                self.size = self.size.wrapping_shl(4) | digit;
+                self.digits = self.digits.saturating_add(1);
+            }
+            _ if byte == b';' => self.part = Part::Extension,
+            _ if byte.is_ascii_whitespace() => {
+                if self.digits > 0 {
+                    self.part = Part::Space;
+                }
+            }
+            _ => return false,
+        }
+        self.digits <= MAX_DIGITS && self.length < MAX_LINE
     }
-    u64::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()
+
+    /// The size, once the line is complete.
+    fn size(&self) -> Option<u64> {
+        (self.digits > 0).then_some(self.size)
+    }
 }

@@ -19,11 +19,11 @@ const CONTROL_BYTES: usize = 8;
 
 /// What a direction says.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum Event<'a> {
     /// A header block is complete, or will not be: then it is `cut`.
     Block(Block),
     /// Content of a stream passed, which is empty where it was not seen.
-    Data { stream: u32, bytes: Bytes, length: u64 },
+    Data { stream: u32, bytes: &'a [u8], length: u64 },
     /// A side of a stream has ended.
     Ended { stream: u32 },
     /// A stream was given up with this error code.
@@ -142,7 +142,7 @@ impl Reader {
     }
 
     /// Reads `bytes`, which begin at `at`; how many it took, and what they say.
-    pub(super) fn read(&mut self, bytes: &Bytes, at: Mark) -> (usize, Option<Event>) {
+    pub(super) fn read<'a>(&mut self, bytes: &'a [u8], at: Mark) -> (usize, Option<Event<'a>>) {
         match self.state {
             State::Preface(passed) => self.preface(passed, bytes),
             State::Head => self.head(bytes, at),
@@ -152,11 +152,11 @@ impl Reader {
     }
 
     /// Passes a hole; how many of its bytes it took, and what that says.
-    pub(super) fn hole(&mut self, length: u64) -> (u64, Option<Event>) {
+    pub(super) fn hole(&mut self, length: u64) -> (u64, Option<Event<'static>>) {
         match self.state {
             State::Payload if self.left > 0 => {
                 let taken = length.min(self.left);
-                let event = self.content(Bytes::new(), taken);
+                let event = self.content(&[], taken);
                 self.payload_cut = true;
                 self.left = self.left.saturating_sub(taken);
                 (taken, event)
@@ -172,7 +172,7 @@ impl Reader {
     }
 
     /// What follows is not known. A header block that has begun is told first.
-    fn lose(&mut self, event: Event) -> Option<Event> {
+    fn lose(&mut self, event: Event<'static>) -> Option<Event<'static>> {
         if let Some(mut block) = self.block.take() {
             block.cut = true;
             return Some(Event::Block(block));
@@ -185,7 +185,7 @@ impl Reader {
         Some(event)
     }
 
-    fn preface(&mut self, passed: usize, bytes: &[u8]) -> (usize, Option<Event>) {
+    fn preface(&mut self, passed: usize, bytes: &[u8]) -> (usize, Option<Event<'static>>) {
         if passed == 0 && bytes.first() != PREFACE.first() {
             self.state = State::Head;
             return (0, None);
@@ -204,7 +204,7 @@ impl Reader {
         (length, None)
     }
 
-    fn head(&mut self, bytes: &[u8], at: Mark) -> (usize, Option<Event>) {
+    fn head(&mut self, bytes: &[u8], at: Mark) -> (usize, Option<Event<'static>>) {
         if self.head_bytes == 0 {
             self.begin = at;
         }
@@ -237,7 +237,7 @@ impl Reader {
         (length, None)
     }
 
-    fn payload(&mut self, bytes: &Bytes) -> (usize, Option<Event>) {
+    fn payload<'a>(&mut self, bytes: &'a [u8]) -> (usize, Option<Event<'a>>) {
         if self.left == 0 {
             return (0, self.frame_ended());
         }
@@ -253,7 +253,7 @@ impl Reader {
             }
             return (length, None);
         }
-        let event = self.content(bytes.slice(..length), length as u64);
+        let event = self.content(bytes.get(..length).unwrap_or_default(), length as u64);
         self.left = self.left.saturating_sub(length as u64);
         if event.is_none() && self.left == 0 {
             return (length, self.frame_ended());
@@ -262,14 +262,14 @@ impl Reader {
     }
 
     /// Takes a part of the payload, `length` bytes, of which `bytes` were seen: all or none.
-    fn content(&mut self, bytes: Bytes, length: u64) -> Option<Event> {
+    fn content<'a>(&mut self, bytes: &'a [u8], length: u64) -> Option<Event<'a>> {
         let stream = self.frame.stream;
         match self.frame.kind {
             DATA => {
                 // Where the padding's length was not seen all of it is taken for content.
                 let content = self.left.saturating_sub(self.padding.unwrap_or(0)).min(length);
                 let seen = usize::try_from(content).unwrap_or(usize::MAX).min(bytes.len());
-                let bytes = bytes.slice(..seen);
+                let bytes = bytes.get(..seen).unwrap_or_default();
                 self.padding = self.padding.or(Some(0));
                 (content > 0).then_some(Event::Data {
                     stream,
@@ -292,7 +292,7 @@ impl Reader {
         }
     }
 
-    fn frame_ended(&mut self) -> Option<Event> {
+    fn frame_ended(&mut self) -> Option<Event<'static>> {
         self.state = State::Head;
         let FrameHead { stream, kind, .. } = self.frame;
         let word = |at: usize| {
@@ -315,7 +315,7 @@ impl Reader {
         }
     }
 
-    fn block_frame_ended(&mut self) -> Option<Event> {
+    fn block_frame_ended(&mut self) -> Option<Event<'static>> {
         let frame = self.frame;
         let whole = self.payload.len() as u64 == u64::from(frame.length);
         let Some(fragment) = fragment(frame, &self.payload, whole) else {
@@ -346,7 +346,7 @@ impl Reader {
     }
 
     /// Looks for frames.
-    fn seek(&mut self, bytes: &Bytes, at: Mark) -> Option<Event> {
+    fn seek(&mut self, bytes: &[u8], at: Mark) -> Option<Event<'static>> {
         let begin = *self.sought_begin.get_or_insert(at);
         self.sought.extend_from_slice(bytes);
         let mut from = 0_usize;

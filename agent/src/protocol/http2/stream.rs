@@ -49,7 +49,7 @@ impl Message {
     }
 
     /// Content passed: `length` bytes, of which `bytes` were seen, all or none.
-    pub(super) fn content(&mut self, bytes: &Bytes, length: u64, limit: usize) {
+    pub(super) fn content(&mut self, bytes: &[u8], length: u64, limit: usize) {
         self.bytes = self.bytes.saturating_add(length);
         self.holed |= (bytes.len() as u64) < length;
         if !self.holed {

@@ -52,14 +52,14 @@ struct Side {
 
 /// Something said of a stream.
 #[derive(Debug)]
-enum Said {
+enum Said<'a> {
     Head {
         head: Box<Head>,
         end_stream: bool,
         offset: u64,
         start: Moment,
     },
-    Data(Bytes, u64),
+    Data(&'a [u8], u64),
     Ended,
     Reset(u32),
 }
@@ -69,7 +69,7 @@ enum Said {
 struct Early {
     stream: u32,
     at: Mark,
-    said: Said,
+    said: Said<'static>,
 }
 
 impl Http2 {
@@ -114,17 +114,33 @@ impl Http2 {
         })
     }
 
-    fn bytes(&mut self, direction: Direction, mut bytes: Bytes, mut at: Mark, out: &mut Vec<Step>) -> Flow {
+    fn bytes(&mut self, direction: Direction, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Flow {
+        let (mut flow, mut found) = self.frames(direction, bytes, at, out);
+        while let Some((bytes, begin)) = found {
+            (flow, found) = self.frames(direction, &bytes, begin, out);
+        }
+        flow
+    }
+
+    /// Takes frames. What was found behind a hole is given back: it holds all that is left.
+    fn frames(
+        &mut self,
+        direction: Direction,
+        mut bytes: &[u8],
+        mut at: Mark,
+        out: &mut Vec<Step>,
+    ) -> (Flow, Option<(Bytes, Mark)>) {
         loop {
             let side = self.side(direction, at);
             if bytes.is_empty() && !side.reader.is_due() {
-                return Flow::Continue;
+                return (Flow::Continue, None);
             }
-            let (taken, event) = side.reader.read(&bytes, at);
-            if let Some((found, begin)) = side.reader.take_found() {
-                (bytes, at) = (found, begin);
+            let (taken, event) = side.reader.read(bytes, at);
+            let found = side.reader.take_found();
+            if let Some((_, begin)) = &found {
+                at = *begin;
             } else {
-                bytes = bytes.slice(taken.min(bytes.len())..);
+                bytes = bytes.get(taken..).unwrap_or_default();
                 at = at.behind(taken as u64);
             }
             if side.reader.is_client() && self.asks.is_none() {
@@ -133,7 +149,10 @@ impl Http2 {
             if let Some(event) = event
                 && self.event(direction, at, event, out) == Flow::Rejected
             {
-                return Flow::Rejected;
+                return (Flow::Rejected, None);
+            }
+            if found.is_some() {
+                return (Flow::Continue, found);
             }
         }
     }
@@ -144,7 +163,7 @@ impl Http2 {
             let (taken, event) = if length > 0 {
                 side.reader.hole(length)
             } else if side.reader.is_due() {
-                let (_, event) = side.reader.read(&Bytes::new(), at);
+                let (_, event) = side.reader.read(&[], at);
                 (0, event)
             } else {
                 return Flow::Continue;
@@ -159,7 +178,7 @@ impl Http2 {
         }
     }
 
-    fn event(&mut self, direction: Direction, at: Mark, event: Event, out: &mut Vec<Step>) -> Flow {
+    fn event(&mut self, direction: Direction, at: Mark, event: Event<'_>, out: &mut Vec<Step>) -> Flow {
         match event {
             Event::Block(block) => self.block(direction, at, block, out),
             Event::Data { stream, bytes, length } => self.said(direction, stream, at, Said::Data(bytes, length), out),
@@ -226,7 +245,7 @@ impl Http2 {
     }
 
     /// Takes what was said of a stream. Those of even number belong to pushed responses, which nobody asked for.
-    fn said(&mut self, direction: Direction, stream: u32, at: Mark, said: Said, out: &mut Vec<Step>) {
+    fn said(&mut self, direction: Direction, stream: u32, at: Mark, said: Said<'_>, out: &mut Vec<Step>) {
         match self.asks {
             Some(_) if stream & 1 == 0 => {}
             Some(asks) if asks == direction => self.asked(direction, stream, at, said, out),
@@ -235,7 +254,7 @@ impl Http2 {
         }
     }
 
-    fn asked(&mut self, direction: Direction, id: u32, at: Mark, said: Said, out: &mut Vec<Step>) {
+    fn asked(&mut self, direction: Direction, id: u32, at: Mark, said: Said<'_>, out: &mut Vec<Step>) {
         let Some(stream) = self.streams.get_mut(&id) else {
             if let Said::Head {
                 head,
@@ -275,7 +294,7 @@ impl Http2 {
                     request_ended(stream, at, out);
                 }
             }
-            Said::Data(bytes, length) => stream.request.content(&bytes, length, self.limits.body_bytes),
+            Said::Data(bytes, length) => stream.request.content(bytes, length, self.limits.body_bytes),
             Said::Ended => request_ended(stream, at, out),
             Said::Reset(code) => self.broken(id, at, Broken::Reset(code), out),
         }
@@ -316,7 +335,7 @@ impl Http2 {
         }
     }
 
-    fn answered(&mut self, id: u32, at: Mark, said: Said, out: &mut Vec<Step>) {
+    fn answered(&mut self, id: u32, at: Mark, said: Said<'_>, out: &mut Vec<Step>) {
         let Some(stream) = self.streams.get_mut(&id) else {
             if id <= self.newest {
                 return;
@@ -351,18 +370,30 @@ impl Http2 {
                     self.finished(id, at, out);
                 }
             }
-            Said::Data(bytes, length) => stream.response.content(&bytes, length, self.limits.body_bytes),
+            Said::Data(bytes, length) => stream.response.content(bytes, length, self.limits.body_bytes),
             Said::Ended => self.finished(id, at, out),
             Said::Reset(code) => self.broken(id, at, Broken::Reset(code), out),
         }
     }
 
     /// Two threads reported out of order, or the request was not seen.
-    fn too_early(&mut self, id: u32, at: Mark, said: Said, out: &mut Vec<Step>) {
+    fn too_early(&mut self, id: u32, at: Mark, said: Said<'_>, out: &mut Vec<Step>) {
         let said = match said {
             // Content is not kept: it would have to be bounded, and hardly ever comes before its request.
-            Said::Data(_, length) => Said::Data(Bytes::new(), length),
-            other => other,
+            Said::Data(_, length) => Said::Data(&[], length),
+            Said::Head {
+                head,
+                end_stream,
+                offset,
+                start,
+            } => Said::Head {
+                head,
+                end_stream,
+                offset,
+                start,
+            },
+            Said::Ended => Said::Ended,
+            Said::Reset(code) => Said::Reset(code),
         };
         if let (Some(last), Said::Data(_, more)) = (self.early.back_mut(), &said)
             && let (true, Said::Data(_, length)) = (last.stream == id, &mut last.said)
@@ -457,7 +488,7 @@ impl Parser for Http2 {
     fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) -> Flow {
         let (direction, at) = (piece.direction, Mark::of(&piece));
         match piece.content {
-            Content::Bytes(bytes) => return self.bytes(direction, bytes, at, out),
+            Content::Bytes(bytes) => return self.bytes(direction, &bytes, at, out),
             Content::Unseen(length) => return self.hole(direction, length, at, out),
             Content::End => self.over(direction, at, Broken::Closed, out),
             Content::Failed(errno) => self.over(direction, at, Broken::Failed(errno), out),

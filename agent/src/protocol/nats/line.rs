@@ -83,17 +83,20 @@ pub(super) fn parse(line: &[u8]) -> Option<(Origin, Line)> {
     if line == b"+OK" || line.starts_with(b"-ERR ") {
         return Some((Server, Line::Other));
     }
-    let line = std::str::from_utf8(line).ok().filter(|line| line.len() <= MAX_LINE)?;
-    let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+    if line.len() > MAX_LINE {
+        return None;
+    }
+    let words = line.split(|byte| matches!(byte, b' ' | b'\t'));
+    let mut words = words.filter(|word| !word.is_empty());
     let verb = words.next()?;
     let (mut space, mut count) = ([""; MAX_WORDS], 0_usize);
     for (space, word) in space.iter_mut().zip(words) {
-        *space = word;
+        *space = std::str::from_utf8(word).ok()?;
         count = count.saturating_add(1);
     }
     let words = space.get(..count)?;
     let text = |word: &&str| SmolStr::new(*word);
-    let is = |name: &str| verb.eq_ignore_ascii_case(name);
+    let is = |name: &str| verb.eq_ignore_ascii_case(name.as_bytes());
     let size = |word: &str| {
         let short = word.len() <= 10 && word.bytes().all(|byte| byte.is_ascii_digit());
         word.parse::<u64>().ok().filter(|size| short && *size <= MAX_SIZE)

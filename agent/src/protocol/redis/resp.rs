@@ -101,7 +101,7 @@ impl Reader {
                     at = at.saturating_add(usize::from(known));
                 }
                 State::Line(kind) => {
-                    let Some(end) = memchr(b'\n', rest) else {
+                    let Some(end) = line_end(rest) else {
                         if self.keep(rest) {
                             return Got::More;
                         }
@@ -242,6 +242,13 @@ impl Reader {
         }
         true
     }
+}
+
+/// Where the first line ends. Most are lengths of a few digits, for which a search for long texts takes longer to begin.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    const SHORT: usize = 8;
+    let begin = bytes.iter().take(SHORT).position(|byte| *byte == b'\n');
+    begin.or_else(|| memchr(b'\n', bytes.get(SHORT..)?)?.checked_add(SHORT))
 }
 
 fn number(line: &[u8]) -> Option<i64> {

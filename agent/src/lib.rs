@@ -10,6 +10,7 @@ pub mod discover;
 pub mod doctor;
 pub mod export;
 pub mod log;
+mod percent;
 pub mod pipeline;
 pub mod protocol;
 pub mod redact;

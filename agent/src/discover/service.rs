@@ -1,5 +1,6 @@
 //! What a service is called: `service.name` and where it came from.
 use super::Runtime;
+use crate::percent;
 
 /// Where a service's name came from, in the order asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,26 +71,11 @@ fn attributes(list: &str) -> Option<Vec<(String, String)>> {
         .filter(|entry| !entry.is_empty())
         .map(|entry| {
             let (key, value) = entry.split_once('=')?;
-            let (key, value) = (decoded(key.trim())?, decoded(value.trim())?);
+            let decoded = |text: &str| String::from_utf8(percent::decoded(text.trim())?).ok();
+            let (key, value) = (decoded(key)?, decoded(value)?);
             (!key.is_empty()).then_some((key, value))
         })
         .collect()
-}
-
-/// Percent-decoded text (RFC 3986, section 2.1).
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            let (high, low) = (digit()?, digit()?);
-            bytes.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// The name of what an interpreter runs.

@@ -28,7 +28,12 @@ pub(super) fn form(bytes: &[u8], hidden: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
     let shown = |pair: &[u8]| match pair.iter().position(|byte| *byte == b'=') {
         Some(equals) => {
             let (name, _) = pair.split_at_checked(equals).unwrap_or((pair, &[]));
-            let decoded = percent_decoded(name);
+            // `%41` is `A`, and `+` is a space.
+            let spaced: Vec<u8> = name
+                .iter()
+                .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+                .collect();
+            let decoded: Vec<u8> = percent_encoding::percent_decode(&spaced).collect();
             // Some frameworks write the path to a value as `user[password]`.
             let last = decoded.strip_suffix(b"]").and_then(|rest| {
                 let open = rest.iter().rposition(|byte| *byte == b'[')?;
@@ -153,27 +158,6 @@ fn string_end(bytes: &[u8], quote: usize) -> Option<usize> {
 fn find(bytes: &[u8], from: usize, is: impl Fn(u8) -> bool) -> Option<usize> {
     let found = bytes.get(from..)?.iter().position(|byte| is(*byte))?;
     from.checked_add(found)
-}
-
-/// `%41` is `A`, and `+` is a space.
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, tail)) = rest.split_first() {
-        let escaped = (*first == b'%').then(|| Some(digit(tail.first())? << 4 | digit(tail.get(1))?));
-        match escaped.flatten().and_then(|byte| u8::try_from(byte).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                out.push(if *first == b'+' { b' ' } else { *first });
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

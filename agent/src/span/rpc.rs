@@ -179,21 +179,6 @@ fn timeout_ns(text: &[u8]) -> Option<u64> {
 }
 
 /// Percent-encoded UTF-8, as `grpc-message` is.
-pub(super) fn decoded(mut text: &[u8]) -> String {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    let mut bytes = Vec::with_capacity(text.len());
-    while let Some((first, rest)) = text.split_first() {
-        let escaped = match (first, rest) {
-            (b'%', [high, low, ..]) => digit(high).zip(digit(low)),
-            _ => None,
-        };
-        if let Some((high, low)) = escaped {
-            bytes.push(u8::try_from(high.wrapping_mul(16).wrapping_add(low)).unwrap_or(b'?'));
-            text = rest.get(2..).unwrap_or_default();
-        } else {
-            bytes.push(*first);
-            text = rest;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+pub(super) fn decoded(text: &[u8]) -> String {
+    percent_encoding::percent_decode(text).decode_utf8_lossy().into_owned()
 }

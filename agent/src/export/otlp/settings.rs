@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ureq::http::{HeaderName, HeaderValue, Uri};
 
+use crate::percent;
+
 /// How requests travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -310,28 +312,13 @@ fn headers(found: Found) -> Result<Vec<(HeaderName, HeaderValue)>, SettingsError
                 .trim()
                 .parse()
                 .map_err(|_| invalid("a key is not a valid header name"))?;
-            let bytes = percent_decoded(value.trim()).ok_or_else(|| invalid("a % is not followed by two digits"))?;
+            let bytes = percent::decoded(value.trim()).ok_or_else(|| invalid("a % is not followed by two digits"))?;
             let mut value =
                 HeaderValue::from_bytes(&bytes).map_err(|_| invalid("a value holds what a header cannot"))?;
             value.set_sensitive(true);
             Ok((name, value))
         })
         .collect()
-}
-
-fn percent_decoded(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
-        let (high, low) = (digit()?, digit()?);
-        out.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    Some(out)
 }
 
 #[cfg(test)]

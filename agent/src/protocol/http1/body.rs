@@ -111,11 +111,7 @@ impl Framing {
                 Some(size) => *self = Self::ChunkData(size),
                 None => return Some(Progress::Invalid),
             },
-            Self::ChunkSize(line) => {
-                if !line.push(first) {
-                    return Some(Progress::Invalid);
-                }
-            }
+            Self::ChunkSize(line) => return (!line.push(first)).then_some(Progress::Invalid),
             Self::Trailer(length) => match first {
                 b'\n' if *length == 0 => return Some(Progress::Done(0)),
                 b'\n' => *length = 0,

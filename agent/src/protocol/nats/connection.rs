@@ -145,12 +145,12 @@ impl Nats {
         let mut taken = 0_usize;
         while taken < bytes.len() && flow == Flow::Continue {
             let lost = reader.is_lost();
-            let (more, got) = reader.read(bytes.get(taken..).unwrap_or_default(), at.behind(taken as u64));
+            let (more, mut got) = reader.read(bytes.get(taken..).unwrap_or_default(), at.behind(taken as u64));
             taken = taken.saturating_add(more);
             if lost && !reader.is_lost() {
                 out.push(Step::Count("protocol.nats.resync"));
             }
-            if let Some(got) = got {
+            if let Some(got) = &mut got {
                 flow = self.event(direction, got, reader.body(), out);
             }
         }
@@ -158,21 +158,22 @@ impl Nats {
         flow
     }
 
-    /// Something was read; `body` is the first bytes of the message that was read last, where they were seen.
-    fn event(&mut self, direction: Direction, got: Got, body: Option<&[u8]>, out: &mut Vec<Step>) -> Flow {
-        let Got { event, begin, end } = got;
-        match event {
+    /// Something was read, of which what is to be kept is taken; `body` is the first bytes of the message that was read last, where
+    /// they were seen.
+    fn event(&mut self, direction: Direction, got: &mut Got, body: Option<&[u8]>, out: &mut Vec<Step>) -> Flow {
+        let (begin, end) = (got.begin, got.end);
+        match &mut got.event {
             Event::Line(origin, line) => {
-                if !self.is_said_by(origin, direction) {
+                if !self.is_said_by(*origin, direction) {
                     return self.offended(direction, end, out);
                 }
-                self.line(line);
+                self.line(std::mem::replace(line, Line::Other));
             }
             Event::Head(origin, told, headers) => {
-                if !self.is_said_by(origin, direction) {
+                if !self.is_said_by(*origin, direction) {
                     return self.offended(direction, end, out);
                 }
-                self.head(direction, told, headers, (begin, end), out);
+                self.head(direction, std::mem::take(told), headers.take(), (begin, end), out);
             }
             Event::Body => {
                 if let Some(side) = self.side(direction)
@@ -592,8 +593,8 @@ impl Parser for Nats {
                 let mut reader = self.take_reader(direction, at);
                 let got = reader.hole(length, at);
                 *self.reader(direction) = Some(reader);
-                if let Some(got) = got {
-                    return self.event(direction, got, None, out);
+                if let Some(mut got) = got {
+                    return self.event(direction, &mut got, None, out);
                 }
             }
             Content::End => self.break_all(at, Broken::Closed, out),

@@ -97,7 +97,8 @@ fn agree_by_stream(whole: &[Step], holed: &[Step], what: &str) {
                 | Step::ResponseEnd { exchange, body, .. }
                 | Step::Broken { exchange, body, .. } => {
                     let told = heads.entry(streams[exchange]).or_default();
-                    told.fields.extend(body.trailers.as_deref().map(owned).unwrap_or_default());
+                    told.fields
+                        .extend(body.trailers.as_deref().map(owned).unwrap_or_default());
                 }
                 _ => {}
             }

@@ -228,7 +228,7 @@ pub(super) fn answered(code: u8, body: &Body<'_>) -> Answered {
         opcode::ERROR => {
             let code = cursor.word()?;
             let message = cursor.string().unwrap_or_default();
-            answered.outcome.error = Some(failure(code, message));
+            answered.outcome.error = Some(Box::new(failure(code, message)));
             Some(())
         }
         opcode::RESULT => answered.result(&mut cursor),

@@ -1,18 +1,32 @@
 //! Where in its program a call was made: known functions and lines, asked from 64 threads or goroutines at once.
 use clew_tests::{Clew, Kind, Lab, until};
 
-/// The program asks for `/buy` and `/stock`, each from the line of `source` with that mark, in functions named `name`, until there is the
-/// file it is given. A program is looked at while it runs: calls before that have no stack, but none has a wrong one.
-fn check(test: &str, argv: impl FnOnce() -> Vec<String>, source: &str, name: impl Fn(&str) -> String) {
+/// What is told of a place in a source, beside its function.
+enum Place<'a> {
+    /// The file and the line that the call is on.
+    Line(&'a str),
+    /// The file.
+    File(&'a str),
+    /// Nothing.
+    Untold,
+}
+
+/// The program asks for `/buy` and `/stock`, each in functions named `name`, until there is the file it is given; from a line with that
+/// mark, where lines are told. A program is looked at while it runs: calls before that have no stack, but none has a wrong one.
+fn check(test: &str, argv: impl FnOnce() -> Vec<String>, place: &Place<'_>, name: impl Fn(&str) -> String) {
     /// Calls of each kind whose stack is waited for.
     const ENOUGH: usize = 200;
     let Some(lab) = Lab::new(test) else { return };
-    let source = Lab::workload(source);
-    let text = std::fs::read_to_string(&source).expect("read the program");
+    let source = match place {
+        Place::Line(source) | Place::File(source) => Some(Lab::workload(source)),
+        Place::Untold => None,
+    };
     let line = |mark: &str| {
+        let source = source.as_ref().filter(|_| matches!(place, Place::Line(_)))?;
+        let text = std::fs::read_to_string(source).expect("read the program");
         let mark = format!("call: {mark}");
         let place = text.lines().position(|line| line.ends_with(&mark));
-        (place.expect("a marked line") + 1).to_string()
+        Some((place.expect("a marked line") + 1).to_string())
     };
     let mut argv = argv();
     argv.push(lab.dir().join("stop").display().to_string());
@@ -27,17 +41,18 @@ fn check(test: &str, argv: impl FnOnce() -> Vec<String>, source: &str, name: imp
     out.check_eq(out.code, 0, "the program's end");
     for function in ["buy", "stock"] {
         let path = format!("/{function}");
+        let line = line(function);
         let calls = out
             .spans
             .filter(|span| span.kind == Kind::Client && span.path() == path);
-        let told = calls.iter().filter(|call| !call.text("code.stacktrace").is_empty());
+        let told = calls.iter().filter(|call| !call.text("code.function.name").is_empty());
         for call in told.clone() {
             out.check_span(
                 call,
                 &[
                     ("code.function.name", &name(function)),
-                    ("code.file.path", &source),
-                    ("code.line.number", &line(function)),
+                    ("code.file.path", source.as_deref().unwrap_or("")),
+                    ("code.line.number", line.as_deref().unwrap_or("")),
                 ],
             );
             let stack = call.text("code.stacktrace");
@@ -51,13 +66,15 @@ fn check(test: &str, argv: impl FnOnce() -> Vec<String>, source: &str, name: imp
 #[test]
 fn go() {
     let argv = || vec![Lab::go("calls")];
-    check("stacks_go", argv, "go/calls.go", |name| format!("main.{name}"));
+    check("stacks_go", argv, &Place::Line("go/calls.go"), |name| {
+        format!("main.{name}")
+    });
 }
 
 #[test]
 fn python() {
     let argv = || vec!["/usr/bin/python3".to_owned(), Lab::workload("python/calls.py")];
-    check("stacks_python", argv, "python/calls.py", str::to_owned);
+    check("stacks_python", argv, &Place::Line("python/calls.py"), str::to_owned);
 }
 
 /// C and C++: calls from functions of their own and from inlined ones, on stacks with frames of unknown size and large ones.
@@ -66,7 +83,7 @@ fn c(test: &str, compiler: &str, options: &[&str], stripped: bool, name: impl Fn
         let options = [&["-pthread"], options].concat();
         vec![Lab::compiled("c/calls.c", test, compiler, &options, stripped)]
     };
-    check(test, argv, "c/calls.c", name);
+    check(test, argv, &Place::Line("c/calls.c"), name);
 }
 
 fn plain(name: &str) -> String {
@@ -111,7 +128,9 @@ fn rust(test: &str, options: &[&str], stripped: bool) {
         let options = [&["--edition=2024", "-O"], options].concat();
         vec![Lab::compiled("rust/src/calls.rs", test, "rustc", &options, stripped)]
     };
-    check(test, argv, "rust/src/calls.rs", |name| format!("calls::{name}"));
+    check(test, argv, &Place::Line("rust/src/calls.rs"), |name| {
+        format!("calls::{name}")
+    });
 }
 
 #[test]
@@ -123,4 +142,45 @@ fn rust_without_frame_pointers() {
 fn rust_stripped_with_frame_pointers() {
     let options = ["-Cforce-frame-pointers=yes", "-Csymbol-mangling-version=v0"];
     rust("stacks_rust_stripped", &options, true);
+}
+
+#[test]
+fn node_by_its_map() {
+    for (test, node) in [
+        ("stacks_node", "node".to_owned()),
+        ("stacks_newest_node", Lab::newest_node()),
+    ] {
+        let options = [
+            "--perf-basic-prof",
+            "--interpreted-frames-native-stack",
+            "--no-turbo-inlining",
+        ];
+        let argv = || {
+            [&[&*node], &options[..], &[&*Lab::workload("node/market.js")]]
+                .concat()
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect()
+        };
+        check(test, argv, &Place::File("node/market.js"), plain);
+    }
+}
+
+/// A method that is not compiled yet is not known, and none is told in its place.
+#[test]
+fn java_by_its_map() {
+    let options = [
+        "java",
+        "-XX:+PreserveFramePointer",
+        "-XX:CompileCommand=quiet",
+        "-XX:CompileCommand=dontinline,Market::*",
+    ];
+    let argv = || {
+        options
+            .into_iter()
+            .map(str::to_owned)
+            .chain([Lab::workload("java/Market.java")])
+            .collect()
+    };
+    check("stacks_java", argv, &Place::Untold, |name| format!("Market.{name}"));
 }

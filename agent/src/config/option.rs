@@ -291,7 +291,7 @@ pub const OPTIONS: &[Opt] = &[
         value: Some("MODE"),
         many: false,
         verbs: BOTH,
-        help: "Tell where in Go and Python programs calls were made: auto or off [default: in run auto, in attach off]",
+        help: "Tell where in programs calls were made: auto or off [default: in run auto, in attach off]",
         set: |settings, text| put(&mut settings.stacks, auto_or_off(text)),
     },
     Opt {

@@ -99,14 +99,27 @@ impl Proc {
 
     /// A number of `/proc/PID/status`, such as `Tgid` or `PPid`; of several in a row the first.
     pub(super) fn status(&self, pid: Pid, key: &str) -> Option<u32> {
+        self.numbers(pid, key)?.first().copied()
+    }
+
+    /// The number of a process in the innermost namespace that counts it; its own where the kernel does not say (before 4.1).
+    pub(crate) fn namespaced(&self, pid: Pid) -> Option<u32> {
+        match self.numbers(pid, "NSpid") {
+            Some(numbers) => numbers.last().copied(),
+            None => self.is_alive(pid).then_some(pid.0),
+        }
+    }
+
+    /// The user as whom a process acts.
+    pub(crate) fn user(&self, pid: Pid) -> Option<u32> {
+        self.numbers(pid, "Uid")?.get(1).copied()
+    }
+
+    fn numbers(&self, pid: Pid, key: &str) -> Option<Vec<u32>> {
         let status = self.text(pid, "status").ok()?;
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()
+        let mut lines = status.lines();
+        let numbers = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+        numbers.split_whitespace().map(|number| number.parse().ok()).collect()
     }
 
     /// When a process began, since the machine did: field 22 of `/proc/PID/stat`, which counts hundredths of a second whatever

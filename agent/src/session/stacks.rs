@@ -2,7 +2,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ const MOST_WAITING: usize = 1024;
 const MOST_KNOWN: usize = 16_384;
 /// The same of stacks whose name is theirs alone.
 const MOST_ONCE: usize = 4096;
+/// How often functions are looked for that programs have made meanwhile.
+const CATCH_UP: Duration = Duration::from_millis(250);
 /// How long what waits at the end is waited for.
 const LAST: Duration = Duration::from_secs(2);
 
@@ -130,7 +132,9 @@ impl Symbolizer {
             return Some("stack.gone");
         }
         let mut push = |name, value| span.attributes.push((name, value));
-        push("code.function.name", Value::Text(shown.function.clone()));
+        if !shown.function.is_empty() {
+            push("code.function.name", Value::Text(shown.function.clone()));
+        }
         if !shown.file.is_empty() {
             push("code.file.path", Value::Text(shown.file.clone()));
         }
@@ -155,17 +159,31 @@ impl Symbolizer {
 fn answer(proc: &Proc, mut rows: Option<Rows>, asks: &Receiver<Ask>, known: &Known, waiting: &AtomicUsize) {
     let mut stacks = Stacks::default();
     let mut unnamed: VecDeque<Stack> = VecDeque::new();
+    let know = |name, shown| {
+        known.lock().unwrap_or_else(PoisonError::into_inner).know(name, shown);
+    };
     let name = |stacks: &mut Stacks, stack: &Stack| {
-        let shown = shown(&stacks.frames(proc, stack), stack.language);
-        known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .know(stack.hash, shown);
+        know(stack.hash, shown(&stacks.frames(proc, stack), stack.language));
         waiting.fetch_sub(1, Ordering::AcqRel);
     };
+    let mut caught_up = Instant::now();
     loop {
+        let since = caught_up.elapsed();
+        if since >= CATCH_UP {
+            let again = stacks.catch_up(proc, &mut |name, language, frames| know(name, shown(frames, language)));
+            for place in again {
+                if let Some(rows) = &mut rows {
+                    rows.remove(place);
+                }
+            }
+            caught_up = Instant::now();
+        }
         let ask = match unnamed.len() {
-            0 => asks.recv().ok(),
+            0 => match asks.recv_timeout(CATCH_UP.saturating_sub(since)) {
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(ask) => Some(ask),
+            },
             MOST_WAITING.. => None,
             _ => asks.try_recv().ok(),
         };
@@ -188,17 +206,25 @@ fn answer(proc: &Proc, mut rows: Option<Rows>, asks: &Receiver<Ask>, known: &Kno
                     }
                 }
             }
-            None => match unnamed.pop_front() {
-                Some(stack) => name(&mut stacks, &stack),
-                None => return,
-            },
+            None => {
+                if let Some(stack) = unnamed.pop_front() {
+                    name(&mut stacks, &stack);
+                }
+            }
         }
     }
 }
 
 /// What is said of a stack: its innermost function that is the program's own, and all of them as the language writes them.
 fn shown(frames: &[Frame], language: Language) -> Shown {
-    let own = frames.iter().find(|frame| frame.is_own).or(frames.first());
+    let own = match language {
+        // One that is not known may be it.
+        Language::Compiled { .. } => {
+            let mut known = frames.iter().take_while(|frame| !frame.function.is_empty());
+            known.find(|frame| frame.is_own)
+        }
+        Language::Go | Language::Python { .. } => frames.iter().find(|frame| frame.is_own).or(frames.first()),
+    };
     let lines: Vec<SmolStr> = match language {
         Language::Python { .. } => {
             let lines = frames.iter().rev();
@@ -215,9 +241,11 @@ fn shown(frames: &[Frame], language: Language) -> Shown {
         Language::Compiled { .. } => {
             let lines = frames.iter().enumerate();
             lines
-                .map(|(depth, frame)| match frame.line {
-                    0 => format_smolstr!("{depth:4}: {}", frame.function),
-                    line => format_smolstr!("{depth:4}: {}\n             at {}:{line}", frame.function, frame.file),
+                .map(|(depth, frame)| match (&*frame.function, &*frame.file, frame.line) {
+                    ("", ..) => format_smolstr!("{depth:4}: [unknown]"),
+                    (function, "", _) => format_smolstr!("{depth:4}: {function}"),
+                    (function, file, 0) => format_smolstr!("{depth:4}: {function}\n             at {file}"),
+                    (function, file, line) => format_smolstr!("{depth:4}: {function}\n             at {file}:{line}"),
                 })
                 .collect()
         }

@@ -31,7 +31,7 @@ pub use image::FileKey;
 use image::Image;
 pub use java::{Machines, NoPlan};
 pub use openssl::{Encryption, Libraries};
-pub use stacks::{Frame, Stacks};
+pub use stacks::{Frame, Functions, Stacks};
 
 /// Where libraries lie.
 const LIBRARIES: &[&str] = &[

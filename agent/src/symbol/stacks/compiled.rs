@@ -1,14 +1,15 @@
 //! Stacks of compiled programs: walks on where the kernel side could not, says how it will the next time, and names the functions.
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
-use clew_common::event::STACK_WORDS;
+use clew_common::event::{STACK_ONCE, STACK_WORDS};
 use clew_common::unwind::{EXACT, Place, Registers, Row, process, step};
 
 use super::Frame;
 use super::module::Module;
+use super::perf_map::{self, PerfMap};
 use super::section::Held;
-use crate::capture::{Pid, StackRest};
+use crate::capture::{Language, Pid, StackRest};
 use crate::discover::{Discovery, Proc, Runtime};
 use crate::symbol::image::{FileKey, Image};
 
@@ -19,6 +20,8 @@ const MOST_SPACES: usize = 1024;
 /// Pieces of code of a process, and rows that were made for it.
 const MOST_REGIONS: usize = 4096;
 const MOST_ROWS: usize = 16_384;
+/// Stacks of a process with functions that are made while it runs: those told last.
+const MOST_MADE: usize = 1024;
 /// What is held of files between stacks, bytes.
 const MOST_HELD: u64 = 64 << 20;
 /// How often the memory map of a process is read, nanoseconds.
@@ -33,26 +36,61 @@ pub(super) struct Compiled {
 }
 
 /// The memory of a process.
-#[derive(Default)]
 struct Space {
-    /// Its stacks say nothing of it: it is an interpreter.
-    silent: bool,
+    program: Program,
     regions: Vec<Region>,
     read_ns: u64,
     rows: Vec<Place>,
+}
+
+/// What a program is made of.
+enum Program {
+    /// Files.
+    Compiled,
+    /// Files, and functions that a virtual machine makes while it runs.
+    Made(Made),
+    /// The same, and nothing says yet what it has made: its stacks say nothing of it.
+    Untold,
+    /// Its stacks say nothing of it: it is an interpreter.
+    Silent,
+}
+
+/// Functions that are made while a program runs: all of them have frame pointers.
+struct Made {
+    map: PerfMap,
+    /// Stacks and their names, the oldest first.
+    stacks: VecDeque<(u64, Vec<u64>)>,
 }
 
 /// A piece of code in memory.
 struct Region {
     start: u64,
     end: u64,
-    /// Offset in its file.
-    offset: u64,
-    file: Option<FileKey>,
+    from: From,
+}
+
+/// Where code is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// A file, from that offset on; none if it cannot be read.
+    File(Option<FileKey>, u64),
+    /// Nowhere: the program has made it.
+    Memory,
+}
+
+/// Code that an address means.
+enum Code {
+    /// Of a file, at that address as the file counts.
+    File(FileKey, u64),
+    /// Made by the program.
+    Memory,
 }
 
 /// What is told of how stacks are walked.
 pub(crate) type Tell<'a> = &'a mut dyn FnMut(Place, Row);
+
+/// What is told of stacks whose functions are others now, by the name of the stack.
+pub(crate) type Rename<'a> = &'a mut dyn FnMut(u64, Language, &[Frame]);
 
 impl Compiled {
     /// Walks a stack of the memory `space` at the time `now_ns` on from `words`, as far as `rest` goes; none are left where nothing is told.
@@ -68,7 +106,7 @@ impl Compiled {
         let mut registers: Registers = rest.registers;
         while words.len() < STACK_WORDS {
             let pc = registers.pc;
-            if self.place(space, lookup(pc)).is_none() {
+            if self.code(space, lookup(pc)).is_none() {
                 self.reread(proc, space, now_ns);
             }
             let row = self.row(space, lookup(pc));
@@ -88,27 +126,88 @@ impl Compiled {
         }
     }
 
-    /// The functions at these words of a stack, which was walked.
-    pub(super) fn frames(&mut self, space: u64, words: &[u64]) -> Vec<Frame> {
+    /// The functions at these words of a stack of that name, which was walked.
+    pub(super) fn frames(&mut self, (space, name): (u64, u64), words: &[u64]) -> Vec<Frame> {
         if self.held.get() > MOST_HELD {
             self.modules.values_mut().flatten().for_each(Module::let_go);
+            for made in self.spaces.values_mut().filter_map(Space::made) {
+                made.map.let_go();
+            }
         }
+        if let Some(made) = self.spaces.get_mut(&space).and_then(Space::made) {
+            made.map.refresh();
+            if name & STACK_ONCE == 0 {
+                if made.stacks.len() >= MOST_MADE {
+                    made.stacks.pop_front();
+                }
+                made.stacks.push_back((name, words.to_vec()));
+            }
+        }
+        self.functions(space, words)
+    }
+
+    fn functions(&mut self, space: u64, words: &[u64]) -> Vec<Frame> {
+        let is_made = self.spaces.get_mut(&space).is_some_and(|space| space.made().is_some());
         let mut frames = Vec::new();
         for word in words {
-            let Some((file, address)) = self.place(space, lookup(*word)) else {
+            let address = lookup(*word);
+            // A map also names code of the machine's own file.
+            let known = self.spaces.get_mut(&space).and_then(Space::made);
+            if let Some(frame) = known.and_then(|made| made.map.function(address)) {
+                frames.push(frame);
                 continue;
-            };
-            if let Some(module) = self.modules.get_mut(&file).and_then(Option::as_mut) {
-                frames.extend(module.frames(address, &self.held).iter().cloned());
+            }
+            match self.code(space, address) {
+                Some(Code::File(file, address)) => {
+                    let module = self.modules.get_mut(&file).and_then(Option::as_mut);
+                    let found = module.map(|module| module.frames(address, &self.held));
+                    let found = found.iter().flat_map(|found| found.iter());
+                    if is_made {
+                        frames.extend(found.map(perf_map::machine));
+                    } else {
+                        frames.extend(found.cloned());
+                    }
+                }
+                Some(Code::Memory) => frames.push(Frame::UNKNOWN),
+                None => {}
             }
         }
         // Of a program that has lines, what has none is a library's that is a part of it.
-        if frames.iter().any(|frame| frame.is_own && frame.line > 0) {
+        if !is_made && frames.iter().any(|frame| frame.is_own && frame.line > 0) {
             for frame in &mut frames {
                 frame.is_own &= frame.line > 0;
             }
         }
         frames
+    }
+
+    /// Reads maps that have grown, and looks for those that were not there.
+    pub(super) fn catch_up(&mut self, proc: &Proc, rename: Rename<'_>) -> Vec<Place> {
+        let mut changed = Vec::new();
+        let mut begun = Vec::new();
+        for (space, known) in &mut self.spaces {
+            match &mut known.program {
+                // What is held of no map has not been asked for since.
+                Program::Made(made) => {
+                    if !made.stacks.is_empty() && made.map.refresh() {
+                        changed.push(*space);
+                    }
+                }
+                Program::Untold if has_map(proc, Pid(process(*space)), &self.held) => begun.push(*space),
+                _ => {}
+            }
+        }
+        for space in changed {
+            let stacks = self.spaces.get(&space).map(|known| match &known.program {
+                Program::Made(made) => made.stacks.clone(),
+                _ => VecDeque::new(),
+            });
+            for (name, words) in stacks.unwrap_or_default() {
+                rename(name, Language::Compiled { space }, &self.functions(space, &words));
+            }
+        }
+        let begun = begun.into_iter().filter_map(|space| self.spaces.remove(&space));
+        begun.flat_map(|known| known.rows).collect()
     }
 
     /// The process has ended, or begun another program: the places whose rows are not needed any more.
@@ -121,27 +220,37 @@ impl Compiled {
         let Some(known) = self.spaces.get(&space) else {
             return Row::END;
         };
-        if known.silent {
-            return Row::SILENT;
-        }
-        let Some((file, address)) = self.place(space, address) else {
-            return Row::END;
+        let is_made = match known.program {
+            Program::Silent | Program::Untold => return Row::SILENT,
+            Program::Made(_) => true,
+            Program::Compiled => false,
         };
-        let module = self.modules.get_mut(&file).and_then(Option::as_mut);
-        module
-            .and_then(|module| module.row(address, &self.held))
-            .unwrap_or(Row::END)
+        let row = match self.code(space, address) {
+            Some(Code::File(file, address)) => {
+                let module = self.modules.get_mut(&file).and_then(Option::as_mut);
+                module.and_then(|module| module.row(address, &self.held))
+            }
+            Some(Code::Memory) => None,
+            None => return Row::END,
+        };
+        // Code of the machine's own that its compiler has made has no rows.
+        row.unwrap_or(if is_made { Row::LINKED } else { Row::END })
     }
 
-    /// The file of the code at `address`, and the address as the file counts.
-    fn place(&self, space: u64, address: u64) -> Option<(FileKey, u64)> {
+    /// The code at `address`.
+    fn code(&self, space: u64, address: u64) -> Option<Code> {
         let regions = &self.spaces.get(&space)?.regions;
         let behind = regions.partition_point(|region| region.start <= address);
         let region = regions.get(behind.checked_sub(1)?)?;
-        let file = region.file.filter(|_| address < region.end)?;
-        let module = self.modules.get(&file)?.as_ref()?;
-        let offset = (address - region.start).checked_add(region.offset)?;
-        Some((file, module.address_of(offset)?))
+        if address >= region.end {
+            return None;
+        }
+        let From::File(file, offset) = region.from else {
+            return Some(Code::Memory);
+        };
+        let module = self.modules.get(&file?)?.as_ref()?;
+        let offset = (address - region.start).checked_add(offset)?;
+        Some(Code::File(file?, module.address_of(offset)?))
     }
 
     fn know(&mut self, proc: &Proc, space: u64, now_ns: u64) {
@@ -151,32 +260,47 @@ impl Compiled {
         if self.spaces.len() >= MOST_SPACES {
             self.spaces.clear();
         }
-        let runtime = Discovery::at(proc.clone()).read(Pid(process(space)));
-        let silent = matches!(
-            runtime.map(|process| process.runtime),
-            Ok(Runtime::Node
-                | Runtime::Java
-                | Runtime::JavaVirtual
-                | Runtime::Ruby
-                | Runtime::Php
-                | Runtime::Python
-                | Runtime::Go)
-        );
+        let program = self.program(proc, Pid(process(space)));
+        let is_told = matches!(program, Program::Compiled | Program::Made(_));
         let known = Space {
-            silent,
-            ..Space::default()
+            program,
+            regions: Vec::new(),
+            read_ns: 0,
+            rows: Vec::new(),
         };
         self.spaces.insert(space, known);
-        if !silent {
+        if is_told {
             self.reread(proc, space, now_ns);
         }
     }
 
+    fn program(&self, proc: &Proc, pid: Pid) -> Program {
+        let found = Discovery::at(proc.clone()).read(pid);
+        let has_frames = match found.map(|process| process.runtime) {
+            Ok(Runtime::Ruby | Runtime::Php | Runtime::Python | Runtime::Go) => return Program::Silent,
+            Ok(Runtime::Node) => true,
+            Ok(Runtime::Java | Runtime::JavaVirtual) => java_has_frames(proc, pid),
+            _ => return Program::Compiled,
+        };
+        if !has_frames {
+            return Program::Silent;
+        }
+        PerfMap::open(proc, pid, &self.held).map_or(Program::Untold, |map| {
+            Program::Made(Made {
+                map,
+                stacks: VecDeque::new(),
+            })
+        })
+    }
+
     /// Reads the memory map, unless it just was. Files are opened at once: they may be gone when they are needed.
     fn reread(&mut self, proc: &Proc, space: u64, now_ns: u64) {
-        let Some(known) = self.spaces.get_mut(&space).filter(|known| !known.silent) else {
+        let Some(known) = self.spaces.get_mut(&space) else {
             return;
         };
+        if matches!(known.program, Program::Silent | Program::Untold) {
+            return;
+        }
         if known.read_ns != 0 && now_ns.saturating_sub(known.read_ns) < REREAD_NS {
             return;
         }
@@ -193,18 +317,19 @@ impl Compiled {
         let root = proc.of(pid, "root");
         let mut regions = Vec::new();
         for mapped in maps.lines().filter_map(mapped).take(MOST_REGIONS) {
-            let by_range = proc
-                .of(pid, "map_files")
-                .join(format!("{:x}-{:x}", mapped.start, mapped.end));
-            let by_path = root.join(mapped.path.trim_start_matches('/'));
-            let file = [by_range, by_path]
-                .into_iter()
-                .find_map(|path| self.module(path, mapped.path, &root));
+            let from = mapped.path.map_or(From::Memory, |path| {
+                let by_range = proc
+                    .of(pid, "map_files")
+                    .join(format!("{:x}-{:x}", mapped.start, mapped.end));
+                let by_path = root.join(path.trim_start_matches('/'));
+                let mut paths = [by_range, by_path].into_iter();
+                let file = paths.find_map(|by| self.module(by, path, &root));
+                From::File(file, mapped.offset)
+            });
             regions.push(Region {
                 start: mapped.start,
                 end: mapped.end,
-                offset: mapped.offset,
-                file,
+                from,
             });
         }
         regions.sort_unstable_by_key(|region: &Region| region.start);
@@ -223,6 +348,32 @@ impl Compiled {
     }
 }
 
+impl Space {
+    const fn made(&mut self) -> Option<&mut Made> {
+        match &mut self.program {
+            Program::Made(made) => Some(made),
+            _ => None,
+        }
+    }
+}
+
+fn has_map(proc: &Proc, pid: Pid, held: &Held) -> bool {
+    PerfMap::open(proc, pid, held).is_some()
+}
+
+/// Whether functions that a virtual machine of Java compiles have frame pointers: only where it was asked to.
+fn java_has_frames(proc: &Proc, pid: Pid) -> bool {
+    const ON: &str = "-XX:+PreserveFramePointer";
+    const OFF: &str = "-XX:-PreserveFramePointer";
+    const VARIABLES: [&str; 3] = ["JAVA_TOOL_OPTIONS=", "JDK_JAVA_OPTIONS=", "_JAVA_OPTIONS="];
+    let read = |name| proc.strings(pid, name).unwrap_or_default();
+    let mut options = read("environ");
+    options.retain(|variable| VARIABLES.iter().any(|name| variable.starts_with(name)));
+    options.extend(read("cmdline"));
+    let asked = options.iter().any(|option| option.contains(ON));
+    asked && !options.iter().any(|option| option.contains(OFF))
+}
+
 /// The instruction that an address means.
 const fn lookup(word: u64) -> u64 {
     if word & EXACT != 0 {
@@ -232,13 +383,14 @@ const fn lookup(word: u64) -> u64 {
     }
 }
 
-/// A line of the memory map that is a file's code.
+/// A line of the memory map that is code.
 #[derive(Debug, PartialEq, Eq)]
 struct Mapped<'a> {
     start: u64,
     end: u64,
     offset: u64,
-    path: &'a str,
+    /// None where it is no file's: the program has made it.
+    path: Option<&'a str>,
 }
 
 /// ```text
@@ -249,14 +401,15 @@ fn mapped(line: &str) -> Option<Mapped<'_>> {
     let (start, end) = fields.next()?.split_once('-')?;
     let is_code = fields.next()?.as_bytes().get(2) == Some(&b'x');
     let offset = fields.next()?;
-    let path = fields.nth(2)?.trim_start();
-    let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+    let path = fields.nth(2).unwrap_or_default().trim_start();
     let number = |text| u64::from_str_radix(text, 16).ok();
-    (is_code && path.starts_with('/')).then_some(Mapped {
+    let is_file = path.starts_with('/');
+    let is_made = path.is_empty() || path.starts_with("[anon:");
+    (is_code && (is_file || is_made)).then_some(Mapped {
         start: number(start)?,
         end: number(end)?,
         offset: number(offset)?,
-        path,
+        path: is_file.then(|| path.strip_suffix(" (deleted)").unwrap_or(path)),
     })
 }
 
@@ -271,14 +424,19 @@ mod tests {
             start: 0x55d4_c0a0_0000,
             end: 0x55d4_c0a2_1000,
             offset: 0x2000,
-            path: "/opt/a b",
+            path: Some("/opt/a b"),
         };
         assert_eq!(found, Some(expected));
+        for name in ["", " ", "       [anon:v8]"] {
+            let line = format!("7ffd1000-7ffd2000 r-xp 00000000 00:00 0{name}");
+            let found = mapped(&line).expect("code");
+            assert_eq!((found.path, found.start), (None, 0x7ffd_1000));
+        }
         let others = [
             "",
             "55d4c0a00000-55d4c0a21000 r--p 00000000 fd:01 1234 /usr/bin/x",
             "7ffd1000-7ffd2000 r-xp 00000000 00:00 0            [vdso]",
-            "7ffd1000-7ffd2000 r-xp 00000000 00:00 0 ",
+            "7ffd1000-7ffd2000 rw-p 00000000 00:00 0 ",
             "7ffd1000 r-xp 00000000 00:00 0 /x",
             "zz-7ffd2000 r-xp 00000000 00:00 0 /x",
         ];

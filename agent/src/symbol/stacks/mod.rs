@@ -6,6 +6,7 @@
 mod compiled;
 mod go;
 mod module;
+mod perf_map;
 mod python;
 mod rows;
 mod section;
@@ -22,11 +23,12 @@ use crate::capture::{Language, Pid, Stack};
 use crate::discover::Proc;
 use compiled::Compiled;
 use go::Lines;
+pub use perf_map::Functions;
 
 /// A function that has been called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Its name, as the language qualifies it.
+    /// Its name, as the language qualifies it; empty where it is not known.
     pub function: SmolStr,
     /// The source file, empty where it is not known.
     pub file: SmolStr,
@@ -34,6 +36,16 @@ pub struct Frame {
     pub line: u32,
     /// It is the program's own, not a library's or the runtime's.
     pub is_own: bool,
+}
+
+impl Frame {
+    /// One of which nothing is known.
+    const UNKNOWN: Self = Self {
+        function: SmolStr::new_static(""),
+        file: SmolStr::new_static(""),
+        line: 0,
+        is_own: false,
+    };
 }
 
 /// What was read of files.
@@ -60,7 +72,7 @@ impl Stacks {
         let pid = stack.moment.actor.pid;
         let minor = match stack.language {
             Language::Go => return self.program(proc, pid, &stack.words).unwrap_or_default(),
-            Language::Compiled { space } => return self.compiled.frames(space, &stack.words),
+            Language::Compiled { space } => return self.compiled.frames((space, stack.hash), &stack.words),
             Language::Python { minor } => minor,
         };
         let Ok(memory) = File::open(proc.of(pid, "mem")) else {
@@ -105,6 +117,12 @@ impl Stacks {
         // What writes for others was not asked on this stack.
         let is_asked = !frames.iter().any(|frame| frame.function == go::WRITE_LOOP);
         Some(if is_asked { frames } else { Vec::new() })
+    }
+
+    /// What has changed since the last time, which was a while ago: `rename` is told of stacks whose functions are others, by their name.
+    /// The places whose rows are to be asked for again.
+    pub fn catch_up(&mut self, proc: &Proc, rename: &mut dyn FnMut(u64, Language, &[Frame])) -> Vec<Place> {
+        self.compiled.catch_up(proc, rename)
     }
 
     /// The process has ended, or begun another program: the places whose rows are not needed any more.

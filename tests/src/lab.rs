@@ -6,6 +6,17 @@ use std::time::SystemTime;
 
 use crate::process::{Proc, command};
 
+/// Where the names and lines of a program are.
+#[derive(Debug, Clone, Copy)]
+pub enum Symbols {
+    /// In its file.
+    Within,
+    /// In a file of their own beside it.
+    Apart,
+    /// Names alone, compressed in its file (`.gnu_debugdata`).
+    Packed,
+}
+
 /// The surroundings of one test. Its folder goes when it is dropped.
 #[derive(Debug)]
 pub struct Lab {
@@ -145,16 +156,23 @@ impl Lab {
     }
 
     /// A program of one source under `workloads/`, compiled by a command with optimization and lines: `name` names what comes of it,
-    /// `options` are the compiler's. Without symbols if it is `stripped`: its lines are in a file of their own beside it.
-    pub fn compiled(source: &str, name: &str, compiler: &str, options: &[&str], stripped: bool) -> String {
-        const STRIP: &str = r#"d=$1.debug; o=$2; shift 2; "$@"; objcopy --only-keep-debug "$o" "$d"; strip "$o"; objcopy --add-gnu-debuglink="$d" "$o""#;
+    /// `options` are the compiler's.
+    pub fn compiled(source: &str, name: &str, compiler: &str, options: &[&str], symbols: Symbols) -> String {
+        const APART: &str = r#"d=$1.debug; o=$2; shift 2; "$@"; objcopy --only-keep-debug "$o" "$d"; strip "$o"; objcopy --add-gnu-debuglink="$d" "$o""#;
+        const PACKED: &str = r#"d=$1.packed; o=$2; shift 2; "$@"; objcopy --only-keep-debug "$o" "$d"; strip --strip-debug --remove-section=.comment "$d"
+            xz -f "$d"; strip "$o"; objcopy --add-section .gnu_debugdata="$d.xz" "$o""#;
         let source = Self::workload(source);
         built(&source, name, |out| {
             let mut command = Command::new(compiler);
-            if stripped {
+            let script = match symbols {
+                Symbols::Within => None,
+                Symbols::Apart => Some(APART),
+                Symbols::Packed => Some(PACKED),
+            };
+            if let Some(script) = script {
                 let done = out.with_file_name(name);
                 command = Command::new("sh");
-                command.args(["-ec", STRIP, "sh"]).arg(done).arg(out).arg(compiler);
+                command.args(["-ec", script, "sh"]).arg(done).arg(out).arg(compiler);
             }
             command.args(["-g", "-o"]).arg(out).args(options).arg(&source);
             command

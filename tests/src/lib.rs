@@ -39,7 +39,7 @@ pub use ferretdb::ferretdb;
 pub use filled::{LARGE_TRACE, RICH_TRACE, SCRIPT, SCRIPT_TRACE, fill, pour};
 pub use host::{Host, has_tracepoint};
 pub use http::{Answer, ask, connect, get};
-pub use lab::Lab;
+pub use lab::{Lab, Symbols};
 pub use log::Log;
 pub use mariadb::mariadb;
 pub use nginx::{nginx, nginx_tls};

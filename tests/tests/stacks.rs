@@ -1,5 +1,5 @@
 //! Where in its program a call was made: known functions and lines, asked from 64 threads or goroutines at once.
-use clew_tests::{Clew, Kind, Lab, until};
+use clew_tests::{Clew, Kind, Lab, Symbols, until};
 
 /// What is told of a place in a source, beside its function.
 enum Place<'a> {
@@ -9,6 +9,8 @@ enum Place<'a> {
     File(&'a str),
     /// Nothing.
     Untold,
+    /// Nothing, and who calls is not known until it is compiled.
+    Compiling,
 }
 
 /// The program asks for `/buy` and `/stock`, each in functions named `name`, until there is the file it is given; from a line with that
@@ -19,7 +21,7 @@ fn check(test: &str, argv: impl FnOnce() -> Vec<String>, place: &Place<'_>, name
     let Some(lab) = Lab::new(test) else { return };
     let source = match place {
         Place::Line(source) | Place::File(source) => Some(Lab::workload(source)),
-        Place::Untold => None,
+        Place::Untold | Place::Compiling => None,
     };
     let line = |mark: &str| {
         let source = source.as_ref().filter(|_| matches!(place, Place::Line(_)))?;
@@ -56,9 +58,24 @@ fn check(test: &str, argv: impl FnOnce() -> Vec<String>, place: &Place<'_>, name
                 ],
             );
             let stack = call.text("code.stacktrace");
-            let holds = |function| stack.contains(&name(function));
-            out.check(holds("shop") && holds(function), &format!("the stack is {stack}"));
+            let mut functions = stack.lines().filter(|line| !line.trim_start().starts_with("at "));
+            let is = |line: &str, function| line.contains(&name(function));
+            let knows = match place {
+                Place::Compiling => {
+                    functions.any(|line| is(line, function))
+                        && functions
+                            .next()
+                            .is_some_and(|line| is(line, "shop") || line.ends_with("[unknown]"))
+                }
+                _ => is(&stack, "shop") && is(&stack, function),
+            };
+            out.check(knows, &format!("the stack is {stack}"));
         }
+        let shop = name("shop");
+        out.check(
+            told.clone().any(|call| call.text("code.stacktrace").contains(&shop)),
+            "who calls is known",
+        );
         println!("{function}: {} of {} calls have a stack", told.count(), calls.len());
     }
 }
@@ -78,12 +95,16 @@ fn python() {
 }
 
 /// C and C++: calls from functions of their own and from inlined ones, on stacks with frames of unknown size and large ones.
-fn c(test: &str, compiler: &str, options: &[&str], stripped: bool, name: impl Fn(&str) -> String) {
+fn c(test: &str, compiler: &str, options: &[&str], symbols: Symbols, name: impl Fn(&str) -> String) {
     let argv = || {
         let options = [&["-pthread"], options].concat();
-        vec![Lab::compiled("c/calls.c", test, compiler, &options, stripped)]
+        vec![Lab::compiled("c/calls.c", test, compiler, &options, symbols)]
     };
-    check(test, argv, &Place::Line("c/calls.c"), name);
+    let place = match symbols {
+        Symbols::Within | Symbols::Apart => Place::Line("c/calls.c"),
+        Symbols::Packed => Place::Untold,
+    };
+    check(test, argv, &place, name);
 }
 
 fn plain(name: &str) -> String {
@@ -97,36 +118,61 @@ fn in_market(name: &str) -> String {
 #[test]
 fn c_without_frame_pointers() {
     let options = ["-O2", "-fomit-frame-pointer"];
-    c("stacks_c", "cc", &options, false, plain);
+    c("stacks_c", "cc", &options, Symbols::Within, plain);
 }
 
 #[test]
 fn c_inlined_with_frame_pointers() {
     let options = ["-O2", "-fno-omit-frame-pointer", "-DINLINED"];
-    c("stacks_c_inlined", "cc", &options, false, plain);
+    c("stacks_c_inlined", "cc", &options, Symbols::Within, plain);
 }
 
 #[test]
 fn c_stripped() {
     let options = ["-O2", "-Wl,--build-id=none", "-DINLINED"];
-    c("stacks_c_stripped", "cc", &options, true, plain);
+    c("stacks_c_stripped", "cc", &options, Symbols::Apart, plain);
+}
+
+#[test]
+fn c_with_packed_symbols() {
+    c("stacks_c_packed", "cc", &["-O2"], Symbols::Packed, plain);
+}
+
+/// Handlers of a signal that comes at an instruction of the PLT and of the vDSO ask: what they interrupted is told, too.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn c_in_signal_handlers() {
+    let options = [
+        "-O2",
+        "-fomit-frame-pointer",
+        "-mno-red-zone",
+        "-Wl,-z,lazy",
+        "-DSTEPPED",
+    ];
+    c("stacks_c_stepped", "cc", &options, Symbols::Within, plain);
 }
 
 #[test]
 fn cpp() {
-    c("stacks_cpp", "c++", &["-O2", "-gz", "-x", "c++"], false, in_market);
+    c(
+        "stacks_cpp",
+        "c++",
+        &["-O2", "-gz", "-x", "c++"],
+        Symbols::Within,
+        in_market,
+    );
 }
 
 #[test]
 fn cpp_stripped() {
     let options = ["-O2", "-DINLINED", "-Wl,--build-id=sha1", "-x", "c++"];
-    c("stacks_cpp_stripped", "c++", &options, true, in_market);
+    c("stacks_cpp_stripped", "c++", &options, Symbols::Apart, in_market);
 }
 
-fn rust(test: &str, options: &[&str], stripped: bool) {
+fn rust(test: &str, options: &[&str], symbols: Symbols) {
     let argv = || {
         let options = [&["--edition=2024", "-O"], options].concat();
-        vec![Lab::compiled("rust/src/calls.rs", test, "rustc", &options, stripped)]
+        vec![Lab::compiled("rust/src/calls.rs", test, "rustc", &options, symbols)]
     };
     check(test, argv, &Place::Line("rust/src/calls.rs"), |name| {
         format!("calls::{name}")
@@ -135,13 +181,13 @@ fn rust(test: &str, options: &[&str], stripped: bool) {
 
 #[test]
 fn rust_without_frame_pointers() {
-    rust("stacks_rust", &["-Cforce-frame-pointers=no"], false);
+    rust("stacks_rust", &["-Cforce-frame-pointers=no"], Symbols::Within);
 }
 
 #[test]
 fn rust_stripped_with_frame_pointers() {
     let options = ["-Cforce-frame-pointers=yes", "-Csymbol-mangling-version=v0"];
-    rust("stacks_rust_stripped", &options, true);
+    rust("stacks_rust_stripped", &options, Symbols::Apart);
 }
 
 #[test]
@@ -182,5 +228,5 @@ fn java_by_its_map() {
             .chain([Lab::workload("java/Market.java")])
             .collect()
     };
-    check("stacks_java", argv, &Place::Untold, |name| format!("Market.{name}"));
+    check("stacks_java", argv, &Place::Compiling, |name| format!("Market.{name}"));
 }

@@ -207,7 +207,7 @@ fn answer(proc: &Proc, mut rows: Option<Rows>, asks: &Receiver<Ask>, known: &Kno
                 }
             }
             None => {
-                if let Some(stack) = unnamed.pop_front() {
+                if let Some(stack) = unnamed.pop_front_if(|stack| !stacks.prepare(stack)) {
                     name(&mut stacks, &stack);
                 }
             }
@@ -282,8 +282,19 @@ mod tests {
         assert_eq!((&*told.function, &*told.trace), ("send", "send(...)\n\t/send.x:1"));
         let compiled = Language::Compiled { space: 1 };
         let told = shown(&[frame("send", 0, false), frame("buy", 2, true)], compiled);
-        let text = "   0: send\n   1: buy\n             at /buy.x:2";
+        let text = "   0: send\n             at /send.x\n   1: buy\n             at /buy.x:2";
         assert_eq!((&*told.function, &*told.trace), ("buy", text));
+        let unknown = Frame {
+            file: SmolStr::default(),
+            ..frame("", 0, false)
+        };
+        let told = shown(&[unknown, frame("buy", 2, true)], compiled);
+        let text = "   0: [unknown]\n   1: buy\n             at /buy.x:2";
+        assert_eq!(
+            (&*told.function, &*told.trace),
+            ("", text),
+            "whose call it is is not known"
+        );
         assert_eq!(shown(&[], Language::Go).trace, "");
     }
 }

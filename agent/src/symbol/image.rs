@@ -1,5 +1,6 @@
 //! An ELF file: its sections, and where an address lies in the file.
 use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Cursor, Read, Seek};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -25,6 +26,13 @@ pub struct FileKey {
 }
 
 impl FileKey {
+    /// The code that the kernel puts into every process (vdso(7)): no file has device zero and no number.
+    pub(super) const VDSO: Self = Self {
+        device: 0,
+        inode: 0,
+        changed: (0, 0),
+    };
+
     /// The file that a path leads to.
     pub(super) fn of(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(|meta| Self::from(&meta))
@@ -44,7 +52,7 @@ impl From<&Metadata> for FileKey {
 /// An executable or library.
 #[derive(Debug)]
 pub(super) struct Image {
-    file: File,
+    source: Source,
     /// Bytes it had when it was opened.
     length: u64,
     key: FileKey,
@@ -53,6 +61,12 @@ pub(super) struct Image {
     compressed: Vec<(String, Span)>,
     /// Size of the thread-local storage, bytes.
     pub(super) tls_bytes: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    File(File),
+    Bytes(Vec<u8>),
 }
 
 /// Bytes of the file and the address they are loaded at.
@@ -72,6 +86,18 @@ struct Segment {
     code: bool,
 }
 
+impl Source {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read_at(into, offset),
+            Self::Bytes(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                bytes.get(start..).unwrap_or_default().read(into)
+            }
+        }
+    }
+}
+
 impl Image {
     /// Opens a file; none if it cannot be read or is no 64-bit ELF file.
     pub(super) fn open(path: &Path) -> Option<Self> {
@@ -80,7 +106,19 @@ impl Image {
         let file = how.read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
         let meta = file.metadata().ok()?;
         let key = FileKey::from(&meta);
-        let cache = ReadCache::new(Windows::new(file.try_clone().ok()?, HEADER_BYTES)?);
+        let windows = Windows::new(file.try_clone().ok()?, HEADER_BYTES)?;
+        Self::parse(windows, (Source::File(file), meta.len(), key))
+    }
+
+    /// One that lies in memory.
+    pub(super) fn of(bytes: Vec<u8>, key: FileKey) -> Option<Self> {
+        let length = bytes.len() as u64;
+        let reader = Cursor::new(bytes.clone());
+        Self::parse(reader, (Source::Bytes(bytes), length, key))
+    }
+
+    fn parse(reader: impl Read + Seek, (source, length, key): (Source, u64, FileKey)) -> Option<Self> {
+        let cache = ReadCache::new(reader);
         let elf = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
         let endian = elf.endian();
         let mut segments = Vec::new();
@@ -120,8 +158,8 @@ impl Image {
             }
         }
         Some(Self {
-            file,
-            length: meta.len(),
+            source,
+            length,
             key,
             segments,
             sections,
@@ -158,10 +196,10 @@ impl Image {
         let mut bytes = vec![0; most.min(left)];
         let mut filled = 0;
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.file.read_at(rest, offset.checked_add(filled as u64)?) {
+            match self.source.read_at(rest, offset.checked_add(filled as u64)?) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return None,
             }
         }

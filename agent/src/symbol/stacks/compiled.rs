@@ -1,5 +1,9 @@
 //! Stacks of compiled programs: walks on where the kernel side could not, says how it will the next time, and names the functions.
+use std::cell::{Cell, OnceCell};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use clew_common::event::{STACK_ONCE, STACK_WORDS};
@@ -24,6 +28,8 @@ const MOST_ROWS: usize = 16_384;
 const MOST_MADE: usize = 1024;
 /// What is held of files between stacks, bytes.
 const MOST_HELD: u64 = 64 << 20;
+/// What the memory map calls the code that the kernel puts into every process.
+const VDSO: &str = "[vdso]";
 /// How often the memory map of a process is read, nanoseconds.
 const REREAD_NS: u64 = 200_000_000;
 
@@ -94,6 +100,9 @@ pub(crate) type Rename<'a> = &'a mut dyn FnMut(u64, Language, &[Frame]);
 
 impl Compiled {
     /// Walks a stack of the memory `space` at the time `now_ns` on from `words`, as far as `rest` goes; none are left where nothing is told.
+    ///
+    /// Beyond, it goes on in the memory of the process, which may have changed since: nothing is told of that, but the rows that are found are
+    /// right, and the kernel side need not ask for each piece of a large stack.
     pub(super) fn walk(
         &mut self,
         proc: &Proc,
@@ -104,10 +113,25 @@ impl Compiled {
     ) {
         self.know(proc, space, now_ns);
         let mut registers: Registers = rest.registers;
-        while words.len() < STACK_WORDS {
+        let memory = OnceCell::new();
+        let is_beyond = Cell::new(false);
+        let read = |address| {
+            rest.word(address).or_else(|| {
+                is_beyond.set(true);
+                let memory = memory.get_or_init(|| File::open(proc.of(Pid(process(space)), "mem")).ok());
+                let mut word = [0; 8];
+                memory.as_ref()?.read_exact_at(&mut word, address).ok()?;
+                Some(u64::from_le_bytes(word))
+            })
+        };
+        for _ in words.len()..STACK_WORDS {
             let pc = registers.pc;
             if self.code(space, lookup(pc)).is_none() {
-                self.reread(proc, space, now_ns);
+                let is_current = self.reread(proc, space, now_ns);
+                // It may be code that has just been mapped, or, beyond, none.
+                if self.code(space, lookup(pc)).is_none() && (is_beyond.get() || !is_current) {
+                    return;
+                }
             }
             let row = self.row(space, lookup(pc));
             let place = Place { pc, space };
@@ -119,8 +143,10 @@ impl Compiled {
                 words.clear();
                 return;
             }
-            words.push(pc);
-            if !step(&row, &mut registers, |address| rest.word(address)) {
+            if !is_beyond.get() {
+                words.push(pc);
+            }
+            if !step(&row, &mut registers, read) {
                 return;
             }
         }
@@ -144,6 +170,17 @@ impl Compiled {
             }
         }
         self.functions(space, words)
+    }
+
+    /// Finds the functions at one word of a stack; whether there may be more to find.
+    pub(super) fn prepare(&mut self, space: u64, words: &[u64]) -> bool {
+        words.iter().any(|word| {
+            let Some(Code::File(file, address)) = self.code(space, lookup(*word)) else {
+                return false;
+            };
+            let module = self.modules.get_mut(&file).and_then(Option::as_mut);
+            module.is_some_and(|module| module.learn(address, &self.held))
+        })
     }
 
     fn functions(&mut self, space: u64, words: &[u64]) -> Vec<Frame> {
@@ -186,15 +223,13 @@ impl Compiled {
         let mut changed = Vec::new();
         let mut begun = Vec::new();
         for (space, known) in &mut self.spaces {
-            match &mut known.program {
-                // What is held of no map has not been asked for since.
-                Program::Made(made) => {
-                    if !made.stacks.is_empty() && made.map.refresh() {
-                        changed.push(*space);
-                    }
+            if let Program::Made(made) = &mut known.program {
+                // What no stack has needed is not read.
+                if !made.stacks.is_empty() && made.map.refresh() {
+                    changed.push(*space);
                 }
-                Program::Untold if has_map(proc, Pid(process(*space)), &self.held) => begun.push(*space),
-                _ => {}
+            } else if matches!(known.program, Program::Untold) && has_map(proc, Pid(process(*space)), &self.held) {
+                begun.push(*space);
             }
         }
         for space in changed {
@@ -270,7 +305,7 @@ impl Compiled {
         };
         self.spaces.insert(space, known);
         if is_told {
-            self.reread(proc, space, now_ns);
+            let _current = self.reread(proc, space, now_ns);
         }
     }
 
@@ -293,23 +328,24 @@ impl Compiled {
         })
     }
 
-    /// Reads the memory map, unless it just was. Files are opened at once: they may be gone when they are needed.
-    fn reread(&mut self, proc: &Proc, space: u64, now_ns: u64) {
+    /// Reads the memory map, unless it just was; whether what is known is no older than `now_ns`. Files are opened at once: they may be gone
+    /// when they are needed.
+    fn reread(&mut self, proc: &Proc, space: u64, now_ns: u64) -> bool {
         let Some(known) = self.spaces.get_mut(&space) else {
-            return;
+            return true;
         };
         if matches!(known.program, Program::Silent | Program::Untold) {
-            return;
+            return true;
         }
         if known.read_ns != 0 && now_ns.saturating_sub(known.read_ns) < REREAD_NS {
-            return;
+            return now_ns <= known.read_ns;
         }
         known.read_ns = now_ns;
         let pid = Pid(process(space));
         let maps = proc.maps(pid);
         if maps.is_empty() {
             // It is over; what was known stays.
-            return;
+            return true;
         }
         if self.modules.len() >= MOST_MODULES {
             self.modules.clear();
@@ -318,6 +354,9 @@ impl Compiled {
         let mut regions = Vec::new();
         for mapped in maps.lines().filter_map(mapped).take(MOST_REGIONS) {
             let from = mapped.path.map_or(From::Memory, |path| {
+                if path == VDSO {
+                    return From::File(self.vdso(proc, pid, &mapped), 0);
+                }
                 let by_range = proc
                     .of(pid, "map_files")
                     .join(format!("{:x}-{:x}", mapped.start, mapped.end));
@@ -336,6 +375,27 @@ impl Compiled {
         if let Some(known) = self.spaces.get_mut(&space) {
             known.regions = regions;
         }
+        true
+    }
+
+    /// The kernel's own code in a process, which is the same in all.
+    fn vdso(&mut self, proc: &Proc, pid: Pid, mapped: &Mapped<'_>) -> Option<FileKey> {
+        const MOST_BYTES: u64 = 1 << 20;
+        let read = || {
+            let size = mapped
+                .end
+                .checked_sub(mapped.start)
+                .filter(|size| *size <= MOST_BYTES)?;
+            let mut bytes = vec![0; usize::try_from(size).ok()?];
+            let memory = File::open(proc.of(pid, "mem")).ok()?;
+            memory.read_exact_at(&mut bytes, mapped.start).ok()?;
+            Image::of(bytes, FileKey::VDSO)
+        };
+        if let Entry::Vacant(free) = self.modules.entry(FileKey::VDSO) {
+            // It is asked for again where the process was over.
+            free.insert(Some(Module::new(read()?, VDSO, Path::new("/"))));
+        }
+        Some(FileKey::VDSO)
     }
 
     /// The file that can be opened as `path` and is mapped as `mapped`.
@@ -403,7 +463,7 @@ fn mapped(line: &str) -> Option<Mapped<'_>> {
     let offset = fields.next()?;
     let path = fields.nth(2).unwrap_or_default().trim_start();
     let number = |text| u64::from_str_radix(text, 16).ok();
-    let is_file = path.starts_with('/');
+    let is_file = path.starts_with('/') || path == VDSO;
     let is_made = path.is_empty() || path.starts_with("[anon:");
     (is_code && (is_file || is_made)).then_some(Mapped {
         start: number(start)?,
@@ -427,6 +487,8 @@ mod tests {
             path: Some("/opt/a b"),
         };
         assert_eq!(found, Some(expected));
+        let found = mapped("7ffd1000-7ffd2000 r-xp 00000000 00:00 0            [vdso]");
+        assert_eq!(found.and_then(|found| found.path), Some(VDSO));
         for name in ["", " ", "       [anon:v8]"] {
             let line = format!("7ffd1000-7ffd2000 r-xp 00000000 00:00 0{name}");
             let found = mapped(&line).expect("code");
@@ -435,7 +497,7 @@ mod tests {
         let others = [
             "",
             "55d4c0a00000-55d4c0a21000 r--p 00000000 fd:01 1234 /usr/bin/x",
-            "7ffd1000-7ffd2000 r-xp 00000000 00:00 0            [vdso]",
+            "7ffd1000-7ffd2000 r-xp 00000000 00:00 0            [vsyscall]",
             "7ffd1000-7ffd2000 rw-p 00000000 00:00 0 ",
             "7ffd1000 r-xp 00000000 00:00 0 /x",
             "zz-7ffd2000 r-xp 00000000 00:00 0 /x",

@@ -6,6 +6,7 @@
 mod compiled;
 mod go;
 mod module;
+mod packed;
 mod perf_map;
 mod python;
 mod rows;
@@ -64,6 +65,14 @@ impl Stacks {
         if let (Language::Compiled { space }, Some(rest)) = (stack.language, stack.rest.take()) {
             let now_ns = stack.moment.time_ns;
             self.compiled.walk(proc, (space, now_ns), &mut stack.words, &rest, tell);
+        }
+    }
+
+    /// Does a part of what [`frames`](Self::frames) takes; whether there may be more to do. Others need not wait for all of it.
+    pub fn prepare(&mut self, stack: &Stack) -> bool {
+        match stack.language {
+            Language::Compiled { space } => self.compiled.prepare(space, &stack.words),
+            Language::Go | Language::Python { .. } => false,
         }
     }
 

@@ -1,7 +1,8 @@
 //! A file of compiled code: how its functions are unwound, and their names and lines.
 //!
 //! Lines are in DWARF, in the file or in one of its own, which is found by the build's number or by its name
-//! (<https://sourceware.org/gdb/current/onlinedocs/gdb.html/Separate-Debug-Files.html>). Without them names are in tables of symbols.
+//! (<https://sourceware.org/gdb/current/onlinedocs/gdb.html/Separate-Debug-Files.html>). Without them names are in tables of symbols,
+//! one of which may be packed (<https://sourceware.org/gdb/current/onlinedocs/gdb.html/MiniDebugInfo.html>).
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use gimli::Dwarf;
 use smol_str::SmolStr;
 
 use super::Frame;
+use super::packed::Packed;
 use super::rows::Table;
 use super::section::{Held, Section};
 use crate::symbol::image::Image;
@@ -49,6 +51,7 @@ pub(super) struct Module {
     /// None inside is a file that has none. Let go where too much is held.
     table: Option<Option<Table>>,
     lines: Option<Option<Context<Section>>>,
+    packed: Option<Option<Packed>>,
     frames: HashMap<u64, Rc<[Frame]>>,
 }
 
@@ -59,9 +62,10 @@ impl Module {
         Self {
             separate,
             image: Rc::new(image),
-            is_own: !LIBRARIES.iter().any(|folder| path.starts_with(folder)),
+            is_own: path.starts_with('/') && !LIBRARIES.iter().any(|folder| path.starts_with(folder)),
             table: None,
             lines: None,
+            packed: None,
             frames: HashMap::new(),
         }
     }
@@ -83,8 +87,16 @@ impl Module {
             return Rc::clone(known);
         }
         let mut found = self.lines(address, held).unwrap_or_default();
-        if found.is_empty() {
-            found.extend(self.symbol(address));
+        if found.iter().any(|frame| frame.function.is_empty()) {
+            match self.symbol(address, held) {
+                Some(symbol) => found
+                    .iter_mut()
+                    .filter(|frame| frame.function.is_empty())
+                    .for_each(|frame| frame.function = symbol.function.clone()),
+                None => found.clear(),
+            }
+        } else if found.is_empty() {
+            found.extend(self.symbol(address, held));
         }
         if self.frames.len() >= MOST_REMEMBERED {
             self.frames.clear();
@@ -94,10 +106,20 @@ impl Module {
         found
     }
 
+    /// Finds the functions at `address`; whether they were not known.
+    pub(super) fn learn(&mut self, address: u64, held: &Held) -> bool {
+        let is_new = !self.frames.contains_key(&address);
+        if is_new {
+            self.frames(address, held);
+        }
+        is_new
+    }
+
     /// Lets go of what was read of the file.
     pub(super) fn let_go(&mut self) {
         self.table = None;
         self.lines = None;
+        self.packed = None;
     }
 
     fn lines(&mut self, address: u64, held: &Held) -> Option<Vec<Frame>> {
@@ -115,10 +137,7 @@ impl Module {
         while let Ok(Some(frame)) = inlined.next() {
             let name = frame.function.as_ref().and_then(|function| function.raw_name().ok());
             // There may be lines alone.
-            let function = match name {
-                Some(name) => demangled(&name),
-                None => self.symbol(address)?.function,
-            };
+            let function = name.map_or_else(SmolStr::default, |name| demangled(&name));
             let (file, line) = frame.location.map_or((None, None), |place| (place.file, place.line));
             let file = file.unwrap_or_default();
             frames.push(Frame {
@@ -134,12 +153,16 @@ impl Module {
         Some(frames)
     }
 
-    fn symbol(&self, address: u64) -> Option<Frame> {
+    fn symbol(&mut self, address: u64, held: &Held) -> Option<Frame> {
         let separate = self.separate.iter().map(|image| (image, ".symtab", ".strtab"));
         let own = [(&self.image, ".symtab", ".strtab"), (&self.image, ".dynsym", ".dynstr")];
         let name = separate
             .chain(own)
-            .find_map(|(image, table, names)| symbol(image, table, names, address))?;
+            .find_map(|(image, table, names)| symbol(image, table, names, address));
+        let name = name.or_else(|| {
+            let packed = self.packed.get_or_insert_with(|| Packed::open(&self.image, held));
+            symbol(packed.as_ref()?.image(), ".symtab", ".strtab", address)
+        })?;
         Some(Frame {
             function: demangled(&name),
             file: SmolStr::default(),

@@ -354,7 +354,7 @@ mod tests {
         for number in 0..20_000_u64 {
             writeln!(text, "{:x} 10 function {number}", number * 16).expect("memory");
         }
-        text.extend([b'x'; 600_000]);
+        text.extend(std::iter::repeat_n(b'x', 600_000));
         text.extend_from_slice(b"\n9000000 10 last\n9000010 10 cut");
         file.write_all(&text).expect("the file");
         let functions = read(&file, text.len() as u64).expect("it is there");

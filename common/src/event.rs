@@ -244,6 +244,8 @@ pub const SOURCE_GO: u16 = 2;
 pub const SOURCE_RUSTLS: u16 = 3;
 /// GnuTLS.
 pub const SOURCE_GNUTLS: u16 = 4;
+/// mbedTLS.
+pub const SOURCE_MBEDTLS: u16 = 5;
 
 /// Plaintext that a session gave to or took from the program in one call, or one chunk of it.
 ///

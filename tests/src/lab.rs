@@ -174,7 +174,7 @@ impl Lab {
                 command = Command::new("sh");
                 command.args(["-ec", script, "sh"]).arg(done).arg(out).arg(compiler);
             }
-            command.args(["-g", "-o"]).arg(out).args(options).arg(&source);
+            command.args(["-g", "-o"]).arg(out).arg(&source).args(options);
             command
         })
     }

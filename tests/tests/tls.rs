@@ -216,6 +216,44 @@ fn wget_on_gnutls() {
     });
 }
 
+/// A server and a client that call mbedTLS's library, and a client that has it within.
+#[test]
+fn mbedtls() {
+    let server = |lab: &Lab, certificate: &Certificate, port: u16| {
+        let dir = lab.dir().display().to_string();
+        std::fs::write(lab.dir().join("hello"), "hello\n").expect("write a page");
+        let (file, key) = (certificate.file(), certificate.key());
+        let conf = format!(
+            "server.modules = (\"mod_mbedtls\")
+server.document-root = \"{dir}\"
+server.bind = \"127.0.0.1\"
+server.port = {port}
+server.errorlog = \"{dir}/lighttpd.log\"
+ssl.engine = \"enable\"
+ssl.pemfile = \"{file}\"
+ssl.privkey = \"{key}\"
+"
+        );
+        let conf = lab.file("lighttpd.conf", &conf).display().to_string();
+        words(&["/usr/sbin/lighttpd", "-D", "-f", &conf])
+    };
+    let client = |program: String, wait: &'static str| {
+        move |certificate: &Certificate, first: &str, _: &str| {
+            let port = first.trim_start_matches("https://localhost:").split('/').next();
+            let port = port.expect("a port");
+            words(&[&program, wait, certificate.file(), port, "/hello?n=1", "/hello?n=2"])
+        }
+    };
+    check("tls_mbedtls", server, curl);
+    let shared = ["-O1", "-lmbedtls", "-lmbedx509", "-lmbedcrypto"];
+    let shared = Lab::compiled("c/mbed.c", "mbed", "cc", &shared, false);
+    check("tls_mbedtls_client", nginx_server, client(shared, "0"));
+    let within = ["-O1", "-l:libmbedtls.a", "-l:libmbedx509.a", "-l:libmbedcrypto.a"];
+    let within = Lab::compiled("c/mbed.c", "mbed-within", "cc", &within, false);
+    // Clew looks into an executable once it runs.
+    check("tls_mbedtls_within", nginx_server, client(within, "1500"));
+}
+
 /// Debian's git uses GnuTLS, by libcurl.
 #[test]
 fn git_on_gnutls() {

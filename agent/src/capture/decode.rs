@@ -353,6 +353,7 @@ fn session(record: &abi::Session, moment: Moment) -> Result<Session, Malformed> 
             abi::SOURCE_GO => Library::Go,
             abi::SOURCE_RUSTLS => Library::Rustls,
             abi::SOURCE_GNUTLS => Library::GnuTls,
+            abi::SOURCE_MBEDTLS => Library::MbedTls,
             _ => return Err(Malformed::Field("source")),
         },
     })

@@ -268,6 +268,8 @@ pub enum Library {
     Rustls,
     /// GnuTLS.
     GnuTls,
+    /// mbedTLS.
+    MbedTls,
 }
 
 /// The first sight of a session of encryption.

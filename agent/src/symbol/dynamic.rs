@@ -38,6 +38,18 @@ pub(super) fn symbols<'a>(image: &Image, section: &str, strings: &str, names: &[
     found
 }
 
+/// The same from the table for the linker, or else from that for debuggers: from the one that has all of `needed`.
+pub(super) fn named<'a>(image: &Image, names: &[&'a str], needed: [&str; 2]) -> Option<HashMap<&'a str, u64>> {
+    // Most files have none of them, which their text alone tells.
+    let [first, _] = needed;
+    let first = [b"\0", first.as_bytes(), b"\0"].concat();
+    [(".dynsym", ".dynstr"), (".symtab", ".strtab")]
+        .into_iter()
+        .filter(|(_, text)| image.section(&[text]).is_some_and(|text| image.holds(text, &first)))
+        .map(|(table, text)| symbols(image, table, text, names))
+        .find(|found| needed.iter().all(|name| found.contains_key(name)))
+}
+
 /// Where a name stands in a table of strings. A linker may let it be the end of a longer one.
 fn place(text: &[u8], name: &str) -> Option<u32> {
     let whole = [b"\0", name.as_bytes(), b"\0"].concat();

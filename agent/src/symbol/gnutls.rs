@@ -1,6 +1,4 @@
 //! GnuTLS: where plaintext is given and taken, and where a session has the random number of its ClientHello.
-//!
-//! Its calls are alike to OpenSSL's, so the same programs watch them (`ebpf/src/tls.rs`).
 use std::path::Path;
 
 use clew_common::event::SOURCE_GNUTLS;
@@ -9,76 +7,36 @@ use iced_x86::{Code, Register};
 
 use super::code::instructions;
 use super::image::Image;
-use super::openssl::Place;
-use super::{Encryption, Point, dynamic, file_name};
+use super::{Encryption, alike};
 
-const READ: &str = "gnutls_record_recv";
-const WRITE: &str = "gnutls_record_send";
-const MADE: &str = "gnutls_init";
-const FREED: &str = "gnutls_deinit";
+const FUNCTIONS: alike::Functions = alike::Functions {
+    read: "gnutls_record_recv",
+    write: "gnutls_record_send",
+    calls: &["gnutls_handshake", "gnutls_bye", "gnutls_record_uncork"],
+    made_at: Some("gnutls_init"),
+    cleared: &[],
+    freed: "gnutls_deinit",
+};
 const RANDOM: &str = "gnutls_session_get_random";
-/// They use the connection and move no plaintext, or what was given before.
-const CALLS: &[&str] = &["gnutls_handshake", "gnutls_bye", "gnutls_record_uncork"];
 
 /// The probes in the library at `path`; none if it has none of these functions.
 pub(super) fn encryption(image: &Image, path: &Path) -> Option<Encryption> {
-    let mut names = vec![READ, WRITE, MADE, FREED, RANDOM];
-    names.extend(CALLS);
-    let symbols = dynamic::symbols(image, ".dynsym", ".dynstr", &names);
-    // Both directions have to be there, or what is seen makes no sense.
-    let (read, write) = (*symbols.get(READ)?, *symbols.get(WRITE)?);
-    let mut limits = Vec::new();
-    let random = symbols
+    let found = alike::find(image, &FUNCTIONS, &[RANDOM])?;
+    let random = found
         .get(RANDOM)
         .and_then(|address| client_random(&image.code(*address, RANDOM_BYTES)?, *address));
-    if random.is_none() {
-        limits.push("connections whose bytes the program moves itself cannot be told apart".to_owned());
-    }
     let cookie = Cookie {
         source: SOURCE_GNUTLS,
         first: random.unwrap_or(0),
         second: 0,
     };
-    let mut watched: Vec<(&str, u64, &'static str, &'static str)> = vec![
-        (READ, read, "tls_read_counted", "tls_done"),
-        (WRITE, write, "tls_write_counted", "tls_done"),
-    ];
-    watched.extend(
-        CALLS
-            .iter()
-            .filter_map(|name| Some((*name, *symbols.get(name)?, "tls_call", "tls_done"))),
-    );
-    // A session that is seen being made has to be seen from then on.
-    let made = symbols
-        .get(MADE)
-        .map(|address| (MADE, *address, "tls_call", "tls_made_at"));
-    let mut points: Vec<(Point, u64)> = Vec::new();
-    let mut watch = |program: &'static str, address: u64| {
-        let found = image.points(vec![(program, address)]);
-        points.extend(found.into_iter().map(|point| (point, cookie.pack())));
-    };
-    if let Some(address) = symbols.get(FREED).copied() {
-        watch("tls_freed", Place::start(image, address).unwrap_or(address));
+    let mut encryption = FUNCTIONS.watched(image, path, &found, cookie);
+    if random.is_none() {
+        encryption
+            .limits
+            .push("connections whose bytes the program moves itself cannot be told apart".to_owned());
     }
-    for (name, address, begins, ends) in watched.into_iter().chain(made) {
-        let place = if begins == "tls_call" {
-            Place::entry(image, address)
-        } else {
-            Place::own(image, address)
-        };
-        let at = place.unwrap_or_else(|| {
-            limits.push(format!("{name} has no cheap place for a probe: each call costs more"));
-            address
-        });
-        // Returns first: a call whose return is not seen leaves an entry behind.
-        watch(ends, at);
-        watch(begins, at);
-    }
-    Some(Encryption {
-        points,
-        name: file_name(path),
-        limits,
-    })
+    Some(encryption)
 }
 
 /// Bytes of the function that tells the random numbers that are looked at.

@@ -3,6 +3,7 @@
 //! In: [`Process`](crate::discover::Process)es. Out: [`Hooks`]. Executables are others' bytes: what does not look as expected
 //! gives less, and says why; nothing is guessed.
 #![forbid(unsafe_code)]
+mod alike;
 mod code;
 mod dynamic;
 mod flow;
@@ -13,6 +14,7 @@ mod go;
 mod go_tls;
 mod image;
 mod java;
+mod mbedtls;
 mod openssl;
 mod pclntab;
 mod python;

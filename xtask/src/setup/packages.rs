@@ -30,6 +30,16 @@ const PACKAGES: &[Package] = &[
     package("wrk", "wrk", "load for the benchmark"),
     package("curl", "curl", "client under test"),
     package("wget", "wget", "a client under test that uses GnuTLS"),
+    package(
+        "lighttpd-mod-mbedtls",
+        "/usr/lib/lighttpd/mod_mbedtls.so",
+        "a server under test that uses mbedTLS",
+    ),
+    package(
+        "libmbedtls-dev",
+        "/usr/include/mbedtls/ssl.h",
+        "a client under test that uses mbedTLS",
+    ),
     package("iproute2", "ip", "network namespaces"),
     package("util-linux", "setpriv", "running Clew as another user"),
     package("qemu-system-x86", "qemu-system-x86_64", "other kernels"),

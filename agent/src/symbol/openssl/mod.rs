@@ -14,7 +14,7 @@ use clew_common::event::SOURCE_OPENSSL;
 use clew_common::tls::Cookie;
 
 use super::image::Image;
-use super::{FileKey, Point, dynamic, file_name, gnutls, go_tls, rustls};
+use super::{FileKey, Point, dynamic, file_name, gnutls, go_tls, mbedtls, rustls};
 pub(super) use place::Place;
 
 /// A library that encrypts, and the probes in it.
@@ -64,11 +64,12 @@ const fn watched(name: &'static str, how: How) -> Watched {
     Watched { name, how }
 }
 
-/// Whether a file that is mapped under this path may be a library of OpenSSL's or GnuTLS: packages that bring their own give it a
-/// name of their own.
+/// Whether a file that is mapped under this path may be a library of OpenSSL's, GnuTLS or mbedTLS: packages that bring their own give
+/// it a name of their own.
 fn may_encrypt(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    (name.starts_with("libssl") || name.starts_with("libgnutls")) && name.contains(".so")
+    let known = ["libssl", "libgnutls", "libmbedtls"];
+    known.iter().any(|known| name.starts_with(known)) && name.contains(".so")
 }
 
 /// Whether a file that is mapped under this path may be a library with one of these within. The system's own use the system's.
@@ -84,7 +85,13 @@ const LEAST_WITHIN: u64 = 1 << 20;
 const MOST_REMEMBERED: usize = 4096;
 
 /// Where a system has the libraries, in its own folders.
-const USUAL: &[&str] = &["libssl.so.3", "libssl.so.1.1", "libgnutls.so.30"];
+const USUAL: &[&str] = &[
+    "libssl.so.3",
+    "libssl.so.1.1",
+    "libgnutls.so.30",
+    "libmbedtls.so.14",
+    "libmbedtls.so.21",
+];
 
 /// Looks into files and remembers what it found.
 #[derive(Debug, Default)]
@@ -167,6 +174,7 @@ fn encryption(path: &Path) -> Option<Encryption> {
     let found = [
         openssl(&image, path),
         gnutls::encryption(&image, path),
+        mbedtls::encryption(&image, path),
         go_tls::encryption(&image),
         rustls::encryption(&image),
     ];
@@ -193,12 +201,8 @@ impl Known {
     fn named(image: &Image, path: &Path) -> Option<Self> {
         let mut names: Vec<&'static str> = WATCHED.iter().map(|watched| watched.name).collect();
         names.extend([FREED, CLEARED, MADE, CLIENT_RANDOM, SERVER_RANDOM]);
-        let functions = [(".dynsym", ".dynstr"), (".symtab", ".strtab")]
-            .into_iter()
-            .filter(|(_, text)| image.section(&[text]).is_some_and(|text| image.holds(text, b"\0SSL_read\0")))
-            .map(|(table, text)| dynamic::symbols(image, table, text, &names))
-            // Both directions have to be there, or what is seen makes no sense.
-            .find(|found| found.contains_key("SSL_read") && found.contains_key("SSL_write"))?;
+        // Both directions have to be there, or what is seen makes no sense.
+        let functions = dynamic::named(image, &names, ["SSL_read", "SSL_write"])?;
         let random = place::random(image, functions.get(CLIENT_RANDOM), functions.get(SERVER_RANDOM));
         Some(Self {
             functions,
@@ -334,6 +338,7 @@ mod tests {
             ("/site-packages/psycopg_binary.libs/libssl-81ffa89e.so.3", true),
             ("/usr/lib/libssl3.so", true),
             ("/usr/lib/x86_64-linux-gnu/libgnutls.so.30", true),
+            ("/site-packages/mbedtls.libs/libmbedtls-3fd50a6e.so.2.28.3", true),
             ("/usr/lib/libcrypto.so.3", false),
             ("/srv/libssl/app", false),
         ] {

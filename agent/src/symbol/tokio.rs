@@ -54,6 +54,8 @@ const ROOTS: &[&str] = &["tokio", "thread_local", "poll_fn"];
 const GIVERS: &[&str] = &[
     "hyper::client::dispatch::Sender::",
     "hyper::client::conn::http1::SendRequest::",
+    // Before hyper 1.
+    "hyper::client::conn::SendRequest::",
 ];
 /// Functions in which the connection's task waits for one.
 const TAKERS: &[&str] = &[

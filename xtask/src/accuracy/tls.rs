@@ -150,6 +150,12 @@ pub(super) const WORKLOADS: &[Workload] = &[
         make: |lab| rust(lab, &Lab::rustls_v0()),
     },
     Workload {
+        name: "tls-rustls-0.21",
+        runtime: "Rust, rustls 0.21 at both ends, reqwest 0.11",
+        expect: Expect::Exact,
+        make: |lab| rust(lab, &Lab::rustls_of("0.21")),
+    },
+    Workload {
         name: "tls-rustls-0.22",
         runtime: "Rust, rustls 0.22 at both ends",
         expect: Expect::Exact,

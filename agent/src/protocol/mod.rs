@@ -12,6 +12,7 @@ mod cassandra;
 mod conversation;
 mod detect;
 pub mod dns;
+mod dubbo;
 mod fastcgi;
 mod frames;
 mod handled;
@@ -25,6 +26,7 @@ mod mongodb;
 mod mqtt;
 mod mysql;
 mod nats;
+mod numbered;
 mod ordered;
 mod postgresql;
 pub mod procedure;
@@ -183,6 +185,15 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "over UDP the client's end alone, on a socket that is connected to port 53; not that of nginx and Envoy; no updates",
         recognize: dns::recognize,
         parser: dns::parser,
+    },
+    Protocol {
+        name: "dubbo",
+        title: "Dubbo, its own protocol",
+        tested: "Apache Dubbo 3.2",
+        limits: "services and procedures have no name where they are not written in Hessian 2; what an exception says is not told; calls of \
+                 a server to its client (callbacks) are not told; a call has no parent, since a loop of Netty writes it",
+        recognize: dubbo::recognize,
+        parser: dubbo::parser,
     },
     // Behind others: what may be the head of a segment is waited for.
     Protocol {

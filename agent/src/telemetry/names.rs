@@ -231,6 +231,18 @@ pub const NAMES: &[(&str, &str)] = &[
         "Lookups given up because too many of a connection were not answered.",
     ),
     (
+        "protocol.dubbo.invalid",
+        "Bytes of a Dubbo connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.dubbo.response_unmatched",
+        "Answers of Dubbo to something that was not seen.",
+    ),
+    (
+        "protocol.dubbo.waiting_full",
+        "Calls of Dubbo not followed because too many of a connection were not answered.",
+    ),
+    (
         "protocol.fastcgi.head_cut",
         "Requests in FastCGI whose variables were not seen whole.",
     ),

@@ -25,7 +25,7 @@ pub(crate) fn agree(connection: &[Operation], hole: usize, whole: &[Step], holed
 fn are_calls(steps: &[Step]) -> bool {
     steps
         .iter()
-        .any(|step| matches!(step, Step::Request(request) if matches!(request.head, RequestHead::Database(_))))
+        .any(|step| matches!(step, Step::Request(request) if matches!(request.head, RequestHead::Database(_) | RequestHead::Procedure(_))))
 }
 
 /// With a hole, whatever is answered is answered as without it; and so is all that was asked after the operation behind the hole.

@@ -32,6 +32,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let lab = Lab::new("counts").context("tracing needs root")?;
     let (database, cache) = (free_port(), free_port());
+    let queues = free_port();
     let [memory, broker, monitor] = [free_port(), free_port(), free_port()].map(|port| port.to_string());
     let postgresql = postgresql(&lab, database);
     let mut server = postgresql.argv.clone();
@@ -52,6 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         &memory,
         &broker,
         &monitor,
+        &queues.to_string(),
         &options.rounds.to_string(),
         &counted,
     ];
@@ -60,6 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .service(cache, &redis)
         .service(memory.parse()?, &memcached)
         .service(broker.parse()?, &nats)
+        .rabbitmq(&lab, queues)
         .command(&words.map(String::as_str));
     let plan = lab.file("plan.json", &serde_json::to_string(&plan)?);
     let spans = lab.dir().join("spans.jsonl");
@@ -106,6 +109,9 @@ fn names(span: &Span, counted: &str) -> bool {
     let system = of("db.system.name", "messaging.system");
     let name = format!("{system} {}", of("db.operation.name", "messaging.operation.name"));
     let is_counted = counted != "postgresql SELECT" || span.text("db.query.text").contains("generate_series");
+    // What is not there was not taken, and RabbitMQ does not count it.
+    let is_counted =
+        is_counted && (counted != "rabbitmq get" || span.text("messaging.destination.name").contains("there:"));
     name == counted && is_counted && !span.text("db.query.text").contains("pg_stat")
 }
 
@@ -114,6 +120,7 @@ fn fits(span: &Span) -> bool {
     let text = span.text("db.query.text");
     let rows = span.text("db.response.returned_rows");
     match span.text("db.operation.name").as_str() {
+        "" if span.text("messaging.operation.name") == "get" => !span.text("messaging.message.body.size").is_empty(),
         // Nothing answers what is published.
         "" => span.status != 2,
         "get" => rows == if text.contains("there:") { "1" } else { "0" },

@@ -1,5 +1,5 @@
 //! The requests of one connection, by stream.
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use smol_str::SmolStr;
@@ -13,20 +13,19 @@ use crate::protocol::call::{Call, Command, Query, Statement, Text};
 use crate::protocol::calls;
 use crate::protocol::frames::Frame;
 use crate::protocol::message::Detail;
+use crate::protocol::numbered::Numbered;
 use crate::protocol::{Body as Passed, Broken, Exchange, Flow, Mark, Parser, Request, Start, Step};
 use crate::stream::{Content, Piece};
 
 /// Requests without an answer that are followed.
 const MAX_WAITING: usize = 4096;
-/// Answers that came before what they answer and are kept, and how long, nanoseconds: threads report within microseconds of
-/// each other.
-const MAX_EARLY: usize = 64;
-const EARLY_NS: u64 = 200_000_000;
 /// Offences against the protocol without a message between them, after which it was a wrong guess.
 const MAX_STRIKES: u32 = 4;
 /// Texts of this connection that are remembered, and the longest that are told to others.
 const MAX_PREPARED: usize = 1024;
 const MAX_TOLD: usize = 2048;
+
+const UNMATCHED: Step = Step::Count("protocol.cassandra.response_unmatched");
 
 /// One connection.
 pub(super) struct Connection {
@@ -42,10 +41,7 @@ struct Streams {
     next: Exchange,
     keyspace: Option<SmolStr>,
     prepared: HashMap<u128, Text, RandomState>,
-    waiting: HashMap<i16, Waiting, RandomState>,
-    early: VecDeque<Early>,
-    /// Every request was seen, so that an answer to none comes before its question.
-    certain: bool,
+    waiting: Numbered<i16, Waiting, Answered>,
     strikes: u32,
 }
 
@@ -55,14 +51,6 @@ struct Waiting {
     exchange: Option<Exchange>,
     /// What is to be prepared.
     text: Option<Text>,
-}
-
-/// An answer to what was not seen yet.
-struct Early {
-    stream: i16,
-    answered: Answered,
-    begin: Mark,
-    end: Mark,
 }
 
 impl Connection {
@@ -77,9 +65,7 @@ impl Connection {
                 next: start.first,
                 keyspace: None,
                 prepared: HashMap::default(),
-                waiting: HashMap::default(),
-                early: VecDeque::new(),
-                certain: start.from_beginning,
+                waiting: Numbered::new(start.from_beginning),
                 strikes: 0,
             },
         }
@@ -119,7 +105,7 @@ impl Streams {
         let asked = body.map(|body| message::asked(head.opcode, &body)).unwrap_or_default();
         let text = asked.text.clone().filter(|_| head.opcode == opcode::PREPARE);
         // A number is used again when it has been answered.
-        if let Some(before) = self.waiting.remove(&head.stream) {
+        if let Some(before) = self.waiting.take(head.stream) {
             before.broken(frame.begin, Broken::Unseen, out);
         }
         if self.waiting.len() >= MAX_WAITING {
@@ -127,13 +113,11 @@ impl Streams {
             return;
         }
         let exchange = asks.then(|| self.tell(head, asked, frame, out));
-        self.waiting.insert(head.stream, Waiting { exchange, text });
-        let now_ns = frame.end.moment.time_ns;
-        self.forget_early(now_ns, out);
-        let is_of = |early: &Early| early.stream == head.stream;
-        let early = self.early.iter().position(is_of);
-        if let Some(early) = early.and_then(|place| self.early.remove(place)) {
-            self.settle(head.stream, early.answered, early.begin, early.end, out);
+        self.forget_early(frame.end.moment.time_ns, out);
+        if let Some(early) = self.waiting.ask(head.stream, Waiting { exchange, text })
+            && let Some(waiting) = self.waiting.take(head.stream)
+        {
+            self.settle(waiting, early.answer, early.begin, early.end, out);
         }
     }
 
@@ -236,25 +220,15 @@ impl Streams {
         let answered = body
             .map(|body| message::answered(head.opcode, &body))
             .unwrap_or_default();
-        if self.waiting.contains_key(&head.stream) {
-            self.settle(head.stream, answered, frame.begin, frame.end, out);
-        } else if self.certain && self.early.len() < MAX_EARLY {
-            self.early.push_back(Early {
-                stream: head.stream,
-                answered,
-                begin: frame.begin,
-                end: frame.end,
-            });
-        } else {
-            out.push(Step::Count("protocol.cassandra.response_unmatched"));
+        if let Some(waiting) = self.waiting.take(head.stream) {
+            self.settle(waiting, answered, frame.begin, frame.end, out);
+        } else if !self.waiting.keep(head.stream, answered, frame.begin, frame.end) {
+            out.push(UNMATCHED);
         }
     }
 
-    /// What waits on a stream is answered.
-    fn settle(&mut self, stream: i16, answered: Answered, begin: Mark, end: Mark, out: &mut Vec<Step>) {
-        let Some(waiting) = self.waiting.remove(&stream) else {
-            return;
-        };
+    /// A request is answered.
+    fn settle(&mut self, waiting: Waiting, answered: Answered, begin: Mark, end: Mark, out: &mut Vec<Step>) {
         if let Some(keyspace) = answered.keyspace {
             self.keyspace = Some(keyspace);
         }
@@ -280,25 +254,21 @@ impl Streams {
     /// a number stands for.
     fn lost(&mut self, answers: bool, at: Mark, reason: Broken, out: &mut Vec<Step>) {
         self.break_all(Mark { offset: 0, ..at }, reason, out);
-        self.certain = false;
-        for _ in self.early.drain(..) {
-            out.push(Step::Count("protocol.cassandra.response_unmatched"));
-        }
+        let forgotten = self.waiting.doubt();
+        out.extend(std::iter::repeat_n(UNMATCHED, forgotten));
         if answers {
             self.keyspace = None;
         }
     }
 
     fn forget_early(&mut self, now_ns: u64, out: &mut Vec<Step>) {
-        let is_late = |early: &mut Early| now_ns.saturating_sub(early.end.moment.time_ns) >= EARLY_NS;
-        while self.early.pop_front_if(is_late).is_some() {
-            out.push(Step::Count("protocol.cassandra.response_unmatched"));
-        }
+        let forgotten = self.waiting.forget_early(now_ns);
+        out.extend(std::iter::repeat_n(UNMATCHED, forgotten));
     }
 
     /// Every request ends, in the order in which they were asked.
     fn break_all(&mut self, at: Mark, reason: Broken, out: &mut Vec<Step>) {
-        let mut waiting: Vec<Waiting> = self.waiting.drain().map(|(_, waiting)| waiting).collect();
+        let mut waiting = self.waiting.drain();
         waiting.sort_by_key(|waiting| waiting.exchange);
         for waiting in waiting {
             waiting.broken(at, reason, out);

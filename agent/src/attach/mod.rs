@@ -7,6 +7,7 @@ mod contexts;
 mod multi;
 mod offsets;
 mod rows;
+mod skipped;
 #[cfg(test)]
 mod stack;
 
@@ -28,6 +29,7 @@ use crate::symbol::{Encryption, Found};
 use contexts::Contexts;
 use multi::Multi;
 pub use rows::Rows;
+use skipped::{SKIPPED, skipped};
 
 /// Where the kernel's own type information lies.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -422,7 +424,8 @@ impl Probes {
     /// The kernel side's counters by name, summed over CPUs.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let all = counter::ALL.iter();
-        all.map(|(index, name, _)| (*name, self.counter(*index))).collect()
+        let own = all.map(|(index, name, _)| (*name, self.counter(*index)));
+        own.chain([(SKIPPED, skipped())]).collect()
     }
 
     /// Events that were lost so far.

@@ -52,8 +52,9 @@ type Slots = HashMap<i64, Value>;
 struct Flow {
     written: Written,
     slots: Slots,
-    /// Others may know where the frame is.
-    shared: bool,
+    /// From where on in the frame others may write: the lowest place that the function has made an address of. What it keeps for itself
+    /// lies below what it hands out.
+    shared: Option<i64>,
     /// What holds where a branch leads.
     ahead: HashMap<u64, (Written, Slots)>,
     /// The instruction before does not go on to the next.
@@ -92,6 +93,9 @@ const ALL: [Register; 16] = [
     Register::R14,
     Register::R15,
 ];
+
+/// A register's size, bytes.
+const WORD: i64 = 8;
 
 impl Flow {
     fn value(&self, register: Register) -> Option<Value> {
@@ -138,12 +142,8 @@ impl Flow {
 
     /// The instruction writes to memory.
     fn store(&mut self, instruction: &Instruction) {
-        /// A register's size, bytes.
-        const WORD: i64 = 8;
         let Some(at) = self.slot(instruction) else {
-            if self.shared {
-                self.slots.clear();
-            }
+            self.others_write();
             return;
         };
         let end = i64::try_from(instruction.memory_size().size())
@@ -156,6 +156,13 @@ impl Flow {
             && let Some(value) = self.value(instruction.op1_register())
         {
             self.slots.insert(at, value);
+        }
+    }
+
+    /// Something writes wherever in the frame it may.
+    fn others_write(&mut self) {
+        if let Some(shared) = self.shared {
+            self.slots.retain(|slot, _| slot.saturating_add(WORD) <= shared);
         }
     }
 
@@ -217,13 +224,26 @@ impl Flow {
         if stores {
             self.store(instruction);
         }
+        let calls = matches!(
+            instruction.flow_control(),
+            FlowControl::Call | FlowControl::IndirectCall
+        );
         for register in written {
-            self.written.insert(register, None);
+            // A function gives the stack back as it found it.
+            if !calls || register != Register::RSP {
+                self.written.insert(register, None);
+            }
         }
         if let (Some(value), true) = (result, plain) {
             let to = instruction.op0_register();
-            let frame = matches!(value, Value::Argument(Register::RSP) | Value::Near(Register::RSP, _));
-            self.shared |= frame && to != Register::RSP;
+            let frame = match value {
+                Value::Argument(Register::RSP) => Some(0),
+                Value::Near(Register::RSP, at) => Some(at),
+                _ => None,
+            };
+            if let Some(at) = frame.filter(|_| to != Register::RSP) {
+                self.shared = Some(self.shared.map_or(at, |lowest| lowest.min(at)));
+            }
             self.written.insert(to, Some(value));
         }
         match instruction.flow_control() {
@@ -231,9 +251,7 @@ impl Flow {
                 for register in VOLATILE {
                     self.written.insert(register, None);
                 }
-                if self.shared {
-                    self.slots.clear();
-                }
+                self.others_write();
             }
             FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
                 let target = instruction.near_branch_target();
@@ -524,7 +542,6 @@ pub(super) fn unoptimized(code: &[u8], address: u64) -> Option<u64> {
 pub(super) fn keeps_pair(code: &[u8], address: u64) -> bool {
     /// Instructions that are looked at.
     const MOST: usize = 16;
-    const WORD: i64 = 8;
     let mut flow = Flow::default();
     let mut factory = InstructionInfoFactory::new();
     let (mut words, mut bytes) = (Vec::new(), Vec::new());
@@ -651,6 +668,22 @@ mod tests {
             given(&own, 0, &[7]).first().and_then(|(_, spot)| behind_first(*spot)),
             Some(0x98)
         );
+    }
+
+    /// What a function keeps below what it hands out is its own.
+    #[test]
+    fn what_is_kept_in_the_frame() {
+        // sub $0x48,%rsp; mov %rdi,8(%rsp); lea 0x10(%rsp),%rdi; call; mov 8(%rsp),%rdi; sub $-0x80,%rdi; call
+        let mut code = [
+            0x48, 0x83, 0xec, 0x48, 0x48, 0x89, 0x7c, 0x24, 8, 0x48, 0x8d, 0x7c, 0x24, 0x10, 0xe8, 0, 0, 0, 0, 0x48,
+            0x8b, 0x7c, 0x24, 8, 0x48, 0x83, 0xef, 0x80, 0xe8, 0, 0, 0, 0,
+        ];
+        let kept = |code: &[u8]| given(code, 0, &[28]).first().and_then(|(_, spot)| behind_first(*spot));
+        assert_eq!(kept(&code), Some(0x80));
+        (code[8], code[23]) = (0x10, 0x10);
+        assert_eq!(kept(&code), None);
+        (code[8], code[23]) = (0x18, 0x18);
+        assert_eq!(kept(&code), None);
     }
 
     /// Where the ways to a call disagree, nothing is known of what it is given.

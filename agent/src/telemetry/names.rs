@@ -7,6 +7,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Events of the kernel side that could not be decoded.",
     ),
     (
+        "capture.recursion_misses",
+        "Operations and probed calls that the kernel did not show Clew, since it was looking at another on the same CPU.",
+    ),
+    (
         "causality.unknown.ambiguous",
         "Client spans without a parent: their thread had more than one request open.",
     ),

@@ -322,8 +322,8 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
     }
     run.arg("--").arg(drive).arg(&plan);
     without_own(&mut run, &["OTEL_", "CLEW_"]);
-    let mut unknown = BTreeMap::new();
-    shell::heard(run, Duration::from_secs(300), |line, _| unknown.extend(reason(line)))?;
+    let mut counted = BTreeMap::new();
+    shell::heard(run, Duration::from_secs(300), |line, _| counted.extend(counter(line)))?;
     let text = std::fs::read_to_string(&spans).context("clew wrote no spans")?;
     let found = judge::judge(&clew_tests::Spans::parse(&text), made.chain, requests);
     if let Some(example) = &found.example {
@@ -332,8 +332,12 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
             let kept = workspace::target().join("tmp").join(format!("{}.jsonl", workload.name));
             std::fs::copy(&spans, &kept)?;
             println!("its spans are kept in {}", kept.display());
+            println!("Clew counted {counted:?}");
         }
     }
+    let unknown = counted
+        .into_iter()
+        .filter_map(|(name, count)| Some((name.strip_prefix("causality.unknown.")?.to_owned(), count)));
     Ok(Row {
         workload: workload.name.to_owned(),
         runtime: workload.runtime.to_owned(),
@@ -342,18 +346,18 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
         exact: found.exact,
         accepted: found.accepted,
         unlinked: found.unlinked,
-        unknown,
+        unknown: unknown.collect(),
         wrong_parent: found.wrong_parent,
         missing_span: found.missing_span,
         extra_span: found.extra_span,
     })
 }
 
-/// A line of the summary that says why spans have no parent, and how many.
-fn reason(line: &str) -> Option<(String, u64)> {
+/// A line of the summary that tells a counter.
+fn counter(line: &str) -> Option<(String, u64)> {
     let mut words = line.split_whitespace();
-    let why = words.next()?.strip_prefix("causality.unknown.")?;
-    Some((why.to_owned(), words.next()?.parse().ok()?))
+    let name = words.next().filter(|name| name.contains('.'))?;
+    Some((name.to_owned(), words.next()?.parse().ok()?))
 }
 
 /// How many links are missing, and why.

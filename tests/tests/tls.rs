@@ -1,7 +1,7 @@
 //! Connections encrypted by a library: what passes them is seen as if it were plain.
 use std::collections::HashSet;
 
-use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Plan, Span, free_port, nginx_tls};
+use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Plan, Span, Symbols, free_port, nginx_tls};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 
@@ -246,10 +246,10 @@ ssl.privkey = \"{key}\"
     };
     check("tls_mbedtls", server, curl);
     let shared = ["-O1", "-lmbedtls", "-lmbedx509", "-lmbedcrypto"];
-    let shared = Lab::compiled("c/mbed.c", "mbed", "cc", &shared, false);
+    let shared = Lab::compiled("c/mbed.c", "mbed", "cc", &shared, Symbols::Within);
     check("tls_mbedtls_client", nginx_server, client(shared, "0"));
     let within = ["-O1", "-l:libmbedtls.a", "-l:libmbedx509.a", "-l:libmbedcrypto.a"];
-    let within = Lab::compiled("c/mbed.c", "mbed-within", "cc", &within, false);
+    let within = Lab::compiled("c/mbed.c", "mbed-within", "cc", &within, Symbols::Within);
     // Clew looks into an executable once it runs.
     check("tls_mbedtls_within", nginx_server, client(within, "1500"));
 }

@@ -249,7 +249,7 @@ fn letters(mut n: u64) -> String {
     }
 }
 
-/// A request whose process died, and what it had asked for: spans 1 to 8.
+/// A request whose process died, and what it had asked for: spans 1 to 9.
 fn rich(now_ns: u64) -> Vec<Placed> {
     let fixed = Value::fixed;
     let start_ns = now_ns - 90_000_000;
@@ -321,6 +321,7 @@ fn rich(now_ns: u64) -> Vec<Placed> {
         ("tls.protocol.version", fixed("1.3")),
         ("tls.cipher", fixed("TLS_AES_128_GCM_SHA256")),
         ("tls.client.server_name", fixed("bank.example")),
+        ("tls.next_protocol", fixed("http/1.1")),
         ("clew.network.connection.reused", Value::Bool(false)),
     ];
     let phases = [
@@ -337,6 +338,12 @@ fn rich(now_ns: u64) -> Vec<Placed> {
         ("messaging.destination.name", fixed("orders.placed")),
         ("messaging.message.id", fixed("m-17")),
     ];
+    let again = vec![
+        ("messaging.system", fixed("nats")),
+        ("messaging.destination.name", fixed("orders.failed")),
+        ("clew.messaging.delivery_attempt", Value::Int(3)),
+        ("clew.messaging.redelivered", Value::Bool(true)),
+    ];
     vec![
         root,
         sql(2, "BEGIN"),
@@ -346,6 +353,7 @@ fn rich(now_ns: u64) -> Vec<Placed> {
         lookup(6, 0),
         part(7, SpanKind::Client, "GET", call),
         part(8, SpanKind::Producer, "publish orders.placed", queue),
+        part(9, SpanKind::Consumer, "deliver orders.failed", again),
     ]
 }
 

@@ -146,10 +146,10 @@ impl Conversation {
                 }
                 let detected = detecting.take(piece);
                 if let Some(turns) = &mut self.turns {
-                    if matches!(detected, Detected::Protocol(..)) {
-                        turns.known(out);
-                    } else if !detecting.awaits(turns.asks()) {
-                        turns.tell(&mut self.next, out);
+                    match detected {
+                        Detected::Protocol(..) => turns.known(out),
+                        Detected::Nothing if detecting.awaits(turns.asks()) => {}
+                        Detected::Nothing | Detected::GivenUp => turns.tell(&mut self.next, out),
                     }
                 }
                 match detected {

@@ -485,4 +485,41 @@ mod tests {
             ],
         );
     }
+
+    /// Recognition may end within an operation, at an answer, while a question may still be of a protocol.
+    #[test]
+    fn what_waited_is_told_when_recognition_ends() {
+        let pairs: [(&[u8], &[u8]); 18] = [
+            (b"SET a", b"+OK\r\\"),
+            (b"\r\n", b":2PON"),
+            (b"S", b"+OK\r\\"),
+            (b"\\", b"+OK\\n"),
+            (b"S", b"+OK\r\\"),
+            (b"\\", b":2PON"),
+            (b"S", b"+OK\\n"),
+            (b"\\", b":2PON"),
+            (b"S", b"+"),
+            (b" ", b":2\r\\"),
+            (b"G", b"+OK\\n"),
+            (b"S", b"+OK\r\\"),
+            (b"\\", b":"),
+            (b" ", b":2\r\\"),
+            (b"G", b"+OK\\n"),
+            (b"S", b"+OK\r\\"),
+            (b"\\", b":2PON"),
+            (b"S", b"+OK\r\n$"),
+        ];
+        let greeting: (u64, Direction, &[u8]) = (0, SERVER, b"+PONG");
+        let asked = pairs
+            .iter()
+            .flat_map(|(ask, answer)| [(CLIENT, *ask), (SERVER, *answer)]);
+        let all: Vec<_> = std::iter::once(greeting)
+            .chain((1..).zip(asked).map(|(at, (direction, bytes))| (at, direction, bytes)))
+            .collect();
+        let whole = play(&all, usize::MAX, true);
+        assert!(whole.iter().any(|line| line == "protocol.unknown"), "{whole:?}");
+        for cut in [1, 3] {
+            assert_eq!(play(&all, cut, true), whole, "in pieces of {cut}");
+        }
+    }
 }

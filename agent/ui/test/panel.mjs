@@ -277,12 +277,21 @@ export default [
       for (const phase of ['DNS', 'Connect', 'TLS', 'Send', 'Wait for the first byte', 'Receive']) {
         await panel.locator('.phase-list li', { hasText: phase }).first().waitFor();
       }
-      for (const text of ['new connection', 'TLS_AES_128_GCM_SHA256', 'Its other end was not seen']) await panel.getByText(text).first().waitFor();
+      for (const text of ['new connection', 'Its other end was not seen']) await panel.getByText(text).first().waitFor();
+      const told = async (name, value) =>
+        assert.equal(await panel.locator('tr', { has: page.locator(`th[title="${name}"]`) }).locator('td').innerText(), value);
+      await told('tls.protocol.version', '1.3');
+      await told('tls.cipher', 'TLS_AES_128_GCM_SHA256');
+      await told('tls.client.server_name', 'bank.example');
+      await told('tls.next_protocol', 'http/1.1');
       await panel.getByRole('button', { name: 'Replay' }).click();
       await page.getByRole('dialog', { name: 'Replay' }).getByText(/^It cannot be sent/).waitFor();
       await page.keyboard.press('Escape');
       await open('publish orders.placed');
       await panel.getByText('m-17').waitFor();
+      await open('deliver orders.failed');
+      await told('clew.messaging.delivery_attempt', '3');
+      await told('clew.messaging.redelivered', 'true');
       await open('POST /died');
       await panel.getByRole('link', { name: /trace eeeeeeee/ }).click();
       await until('the other trace', async () => page.url().includes('ee'.repeat(16)));

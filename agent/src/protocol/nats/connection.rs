@@ -284,6 +284,7 @@ impl Nats {
                 ),
                 ("clew.messaging.nats.stream", Detail::Text(ack.stream.into())),
                 ("clew.messaging.nats.stream.sequence", Detail::Number(ack.sequence)),
+                ("clew.messaging.delivery_attempt", Detail::Number(ack.delivered)),
             ];
             content.details.extend(details);
             if ack.delivered > 1 {

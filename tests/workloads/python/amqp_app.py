@@ -7,10 +7,9 @@ GET /stock?id=N is answered.
 import sys
 import threading
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import amqp
+from routes import serve
 
 local = threading.local()
 
@@ -24,30 +23,18 @@ def channel():
     return local.channel
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        url = urlsplit(self.path)
-        number = int(parse_qs(url.query).get("id", ["0"])[0])
-        if url.path == "/order":
-            properties = {"correlation_id": str(number)}
-            if number % 3 == 0:
-                properties["message_id"] = str(uuid.uuid4())
-            elif number % 3 == 1:
-                properties["application_headers"] = {"traceparent": f"00-{number:032x}-{number:016x}-01"}
-            channel().basic_publish(amqp.Message("x" * 100, **properties), "shop", "orders")
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
+def order(number):
+    number = int(number)
+    properties = {"correlation_id": str(number)}
+    if number % 3 == 0:
+        properties["message_id"] = str(uuid.uuid4())
+    elif number % 3 == 1:
+        properties["application_headers"] = {"traceparent": f"00-{number:032x}-{number:016x}-01"}
+    channel().basic_publish(amqp.Message("x" * 100, **properties), "shop", "orders")
 
 
-class Server(ThreadingHTTPServer):
-    request_queue_size = 128
-    daemon_threads = True
+def stock(_number):
+    pass
 
 
-Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+serve(int(sys.argv[1]), {"/order": order, "/stock": stock})

@@ -3,11 +3,10 @@
 GET /front?id=N writes, reads and changes a row that carries N. GET /fail?id=N asks for a column that there is not.
 """
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 from cassandra import ConsistencyLevel, InvalidRequest
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from routes import serve
 
 PORT, CASSANDRA = int(sys.argv[1]), int(sys.argv[2])
 KEYSPACE = "CREATE KEYSPACE shop WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
@@ -27,26 +26,6 @@ def fail(_number):
     raise AssertionError("there is no such column")
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        url = urlsplit(self.path)
-        number = parse_qs(url.query).get("id", ["0"])[0]
-        {"/front": front, "/fail": fail}[url.path](number)
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    request_queue_size = 128
-    daemon_threads = True
-
-
 profile = ExecutionProfile(request_timeout=30)
 cluster = Cluster(["127.0.0.1"], port=CASSANDRA, protocol_version=5, execution_profiles={EXEC_PROFILE_DEFAULT: profile})
 session = cluster.connect()
@@ -55,4 +34,4 @@ session.execute("CREATE TABLE shop.items (id int PRIMARY KEY, name text)")
 session.set_keyspace("shop")
 update = session.prepare("UPDATE items SET name = ? WHERE id = ?")
 update.consistency_level = ConsistencyLevel.QUORUM
-Server(("127.0.0.1", PORT), Handler).serve_forever()
+serve(PORT, {"/front": front, "/fail": fail})

@@ -4,10 +4,9 @@ GET /front?id=N makes a transaction of three statements that carry N. GET /fail?
 """
 import queue
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import psycopg
+from routes import pooled, serve
 
 POOL = 8
 pool = queue.Queue()
@@ -30,30 +29,6 @@ def fail(connection, number):
     raise AssertionError("it is missing")
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        url = urlsplit(self.path)
-        number = parse_qs(url.query).get("id", ["0"])[0]
-        connection = pool.get()
-        try:
-            {"/front": front, "/fail": fail}[url.path](connection, number)
-        finally:
-            pool.put(connection)
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    request_queue_size = 128
-    daemon_threads = True
-
-
 for _ in range(POOL):
     pool.put(psycopg.connect(sys.argv[2], autocommit=True))
-Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+serve(int(sys.argv[1]), {"/front": pooled(pool, front), "/fail": pooled(pool, fail)})

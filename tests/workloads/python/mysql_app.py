@@ -4,10 +4,9 @@ GET /front?id=N makes a transaction of statements that carry N, one of them prep
 """
 import queue
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import mysql.connector
+from routes import pooled, serve
 
 POOL = 8
 pool = queue.Queue()
@@ -41,34 +40,10 @@ class Client:
         raise AssertionError("it is missing")
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        url = urlsplit(self.path)
-        number = parse_qs(url.query).get("id", ["0"])[0]
-        client = pool.get()
-        try:
-            {"/front": client.front, "/fail": client.fail}[url.path](number)
-        finally:
-            pool.put(client)
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    request_queue_size = 128
-    daemon_threads = True
-
-
 with mysql.connector.connect(**HOW) as first:
     cursor = first.cursor()
     cursor.execute("CREATE DATABASE shop")
     cursor.execute("CREATE TABLE shop.items (id int AUTO_INCREMENT PRIMARY KEY, name varchar(40), KEY (name)) ENGINE=InnoDB")
 for _ in range(POOL):
     pool.put(Client())
-Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+serve(int(sys.argv[1]), {"/front": pooled(pool, Client.front), "/fail": pooled(pool, Client.fail)})

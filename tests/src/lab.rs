@@ -257,26 +257,39 @@ impl Lab {
 
     /// A Go program under `workloads/go/`, or in the folder that `name` begins with, compiled.
     pub fn go(name: &str) -> String {
-        let folder = if name.contains('/') { "" } else { "go/" };
-        let source = Self::workload(&format!("{folder}{name}.go"));
-        built(&source, &format!("go-{}", name.replace('/', "-")), |out| {
-            let mut go = go();
-            go.args(["build", "-o"]).arg(out).arg(&source);
-            go
-        })
+        Self::go_by("local", name, false)
     }
 
-    /// The same, built by a toolchain such as `go1.21.13`, or the installed one for `local`, and stripped.
-    pub fn go_stripped(name: &str, toolchain: &str) -> String {
-        let source = Self::workload(&format!("go/{name}.go"));
-        built(&source, &format!("go-{name}-{toolchain}"), |out| {
+    /// The same, by a toolchain such as `go1.21.13`, or the installed one for `local`, with symbols or stripped.
+    pub fn go_by(toolchain: &str, name: &str, stripped: bool) -> String {
+        let folder = if name.contains('/') { "" } else { "go/" };
+        let source = Self::workload(&format!("{folder}{name}.go"));
+        let suffix = match (toolchain, stripped) {
+            ("local", false) => String::new(),
+            (toolchain, false) => format!("-{toolchain}"),
+            (toolchain, true) => format!("-{toolchain}-stripped"),
+        };
+        let flags: &[&str] = if stripped {
+            &["-trimpath", "-ldflags", "-s -w"]
+        } else {
+            &[]
+        };
+        let program = built(&source, &format!("go-{}{suffix}", name.replace('/', "-")), |out| {
             let mut go = go();
-            go.args(["build", "-trimpath", "-ldflags", "-s -w", "-o"])
-                .arg(out)
-                .arg(&source)
-                .env("GOTOOLCHAIN", toolchain);
+            go.arg("build").args(flags).arg("-o").arg(out).arg(&source);
+            go.env("GOTOOLCHAIN", toolchain);
             go
-        })
+        });
+        if toolchain != "local" {
+            let built_by = go().args(["version", &program]).output();
+            let built_by = String::from_utf8(built_by.expect("go version").stdout).expect("text");
+            assert_eq!(
+                built_by.trim(),
+                format!("{program}: {toolchain}"),
+                "another toolchain built it"
+            );
+        }
+        program
     }
 
     /// The Go program in a folder under `workloads/go/` that is a module of its own, with symbols or without.
@@ -289,8 +302,7 @@ impl Lab {
             go.args(["build", "-mod=readonly", "-trimpath", "-ldflags", flags, "-o"])
                 .arg(out)
                 .arg(".")
-                .current_dir(&dir)
-                .env("GO111MODULE", "on");
+                .current_dir(&dir);
             go
         })
     }
@@ -400,7 +412,8 @@ fn go() -> Command {
     let go = ["/usr/local/go/bin/go", "/usr/lib/go/bin/go"];
     let found = go.iter().find(|path| Path::new(path).exists());
     let mut go = Command::new(found.unwrap_or(&"go"));
-    go.env("GO111MODULE", "off");
+    // Without modules Go takes no notice of GOTOOLCHAIN.
+    go.env("GO111MODULE", "on");
     go
 }
 

@@ -130,5 +130,5 @@ fn go_relay_stripped() {
     let Some(lab) = Lab::new("go_relay_stripped") else {
         return;
     };
-    through_channels(&lab, &Lab::go_stripped("mix", "local"), "/relay", "socket");
+    through_channels(&lab, &Lab::go_by("local", "mix", true), "/relay", "socket");
 }

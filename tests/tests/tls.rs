@@ -477,7 +477,7 @@ fn go_with_symbols() {
 fn go_stripped() {
     for toolchain in ["go1.21.13", "local", "go1.27.3"] {
         if toolchain == "local" || Lab::has_go(toolchain) {
-            go("tls_go_stripped", &Lab::go_stripped("secure", toolchain));
+            go("tls_go_stripped", &Lab::go_by(toolchain, "secure", true));
         } else {
             eprintln!("SKIP tls_go_stripped: there is no {toolchain}");
         }

@@ -142,7 +142,7 @@ pub(super) const ROWS: &[Workload] = &[
         name: "go-https-stripped",
         runtime: "Go, crypto/tls at both ends, stripped",
         expect: Expect::Exact,
-        make: |lab| secure(lab, &Lab::go_stripped("secure", "local")),
+        make: |lab| secure(lab, &Lab::go_by("local", "secure", true)),
     },
 ];
 
@@ -154,19 +154,28 @@ const SECURE: &[&str] = &[
     "server secure-leaf /leaf",
 ];
 
-/// One row a release line, stripped.
+/// Two rows a release line: stripped, and with symbols.
 macro_rules! lines {
     ($($name:literal, $toolchain:literal;)*) => {
         /// Release lines and the rows that need them.
-        pub(super) const LINES: &[(&str, Workload)] = &[$((
+        pub(super) const LINES: &[(&str, Workload)] = &[$(
+            line!($name, $toolchain, "stripped", true),
+            line!(concat!($name, "-symbols"), $toolchain, "with symbols", false),
+        )*];
+    };
+}
+
+macro_rules! line {
+    ($name:expr, $toolchain:literal, $what:literal, $stripped:literal) => {
+        (
             $toolchain,
             Workload {
                 name: $name,
-                runtime: concat!("Go, ", $toolchain, ", stripped"),
+                runtime: concat!("Go, ", $toolchain, ", ", $what),
                 expect: Expect::Exact,
-                make: |lab| mix(lab, Lab::go_stripped("mix", $toolchain), "/front", MIXED),
+                make: |lab| mix(lab, Lab::go_by($toolchain, "mix", $stripped), "/front", MIXED),
             },
-        )),*];
+        )
     };
 }
 

@@ -65,6 +65,17 @@ const HYPER: &[&str] = &[
     "  client hyper-server /spawned",
     "   server go-server /spawned",
 ];
+/// Nothing is known of smol's tasks.
+const SMOL: &[&str] = &[
+    "client clew-drive /front",
+    " server smol-server /front",
+    "  ~client smol-server /a",
+    "   server go-server /a",
+    "  ~client smol-server /b",
+    "   server go-server /b",
+    "  ~client smol-server /spawned",
+    "   server go-server /spawned",
+];
 
 /// On several threads a connection that is just looking for a request may take it, and write it, before its giver was seen to
 /// give it: about one in ten thousand is unknown.
@@ -122,6 +133,12 @@ pub(super) const WORKLOADS: &[Workload] = &[
         runtime: "Rust, hyper on one thread",
         expect: Expect::Exact,
         make: |lab| rust(lab, "hyper-server", &[("RUNTIME", "current")], HYPER),
+    },
+    Workload {
+        name: "rust-smol",
+        runtime: "Rust, hyper on smol: its tasks are unknown",
+        expect: Expect::NeverWrong,
+        make: |lab| rust(lab, "smol-server", &[("SMOL_THREADS", "4")], SMOL),
     },
     Workload {
         name: "rust-https",

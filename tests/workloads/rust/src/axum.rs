@@ -4,6 +4,7 @@
 //!
 //! Arguments: the port. RUNTIME=current runs everything on one thread.
 mod common;
+mod runtime;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -162,5 +163,5 @@ async fn serve(port: u16) {
 }
 
 fn main() {
-    common::run(serve);
+    runtime::run(serve);
 }

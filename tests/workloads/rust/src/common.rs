@@ -1,21 +1,10 @@
-//! What both servers need.
-use std::future::Future;
+//! What all servers need.
 use std::time::Duration;
 
-/// Runs `serve` on the port that the first argument names and the runtime that RUNTIME names.
-pub fn run<F: Future<Output = ()>>(serve: impl FnOnce(u16) -> F) {
-    let port = std::env::args()
-        .nth(1)
-        .and_then(|port| port.parse().ok())
-        .expect("a port");
-    let mut builder = if std::env::var("RUNTIME").is_ok_and(|runtime| runtime == "current") {
-        tokio::runtime::Builder::new_current_thread()
-    } else {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(4);
-        builder
-    };
-    builder.enable_all().build().expect("a runtime").block_on(serve(port));
+/// The port to listen on: the first argument.
+pub fn port() -> u16 {
+    let port = std::env::args().nth(1);
+    port.and_then(|port| port.parse().ok()).expect("a port")
 }
 
 /// The leaf's port.

@@ -2,6 +2,7 @@
 //!
 //! Arguments: the port. RUNTIME=current runs everything on one thread.
 mod common;
+mod runtime;
 
 use std::convert::Infallible;
 
@@ -72,5 +73,5 @@ async fn serve(port: u16) {
 }
 
 fn main() {
-    common::run(serve);
+    runtime::run(serve);
 }

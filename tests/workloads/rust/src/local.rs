@@ -3,6 +3,7 @@
 //!
 //! Arguments: the port.
 mod common;
+mod runtime;
 
 use std::convert::Infallible;
 
@@ -67,5 +68,5 @@ async fn serve(port: u16) {
 }
 
 fn main() {
-    common::run(|port| async move { LocalSet::new().run_until(serve(port)).await });
+    runtime::run(|port| async move { LocalSet::new().run_until(serve(port)).await });
 }

@@ -30,7 +30,7 @@ impl Plan {
 }
 
 /// Words of a plan.
-pub const PLAN_WORDS: usize = 15;
+pub const PLAN_WORDS: usize = 17;
 
 /// The context is the thread.
 pub const PLAN_THREAD: u64 = 0;
@@ -65,7 +65,36 @@ pub const GO_LOWEST_RECEIVE: usize = 9;
 /// See [`GO_LOWEST_SELECT`].
 pub const GO_LOWEST_SEND: usize = 10;
 /// Functions that receive what is nobody's work: see [`code_range`].
-pub const GO_POOLS: core::ops::Range<usize> = 11..PLAN_WORDS;
+pub const GO_POOLS: core::ops::Range<usize> = 11..14;
+/// Address of the probe where goroutines are run, before the program is moved to where it is loaded; 0 where their time is not told.
+pub const GO_RUNS: usize = 14;
+/// The code in which goroutines wait: see [`code_range`].
+pub const GO_WAITS: usize = 15;
+/// Why they wait: see [`go_reasons`].
+pub const GO_REASONS: usize = 16;
+
+/// `runtime.waitReasonIOWait`, in every release line.
+pub const GO_WAITS_NETWORK: u8 = 2;
+
+/// Numbers of `runtime.waitReason` in one word: of sleep, below, and above one bit each of those of locks and channels.
+pub const fn go_reasons(sleep: u8, locks: &[u8]) -> u64 {
+    let (mut word, mut at) = (sleep as u64, 0);
+    while at < locks.len() {
+        word |= 1 << (8 + locks[at]);
+        at += 1;
+    }
+    word
+}
+
+/// Whether a goroutine that waits for `reason` sleeps.
+pub const fn go_sleeps(reasons: u64, reason: u8) -> bool {
+    reasons & 0xff == reason as u64
+}
+
+/// Whether a goroutine that waits for `reason` waits for others of its process.
+pub const fn go_waits_for_lock(reasons: u64, reason: u8) -> bool {
+    reason < 56 && reasons >> (8 + reason) & 1 != 0
+}
 
 /// The least by which a program is moved.
 pub const PAGE: u64 = 4096;
@@ -181,7 +210,7 @@ pub const fn without_plan(target: u32) -> u32 {
 }
 
 const _: () = {
-    assert!(size_of::<Plan>() == 128);
+    assert!(size_of::<Plan>() == 144);
     assert!(PLANS <= 1 << (32 - PLAN_SHIFT));
 };
 

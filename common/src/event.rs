@@ -284,12 +284,13 @@ pub struct Plain {
     pub reserved: u16,
 }
 
-/// Where the time of a thread has gone since it was first told of. The sum of all is the time that has passed.
+/// Where the time of a thread, or of the goroutine that it runs, has gone since it was first told of. The sum of all is the time that
+/// has passed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
 pub struct Times {
-    /// The thread; its context is not read.
+    /// The thread, and the goroutine if it is its time; otherwise the context is not read.
     pub header: Header,
     /// On a CPU, nanoseconds.
     pub cpu_ns: u64,

@@ -40,6 +40,10 @@ pub static INODE_OF_SOCK: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1,
 #[map]
 pub static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(1, 0);
 
+/// Go: the same of goroutines. Written where they are run, too.
+#[map]
+pub static GOROUTINES: LruHashMap<Scoped, Goroutine> = LruHashMap::with_max_entries(1, 0);
+
 /// Stacks that were told, by name. One that falls out is told anew.
 #[map]
 pub static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1, 0);
@@ -311,23 +315,34 @@ pub struct Conn {
     pub verdict: u16,
 }
 
+/// Time by what it went for: [`CPU`], [`RUNQUEUE`], and from [`BLOCKED_BY`] on the `BLOCKED_` constants. Nanoseconds.
+pub type Parts = [u64; PARTS];
+
+/// On a CPU.
+pub const CPU: usize = 0;
+/// Waiting for one.
+pub const RUNQUEUE: usize = 1;
+/// Blocked; the reason is added.
+pub const BLOCKED_BY: usize = 2;
+/// Kinds of time.
+pub const PARTS: usize = BLOCKED_BY + BLOCKED;
+
 /// Where a thread's time went.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Thread {
-    pub cpu_ns: u64,
-    pub runqueue_ns: u64,
-    /// By `BLOCKED_` constants.
-    pub blocked_ns: [u64; BLOCKED],
+    pub parts: Parts,
     /// When the state began.
     pub mark_ns: u64,
     /// `sched_info.run_delay` when it last left a CPU.
     pub delay_ns: u64,
     /// How long it was off the CPU last, until it was divided.
     pub gap_ns: u64,
-    /// See `times`.
+    /// The goroutine that it runs, if its time is followed; else 0.
+    pub goroutine: u64,
+    /// The kind of time that passes.
     pub state: u32,
-    /// The state it was in then; 0 once it was divided.
+    /// The kind that passed when it was off the CPU last; 0 once it was divided.
     pub gap: u32,
 }
 
@@ -335,16 +350,27 @@ impl Thread {
     /// One that runs now.
     pub const fn running(mark_ns: u64, delay_ns: u64) -> Self {
         Self {
-            cpu_ns: 0,
-            runqueue_ns: 0,
-            blocked_ns: [0; BLOCKED],
+            parts: [0; PARTS],
             mark_ns,
             delay_ns,
             gap_ns: 0,
+            goroutine: 0,
             state: 0,
             gap: 0,
         }
     }
+}
+
+/// Where a goroutine's time went.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Goroutine {
+    pub parts: Parts,
+    /// Until when.
+    pub until_ns: u64,
+    /// The thread that runs it; 0 while none does.
+    pub thread: u32,
+    pub reserved: u32,
 }
 
 /// A call that has begun.

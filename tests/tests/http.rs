@@ -169,6 +169,51 @@ fn what_a_request_waits_for() {
     }
 }
 
+/// How much of a span's time went where, nanoseconds.
+fn part(span: &clew_tests::Span, name: &str) -> u64 {
+    span.text(&format!("clew.time.{name}")).parse().unwrap_or_default()
+}
+
+/// The parts of a span's time add up to it, and `least` went to one of them. What the program measured itself, but for what it did before
+/// and after, is what it had of a CPU and what it waited.
+fn check_parts(out: &Outcome, span: &clew_tests::Span, (name, least): (&str, u64)) {
+    let length = span.end - span.start;
+    let names = ["cpu", "runqueue", "blocked.network", "blocked.disk", "blocked.lock"];
+    let others = ["blocked.sleep", "blocked.fault", "blocked.other"];
+    let all: u64 = names.iter().chain(&others).map(|name| part(span, name)).sum();
+    out.check(
+        all.abs_diff(length) * 50 <= length,
+        &format!("the parts of {} are not its {length} ns", span.brief()),
+    );
+    if name == "blocked.disk" && span.text("http.response.status_code") == "204" {
+        eprintln!("no disk was read: its part is not looked at");
+        return;
+    }
+    out.check(part(span, name) >= least, &format!("{name} of {}", span.brief()));
+    let told = span.text("clew.http.response.body");
+    let told: Vec<u64> = told.split(' ').filter_map(|number| number.parse().ok()).collect();
+    let [wall, cpu] = told.as_slice() else {
+        out.fail(&format!("{} does not say what it took", span.brief()));
+    };
+    let margin = length / 50 + length.saturating_sub(*wall);
+    let is_near = |got: u64, want: u64| got.abs_diff(want) <= margin;
+    out.check(
+        is_near(part(span, "cpu"), *cpu),
+        &format!("cpu of {}: {}, not {cpu}, of {length}", span.brief(), part(span, "cpu")),
+    );
+    let waited = match name {
+        "cpu" | "runqueue" => part(span, "runqueue"),
+        name => part(span, name) + part(span, "runqueue"),
+    };
+    if name != "blocked.disk" {
+        let want = wall.saturating_sub(*cpu);
+        out.check(
+            is_near(waited, want),
+            &format!("waits of {}: {waited}, not {want}", span.brief()),
+        );
+    }
+}
+
 /// Where `workloads/python/times.py` spends its requests' time, at least.
 #[test]
 fn where_a_thread_s_time_goes() {
@@ -186,55 +231,45 @@ fn where_a_thread_s_time_goes() {
     };
     let argv = ["/usr/bin/python3".to_owned(), Lab::workload("python/times.py")];
     let out = Clew::run(&lab).args(&["--otlp-bodies"]).traced(&argv);
-    let part = |span: &clew_tests::Span, name: &str| -> u64 {
-        span.text(&format!("clew.time.{name}")).parse().unwrap_or_default()
-    };
-    let all = |span: &clew_tests::Span| -> u64 {
-        let names = ["cpu", "runqueue", "blocked.network", "blocked.disk", "blocked.lock"];
-        let others = ["blocked.sleep", "blocked.fault", "blocked.other"];
-        names.iter().chain(&others).map(|name| part(span, name)).sum()
-    };
     for (kind, name, least) in KINDS {
-        let span = out.only(Kind::Server, &format!("/{kind}"));
-        let length = span.end - span.start;
-        out.check(
-            all(span).abs_diff(length) * 50 <= length,
-            &format!("the parts of {} are not its {length} ns", span.brief()),
-        );
-        if *kind == "disk" && span.text("http.response.status_code") == "204" {
-            eprintln!("no disk was read: its part is not looked at");
-            continue;
-        }
-        out.check(part(span, name) >= *least, &format!("{name} of {}", span.brief()));
-        // What the program measured itself, but for what it did before and after.
-        let told = span.text("clew.http.response.body");
-        let told: Vec<u64> = told.split(' ').filter_map(|number| number.parse().ok()).collect();
-        let [wall, cpu] = told.as_slice() else {
-            out.fail(&format!("{} does not say what it took", span.brief()));
-        };
-        let margin = length / 50 + length.saturating_sub(*wall);
-        let is_near = |got: u64, want: u64| got.abs_diff(want) <= margin;
-        out.check(
-            is_near(part(span, "cpu"), *cpu),
-            &format!("cpu of {}: {}, not {cpu}, of {length}", span.brief(), part(span, "cpu")),
-        );
-        let waited = match *name {
-            "cpu" | "runqueue" => part(span, "runqueue"),
-            name => part(span, name) + part(span, "runqueue"),
-        };
-        if *kind != "disk" {
-            let want = wall.saturating_sub(*cpu);
-            out.check(
-                is_near(waited, want),
-                &format!("waits of {}: {waited}, not {want}", span.brief()),
-            );
-        }
+        check_parts(&out, out.only(Kind::Server, &format!("/{kind}")), (name, *least));
     }
     // The caller's own call took long because it waited for the network.
     let call = out.only(Kind::Client, "/sleep");
     let waited = part(call, "blocked.network");
     out.check(waited >= 150_000_000, &format!("the caller waited {waited} ns"));
     out.check_eq(part(call, "blocked.sleep"), 0, "the caller's sleep");
+}
+
+/// The same of goroutines, which are on whatever thread there is, also where 64 wait at once.
+#[test]
+fn where_a_goroutine_s_time_goes() {
+    const KINDS: &[(&str, &str, u64)] = &[
+        ("burn", "cpu", 190_000_000),
+        ("contend", "runqueue", 200_000_000),
+        ("sleep", "blocked.sleep", 195_000_000),
+        ("mutex", "blocked.lock", 395_000_000),
+        ("channel", "blocked.lock", 195_000_000),
+        ("network", "blocked.network", 195_000_000),
+    ];
+    let Some(lab) = Lab::new("where_a_goroutine_s_time_goes") else {
+        return;
+    };
+    let out = Clew::run(&lab).args(&["--otlp-bodies"]).traced(&[Lab::go("times")]);
+    for (kind, name, least) in KINDS {
+        check_parts(&out, out.only(Kind::Server, &format!("/{kind}")), (name, *least));
+    }
+    let many = out.spans.at(Kind::Server, "/many");
+    out.check_eq(many.len(), 64, "requests at once");
+    for span in many {
+        for (name, least) in [("sleep", 50_000_000), ("lock", 195_000_000), ("network", 195_000_000)] {
+            let ns = part(span, &format!("blocked.{name}"));
+            out.check(
+                ns >= least && ns < 2 * least,
+                &format!("{name} of {}: {ns}", span.brief()),
+            );
+        }
+    }
 }
 
 /// What both ends show of the bodies of request and response, `kept` bytes of each kept.

@@ -41,6 +41,8 @@ pub(super) struct Contexts {
     loaded: HashSet<&'static str>,
     /// Attaches many probes by one link, where the kernel does.
     multi: Option<Multi>,
+    /// Programs that nobody needs.
+    spare: &'static [&'static str],
 }
 
 #[derive(Default)]
@@ -51,9 +53,14 @@ struct Attached {
 }
 
 impl Contexts {
-    pub(super) fn new(ebpf: &mut Ebpf, multi: Option<Multi>) -> Result<Self, AttachError> {
+    pub(super) fn new(
+        ebpf: &mut Ebpf,
+        multi: Option<Multi>,
+        spare: &'static [&'static str],
+    ) -> Result<Self, AttachError> {
         Ok(Self {
             multi,
+            spare,
             plans: Array::try_from(take(ebpf, "PLANS")?).map_err(map_error("PLANS"))?,
             places: HashMap::new(),
             free: (1..PLANS).rev().collect(),
@@ -88,7 +95,7 @@ impl Contexts {
     ) -> Result<(), AttachError> {
         // One link for all that run one program in one file; in the order of the points, which knows what has to be there first.
         let mut wanted: Vec<((FileKey, &'static str), Vec<Place<'_>>)> = Vec::new();
-        for (point, cookie, path) in points {
+        for (point, cookie, path) in points.filter(|(point, ..)| !self.spare.contains(&point.program)) {
             let attached = self.files.entry(point.file).or_default();
             attached.users.insert(pid);
             self.idle.retain(|file| *file != point.file);

@@ -25,7 +25,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 pub use btf::BtfError;
 
 use crate::capture::{ConnId, Pid};
-use crate::symbol::{Encryption, Found};
+use crate::symbol::{Encryption, Found, TIMED};
 use contexts::Contexts;
 use multi::Multi;
 pub use rows::Rows;
@@ -277,7 +277,8 @@ impl Probes {
         }
         let targets = HashMap::try_from(take(&mut ebpf, "TARGETS")?).map_err(map_error("TARGETS"))?;
         let verdicts = HashMap::try_from(take(&mut ebpf, "VERDICTS")?).map_err(map_error("VERDICTS"))?;
-        let contexts = Contexts::new(&mut ebpf, multi)?;
+        let spare: &[&str] = if setup.times { &[] } else { &[TIMED] };
+        let contexts = Contexts::new(&mut ebpf, multi, spare)?;
         let python_bases = HashMap::try_from(take(&mut ebpf, "PYTHON_BASES")?).map_err(map_error("PYTHON_BASES"))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(map_error("COUNTERS"))?;
         Ok(Self {
@@ -558,7 +559,7 @@ fn load(
     const STACKS: u32 = 8192;
     /// Instructions from which it is known how stacks are walked.
     const ROWS: u32 = 32_768;
-    /// Threads whose time is followed.
+    /// Threads whose time is followed, and goroutines.
     const THREADS: u32 = 16_384;
     let watch = if setup.watch_all { WATCH_ALL } else { 0 };
     let typed_task = u32::from(typed_task);
@@ -590,7 +591,9 @@ fn load(
             .map_max_entries("ROWS", ROWS);
     }
     if setup.times {
-        loader.map_max_entries("THREADS", THREADS);
+        loader
+            .map_max_entries("THREADS", THREADS)
+            .map_max_entries("GOROUTINES", THREADS);
     }
     loader.load(OBJECT).map_err(AttachError::Load)
 }

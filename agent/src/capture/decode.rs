@@ -120,7 +120,12 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
         }
         abi::KIND_TIMES => {
             let (times, _) = take::<abi::Times>(record)?;
+            let goroutine = match times.header.context_kind {
+                abi::CONTEXT_GOROUTINE => times.header.context,
+                _ => 0,
+            };
             let times = Times {
+                goroutine,
                 time_ns: moment.time_ns,
                 cpu_ns: times.cpu_ns,
                 runqueue_ns: times.runqueue_ns,

@@ -168,9 +168,11 @@ impl StackRest {
     }
 }
 
-/// Where the time of a thread went up to an operation, nanoseconds; zeros where that is not known.
+/// Where the time of a thread, or of the goroutine that it ran, went up to an operation, nanoseconds; zeros where that is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
+    /// The goroutine; 0 for the thread.
+    pub goroutine: u64,
     /// When this was so.
     pub time_ns: u64,
     /// On a CPU.

@@ -1,4 +1,4 @@
-//! Where threads' time went, and where in their programs they are. The kernel side tells of a thread right before each of its operations
+//! Where the time of threads and goroutines went, and where in their programs threads are. The kernel side tells of a thread right before each of its operations
 //! on a socket.
 use std::collections::HashMap;
 
@@ -6,19 +6,32 @@ use foldhash::fast::RandomState;
 
 use crate::capture::{ConnId, Moment, Pid, Times};
 
-/// Threads whose time is remembered. Their number outlives them, so that many may be over.
+/// Threads whose time is remembered, and goroutines. Their number outlives them, so that many may be over.
 const MAX_THREADS: usize = 65_536;
+/// The name of the counter of how often all of them were forgotten.
+const FULL: &str = "pipeline.threads_full";
 
-/// What was told of threads last.
+/// What was told of threads last, and what their goroutines did.
 #[derive(Debug, Default)]
-pub(super) struct Threads(HashMap<u32, Thread, RandomState>);
+pub(super) struct Threads {
+    threads: HashMap<u32, Thread, RandomState>,
+    goroutines: HashMap<(Pid, u64), Turns, RandomState>,
+    /// How often any of them turned to another connection. By this number each time is known, also where they are forgotten meanwhile.
+    turned: u32,
+}
+
+/// To which connections a thread or goroutine turned last, one that brings requests and another, and when.
+#[derive(Debug, Default)]
+struct Turns {
+    last: [Option<ConnId>; 2],
+    turned: [u32; 2],
+}
 
 #[derive(Debug)]
 struct Thread {
     pid: Pid,
     times: Times,
-    /// The last connections it turned to: one that brings requests, and another.
-    last: [Option<ConnId>; 2],
+    turns: Turns,
     /// The stack on which it sends on a connection next: by itself, and what is encrypted.
     stacks: [Option<(ConnId, u64)>; 2],
 }
@@ -26,12 +39,15 @@ struct Thread {
 impl Threads {
     /// Where the time of a thread had gone at `moment`; the name of a counter where others had to be forgotten.
     pub(super) fn told(&mut self, moment: &Moment, times: Times) -> Option<&'static str> {
+        let goroutine = (moment.actor.pid, times.goroutine);
+        let mut forgotten = None;
+        if times.goroutine != 0 && self.goroutines.len() >= MAX_THREADS && !self.goroutines.contains_key(&goroutine) {
+            self.goroutines.clear();
+            forgotten = Some(FULL);
+        }
         let (thread, count) = self.of(moment);
-        thread.times = Times {
-            turned: thread.times.turned,
-            ..times
-        };
-        count
+        thread.times = times;
+        count.or(forgotten)
     }
 
     /// The thread of `moment` sends on a connection next, on this stack.
@@ -43,7 +59,7 @@ impl Threads {
 
     /// The stack on which it sent on a connection, once, and once what was encrypted; 0 where none was told.
     pub(super) fn sent(&mut self, moment: &Moment, conn: ConnId, encrypted: bool) -> u64 {
-        let thread = self.0.get_mut(&moment.actor.tid);
+        let thread = self.threads.get_mut(&moment.actor.tid);
         let Some(thread) = thread.filter(|thread| thread.pid == moment.actor.pid) else {
             return 0;
         };
@@ -58,14 +74,14 @@ impl Threads {
     fn of(&mut self, moment: &Moment) -> (&mut Thread, Option<&'static str>) {
         let mut count = None;
         let (pid, tid) = (moment.actor.pid, moment.actor.tid);
-        if self.0.len() >= MAX_THREADS && !self.0.contains_key(&tid) {
-            self.0.clear();
-            count = Some("pipeline.threads_full");
+        if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&tid) {
+            self.threads.clear();
+            count = Some(FULL);
         }
-        let thread = self.0.entry(tid).or_insert_with(|| Thread {
+        let thread = self.threads.entry(tid).or_insert_with(|| Thread {
             pid,
             times: Times::default(),
-            last: [None; 2],
+            turns: Turns::default(),
             stacks: [None; 2],
         });
         thread.pid = pid;
@@ -74,16 +90,25 @@ impl Threads {
 
     /// The same at an operation on a connection, which brings requests or does not; zeros where nothing was told.
     pub(super) fn at(&mut self, moment: &Moment, conn: ConnId, brings: bool) -> Times {
-        let thread = self.0.get_mut(&moment.actor.tid);
-        let Some(thread) = thread.filter(|thread| thread.pid == moment.actor.pid) else {
+        let pid = moment.actor.pid;
+        let thread = self.threads.get_mut(&moment.actor.tid);
+        let Some(thread) = thread.filter(|thread| thread.pid == pid) else {
             return Times::default();
         };
+        let turns = match thread.times.goroutine {
+            0 => &mut thread.turns,
+            goroutine => self.goroutines.entry((pid, goroutine)).or_default(),
+        };
         let side = usize::from(!brings);
-        if thread.last[side] != Some(conn) {
-            thread.last[side] = Some(conn);
-            thread.times.turned[side] = thread.times.turned[side].wrapping_add(1);
+        if turns.last[side] != Some(conn) {
+            self.turned = self.turned.wrapping_add(1);
+            turns.last[side] = Some(conn);
+            turns.turned[side] = self.turned;
         }
-        thread.times
+        Times {
+            turned: turns.turned,
+            ..thread.times
+        }
     }
 }
 
@@ -115,11 +140,31 @@ mod tests {
             told.turned
         };
         assert_eq!(turned(10, 1, true), [1, 0]);
-        assert_eq!(turned(20, 7, false), [1, 1]);
-        assert_eq!(turned(30, 1, true), [1, 1]);
-        assert_eq!(turned(40, 2, true), [2, 1]);
+        assert_eq!(turned(20, 7, false), [1, 2]);
+        assert_eq!(turned(30, 1, true), [1, 2]);
+        assert_eq!(turned(40, 2, true), [3, 2]);
         // The number of a thread that is over names another process's.
         assert_eq!(threads.at(&moment(9, 2, 50), ConnId(1), true), Times::default());
+    }
+
+    #[test]
+    fn goroutines_turn_each_by_itself() {
+        let mut threads = Threads::default();
+        let mut turned = |time_ns, goroutine, conn| {
+            let moment = moment(1, 2, time_ns);
+            let times = Times {
+                goroutine,
+                ..times(time_ns)
+            };
+            assert_eq!(threads.told(&moment, times), None);
+            threads.at(&moment, ConnId(conn), true).turned
+        };
+        // One thread runs both.
+        assert_eq!(turned(10, 7, 1), [1, 0]);
+        assert_eq!(turned(20, 8, 2), [2, 0]);
+        assert_eq!(turned(30, 7, 1), [1, 0]);
+        assert_eq!(turned(40, 8, 2), [2, 0]);
+        assert_eq!(turned(50, 7, 2), [3, 0]);
     }
 
     #[test]
@@ -147,6 +192,6 @@ mod tests {
         }
         assert_eq!(threads.told(&moment(1, 5, 1), times(1)), None);
         let full = threads.told(&moment(1, u32::MAX, 1), times(1));
-        assert_eq!((full, threads.0.len()), (Some("pipeline.threads_full"), 1));
+        assert_eq!((full, threads.threads.len()), (Some("pipeline.threads_full"), 1));
     }
 }

@@ -16,7 +16,7 @@ use super::{
     SpanKind, Status, Value, context, database, dns, failure, http, lane, messaging, object, phases, procedure, rpc,
     times, tls, turn,
 };
-use crate::capture::{Actor, ConnId, Direction, Endpoints};
+use crate::capture::{Actor, ConnId, Direction, Endpoints, Times};
 use crate::discover::Process;
 use crate::protocol::message::{Action, Content};
 use crate::protocol::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Step, http1};
@@ -48,6 +48,8 @@ struct Open {
     /// What is known of the operations with which the request and the response began.
     begun: Detail,
     answered: Detail,
+    /// Where the time of who had the request's head whole had gone.
+    read: Times,
     /// Who acted last.
     actor: Actor,
 }
@@ -215,6 +217,7 @@ impl Spans {
             response: None,
             begun: self.details.of(request.start.detail),
             answered: Detail::default(),
+            read: self.details.of(request.head_end.moment.detail).times,
             request,
         };
         self.open.insert((facts.conn, open.request.exchange), Box::new(open));
@@ -365,7 +368,8 @@ impl Spans {
         }
         if !is_connection && !pushed && !is_lookup {
             let begun = (&open.request.start, &open.begun.times);
-            times::describe(&mut span, begun, (&end.moment, &ended.times));
+            let read = (&open.request.head_end.moment, &open.read);
+            times::describe(&mut span, begun, read, (&end.moment, &ended.times));
         }
         if let Some(reason) = broken {
             outcome(&mut span, reason);

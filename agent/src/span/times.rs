@@ -1,7 +1,7 @@
-//! Where the time of the thread that served a request, or made a call, went meanwhile.
+//! Where the time of the thread or goroutine that served a request, or made a call, went meanwhile.
 //!
-//! It is the request's own time only if the thread did nothing else: where it turned to another connection that brings requests, where
-//! another thread ended the exchange, or where the runtime runs many contexts on many threads (goroutines, tokio's tasks, virtual
+//! It is the request's own time only if it did nothing else: where it turned to another connection that brings requests, where
+//! another ended the exchange, or where the runtime runs many contexts on many threads whose time is not known (tokio's tasks, virtual
 //! threads), nothing is told.
 use super::{Span, SpanKind, Value};
 use crate::capture::{Context, Moment, Times};
@@ -21,19 +21,23 @@ const BLOCKED: [&str; clew_common::event::BLOCKED] = [
     "clew.time.blocked.other",
 ];
 
-/// Says where the time of the thread went between the first and the last operation of an exchange.
-pub(super) fn describe(span: &mut Span, (start, from): (&Moment, &Times), (end, to): (&Moment, &Times)) {
+/// An operation, and where the time of who made it had gone by then.
+pub(super) type Known<'a> = (&'a Moment, &'a Times);
+
+/// Says where the time of who worked went between the first operation of an exchange and the last. Another may have taken the first byte
+/// of a request (net/http's goroutine that watches for the client's end does): then it is told from where its head was whole.
+pub(super) fn describe(span: &mut Span, start: Known<'_>, read: Known<'_>, end: Known<'_>) {
+    let Some((_, from)) = [start, read].into_iter().find(|known| is_one(*known, end)) else {
+        return;
+    };
+    let (_, to) = end;
     let length_ns = span.end_ns.saturating_sub(span.start_ns);
     let is_alone = match span.kind {
         SpanKind::Server => from.turned[0] == to.turned[0],
         SpanKind::Client => from.turned == to.turned && length_ns >= LONG_NS,
         _ => false,
     };
-    let is_threads = start.actor.pid == end.actor.pid
-        && start.actor.tid == end.actor.tid
-        && is_of_thread(start.actor.context)
-        && is_of_thread(end.actor.context);
-    if !is_alone || !is_threads || from.time_ns == 0 || to.time_ns < from.time_ns {
+    if !is_alone || from.time_ns == 0 || to.time_ns < from.time_ns {
         return;
     }
     let blocked = from.blocked_ns.iter().zip(to.blocked_ns);
@@ -60,6 +64,13 @@ pub(super) fn describe(span: &mut Span, (start, from): (&Moment, &Times), (end, 
     }
 }
 
+/// Whether one thread or goroutine made both operations.
+fn is_one((start, from): Known<'_>, (end, to): Known<'_>) -> bool {
+    let is_threads =
+        start.actor.tid == end.actor.tid && is_of_thread(start.actor.context) && is_of_thread(end.actor.context);
+    start.actor.pid == end.actor.pid && from.goroutine == to.goroutine && (from.goroutine != 0 || is_threads)
+}
+
 /// Whether what runs in a context runs on the thread from beginning to end.
 const fn is_of_thread(context: Context) -> bool {
     match context {
@@ -78,12 +89,12 @@ mod tests {
     use crate::span::Status;
 
     #[derive(Clone, Copy)]
-    struct Known {
+    struct At {
         moment: Moment,
         times: Times,
     }
 
-    fn known(time_ns: u64, cpu_ns: u64, lock_ns: u64) -> Known {
+    fn known(time_ns: u64, cpu_ns: u64, lock_ns: u64) -> At {
         let mut times = Times {
             time_ns,
             cpu_ns,
@@ -91,15 +102,20 @@ mod tests {
             ..Times::default()
         };
         times.blocked_ns[2] = lock_ns;
-        Known {
+        At {
             moment: Moment::new(time_ns, Actor::thread(Pid(1), 2)),
             times,
         }
     }
 
+    #[track_caller]
+    fn check(kind: SpanKind, start: At, end: At, expected: &[&str]) {
+        check_read(kind, start, start, end, expected);
+    }
+
     /// The attributes of a span of `kind`, as `name=value`, without their prefix.
     #[track_caller]
-    fn check(kind: SpanKind, start: Known, end: Known, expected: &[&str]) {
+    fn check_read(kind: SpanKind, start: At, read: At, end: At, expected: &[&str]) {
         let mut span = Span {
             kind,
             name: SmolStr::default(),
@@ -110,7 +126,8 @@ mod tests {
             status: Status::Unset,
             events: Vec::new(),
         };
-        describe(&mut span, (&start.moment, &start.times), (&end.moment, &end.times));
+        let [start, read, end] = [&start, &read, &end].map(|at| (&at.moment, &at.times));
+        describe(&mut span, start, read, end);
         let shown = span.attributes.iter().map(|(name, value)| {
             let name = name.strip_prefix("clew.time.").unwrap_or(name);
             match value {
@@ -154,5 +171,25 @@ mod tests {
         check(SpanKind::Server, untold, end, &[]);
         // Three per cent are missing.
         check(SpanKind::Server, start, known(2000, 620, 407), &[]);
+    }
+
+    #[test]
+    fn parts_of_a_goroutine() {
+        let of = |at: At, goroutine, tid| {
+            let mut at = at;
+            at.times.goroutine = goroutine;
+            at.moment.actor.tid = tid;
+            at.moment.actor.context = Context::Goroutine(goroutine);
+            at
+        };
+        let (start, read, end) = (known(1000, 50, 7), known(1010, 10, 3), known(2000, 640, 360));
+        // On whatever threads it ran.
+        let whole = known(2000, 650, 407);
+        let told = ["cpu=600", "runqueue=0", "blocked.lock=400"];
+        check(SpanKind::Server, of(start, 5, 2), of(whole, 5, 3), &told);
+        check(SpanKind::Server, of(start, 5, 2), of(whole, 6, 2), &[]);
+        // Another read the first byte.
+        let told = ["cpu=630", "runqueue=0", "blocked.lock=357"];
+        check_read(SpanKind::Server, of(start, 4, 2), of(read, 5, 2), of(end, 5, 3), &told);
     }
 }

@@ -4,7 +4,7 @@
 //! not followed. Functions are found in the pclntab, which every program has.
 use clew_common::context::{
     GO_CURG, GO_GOID, GO_IS_SELECT, GO_LOWEST_RECEIVE, GO_LOWEST_SELECT, GO_LOWEST_SEND, GO_M, GO_PARENT, GO_PARKED,
-    GO_POOLS, GO_RECVX, GO_TLS, PAGE, PLAN_GO, Plan, code_range,
+    GO_POOLS, GO_REASONS, GO_RECVX, GO_RUNS, GO_TLS, GO_WAITS, PAGE, PLAN_GO, Plan, code_range, go_reasons,
 };
 
 use super::image::{Image, Span};
@@ -26,9 +26,21 @@ struct Line {
     frame: u64,
     /// `hchan.recvx`.
     recvx: u64,
+    /// Why goroutines park, of `runtime.waitReason`: see [`go_reasons`].
+    reasons: u64,
 }
 
-const fn release(number: u32, goid: u64, parent: u64, curg: u64, is_select: u64, frame: u64, recvx: u64) -> Line {
+#[expect(clippy::too_many_arguments, reason = "a row of a table")]
+const fn release(
+    number: u32,
+    goid: u64,
+    parent: u64,
+    curg: u64,
+    is_select: u64,
+    frame: u64,
+    recvx: u64,
+    reasons: u64,
+) -> Line {
     Line {
         number,
         goid,
@@ -37,18 +49,26 @@ const fn release(number: u32, goid: u64, parent: u64, curg: u64, is_select: u64,
         is_select,
         frame,
         recvx,
+        reasons,
     }
 }
 
+/// Sleep, and of locks and channels: to receive from and to send on nothing, select and select of nothing, receive, send, and the
+/// semaphores and conditions of `sync`.
+const REASONS_21: u64 = go_reasons(19, &[3, 4, 9, 10, 14, 15, 18, 20, 21, 22, 23]);
+const REASONS_24: u64 = go_reasons(19, &[3, 4, 9, 10, 14, 15, 18, 20, 21, 22, 23, 24]);
+const REASONS_25: u64 = go_reasons(20, &[3, 4, 9, 10, 14, 15, 19, 21, 22, 23, 24, 25]);
+const REASONS_26: u64 = go_reasons(14, &[13, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25]);
+
 /// The release lines Clew knows.
 const LINES: &[Line] = &[
-    release(21, 152, 272, 192, 52, 48, 48),
-    release(22, 152, 272, 192, 52, 48, 48),
-    release(23, 160, 280, 192, 52, 48, 56),
-    release(24, 160, 280, 192, 52, 48, 56),
-    release(25, 152, 272, 184, 52, 40, 56),
-    release(26, 152, 280, 184, 60, 40, 56),
-    release(27, 152, 280, 184, 60, 40, 56),
+    release(21, 152, 272, 192, 52, 48, 48, REASONS_21),
+    release(22, 152, 272, 192, 52, 48, 48, REASONS_21),
+    release(23, 160, 280, 192, 52, 48, 56, REASONS_21),
+    release(24, 160, 280, 192, 52, 48, 56, REASONS_24),
+    release(25, 152, 272, 184, 52, 40, 56, REASONS_25),
+    release(26, 152, 280, 184, 60, 40, 56, REASONS_26),
+    release(27, 152, 280, 184, 60, 40, 56, REASONS_26),
 ];
 /// Offsets of `g.m` and `g.sched` in all of them.
 const M: u64 = 48;
@@ -58,6 +78,9 @@ const SCHED: u64 = 56;
 pub(super) const NEWPROC: &str = "runtime.newproc.func1";
 pub(super) const RUNQPUT: &str = "runtime.runqput";
 const GOGO: &str = "gogo";
+const EXECUTE: &str = "runtime.execute";
+const CASGSTATUS: &str = "runtime.casgstatus";
+const GOPARK: &str = "runtime.gopark";
 const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
 const WRITE_LOOP: &str = "net/http.(*persistConn).writeLoop";
 const READ_LOOP: &str = "net/http.(*persistConn).readLoop";
@@ -84,6 +107,9 @@ const NAMES: &[&str] = &[
     NEWPROC,
     RUNQPUT,
     GOGO,
+    EXECUTE,
+    CASGSTATUS,
+    GOPARK,
     ROUND_TRIP,
     WRITE_LOOP,
     READ_LOOP,
@@ -108,6 +134,9 @@ const NAMES: &[&str] = &[
 const FUNCTION_BYTES: usize = 512;
 /// Most of a whole function that is looked at, bytes.
 const WHOLE_BYTES: u64 = 16 << 10;
+
+/// What tells which goroutine a thread runs next. Only where its time goes is told by it.
+pub const TIMED: &str = "go_runs";
 
 /// How goroutines of the program `image` are followed.
 pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
@@ -141,6 +170,18 @@ pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
     );
     let mut limits = Vec::new();
     let mut points = Vec::new();
+    let runs = text.calls(EXECUTE, CASGSTATUS).unwrap_or_default();
+    match (&runs[..], text.range(GOPARK)) {
+        ([runs], Some(waits)) => {
+            let runs = *runs;
+            let words = [(GO_RUNS, runs), (GO_WAITS, waits), (GO_REASONS, line.reasons)];
+            for (place, word) in words {
+                plan.words[place] = word;
+            }
+            points.push((TIMED, runs));
+        }
+        _ => limits.push("goroutines are run in another way: where their time goes is not told".to_owned()),
+    }
     // Who is created comes last: a goroutine whose creation is seen, but not whom it works for later, would be taken for its
     // creator's.
     match (servants(&text), handing(&text)) {
@@ -253,11 +294,7 @@ fn handing(text: &Text<'_>) -> Option<Handing> {
 
 /// The code of the functions that receive connections of pools; of those the program has.
 fn pools(text: &Text<'_>) -> impl Iterator<Item = u64> {
-    POOLS.iter().filter_map(|name| {
-        let function = text.functions.starts.get(name)?;
-        let size = u16::try_from(function.end.checked_sub(function.start)?).ok()?;
-        Some(code_range(text.start.checked_add(function.start)?, size))
-    })
+    POOLS.iter().filter_map(|name| text.range(name))
 }
 
 /// The N of the Go 1.N that built the program.
@@ -338,6 +375,12 @@ impl<'a> Text<'a> {
         let function = self.functions.starts.get(name)?;
         let size = function.end.checked_sub(function.start)?;
         Some((self.start.checked_add(function.start)?, size))
+    }
+
+    /// The code of a function: see [`code_range`].
+    fn range(&self, name: &str) -> Option<u64> {
+        let (address, size) = self.function(name)?;
+        Some(code_range(address, u16::try_from(size).ok()?))
     }
 
     /// The calls of `callee` in `caller`.

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use clew_common::context::Plan;
 
 use crate::discover::{Proc, Process, Runtime};
+pub use go::TIMED;
 pub use image::FileKey;
 use image::Image;
 pub use java::{Machines, NoPlan};

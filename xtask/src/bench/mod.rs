@@ -4,6 +4,7 @@ mod agent;
 mod assist;
 mod contexts;
 mod copy;
+mod example;
 mod features;
 mod load;
 mod page;
@@ -11,6 +12,7 @@ mod parsers;
 mod process;
 mod row;
 mod store;
+mod symbols;
 mod tls;
 
 use std::path::{Path, PathBuf};
@@ -210,6 +212,10 @@ fn measure(options: &Options) -> Result<Vec<Row>> {
     if !options.quick && asked.is_none_or(|only| parsers::NAME.contains(only.as_str())) {
         println!("bench: {}, each on its recordings", parsers::NAME);
         rows.extend(parsers::measure()?);
+    }
+    if !options.quick && asked.is_none_or(|only| symbols::NAME.contains(only.as_str())) {
+        println!("bench: {}, of a program of 500 MB", symbols::NAME);
+        rows.extend(symbols::measure()?);
     }
     if !options.quick {
         rows.extend(assist::measure(&clew, asked.map(String::as_str), rounds, time)?);

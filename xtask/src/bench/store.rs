@@ -1,11 +1,8 @@
 //! What keeping traces costs, and how long questions take.
-use std::process::Command;
+use anyhow::{Context, Result};
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-
+use super::example;
 use super::row::Row;
-use crate::workspace;
 
 pub(super) const NAME: &str = "store";
 
@@ -22,20 +19,8 @@ const FIGURES: &[&str] = &[
 
 /// Writes spans into a store while questions are asked, and asks more over 100 000 traces.
 pub(super) fn measure() -> Result<Vec<Row>> {
-    let output = Command::new("cargo")
-        .args(["run", "--release", "--locked", "-p", "clew", "--example", "store"])
-        .current_dir(workspace::root())
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .context("failed to start cargo")?;
-    ensure!(output.status.success(), "the example ended with {}", output.status);
-    let result: Value = serde_json::from_slice(&output.stdout).context("the example's answer is no JSON")?;
+    let results = example::results(NAME, &[])?;
+    let result = results.first().context("nothing was measured")?;
     println!("{result:#}");
-    let row = |figure: &&str| {
-        let value = result[*figure]
-            .as_f64()
-            .with_context(|| format!("no {figure} was measured"))?;
-        Ok(Row::agent(NAME, figure, value))
-    };
-    FIGURES.iter().map(row).collect()
+    example::rows(NAME, result, FIGURES)
 }

@@ -220,7 +220,11 @@ impl Spans {
             read: self.details.of(request.head_end.moment.detail).times,
             request,
         };
-        self.open.insert((facts.conn, open.request.exchange), Box::new(open));
+        if let Some(lost) = self.open.insert((facts.conn, open.request.exchange), Box::new(open)) {
+            // Nothing tells of its end any more: what was done for it must not name it.
+            out.push(SpanEvent::Withdrawn { key: lost.key });
+            out.push(SpanEvent::Count("span.replaced"));
+        }
     }
 
     /// An answer may tell of the message that was asked for, or of the one that was sent.

@@ -529,6 +529,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Lookups of names forgotten before a connection was opened, because there were many.",
     ),
     (
+        "span.replaced",
+        "Requests whose span was dropped because another took their number on the connection. A mistake of Clew's; please report it.",
+    ),
+    (
         "stack.gone",
         "Stacks none of whose functions could be told: their process was over, or its program is not known.",
     ),

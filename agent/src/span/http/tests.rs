@@ -23,11 +23,9 @@ fn parse_fields(lines: &str) -> Fields {
         .collect()
 }
 
-/// The span of a request line and fields, and the response's status, as `key=value` lines of those keys asked for.
-fn check(direction: Direction, request: &str, status: Option<u16>, broken: Option<Broken>, expected: &[(&str, &str)]) {
-    let (line, fields) = request.split_once('\n').unwrap_or((request, ""));
-    let (method, target) = line.split_once(' ').unwrap();
-    let facts = Arc::new(ConnFacts {
+/// A connection of a process.
+fn shop() -> (Arc<ConnFacts>, Arc<Process>) {
+    let facts = ConnFacts {
         conn: ConnId(1),
         endpoints: Endpoints::Tcp {
             local: "10.0.0.1:40000".parse().unwrap(),
@@ -41,8 +39,8 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         connect_ns: None,
         accept_ns: None,
         handshake: None,
-    });
-    let process = Arc::new(Process {
+    };
+    let process = Process {
         pid: Pid(1),
         exe: String::new(),
         args: Vec::new(),
@@ -51,7 +49,15 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         runtime: Runtime::Native,
         container: None,
         resource: Vec::new(),
-    });
+    };
+    (Arc::new(facts), Arc::new(process))
+}
+
+/// The span of a request line and fields, and the response's status, as `key=value` lines of those keys asked for.
+fn check(direction: Direction, request: &str, status: Option<u16>, broken: Option<Broken>, expected: &[(&str, &str)]) {
+    let (line, fields) = request.split_once('\n').unwrap_or((request, ""));
+    let (method, target) = line.split_once(' ').unwrap();
+    let (facts, process) = shop();
     let mut spans = Spans::new(Policy::default());
     let mut out = Vec::new();
     let mark = |time_ns| Mark {
@@ -133,6 +139,40 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         };
         assert_eq!(found, *value, "{key} of {line}");
     }
+}
+
+/// What was done for a request whose end nobody can tell any more must not name it.
+#[test]
+fn a_request_whose_number_another_takes() {
+    let (facts, process) = shop();
+    let mut spans = Spans::new(Policy::default());
+    let mut out = Vec::new();
+    for time_ns in [5, 8] {
+        let request = Request {
+            record: None,
+            exchange: Exchange(0),
+            direction: Direction::Ingress,
+            stream: None,
+            offset: time_ns,
+            start: moment(time_ns),
+            head_end: Mark {
+                offset: time_ns,
+                moment: moment(time_ns),
+            },
+            head: AnyRequest::Turn,
+        };
+        spans.step(&facts, &process, Step::Request(Box::new(request)), &mut out);
+    }
+    let [
+        SpanEvent::Opened(first),
+        SpanEvent::Opened(_),
+        SpanEvent::Withdrawn { key },
+        SpanEvent::Count("span.replaced"),
+    ] = out.as_slice()
+    else {
+        panic!("{} events", out.len());
+    };
+    assert_eq!(*key, first.key);
 }
 
 #[test]

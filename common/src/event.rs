@@ -300,7 +300,7 @@ pub struct Times {
     pub blocked_ns: [u64; BLOCKED],
 }
 
-/// Where in its program a thread is that asks others.
+/// Where in its program a thread is that asks others, or serves them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]

@@ -256,18 +256,22 @@ impl Socket {
         }
     }
 
-    /// Whether what is sent now may begin a request: this end opened the connection, as far as that is known, and it turns round or
-    /// carries many at once.
+    /// Whether what moves now may begin a request: it turns round, or is sent where many are at once, and goes from the end that opened
+    /// the connection to the other, as far as that is known.
     ///
     /// # Safety
     /// `conn` is what is remembered of the socket.
     #[inline(always)]
-    pub unsafe fn asks(self, conn: *const Conn) -> bool {
+    pub unsafe fn begins(self, conn: *const Conn, direction: u8) -> bool {
         // SAFETY: the map gave the pointer.
         unsafe {
-            let opened = (*conn).flags & u32::from(CONN_OPENED_HERE) != 0 || self.local == 1;
-            let begins = (*conn).last != u16::from(EGRESS) + 1 || (*conn).verdict >= u16::from(VERDICT_EVERY);
-            opened && begins
+            let opened = (*conn).flags & u32::from(CONN_OPENED_HERE) != 0;
+            let turns = (*conn).last != u16::from(direction) + 1;
+            if direction == EGRESS {
+                (opened || self.local == 1) && (turns || (*conn).verdict >= u16::from(VERDICT_EVERY))
+            } else {
+                !opened && self.local == 0 && turns
+            }
         }
     }
 

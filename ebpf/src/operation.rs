@@ -226,7 +226,7 @@ pub unsafe fn tell<M: Mode>(
             tls::carried((*conn).id, direction, moved, end);
         }
         socket.measure::<M>(conn);
-        if settings::stacks() != 0 && direction == EGRESS && socket.asks(conn) {
+        if settings::stacks() != 0 && socket.begins(conn, direction) {
             stacks::tell_stack((*conn).id);
         }
         refill(conn, direction);

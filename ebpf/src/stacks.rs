@@ -1,4 +1,4 @@
-//! Where in its program a thread is that asks others: the frames of Go, of Python's interpreter, or of compiled code ([`unwind`]).
+//! Where in its program a thread is that asks others, or serves them: the frames of Go, of Python's interpreter, or of compiled code ([`unwind`]).
 //!
 //! A stack is told whole once and by its number from then on: a program asks from few places.
 use core::ffi::c_void;

@@ -13,9 +13,16 @@ enum Place<'a> {
     Compiling,
 }
 
-/// The program asks for `/buy` and `/stock`, each in functions named `name`, until there is the file it is given; from a line with that
-/// mark, where lines are told. A program is looked at while it runs: calls before that have no stack, but none has a wrong one.
-fn check(test: &str, argv: impl FnOnce() -> Vec<String>, place: &Place<'_>, name: impl Fn(&str) -> String) {
+/// The program asks itself for `/buy` and `/stock`, each in functions named `name`, until there is the file it is given; from a line with
+/// that mark, where lines are told. It reads what is asked below a function in whose name `serves` is, if that is told at all. A program
+/// is looked at while it runs: calls before that have no stack, but none has a wrong one.
+fn check(
+    test: &str,
+    argv: impl FnOnce() -> Vec<String>,
+    place: &Place<'_>,
+    serves: &str,
+    name: impl Fn(&str) -> String,
+) {
     /// Calls of each kind whose stack is waited for.
     const ENOUGH: usize = 200;
     let Some(lab) = Lab::new(test) else { return };
@@ -77,21 +84,41 @@ fn check(test: &str, argv: impl FnOnce() -> Vec<String>, place: &Place<'_>, name
             "who calls is known",
         );
         println!("{function}: {} of {} calls have a stack", told.count(), calls.len());
+        let served = out.spans.at(Kind::Server, &path);
+        let stacks = served.iter().map(|span| span.text("code.stacktrace"));
+        let told: Vec<_> = stacks.filter(|stack| !stack.is_empty()).collect();
+        println!("{function}: {} of {} requests have a stack", told.len(), served.len());
+        if !serves.is_empty() {
+            out.check(told.len() >= ENOUGH, "requests have their stacks");
+            for stack in told {
+                out.check(stack.contains(serves), &format!("the stack is {stack}"));
+            }
+        }
     }
 }
 
 #[test]
 fn go() {
     let argv = || vec![Lab::go("calls")];
-    check("stacks_go", argv, &Place::Line("go/calls.go"), |name| {
-        format!("main.{name}")
-    });
+    check(
+        "stacks_go",
+        argv,
+        &Place::Line("go/calls.go"),
+        "net/http.(*conn).serve",
+        |name| format!("main.{name}"),
+    );
 }
 
 #[test]
 fn python() {
     let argv = || vec!["/usr/bin/python3".to_owned(), Lab::workload("python/calls.py")];
-    check("stacks_python", argv, &Place::Line("python/calls.py"), str::to_owned);
+    check(
+        "stacks_python",
+        argv,
+        &Place::Line("python/calls.py"),
+        "handle_one_request",
+        str::to_owned,
+    );
 }
 
 /// C and C++: calls from functions of their own and from inlined ones, on stacks with frames of unknown size and large ones.
@@ -104,7 +131,7 @@ fn c(test: &str, compiler: &str, options: &[&str], symbols: Symbols, name: impl 
         Symbols::Within | Symbols::Apart => Place::Line("c/calls.c"),
         Symbols::Packed => Place::Untold,
     };
-    check(test, argv, &place, name);
+    check(test, argv, &place, "serve", name);
 }
 
 fn plain(name: &str) -> String {
@@ -174,7 +201,7 @@ fn rust(test: &str, options: &[&str], symbols: Symbols) {
         let options = [&["--edition=2024", "-O"], options].concat();
         vec![Lab::compiled("rust/src/calls.rs", test, "rustc", &options, symbols)]
     };
-    check(test, argv, &Place::Line("rust/src/calls.rs"), |name| {
+    check(test, argv, &Place::Line("rust/src/calls.rs"), "calls::serve", |name| {
         format!("calls::{name}")
     });
 }
@@ -208,7 +235,7 @@ fn node_by_its_map() {
                 .map(|word| (*word).to_owned())
                 .collect()
         };
-        check(test, argv, &Place::File("node/market.js"), plain);
+        check(test, argv, &Place::File("node/market.js"), "", plain);
     }
 }
 
@@ -228,5 +255,7 @@ fn java_by_its_map() {
             .chain([Lab::workload("java/Market.java")])
             .collect()
     };
-    check("stacks_java", argv, &Place::Compiling, |name| format!("Market.{name}"));
+    check("stacks_java", argv, &Place::Compiling, "", |name| {
+        format!("Market.{name}")
+    });
 }

@@ -114,12 +114,12 @@ pub struct Transport {
     pub buffered_ns: u64,
 }
 
-/// Where in its program a thread is that asks others.
+/// Where in its program a thread is that asks others, or serves them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stack {
     /// Which thread.
     pub moment: Moment,
-    /// The connection it sends on next, where it does itself.
+    /// The connection it sends or reads on next, where it does itself.
     pub conn: Option<ConnId>,
     /// Names the stack.
     pub hash: u64,

@@ -220,10 +220,10 @@ impl Pipeline {
                 self.traces.link(&moment.actor, other, link);
             }
             Event::Stack(stack) => {
-                let sends = stack
+                let full = stack
                     .conn
-                    .and_then(|conn| self.threads.sends(&stack.moment, conn, stack.hash));
-                out.counts.extend(sends);
+                    .and_then(|conn| self.threads.stands(&stack.moment, conn, stack.hash));
+                out.counts.extend(full);
             }
             Event::Times(moment, times) => out.counts.extend(self.threads.told(&moment, times)),
             Event::Lost(_) => self.traces.lost(),
@@ -327,10 +327,7 @@ impl Pipeline {
         data.moment.detail = self.spans.note(Detail {
             transport: data.transport,
             times: self.threads.at(&data.moment, conn, brings),
-            stack: match data.direction {
-                Direction::Egress => self.threads.sent(&data.moment, conn, false),
-                Direction::Ingress => 0,
-            },
+            stack: self.threads.stack(&data.moment, conn, false),
         });
         live.data(
             data,
@@ -403,10 +400,7 @@ impl Pipeline {
             // The library tells of no transport; the operation that carried the plaintext has.
             transport: live.transport(plain.data.direction),
             times: self.threads.at(&plain.data.moment, conn, live.brings(None)),
-            stack: match plain.data.direction {
-                Direction::Egress => self.threads.sent(&plain.data.moment, conn, true),
-                Direction::Ingress => 0,
-            },
+            stack: self.threads.stack(&plain.data.moment, conn, true),
         });
         self.traces
             .operation(conn, &plain.data.moment.actor, plain.data.direction);

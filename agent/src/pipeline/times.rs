@@ -32,7 +32,7 @@ struct Thread {
     pid: Pid,
     times: Times,
     turns: Turns,
-    /// The stack on which it sends on a connection next: by itself, and what is encrypted.
+    /// The stack on which it sends or reads on a connection next: by itself, and what is encrypted.
     stacks: [Option<(ConnId, u64)>; 2],
 }
 
@@ -50,15 +50,15 @@ impl Threads {
         count.or(forgotten)
     }
 
-    /// The thread of `moment` sends on a connection next, on this stack.
-    pub(super) fn sends(&mut self, moment: &Moment, conn: ConnId, stack: u64) -> Option<&'static str> {
+    /// The thread of `moment` sends or reads on a connection next, on this stack.
+    pub(super) fn stands(&mut self, moment: &Moment, conn: ConnId, stack: u64) -> Option<&'static str> {
         let (thread, count) = self.of(moment);
         thread.stacks = [Some((conn, stack)); 2];
         count
     }
 
-    /// The stack on which it sent on a connection, once, and once what was encrypted; 0 where none was told.
-    pub(super) fn sent(&mut self, moment: &Moment, conn: ConnId, encrypted: bool) -> u64 {
+    /// The stack on which it did on a connection, once, and once what was encrypted; 0 where none was told.
+    pub(super) fn stack(&mut self, moment: &Moment, conn: ConnId, encrypted: bool) -> u64 {
         let thread = self.threads.get_mut(&moment.actor.tid);
         let Some(thread) = thread.filter(|thread| thread.pid == moment.actor.pid) else {
             return 0;
@@ -171,17 +171,17 @@ mod tests {
     fn a_stack_is_of_one_operation() {
         let mut threads = Threads::default();
         let (moment, conn) = (moment(1, 2, 5), ConnId(7));
-        assert_eq!(threads.sent(&moment, conn, false), 0);
-        assert_eq!(threads.sends(&moment, conn, 11), None);
-        assert_eq!(threads.sent(&moment, conn, false), 11);
-        assert_eq!(threads.sent(&moment, conn, true), 11);
-        assert_eq!(threads.sent(&moment, conn, true), 0);
-        assert_eq!(threads.sends(&moment, conn, 12), None);
-        assert_eq!(threads.sent(&moment, ConnId(8), false), 0);
-        assert_eq!(threads.sends(&moment, conn, 13), None);
-        assert_eq!(threads.sent(&moment, conn, false), 13);
-        assert_eq!(threads.sent(&moment, conn, false), 0);
-        assert_eq!(threads.sent(&moment, conn, true), 0);
+        assert_eq!(threads.stack(&moment, conn, false), 0);
+        assert_eq!(threads.stands(&moment, conn, 11), None);
+        assert_eq!(threads.stack(&moment, conn, false), 11);
+        assert_eq!(threads.stack(&moment, conn, true), 11);
+        assert_eq!(threads.stack(&moment, conn, true), 0);
+        assert_eq!(threads.stands(&moment, conn, 12), None);
+        assert_eq!(threads.stack(&moment, ConnId(8), false), 0);
+        assert_eq!(threads.stands(&moment, conn, 13), None);
+        assert_eq!(threads.stack(&moment, conn, false), 13);
+        assert_eq!(threads.stack(&moment, conn, false), 0);
+        assert_eq!(threads.stack(&moment, conn, true), 0);
     }
 
     #[test]

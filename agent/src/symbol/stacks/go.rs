@@ -15,8 +15,12 @@ use super::Frame;
 use crate::symbol::go;
 use crate::symbol::image::{Image, Span};
 
-/// net/http's client writes what it is asked here.
-pub(super) const WRITE_LOOP: &str = "net/http.(*persistConn).writeLoop";
+/// net/http's client writes what it is asked here, and its server watches here for the client's end: who asks, and who serves what is
+/// read so, is on another stack.
+pub(super) const FOR_OTHERS: [&str; 2] = [
+    "net/http.(*persistConn).writeLoop",
+    "net/http.(*connReader).backgroundRead",
+];
 
 /// Functions a program may have.
 const MOST_FUNCTIONS: u64 = 4 << 20;

@@ -123,9 +123,8 @@ impl Stacks {
             lines.at(word.checked_sub(moved)?.checked_sub(back)?)
         });
         let frames: Vec<Frame> = frames.flatten().collect();
-        // What writes for others was not asked on this stack.
-        let is_asked = !frames.iter().any(|frame| frame.function == go::WRITE_LOOP);
-        Some(if is_asked { frames } else { Vec::new() })
+        let is_own = !frames.iter().any(|frame| go::FOR_OTHERS.contains(&&*frame.function));
+        Some(if is_own { frames } else { Vec::new() })
     }
 
     /// What has changed since the last time, which was a while ago: `rename` is told of stacks whose functions are others, by their name.

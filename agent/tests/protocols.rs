@@ -14,7 +14,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use clew::capture::{Actor, Direction, Moment, Pid};
-use clew::protocol::call::{Call, Outcome, Query, Statement};
+use clew::protocol::call::{Call, Outcome, Query};
 use clew::protocol::{
     Body, Broken, Conversation, DETECT_BYTES, Limits, Mark, PROTOCOLS, Recognized, RequestHead, ResponseHead, Step,
     http1, tls,
@@ -22,6 +22,7 @@ use clew::protocol::{
 };
 use clew::stream::{Content, Piece};
 use recorded::{Operation, parse, recordings};
+use smol_str::SmolStr;
 
 #[test]
 fn recordings_give_the_expected_exchanges() {
@@ -85,7 +86,8 @@ fn no_protocol_is_taken_for_another() {
             for (place, operation) in connection.iter().enumerate() {
                 let bytes = operation.bytes.as_deref().unwrap_or_default();
                 // Which goes on in TLS when it has asked for it.
-                let switches = path.file_stem().is_some_and(|name| name == "encrypted");
+                let name = path.file_stem().unwrap_or_default().to_string_lossy();
+                let switches = name.starts_with("encrypted") || name.starts_with("login");
                 let is_upgraded = spoken == websocket::NAME;
                 let spoken = |name: &str| {
                     spoken.starts_with(name) || (switches && name == tls::NAME) || (is_upgraded && name == "http")
@@ -449,7 +451,17 @@ fn tell_call(call: &Call) -> String {
                 .unwrap_or_default();
             let kind = if statement.prepared { "prepared" } else { "text" };
             let details = messages::details(&statement.details);
-            format!("{kind}{text}{}{details}", parameters(statement))
+            format!("{kind}{text}{}{details}", parameters(&statement.parameters))
+        }
+        Query::Operation(operation) => {
+            let procedure = operation.procedure.iter().map(|name| format!(" {name}"));
+            let procedure: String = procedure.collect();
+            let details = messages::details(&operation.details);
+            format!(
+                "{}{procedure}{}{details}",
+                operation.name,
+                parameters(&operation.parameters)
+            )
         }
         Query::Command(command) => {
             let arguments = command.first_arguments();
@@ -465,8 +477,8 @@ fn tell_call(call: &Call) -> String {
 /// What stands for a parameter that is NULL, or of a kind that is not known.
 const UNTOLD: &str = "NULL";
 
-fn parameters(statement: &Statement) -> String {
-    let values = statement.parameters.iter();
+fn parameters(values: &[Option<SmolStr>]) -> String {
+    let values = values.iter();
     let values: Vec<&str> = values.map(|value| value.as_deref().unwrap_or(UNTOLD)).collect();
     format!(" ({})", values.join(", "))
 }
@@ -498,7 +510,7 @@ fn recalled(call: &Call) -> Vec<String> {
     // How many they are, and in what way they are sent, was said when it was prepared.
     let parameters = match &call.query {
         Query::Sql(statement) if (system.is_some() || statement.prepared) && !statement.parameters.is_empty() => {
-            Some(parameters(statement))
+            Some(parameters(&statement.parameters))
         }
         _ => None,
     };
@@ -542,7 +554,15 @@ fn tell_outcome(outcome: &Outcome) -> String {
     told.extend(outcome.transaction.map(in_transaction));
     told.extend(outcome.error.as_ref().map(|error| {
         let state = error.sqlstate.iter().map(|state| format!(" ({state})"));
-        format!("failed {}{} {:?}", error.code, state.collect::<String>(), error.message)
+        let severity = error
+            .severity
+            .map_or(String::new(), |severity| format!(", class {severity}"));
+        format!(
+            "failed {}{} {:?}{severity}",
+            error.code,
+            state.collect::<String>(),
+            error.message
+        )
     }));
     told.extend(outcome.skipped.then(|| "skipped".to_owned()));
     told.join(", ")

@@ -520,6 +520,179 @@ fn cassandra_on_a_shared_connection() {
     }
 }
 
+fn with_sql_server(
+    lab: &Lab,
+    certificate: Option<&Certificate>,
+    mode: &str,
+    loads: impl FnOnce(Plan, u16) -> Plan,
+) -> Outcome {
+    let (database, front) = (free_port(), free_port());
+    let (server, app) = (
+        Lab::workload("python/mssql_server.py"),
+        Lab::workload("python/mssql_app.py"),
+    );
+    let ports = [front.to_string(), database.to_string()];
+    let python = Lab::python("python");
+    let files = certificate.map(|certificate| (certificate.file(), certificate.key()));
+    let mut serves = vec![&*python, &*server, &*ports[1], mode];
+    let mut asks = vec![&*python, &*app, &*ports[0], &*ports[1], mode];
+    if let Some((file, key)) = &files {
+        serves.extend([&**file, &**key]);
+        asks.push(file);
+    }
+    let plan = Plan::default()
+        .service(database, &serves)
+        .service(front, &asks)
+        .rested();
+    Clew::run(lab)
+        .args(&["--db-values"])
+        .traced(&loads(plan, front).argv(lab, DRIVE))
+}
+
+/// Statements of requests to mssql_app.py: each is below its request, and joined with the other end.
+fn sql_server_statements(out: &Outcome, path: &str, requests: u64, expected: &[(&str, &[(&str, &str)])]) {
+    for number in 1..=requests {
+        let front = request(out, path, number);
+        // python-tds begins a transaction when it first needs one.
+        let calls = below(out, &front);
+        let calls: Vec<&Span> = calls.into_iter().filter(|span| span.name != "BEGIN shop").collect();
+        let names: Vec<&str> = calls.iter().map(|span| span.name.as_str()).collect();
+        let wanted: Vec<&str> = expected.iter().map(|(name, _)| *name).collect();
+        out.check_eq(names, wanted, &format!("calls of {path} {number}"));
+        for (call, (_, want)) in calls.iter().zip(expected) {
+            out.check_span(
+                call,
+                &[
+                    ("db.system.name", "microsoft.sql_server"),
+                    ("db.namespace", "shop"),
+                    ("server.address", "127.0.0.1"),
+                ],
+            );
+            out.check_span(call, want);
+            let ends = below(out, call);
+            out.check_eq(ends.len(), 1, "server spans of a call");
+            for end in ends {
+                out.check_eq(
+                    (end.kind, end.name.as_str()),
+                    (Kind::Server, call.name.as_str()),
+                    "the other end",
+                );
+            }
+        }
+        for call in calls.iter().filter(|call| call.name == "SELECT items") {
+            let name = format!("item {number}");
+            out.check_eq(call.text("db.query.parameter.0"), name, "value of a parameter");
+        }
+    }
+    let pending = out.spans.filter(|span| !span.text("clew.exchange.outcome").is_empty());
+    out.check(pending.is_empty(), "calls without an answer");
+}
+
+/// What a request to /front asks, in order.
+const SQL_SERVER_FRONT: &[(&str, &[(&str, &str)])] = &[
+    (
+        "INSERT items",
+        &[("clew.db.response.affected_rows", "1"), ("error.type", "")],
+    ),
+    (
+        "SELECT items",
+        &[
+            ("db.response.returned_rows", "1"),
+            ("db.query.text", "SELECT name FROM items WHERE name = @P1"),
+        ],
+    ),
+    (
+        "UPDATE items",
+        &[("clew.db.query.normalized", "UPDATE items SET name = ? WHERE name = ?")],
+    ),
+    ("COMMIT shop", &[("db.operation.name", "COMMIT")]),
+];
+
+/// What answers is a responder that was written after the specification; the clients are real.
+#[test]
+fn sql_server_through_a_shared_pool() {
+    let Some(lab) = Lab::new("sql_server_through_a_shared_pool") else {
+        return;
+    };
+    let out = with_sql_server(&lab, None, "PLAIN", |plan, front| {
+        plan.load(front, "/front", 60, 12)
+            .load(front, "/free", 60, 12)
+            .load(front, "/fail", 3, 1)
+    });
+    sql_server_statements(&out, "/front", 60, SQL_SERVER_FRONT);
+    sql_server_statements(
+        &out,
+        "/free",
+        60,
+        &[("SELECT dbo.items", &[("db.response.returned_rows", "1")])],
+    );
+    let failed: &[(&str, &str)] = &[
+        ("db.response.status_code", "208"),
+        ("error.type", "208"),
+        ("clew.db.response.severity", "16"),
+    ];
+    sql_server_statements(
+        &out,
+        "/fail",
+        3,
+        &[("SELECT missing", failed), ("SELECT missing", failed)],
+    );
+    for number in 1..=60 {
+        let calls = below(&out, &request(&out, "/front", number));
+        let ids: Vec<String> = calls.iter().map(|call| call.text("clew.db.transaction.id")).collect();
+        out.check(
+            ids.iter().all(|id| !id.is_empty() && Some(id) == ids.first()),
+            "one transaction",
+        );
+    }
+    for login in out.spans.filter(|span| span.name == "CONNECT shop") {
+        out.check_span(login, &[("clew.db.client.program", "till"), ("error.type", "")]);
+    }
+    let tells = |span: &&Span| {
+        span.attributes
+            .iter()
+            .any(|(_, value)| value.to_string().contains("hidden"))
+    };
+    out.check(!out.spans.0.iter().any(|span| tells(&span)), "the password is told");
+}
+
+/// The login passes in TLS, what follows it in plain.
+#[test]
+fn sql_server_with_an_encrypted_login() {
+    let Some(lab) = Lab::new("sql_server_with_an_encrypted_login") else {
+        return;
+    };
+    let certificate = Certificate::new(&lab);
+    let out = with_sql_server(&lab, Some(&certificate), "LOGIN", |plan, front| {
+        plan.load(front, "/front", 20, 4).load(front, "/free", 20, 4)
+    });
+    sql_server_statements(&out, "/front", 20, SQL_SERVER_FRONT);
+    sql_server_statements(
+        &out,
+        "/free",
+        20,
+        &[("SELECT dbo.items", &[("db.response.returned_rows", "1")])],
+    );
+}
+
+/// Everything passes in TLS: FreeTDS brings an OpenSSL along, and is seen through.
+#[test]
+fn sql_server_over_tls() {
+    let Some(lab) = Lab::new("sql_server_over_tls") else {
+        return;
+    };
+    let certificate = Certificate::new(&lab);
+    let out = with_sql_server(&lab, Some(&certificate), "TLS", |plan, front| {
+        plan.load(front, "/free", 20, 4)
+    });
+    sql_server_statements(
+        &out,
+        "/free",
+        20,
+        &[("SELECT dbo.items", &[("db.response.returned_rows", "1")])],
+    );
+}
+
 #[test]
 fn mongodb_through_a_shared_pool() {
     let Some(lab) = Lab::new("mongodb_through_a_shared_pool") else {

@@ -363,7 +363,7 @@ impl Live {
         for piece in pieces.drain(..) {
             // The stage below ends exchanges with the reason it sees; a process that is over is the better one.
             let reason = self.exited.filter(|_| is_ending(&piece.content));
-            if self.encrypted && self.conversation.recognized() != Recognition::Known(tls::NAME) {
+            if self.encrypted && !self.conversation.tells_ciphertext() {
                 // Whatever it looks like, it is ciphertext.
                 continue;
             }

@@ -23,6 +23,21 @@ pub enum Query {
     Sql(Statement),
     /// A command with a name: of the protocol itself, or all of what the system knows.
     Command(Command),
+    /// What is asked for beside its language, by a name of the protocol's.
+    Operation(Operation),
+}
+
+/// An operation that is no text: a login, a stored procedure, the end of a transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Operation {
+    /// Its name, as `db.operation.name` has it.
+    pub name: &'static str,
+    /// The stored procedure that is called.
+    pub procedure: Option<SmolStr>,
+    /// Values of its parameters, as those of a [`Statement`].
+    pub parameters: Vec<Option<SmolStr>>,
+    /// Further names and numbers, as the attributes that tell them are called.
+    pub details: Vec<(&'static str, Detail)>,
 }
 
 /// A statement in SQL.
@@ -56,6 +71,21 @@ impl Text {
             text: Arc::from(String::from_utf8_lossy(bytes)),
             cut,
         }
+    }
+
+    /// Texts in a row, once where all are the same; none if there is none.
+    pub(super) fn joined(texts: &[&Self]) -> Option<Self> {
+        let (first, rest) = texts.split_first()?;
+        let text = if rest.iter().all(|text| text.text == first.text) {
+            Arc::clone(&first.text)
+        } else {
+            let texts: Vec<&str> = texts.iter().map(|text| text.text.as_ref()).collect();
+            texts.join("; ").into()
+        };
+        Some(Self {
+            text,
+            cut: texts.iter().any(|text| text.cut),
+        })
     }
 }
 
@@ -108,6 +138,8 @@ pub struct Failure {
     pub sqlstate: Option<SmolStr>,
     /// What it says; it may hold values.
     pub message: SmolStr,
+    /// How severe the system says it is.
+    pub severity: Option<u8>,
     /// The code says how things are, such as that there is no such key or that the call is to be made elsewhere: nothing is
     /// wrong.
     pub expected: bool,

@@ -290,6 +290,11 @@ impl Conversation {
         }
     }
 
+    /// Whether what speaks tells by itself what of the connection is encrypted.
+    pub fn tells_ciphertext(&self) -> bool {
+        matches!(&self.state, State::Speaking(_, parser) if parser.tells_ciphertext())
+    }
+
     /// What the connection carries is seen elsewhere.
     pub fn seen_through(&mut self, out: &mut Vec<Step>) {
         if let State::Speaking(_, parser) = &mut self.state {

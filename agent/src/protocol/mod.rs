@@ -31,6 +31,7 @@ mod ordered;
 mod postgresql;
 pub mod procedure;
 mod redis;
+mod tds;
 mod thrift;
 pub mod tls;
 mod turn;
@@ -105,6 +106,16 @@ pub const PROTOCOLS: &[Protocol] = &[
                  Clew came or in a stretch that was lost; `db.system.name` is `mysql` where the greeting was not seen",
         recognize: mysql::recognize,
         parser: mysql::parser,
+    },
+    Protocol {
+        name: tds::NAME,
+        title: "Microsoft SQL Server, TDS 7.2 to 8.0",
+        tested: "clients alone (python-tds, FreeTDS, Microsoft's ODBC driver, tedious, go-mssqldb); the server's side is written after its \
+                 specification, [MS-TDS]",
+        limits: "what follows is not read where several sessions share a connection (MARS); rows are not counted where columns are encrypted \
+                 or of a type that is not known; no statement text where it was prepared before Clew came or in a stretch that was lost",
+        recognize: tds::recognize,
+        parser: tds::parser,
     },
     Protocol {
         name: "redis",
@@ -290,6 +301,10 @@ pub trait Parser: Send {
     /// Whether bytes are still of use: else the kernel need not copy them.
     fn wants_bytes(&self) -> bool {
         true
+    }
+    /// Whether it tells by itself what of the connection is encrypted, and takes that for nothing else.
+    fn tells_ciphertext(&self) -> bool {
+        false
     }
     /// What the connection carries is seen elsewhere: what was told of the connection itself is withdrawn.
     fn seen_through(&mut self, _out: &mut Vec<Step>) {}

@@ -8,7 +8,7 @@ use super::policy::Policy;
 use super::sql::{self, Digest, Flavor};
 use super::{Span, Status, Value};
 use crate::capture::ConnId;
-use crate::protocol::call::{Call, Command, MAX_ARGUMENTS, Outcome, Query, Statement};
+use crate::protocol::call::{Call, Command, MAX_ARGUMENTS, Operation, Outcome, Query, Statement};
 
 /// What stands in place of a value that is not shown (conventions, `db.query.text`).
 const HIDDEN: &str = "?";
@@ -20,6 +20,7 @@ pub(super) const MAX_SUMMARY: usize = 255;
 struct Told {
     operation: Option<SmolStr>,
     collection: Option<SmolStr>,
+    procedure: Option<SmolStr>,
     summary: Option<SmolStr>,
 }
 
@@ -39,6 +40,7 @@ pub(super) fn describe(
     let mut told = match &call.query {
         Query::Sql(statement) => self::statement(span, call.system, statement, policy),
         Query::Command(command) => self::command(span, command, policy),
+        Query::Operation(operation) => self::operation(span, operation, policy),
     };
     // A statement that was prepared before the connection was followed is known by what the server says it did.
     if told.operation.is_none() {
@@ -48,6 +50,7 @@ pub(super) fn describe(
     for (key, value) in [
         ("db.operation.name", told.operation),
         ("db.collection.name", told.collection),
+        ("db.stored_procedure.name", told.procedure),
         ("db.query.summary", told.summary),
     ] {
         span.attributes.extend(value.map(|value| (key, Value::Text(value))));
@@ -66,6 +69,7 @@ fn name(call: &Call, told: &Told, exchanged: &Exchanged<'_>) -> SmolStr {
     let target = told
         .collection
         .clone()
+        .or_else(|| told.procedure.clone())
         .or_else(|| call.namespace.clone())
         .or_else(server);
     match (&told.operation, target) {
@@ -97,12 +101,7 @@ fn statement(span: &mut Span, system: &str, statement: &Statement, policy: &Poli
             .push(("db.query.text", Value::Text(SmolStr::new(&*text.text))));
         span.attributes
             .push(("clew.db.query.normalized", Value::Text(normalized.into())));
-        for (place, value) in statement.parameters.iter().enumerate() {
-            if let Some(value) = value {
-                let key = format_smolstr!("db.query.parameter.{place}");
-                span.named.push((key, Value::Text(value.clone())));
-            }
-        }
+        parameters(span, &statement.parameters);
     } else {
         span.attributes.push(("db.query.text", Value::Text(normalized.into())));
     }
@@ -112,7 +111,32 @@ fn statement(span: &mut Span, system: &str, statement: &Statement, policy: &Poli
     Told {
         operation,
         collection,
+        procedure: None,
         summary: Some(summary).filter(|summary| !summary.is_empty()),
+    }
+}
+
+/// Values of parameters, where they are shown.
+fn parameters(span: &mut Span, values: &[Option<SmolStr>]) {
+    for (place, value) in values.iter().enumerate() {
+        if let Some(value) = value {
+            let key = format_smolstr!("db.query.parameter.{place}");
+            span.named.push((key, Value::Text(value.clone())));
+        }
+    }
+}
+
+fn operation(span: &mut Span, operation: &Operation, policy: &Policy) -> Told {
+    for (key, detail) in &operation.details {
+        span.attributes.push((key, detail.into()));
+    }
+    if policy.values {
+        parameters(span, &operation.parameters);
+    }
+    Told {
+        operation: Some(SmolStr::new_static(operation.name)),
+        procedure: operation.procedure.clone(),
+        ..Told::default()
     }
 }
 
@@ -132,7 +156,7 @@ fn command(span: &mut Span, command: &Command, policy: &Policy) -> Told {
     Told {
         operation: Some(command.name.clone()),
         collection: command.collection.clone(),
-        summary: None,
+        ..Told::default()
     }
 }
 
@@ -156,6 +180,10 @@ fn outcome(span: &mut Span, outcome: &Outcome, conn: ConnId, policy: &Policy) {
         if let Some(sqlstate) = &failure.sqlstate {
             span.attributes
                 .push(("clew.db.response.sqlstate", Value::Text(sqlstate.clone())));
+        }
+        if let Some(severity) = failure.severity {
+            span.attributes
+                .push(("clew.db.response.severity", Value::Int(severity.into())));
         }
         if failure.expected {
             return;

@@ -21,15 +21,17 @@ pub(super) enum Flavor {
     Postgresql,
     /// `'string\n'`, `"string"`, `` `name` ``, `# comment`.
     Mysql,
+    /// `'string'`, `N'string'`, `"name"`, `[name]`, `@variable`, `#table`.
+    SqlServer,
 }
 
 impl Flavor {
     /// The flavor of a system, by `db.system.name`.
     pub(super) fn of(system: &str) -> Self {
-        if matches!(system, "mysql" | "mariadb") {
-            Self::Mysql
-        } else {
-            Self::Postgresql
+        match system {
+            "mysql" | "mariadb" => Self::Mysql,
+            "microsoft.sql_server" => Self::SqlServer,
+            _ => Self::Postgresql,
         }
     }
 }

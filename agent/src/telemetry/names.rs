@@ -496,6 +496,38 @@ pub const NAMES: &[(&str, &str)] = &[
         "Answers of a Redis server to something that was not seen.",
     ),
     (
+        "protocol.tds.answer_unread",
+        "Answers of a SQL Server whose rows are not counted, because what they have is not known or was not seen.",
+    ),
+    (
+        "protocol.tds.invalid",
+        "Bytes of a SQL Server connection that do not follow the protocol.",
+    ),
+    (
+        "protocol.tds.old_version",
+        "SQL Server connections in versions before 7.2 (SQL Server 2000): what follows their opening is not read.",
+    ),
+    (
+        "protocol.tds.pipeline_too_long",
+        "Requests of a SQL Server client not followed because too many were not answered.",
+    ),
+    (
+        "protocol.tds.response_unmatched",
+        "Answers of a SQL Server to something that was not seen.",
+    ),
+    (
+        "protocol.tds.sessions",
+        "SQL Server connections that several sessions share (MARS): what follows is not read.",
+    ),
+    (
+        "protocol.tds.statements_full",
+        "Prepared statements of a SQL Server connection not remembered because it has too many.",
+    ),
+    (
+        "protocol.tds.text_too_long",
+        "Requests to SQL Server of which only the beginning is looked at.",
+    ),
+    (
         "protocol.thrift.invalid",
         "Bytes of a Thrift connection that do not follow the protocol.",
     ),

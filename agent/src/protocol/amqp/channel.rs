@@ -584,6 +584,7 @@ pub(super) fn failure(code: u16, text: SmolStr) -> Failure {
         },
         message: text,
         sqlstate: None,
+        severity: None,
         expected: false,
     }
 }

@@ -192,19 +192,11 @@ impl Streams {
             let text = text.as_ref().or_else(|| self.prepared.get(ids.next()?))?;
             texts.push(text);
         }
+        let joined = Text::joined(&texts)?;
         let cut = asked.count.is_some_and(|count| usize::from(count) > texts.len());
-        let cut = cut || texts.iter().any(|text| text.cut);
-        let joined = match texts.split_first()? {
-            (first, rest) if rest.iter().all(|text| text.text == first.text) => first.text.as_ref().into(),
-            _ => texts
-                .iter()
-                .map(|text| text.text.as_ref())
-                .collect::<Vec<&str>>()
-                .join("; "),
-        };
         Some(Text {
-            text: joined.into(),
-            cut,
+            cut: joined.cut || cut,
+            ..joined
         })
     }
 

@@ -290,6 +290,7 @@ fn failure(code: u32, message: &[u8]) -> Failure {
         code: format_smolstr!("0x{code:04x}"),
         sqlstate: None,
         message: SmolStr::from(String::from_utf8_lossy(message)),
+        severity: None,
         expected: code == UNPREPARED,
     }
 }

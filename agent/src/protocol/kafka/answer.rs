@@ -152,6 +152,7 @@ fn failure(code: i16, message: Option<&str>) -> Failure {
         message: message.map_or_else(|| name.clone(), SmolStr::new),
         code: name,
         sqlstate: None,
+        severity: None,
         expected: false,
     }
 }

@@ -309,6 +309,7 @@ fn failure(status: u16) -> Failure {
         },
         sqlstate: None,
         message: SmolStr::default(),
+        severity: None,
         expected,
     }
 }

@@ -439,6 +439,7 @@ fn failure(line: &[u8], expected: bool) -> Failure {
         code: SmolStr::new(code),
         sqlstate: None,
         message: SmolStr::new(message),
+        severity: None,
         expected,
     }
 }

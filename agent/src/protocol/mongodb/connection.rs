@@ -249,6 +249,7 @@ fn failure(wrong: &Document<'_>) -> Failure {
         code: code.map(|code| code.to_smolstr()).unwrap_or_default(),
         sqlstate: None,
         message: message.unwrap_or_default(),
+        severity: None,
         expected: false,
     }
 }

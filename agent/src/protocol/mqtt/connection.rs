@@ -421,6 +421,7 @@ fn failure(said: &Acknowledged) -> Failure {
         code: format_smolstr!("{}", said.reason),
         message,
         sqlstate: None,
+        severity: None,
         expected: false,
     }
 }

@@ -374,6 +374,7 @@ fn failure(code: u16, rest: &[u8]) -> Failure {
         code: format_smolstr!("{code}"),
         sqlstate: sqlstate.map(owned),
         message: owned(message),
+        severity: None,
         expected: false,
     }
 }

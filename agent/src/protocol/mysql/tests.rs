@@ -98,6 +98,7 @@ fn tell(step: &Step) -> Option<String> {
                     format!("{namespace}: {text} {:?}", statement.parameters)
                 }
                 Query::Command(command) => format!("{namespace}: {}", command.name),
+                Query::Operation(operation) => panic!("{operation:?}"),
             }
         }
         Step::Response(response) => {

@@ -550,6 +550,7 @@ fn failure(code: SmolStr, message: SmolStr) -> Failure {
         code,
         message,
         sqlstate: None,
+        severity: None,
         expected: false,
     }
 }

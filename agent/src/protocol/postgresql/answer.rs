@@ -317,6 +317,7 @@ fn failure(payload: &[u8]) -> Failure {
         code: owned(code),
         message: owned(message),
         sqlstate: None,
+        severity: None,
         expected: false,
     }
 }

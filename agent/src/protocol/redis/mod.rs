@@ -383,6 +383,7 @@ fn failed(text: &str, asked: &Special) -> Failure {
         code: code.into(),
         message: message.into(),
         sqlstate: None,
+        severity: None,
         expected: matches!(code, "MOVED" | "ASK") || *asked == Special::Introduced,
     }
 }

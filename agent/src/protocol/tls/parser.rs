@@ -486,6 +486,10 @@ impl Parser for Tls {
         !(self.settled || midway || self.told == Told::End)
     }
 
+    fn tells_ciphertext(&self) -> bool {
+        true
+    }
+
     fn seen_through(&mut self, out: &mut Vec<Step>) {
         if self.open() > 0 {
             out.push(Step::Withdrawn {

@@ -143,6 +143,7 @@ fn failures_and_commands() {
             code: "23505".into(),
             sqlstate: Some("23000".into()),
             message: "secret".into(),
+            severity: None,
             expected: false,
         })),
         ..Outcome::default()

@@ -140,6 +140,31 @@ fn mysql_names() {
 }
 
 #[test]
+fn sql_server_names() {
+    check(
+        Flavor::SqlServer,
+        "SELECT TOP 5 [name], N'it''s', $12.50, 0x1f FROM [shop].[dbo].[order ]] items] o WHERE id = @P1 /* a /* b */ c */",
+        "SELECT TOP ? [name], ?, ?, ? FROM [shop].[dbo].[order ]] items] o WHERE id = @P1",
+        "SELECT shop.dbo.order ]] items",
+        Some("shop.dbo.order ]] items"),
+    );
+    check(
+        Flavor::SqlServer,
+        "INSERT INTO #kept SELECT 1 FROM dbo.items WITH (NOLOCK) WHERE name = 'x'",
+        "INSERT INTO #kept SELECT ? FROM dbo.items WITH (NOLOCK) WHERE name = ?",
+        "INSERT #kept SELECT dbo.items",
+        None,
+    );
+    check(
+        Flavor::SqlServer,
+        "EXEC dbo.both @a = 'x'",
+        "EXEC dbo.both @a = ?",
+        "EXEC",
+        None,
+    );
+}
+
+#[test]
 fn a_summary_is_bounded() {
     let tables: Vec<String> = (0..200).map(|number| format!("table_{number}")).collect();
     let digest = digest(&format!("SELECT 1 FROM {}", tables.join(", ")), Flavor::Postgresql);
@@ -150,8 +175,8 @@ fn a_summary_is_bounded() {
 #[test]
 fn any_text_is_read() {
     let parts = [
-        "SELECT", "'", "\"", "`", "$", "$a$", "--", "/*", "*/", "(", ")", ",", ";", ".", "1", "é", "\\", " IN ",
-        "FROM ", "x", "WITH ",
+        "SELECT", "'", "\"", "`", "[", "]", "#", "@", "$", "$a$", "--", "/*", "*/", "(", ")", ",", ";", ".", "1", "é",
+        "\\", " IN ", "FROM ", "x", "WITH ",
     ];
     let mut state = 7_usize;
     for _ in 0..20_000 {
@@ -163,7 +188,7 @@ fn any_text_is_read() {
             text.push_str(parts[(state >> 33) % parts.len()]);
         }
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        for flavor in [Flavor::Postgresql, Flavor::Mysql] {
+        for flavor in [Flavor::Postgresql, Flavor::Mysql, Flavor::SqlServer] {
             let digest = digest(&text, flavor);
             assert!(digest.text.len() <= text.len() * 2 + 2, "{text}");
         }

@@ -98,9 +98,9 @@ impl<'a> Tokens<'a> {
         self.literal(length)
     }
 
-    /// A comment of several lines; PostgreSQL's nest.
+    /// A comment of several lines; MySQL's do not nest.
     fn comment(&mut self) -> Token<'a> {
-        let nests = self.flavor == Flavor::Postgresql;
+        let nests = self.flavor != Flavor::Mysql;
         let bytes = self.rest.as_bytes();
         let (mut at, mut depth) = (2, 1);
         while depth > 0 && at < bytes.len() {
@@ -132,7 +132,7 @@ impl<'a> Iterator for Tokens<'a> {
     fn next(&mut self) -> Option<Token<'a>> {
         let mut letters = self.rest.chars();
         let (first, second) = (letters.next()?, letters.next().unwrap_or(' '));
-        let mysql = self.flavor == Flavor::Mysql;
+        let (mysql, sql_server) = (self.flavor == Flavor::Mysql, self.flavor == Flavor::SqlServer);
         Some(match first {
             _ if first.is_whitespace() => {
                 let length = self.run(0, char::is_whitespace);
@@ -142,6 +142,15 @@ impl<'a> Iterator for Tokens<'a> {
             '"' if mysql => self.literal(self.quoted(0, b'"', true)),
             '"' => self.name(b'"'),
             '`' if mysql => self.name(b'`'),
+            '[' if sql_server => self.name(b']'),
+            // An amount of money.
+            '$' if sql_server && second.is_ascii_digit() => {
+                self.literal(self.run(1, |letter| letter.is_alphanumeric() || matches!(letter, '.' | '_')))
+            }
+            // A table of the session's own.
+            '#' if sql_server && (second.is_alphanumeric() || matches!(second, '#' | '_')) => {
+                Token::Word(self.take(self.run(1, |letter| letter.is_alphanumeric() || "#_@$".contains(letter))))
+            }
             // `E'a\n'`, `B'101'`, `X'1f'`, `N'a'`.
             'e' | 'E' | 'b' | 'B' | 'x' | 'X' | 'n' | 'N' if second == '\'' => {
                 let escapes = mysql || matches!(first, 'e' | 'E');
@@ -151,7 +160,7 @@ impl<'a> Iterator for Tokens<'a> {
             'u' | 'U' if second == '&' && self.rest.as_bytes().get(2) == Some(&b'\'') => {
                 self.literal(self.quoted(2, b'\'', false))
             }
-            '$' => self.dollar(),
+            '$' if !sql_server => self.dollar(),
             '-' if second == '-' => self.line(),
             '#' if mysql => self.line(),
             '/' if second == '*' => self.comment(),
@@ -173,8 +182,9 @@ impl<'a> Iterator for Tokens<'a> {
             ':' if self.last != ':' && (second.is_alphabetic() || second == '_') => {
                 Token::Raw(self.take(self.run(1, |letter| letter.is_alphanumeric() || letter == '_')))
             }
-            '@' if mysql => {
-                Token::Raw(self.take(self.run(1, |letter| letter.is_alphanumeric() || "@_.$".contains(letter))))
+            '@' if mysql || sql_server => {
+                let goes_on = if mysql { "@_.$" } else { "@_#$" };
+                Token::Raw(self.take(self.run(1, |letter| letter.is_alphanumeric() || goes_on.contains(letter))))
             }
             _ if first.is_alphabetic() || first == '_' => {
                 Token::Word(self.take(self.run(0, |letter| letter.is_alphanumeric() || matches!(letter, '_' | '$'))))

@@ -8,6 +8,7 @@
 mod cassandra;
 mod certificate;
 mod clew;
+mod dubbo;
 mod envoy;
 mod ferretdb;
 #[cfg(feature = "agent")]

@@ -93,3 +93,53 @@ fn thrift_compact() {
 fn thrift_framed_compact() {
     check("framed-compact", "framed compact");
 }
+
+/// A server and a client of Apache Dubbo; one connection carries many calls at once. A loop of Netty writes them, so that a call has no
+/// parent: what there is, is that each has both its ends, and what came of it.
+#[test]
+fn dubbo() {
+    /// What the client calls, how often, and whether it fails or asks for no answer.
+    const CALLS: [(&str, usize, &str, &str); 3] = [
+        ("shop.Orders/order", 43, "", ""),
+        ("shop.Orders/fail", 1, "java.lang.IllegalStateException", ""),
+        ("shop.Orders/told", 1, "", "true"),
+    ];
+    let Some(lab) = Lab::new("dubbo") else { return };
+    let Some(command) = lab.dubbo() else { return };
+    let server = free_port();
+    let port = server.to_string();
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let (serve, ask) = (["serve", &*port], ["ask", &*port]);
+    let (serve, ask) = ([&command[..], &serve].concat(), [&command[..], &ask].concat());
+    let plan = Plan::default().service(server, &serve).rested().command(&ask);
+    let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    let is_dubbo = |span: &Span| span.text("rpc.system.name") == "dubbo";
+    for (method, times, error, oneway) in CALLS {
+        let calls = out
+            .spans
+            .filter(|span| is_dubbo(span) && span.kind == Kind::Client && span.text("rpc.method") == method);
+        out.check_eq(calls.len(), times, &format!("calls of {method}"));
+        for call in calls {
+            out.check_eq(call.parent.as_ref(), None, "parent of a call");
+            let ends = below(&out, call);
+            out.check_eq(ends.len(), 1, &format!("server spans of {method}"));
+            for end in [&[call][..], &ends].concat() {
+                out.check_span(
+                    end,
+                    &[
+                        ("rpc.system.name", "dubbo"),
+                        ("rpc.method", method),
+                        ("clew.rpc.variant", "hessian2"),
+                        ("clew.rpc.oneway", oneway),
+                        ("error.type", error),
+                        ("clew.exchange.outcome", ""),
+                    ],
+                );
+            }
+        }
+    }
+    out.check_eq(out.spans.filter(is_dubbo).len(), 90, "spans of calls");
+    for counter in ["protocol.dubbo.invalid", "protocol.dubbo.response_unmatched"] {
+        out.check_eq(out.counter(counter), 0, counter);
+    }
+}

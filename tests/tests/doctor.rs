@@ -1,4 +1,5 @@
 //! `clew doctor --pid`: how the parents of a process's calls are known, in every runtime.
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use clew_tests::{Lab, Proc, free_port, nginx, until};
@@ -80,6 +81,29 @@ fn runtimes() {
         &["env", "NEXT=1/leaf", &Lab::stripped_rust("axum-server"), &port],
         "none: the program is stripped of its symbols",
     );
+}
+
+/// A version that Clew does not know is said, and is followed by nothing that might be wrong.
+#[test]
+fn an_unknown_version() {
+    let Some(lab) = Lab::new("doctor_unknown_version") else {
+        return;
+    };
+    let known = std::fs::read(Lab::go("server")).expect("read the program");
+    let marker = known
+        .windows(14)
+        .position(|bytes| bytes == b"\xff Go buildinf:")
+        .expect("its version");
+    let version = marker + 33;
+    assert_eq!(&known[version..version + 4], b"go1.");
+    let mut other = known;
+    other[version + 4..version + 6].copy_from_slice(b"99");
+    let program = lab.file("server", "");
+    std::fs::write(&program, other).expect("write it");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("make it a program");
+    let (program, port) = (program.display().to_string(), free_port().to_string());
+    let process = lab.start("unknown", &[&program, &port]);
+    check(&process, "none: Go 1.99 is not a version Clew knows");
 }
 
 #[test]

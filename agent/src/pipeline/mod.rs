@@ -53,8 +53,15 @@ pub enum Input {
     Event(Event),
     /// A process was read, or could not be: it began a program, or was seen for the first time.
     Process(Process),
-    /// The sockets a process had when it became a target: bytes may have passed them before.
-    Sockets(Vec<u64>),
+    /// A process became a target while it ran.
+    Running {
+        /// Which.
+        pid: Pid,
+        /// Its sockets: bytes may have passed them before.
+        sockets: Vec<u64>,
+        /// When, `CLOCK_MONOTONIC` nanoseconds.
+        now_ns: u64,
+    },
     /// A thread of a process that became a target while it ran helps others: see [`Event::Helper`].
     Helper {
         /// Which.
@@ -186,7 +193,10 @@ impl Pipeline {
         match input {
             Input::Event(event) => self.event(event, out),
             Input::Process(process) => self.processes.know(process),
-            Input::Sockets(inodes) => self.older.extend(inodes),
+            Input::Running { pid, sockets, now_ns } => {
+                self.older.extend(sockets);
+                self.traces.running(pid, now_ns);
+            }
             Input::Helper { pid, tid, any } => {
                 let actor = Actor {
                     pid,

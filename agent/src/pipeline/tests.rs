@@ -196,6 +196,24 @@ fn a_thread_that_serves_one_request() {
     );
 }
 
+/// What a process asks that has just begun to be traced may be for requests that nobody saw begin.
+#[test]
+fn a_process_that_ran_before() {
+    let mut world = shop(Runtime::Native);
+    let (pid, now_ns) = (Pid(SHOP), world.now);
+    let sockets = Vec::new();
+    world.handle(Input::Running { pid, sockets, now_ns });
+    let ask = |world: &mut World, path| {
+        world.out.counts.clear();
+        world.ask(2, (SHOP, 21, 0), path);
+        world.answered(2, (SHOP, 21, 0));
+        world.out.counts.clone()
+    };
+    assert_eq!(ask(&mut world, "/early"), ["causality.unknown.older"]);
+    world.now += 10_000_000_000;
+    assert!(ask(&mut world, "/late").is_empty());
+}
+
 /// Two threads tell of a connection that both use for the first time; then its name is another's.
 #[test]
 fn a_connection_that_is_told_of_again() {

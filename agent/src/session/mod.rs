@@ -367,8 +367,9 @@ impl Agent {
 
     /// Reads a process that became a target while it ran.
     fn look_at(&mut self, pid: Pid) {
-        let inodes = self.discovery.proc().sockets(pid);
-        self.input(Input::Sockets(inodes));
+        let sockets = self.discovery.proc().sockets(pid);
+        let now_ns = monotonic_ns();
+        self.input(Input::Running { pid, sockets, now_ns });
         self.know(pid);
         self.finder.look_at(pid);
         for (tid, name) in self.discovery.proc().threads(pid) {

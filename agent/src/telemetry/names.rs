@@ -31,6 +31,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Client spans without a parent: connections that carry many requests at once were read or written for all of them.",
     ),
     (
+        "causality.unknown.older",
+        "Client spans without a parent: their process was not traced until 10 s before, and may serve requests that began before that.",
+    ),
+    (
         "causality.unknown.pool",
         "Client spans without a parent: their thread may run what another request asked for.",
     ),

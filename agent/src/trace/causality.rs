@@ -137,6 +137,8 @@ impl Found {
 pub(super) struct Causality {
     threads: HashMap<Tid, Thread, RandomState>,
     processes: HashMap<Pid, Process, RandomState>,
+    /// Processes that ran before they were traced, and until when what they ask may be for requests that nobody saw begin.
+    older: HashMap<Pid, u64>,
     contexts: Contexts,
     families: Families,
     /// Inbound requests that were read while another of their connection was open, the newest last.
@@ -486,13 +488,13 @@ impl Causality {
                     None => Found::Unknown("causality.unknown.thread"),
                 },
                 Err(Ambiguous) => Found::Unknown("causality.unknown.ambiguous"),
-                Ok(Works::Itself) if !busy => Found::Root,
+                Ok(Works::Itself) if !busy => self.unasked(actor.pid, *time_ns),
                 Ok(_) if self.serves_streams(actor.pid) => Found::Unknown("causality.unknown.multiplexed"),
                 Ok(Works::Itself | Works::Unknown) => Found::Unknown("causality.unknown.context"),
             };
         }
         if !busy {
-            return Found::Root;
+            return self.unasked(actor.pid, *time_ns);
         }
         if !serves_by_thread(runtime, actor.context) {
             return Found::Unknown("causality.unknown.runtime");
@@ -501,6 +503,14 @@ impl Causality {
             Some(Ok(parent)) => candidate(parent, Source::Thread),
             Some(Err(Ambiguous)) => Found::Unknown("causality.unknown.ambiguous"),
             None => Found::Unknown("causality.unknown.thread"),
+        }
+    }
+
+    /// What nobody asked for, as far as was seen.
+    fn unasked(&self, pid: Pid, time_ns: u64) -> Found {
+        match self.older.get(&pid) {
+            Some(until) if time_ns < *until => Found::Unknown("causality.unknown.older"),
+            _ => Found::Root,
         }
     }
 
@@ -659,8 +669,16 @@ impl Causality {
         self.multiplexed.closed(conn);
     }
 
+    /// A process is traced from `now_ns` on, which ran before.
+    pub(super) fn running(&mut self, pid: Pid, now_ns: u64) {
+        /// How long most requests take at most.
+        const IN_FLIGHT_NS: u64 = 10_000_000_000;
+        self.older.insert(pid, now_ns.saturating_add(IN_FLIGHT_NS));
+    }
+
     /// A process is over. What is judged later is judged by what was known of it.
     pub(super) fn exited(&mut self, pid: Pid) {
+        self.older.remove(&pid);
         self.contexts.exited(pid);
         self.families.exited(pid);
         if let Some(process) = self.processes.remove(&pid) {

@@ -214,6 +214,11 @@ impl Traces {
         self.causality.helps(actor, any);
     }
 
+    /// A process is traced from this time on, which ran before.
+    pub fn running(&mut self, pid: Pid, now_ns: u64) {
+        self.causality.running(pid, now_ns);
+    }
+
     /// A process is over.
     pub fn exited(&mut self, pid: Pid) {
         self.causality.exited(pid);

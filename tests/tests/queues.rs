@@ -13,11 +13,17 @@ fn one<'a>(out: &'a Outcome, kind: Kind, what: &str, is: impl Fn(&Span) -> bool)
     }
 }
 
-/// RabbitMQ: requests publish, a worker takes one message after the other, asks for each, and settles it.
 #[test]
 fn rabbitmq() {
+    rabbitmq_by("amqp");
+}
+
+/// RabbitMQ: requests publish, a worker takes one message after the other, asks for each, and settles it.
+fn rabbitmq_by(client: &str) {
     const ORDERS: u64 = 30;
-    let Some(lab) = Lab::new("rabbitmq") else { return };
+    let Some(lab) = Lab::new(&format!("rabbitmq_by_{client}")) else {
+        return;
+    };
     let [broker, front, worker] = [free_port(), free_port(), free_port()];
     let (app, takes) = (
         Lab::workload("python/amqp_app.py"),
@@ -28,8 +34,8 @@ fn rabbitmq() {
     let python = Lab::python("python");
     let plan = Plan::default()
         .rabbitmq(&lab, broker)
-        .service(front, &[&python, &app, front_port, broker_port])
-        .service(worker, &[&python, &takes, worker_port, broker_port, front_port])
+        .service(front, &[&python, &app, front_port, broker_port, client])
+        .service(worker, &[&python, &takes, worker_port, broker_port, front_port, client])
         .rested()
         .load(front, "/order", ORDERS, 3)
         .load(worker, "/done", ORDERS, 1);
@@ -106,12 +112,33 @@ fn rabbitmq() {
     out.check_eq(out.counter("protocol.amqp.invalid"), 0, "protocol.amqp.invalid");
 }
 
-/// Celery on RabbitMQ: what a worker gets is below the request that queued it, by the message alone. The worker's loop waits for several
-/// things at once, so that what it asks for a task is nobody's that is known.
+/// One task at a time, in the process that reads it.
 #[test]
 fn celery() {
+    celery_by("solo", "LATE");
+    celery_by("solo", "EARLY");
+}
+
+/// Processes that a worker hands tasks to by pipes.
+#[test]
+fn celery_with_processes() {
+    celery_by("prefork", "LATE");
+    celery_by("prefork", "EARLY");
+}
+
+#[test]
+fn celery_with_threads() {
+    celery_by("threads", "LATE");
+    celery_by("threads", "EARLY");
+}
+
+/// Celery on RabbitMQ: what a worker gets is below the request that queued it, by the message alone. The worker's loop reads messages for
+/// whoever does the tasks, so what they ask is nobody's that is known, and never another task's.
+fn celery_by(pool: &str, acknowledges: &str) {
     const ORDERS: u64 = 20;
-    let Some(lab) = Lab::new("celery") else { return };
+    let Some(lab) = Lab::new(&format!("celery_{pool}_{}", acknowledges.to_lowercase())) else {
+        return;
+    };
     let [broker, front, worker] = [free_port(), free_port(), free_port()];
     let app = Lab::workload("python/celery_app.py");
     let ports = [broker, front, worker].map(|port| port.to_string());
@@ -120,11 +147,24 @@ fn celery() {
     let plan = Plan::default()
         .rabbitmq(&lab, broker)
         .service(front, &[&python, &app, "front", front_port, broker_port])
-        .service(worker, &[&python, &app, "worker", worker_port, broker_port, front_port])
+        .service(
+            worker,
+            &[
+                &python,
+                &app,
+                "worker",
+                worker_port,
+                broker_port,
+                front_port,
+                pool,
+                acknowledges,
+            ],
+        )
         .rested()
         .load(front, "/order", ORDERS, 3)
-        .load(worker, "/done", ORDERS, 1);
+        .load(front, "/done", ORDERS, 1);
     let out = Clew::run(&lab).traced(&plan.argv(&lab, DRIVE));
+    let mut linked = 0_usize;
     for number in 1..=ORDERS {
         let order = one(&out, Kind::Server, "an order", |span| {
             span.path() == "/order" && span.number() == Some(number)
@@ -153,8 +193,10 @@ fn celery() {
             span.path() == "/stock" && span.number() == Some(number)
         });
         let is_right = stock.parent.is_none() || stock.parent.as_ref() == Some(&consumer.id);
-        out.check(is_right, "what the worker asks is not another task's");
+        out.check(is_right, "what the worker asks is the task's, or nobody's");
+        linked += usize::from(stock.parent.is_some());
     }
+    eprintln!("{pool}, {acknowledges}: {linked} of {ORDERS} calls have a parent");
     out.check_eq(out.counter("protocol.amqp.invalid"), 0, "protocol.amqp.invalid");
 }
 

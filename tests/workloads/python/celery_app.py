@@ -1,8 +1,8 @@
 """Requests that queue tasks of Celery through RabbitMQ, and the worker that does them.
 
 celery_app.py front PORT AMQP_PORT queues a task for GET /order?id=N and answers GET /stock?id=N. celery_app.py worker PORT AMQP_PORT
-FRONT_PORT asks that for each task and then acknowledges it; GET /done?id=N is answered when N tasks were done. It takes one task at a time,
-in the process that reads them.
+FRONT_PORT POOL LATE|EARLY asks that for each task and acknowledges it then or before; the first answers GET /done?id=N when it was asked N times.
+POOL is `solo`, which takes one task at a time in the process that reads them, `threads` or `prefork`, which hands them to processes.
 """
 import http.client
 import sys
@@ -13,9 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 import celery
 
 app = celery.Celery("shop", broker=f"amqp://guest:guest@127.0.0.1:{sys.argv[3]}//")
+late = sys.argv[-1] != "EARLY"
 app.conf.update(
-    task_acks_late=True,
-    worker_prefetch_multiplier=1,
+    task_acks_late=late,
+    worker_prefetch_multiplier=1 if late else 4,
     task_ignore_result=True,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
@@ -26,25 +27,26 @@ changed = threading.Condition()
 
 @app.task(name="shop.reserve")
 def reserve(number):
-    global done
     stock = http.client.HTTPConnection("127.0.0.1", int(sys.argv[4]))
     stock.request("GET", f"/stock?id={number}")
     stock.getresponse().read()
     stock.close()
-    with changed:
-        done += 1
-        changed.notify_all()
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        global done
         url = urlsplit(self.path)
         number = int(parse_qs(url.query)["id"][0])
         status = 200
         if url.path == "/order":
             reserve.delay(number)
+        elif url.path == "/stock":
+            with changed:
+                done += 1
+                changed.notify_all()
         elif url.path == "/done":
             with changed:
                 status = 200 if changed.wait_for(lambda: done >= number, timeout=30) else 504
@@ -64,4 +66,4 @@ server = Server(("127.0.0.1", int(sys.argv[2])), Handler)
 if sys.argv[1] == "front":
     server.serve_forever()
 threading.Thread(target=server.serve_forever, daemon=True).start()
-app.worker_main(["worker", "--pool", "solo", "--without-gossip", "--without-mingle", "--without-heartbeat"])
+app.worker_main(["worker", "--pool", sys.argv[5], "--concurrency", "1" if sys.argv[5] == "solo" else "2", "--without-gossip", "--without-mingle", "--without-heartbeat"])

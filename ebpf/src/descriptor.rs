@@ -8,12 +8,10 @@ use clew_common::event::{KIND_STATE, STATE_ACCEPTED, STATE_INSPECTED, State};
 use crate::kernel::{self, Probe, Reader};
 use crate::{connection, context, python, ring, settings as offset};
 
-/// The `struct sock` behind descriptor `fd` of the current task, null where it could not be found; none where the descriptor
-/// is no socket.
+/// The `struct file` behind descriptor `fd` of the current task, null where it could not be found; none where there is no such
+/// descriptor.
 #[inline(always)]
-pub fn socket(fd: u64) -> Option<*const c_void> {
-    const S_IFMT: u16 = 0o170_000;
-    const S_IFSOCK: u16 = 0o140_000;
+pub fn file(fd: u64) -> Option<*const c_void> {
     // SAFETY: the helper checks every address.
     unsafe {
         let files = kernel::of_task::<u64>(offset::task_files()) as *const c_void;
@@ -24,10 +22,22 @@ pub fn socket(fd: u64) -> Option<*const c_void> {
             return None;
         }
         let array = Probe::pointer(table, offset::fdt_fd());
-        let file = Probe::pointer((array as u64 + fd * 8) as *const c_void, 0);
-        if file.is_null() {
-            return Some(file);
-        }
+        Some(Probe::pointer((array as u64 + fd * 8) as *const c_void, 0))
+    }
+}
+
+/// The `struct sock` behind descriptor `fd` of the current task, null where it could not be found; none where the descriptor
+/// is no socket.
+#[inline(always)]
+pub fn socket(fd: u64) -> Option<*const c_void> {
+    const S_IFMT: u16 = 0o170_000;
+    const S_IFSOCK: u16 = 0o140_000;
+    let file = file(fd)?;
+    if file.is_null() {
+        return Some(file);
+    }
+    // SAFETY: the helper checks every address.
+    unsafe {
         let inode = Probe::pointer(file, offset::file_inode());
         if Probe::read::<u16>(inode, offset::inode_mode()) & S_IFMT != S_IFSOCK {
             return None;

@@ -96,4 +96,6 @@ globals! {
     OFF_TCP_TOTAL_RETRANS tcp_total_retrans: u32 = 0;
     OFF_TCP_CLOCK tcp_clock: u32 = 0;
     OFF_TCP_SPACE_TIME tcp_space_time: u32 = 0;
+    OFF_EPOLL_ITEMS epoll_items: u32 = 0;
+    OFF_EPOLL_ITEM_FD epoll_item_fd: u32 = 0;
 }

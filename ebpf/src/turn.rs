@@ -5,6 +5,7 @@ use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 
+use clew_common::context::PLAN_PYTHON;
 use clew_common::event::{TURN_MANY, TURN_POLLED};
 
 use crate::connection::Mode as _;
@@ -32,9 +33,161 @@ pub fn readiness(ctx: TracePointContext) -> u32 {
     if !context::traced() {
         return 0;
     }
-    let many = if argument(&ctx, 2) == 1 { 0 } else { TURN_MANY };
+    /// Events that Python's own object for epoll asks for where a program does not say how many (`FD_SETSIZE - 1`). A loop that
+    /// is part of Python asks for as many as it watches.
+    const UNSAID: u64 = 1023;
+    let many = match argument(&ctx, 2) & 0xffff_ffff {
+        1 => 0,
+        UNSAID if in_python() && watches_one(argument(&ctx, 0)) != 0 => 0,
+        _ => TURN_MANY,
+    };
     asked(|before| (before & TURN_MANY) | many, many);
     0
+}
+
+#[inline(always)]
+fn in_python() -> bool {
+    // SAFETY: the map gave the pointer.
+    context::plan().is_some_and(|plan| unsafe { (*plan).kind == PLAN_PYTHON })
+}
+
+/// Whether a set of epoll's watches no more than one connection to a server, beside what wakes who waits: a client that blocks,
+/// such as pika's. A set is a tree (`struct eventpoll`, `fs/eventpoll.c`); one of more than three descriptors is not looked through.
+///
+/// A global function, as [`watches_clients`] is.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn watches_one(set: u64) -> i64 {
+    let Some(file) = descriptor::file(set).filter(|file| !file.is_null()) else {
+        return 0;
+    };
+    // SAFETY: the helper checks every address.
+    let (root, left, right) = unsafe {
+        let set = Probe::pointer(file, offset::file_private());
+        let root = Probe::pointer(set, offset::epoll_items());
+        (root, child(root, LEFT), child(root, RIGHT))
+    };
+    // SAFETY: as above.
+    let deeper = unsafe {
+        !child(left, LEFT).is_null()
+            || !child(left, RIGHT).is_null()
+            || !child(right, LEFT).is_null()
+            || !child(right, RIGHT).is_null()
+    };
+    i64::from(!deeper && watched(root) + watched(left) + watched(right) <= 1)
+}
+
+/// Offsets of the children in a `struct rb_node` (`include/linux/rbtree_types.h`).
+const RIGHT: u32 = 8;
+const LEFT: u32 = 16;
+
+/// A child in a tree; null where there is none.
+///
+/// # Safety
+/// `node` is a kernel pointer or null.
+#[inline(always)]
+unsafe fn child(node: *const c_void, side: u32) -> *const c_void {
+    if node.is_null() {
+        return node;
+    }
+    // SAFETY: the caller vouches for it.
+    unsafe { Probe::pointer(node, side) }
+}
+
+/// What an entry of a set (`struct epitem`, which begins with its node) counts for: nothing if it wakes who waits, one if it is a
+/// connection to a server, and more than can be for anything else.
+#[inline(always)]
+fn watched(item: *const c_void) -> i64 {
+    if item.is_null() {
+        return 0;
+    }
+    // SAFETY: the helper checks every address.
+    weighs(unsafe { Probe::read::<u32>(item, offset::epoll_item_fd()) }.into())
+}
+
+/// The same of a descriptor. What wakes who waits is a pair of sockets: without a name or, as in pika, of TCP, one end of which was
+/// accepted as a client's is. The other end is a descriptor that was made with it.
+///
+/// A global function, as [`watches_clients`] is.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn weighs(fd: u64) -> i64 {
+    const AF_UNIX: u16 = 1;
+    const AF_INET: u16 = 2;
+    const IPPROTO_TCP: u16 = 6;
+    const TOO_MUCH: i64 = 100;
+    let Some(sk) = descriptor::socket(fd).filter(|sk| !sk.is_null()) else {
+        return TOO_MUCH;
+    };
+    let brings = watches_clients(fd) != 0;
+    // SAFETY: the helper checks every address.
+    let (family, protocol) = unsafe {
+        (
+            Probe::read::<u16>(sk, offset::sk_family()),
+            Probe::read::<u16>(sk, offset::sk_protocol()),
+        )
+    };
+    let paired = family == AF_INET && brings && has_other_end(fd);
+    match (family, protocol, brings) {
+        (AF_UNIX, _, false) => 0,
+        (_, IPPROTO_TCP, _) if paired => 0,
+        (_, IPPROTO_TCP, false) => 1,
+        _ => TOO_MUCH,
+    }
+}
+
+/// Whether the other end of a descriptor's connection is this process's own, and was made with it: several threads may make theirs at once.
+#[inline(always)]
+fn has_other_end(fd: u64) -> bool {
+    /// Descriptors that are looked at, on either side.
+    const NEAR: u64 = 8;
+    let mut distance = 1;
+    while distance <= NEAR {
+        if are_ends(fd, fd.wrapping_sub(distance)) != 0 || are_ends(fd, fd.wrapping_add(distance)) != 0 {
+            return true;
+        }
+        distance += 1;
+    }
+    false
+}
+
+/// Whether two descriptors are the two ends of one connection over IPv4.
+///
+/// A global function, as [`watches_clients`] is.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn are_ends(one: u64, other: u64) -> i64 {
+    let (Some(one), Some(other)) = (descriptor::socket(one), descriptor::socket(other)) else {
+        return 0;
+    };
+    // SAFETY: the helper checks every address, and reads zeros where there is nothing.
+    let (here, there, from, to) = unsafe { (name(one), peer(one), name(other), peer(other)) };
+    i64::from(here == to && there == from && here.1 != 0)
+}
+
+/// Address and port of a socket, in network order.
+///
+/// # Safety
+/// `sk` is a kernel pointer or null.
+#[inline(always)]
+unsafe fn name(sk: *const c_void) -> (u32, u16) {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        (
+            Probe::read(sk, offset::sk_rcv_saddr()),
+            Probe::read::<u16>(sk, offset::sk_num()).to_be(),
+        )
+    }
+}
+
+/// The same of who it is connected with.
+///
+/// # Safety
+/// As [`name`].
+#[inline(always)]
+unsafe fn peer(sk: *const c_void) -> (u32, u16) {
+    // SAFETY: the caller vouches for it.
+    unsafe { (Probe::read(sk, offset::sk_daddr()), Probe::read(sk, offset::sk_dport())) }
 }
 
 /// `syscalls/sys_enter_poll` and `sys_enter_ppoll`. Blocking clients wait for one socket, some beside a descriptor that wakes

@@ -79,6 +79,8 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("OFF_TCP_TOTAL_RETRANS", "tcp_sock", &["total_retrans"]),
     ("OFF_TCP_CLOCK", "tcp_sock", &["tcp_clock_cache"]),
     ("OFF_TCP_SPACE_TIME", "tcp_sock", &["rcvq_space", "time"]),
+    ("OFF_EPOLL_ITEMS", "eventpoll", &["rbr", "rb_root", "rb_node"]),
+    ("OFF_EPOLL_ITEM_FD", "epitem", &["ffd", "fd"]),
 ];
 
 /// The offset of each global in this kernel.

@@ -149,8 +149,9 @@ pub const PROTOCOLS: &[Protocol] = &[
         name: "amqp",
         title: "AMQP 0-9-1",
         tested: "RabbitMQ 3.10; pika, aio-pika, py-amqp, Celery",
-        limits: "declarations and bindings are not told; what pika sends or asks has no parent, since it waits with epoll, nor has what Celery's \
-                 workers ask for a task: a loop reads messages for whoever does the tasks, and hands them to processes by pipes; returned messages are told where publishing is confirmed",
+        limits: "declarations and bindings are not told; what Celery's workers ask for a task has no parent, but where one process does one \
+                 task at a time and acknowledges it then (`-P solo`): a loop reads messages for whoever does the tasks, and hands them to \
+                 processes by pipes; returned messages are told where publishing is confirmed",
         recognize: amqp::recognize,
         parser: amqp::parser,
     },

@@ -96,6 +96,29 @@ pub const fn go_waits_for_lock(reasons: u64, reason: u8) -> bool {
     reason < 56 && reasons >> (8 + reason) & 1 != 0
 }
 
+/// Where grpc-go's `transport.ServerStream` keeps its stream's number since grpc 1.80, bytes.
+pub const GRPC_ID: u64 = 108;
+
+/// The number of the stream that a `transport.Stream` or `ServerStream` of grpc-go is, given its first word, the number at the address
+/// that word is, and the one at [`GRPC_ID`]; none where it can be told by neither.
+///
+/// ```text
+/// to grpc 1.68     Stream        0 id, 32 bits, then as much padding
+/// to 1.79          ServerStream  0 *Stream, which begins with id
+/// since            ServerStream  0 an interface's type ...  108 id
+/// ```
+///
+/// Streams that clients open have odd numbers (RFC 9113 section 5.1.1), and what else stands in these places are addresses, which are
+/// even.
+#[inline(always)]
+pub fn grpc_stream(first: u64, behind: impl FnOnce() -> u32, within: impl FnOnce() -> u32) -> Option<u32> {
+    let is_odd = |id: &u32| *id & 1 == 1;
+    if first >> 32 == 0 {
+        return Some(first as u32).filter(is_odd);
+    }
+    Some(behind()).filter(is_odd).or_else(|| Some(within()).filter(is_odd))
+}
+
 /// The least by which a program is moved.
 pub const PAGE: u64 = 4096;
 
@@ -224,6 +247,19 @@ mod tests {
         let held = [0x63_ffff, 0x64_0000, 0x64_01ff, 0x64_0200].map(|address| in_code_range(range, address));
         assert_eq!(held, [false, true, true, false]);
         assert!(!in_code_range(0, 0));
+    }
+
+    #[test]
+    fn streams_of_grpc() {
+        const ADDRESS: u64 = 0xc0_0012_3400;
+        let check = |first, behind, within, want| assert_eq!(grpc_stream(first, || behind, || within), want);
+        check(7, 0, 0, Some(7));
+        check(ADDRESS, 7, 0, Some(7));
+        check(ADDRESS, 0x56_7800, 7, Some(7));
+        // A handler of HTTP has no stream of its own.
+        check(0, 7, 7, None);
+        check(ADDRESS, 0, 0, None);
+        check(ADDRESS, 8, 0xc0, None);
     }
 
     #[test]

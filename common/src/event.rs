@@ -478,9 +478,10 @@ pub struct Link {
     pub header: Header,
     /// The context that works, of the header's kind.
     pub other: u64,
-    /// [`LINK_HANDED`] and [`LINK_TAKEN`]: where in its program `other` takes what is handed to it. Else 0.
+    /// [`LINK_HANDED`] and [`LINK_TAKEN`]: where in its program `other` takes what is handed to it. [`LINK_SERVES`] and
+    /// [`LINK_WRITES`]: the number of a stream. Else 0.
     pub site: u64,
-    /// [`LINK_LEFT`] and [`LINK_TAKEN`]: the address of what lies between them. [`LINK_ACCEPTED`] and [`LINK_READ`]: the inode
+    /// [`LINK_LEFT`], [`LINK_TAKEN`] and [`LINK_WRITES`]: the address of what lies between them. [`LINK_ACCEPTED`] and [`LINK_READ`]: the inode
     /// number of the socket. Else 0.
     pub place: u64,
     /// One of the `LINK_` constants.
@@ -507,6 +508,11 @@ pub const LINK_READ: u32 = 7;
 pub const LINK_SUBMITTED: u32 = 8;
 /// The header's context runs where the thread does the work `other`.
 pub const LINK_WITHIN: u32 = 9;
+/// `other` serves the stream `site` of the connection that the header's context reads, or is handed the frames of.
+pub const LINK_SERVES: u32 = 10;
+/// `other` is about to write the head of a request: of stream `site`, which the header's context had left at `place`; or its own, and
+/// `site` and `place` are 0.
+pub const LINK_WRITES: u32 = 11;
 
 /// A process began a new program.
 #[repr(C)]

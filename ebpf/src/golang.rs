@@ -1,4 +1,5 @@
-//! Go: which goroutine a thread runs, which goroutine made it, and for whom net/http's writers write.
+//! Go: which goroutine a thread runs, which goroutine made it, for whom net/http's writers write, and which streams of HTTP/2
+//! goroutines serve and ask on.
 //!
 //! A goroutine's number is read from its `g`, which the runtime keeps at a fixed place of the thread-local storage. Arguments
 //! are in the registers of Go's internal calling convention (since Go 1.17), which `ebpf/src/arch/mod.rs` knows.
@@ -6,10 +7,11 @@ use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use clew_common::context::{
     GO_CURG, GO_GOID, GO_IS_SELECT, GO_LOWEST_RECEIVE, GO_LOWEST_SELECT, GO_LOWEST_SEND, GO_M, GO_PARENT, GO_PARKED,
-    GO_POOLS, GO_RECVX, GO_TLS, PAGE, PLAN_GO, Plan, in_code_range,
+    GO_POOLS, GO_RECVX, GO_TLS, GRPC_ID, PAGE, PLAN_GO, Plan, grpc_stream, in_code_range,
 };
 use clew_common::event::{
-    CONTEXT_GOROUTINE, KIND_LINK, LINK_CREATED, LINK_HANDED, LINK_LEFT, LINK_SERVANT, LINK_TAKEN, Link,
+    CONTEXT_GOROUTINE, KIND_LINK, LINK_CREATED, LINK_HANDED, LINK_LEFT, LINK_SERVANT, LINK_SERVES, LINK_TAKEN,
+    LINK_WRITES, Link,
 };
 
 use crate::arch::{frame_pointer, go_argument, go_running, probed_at};
@@ -25,7 +27,11 @@ pub fn current(plan: *const Plan) -> Option<u64> {
     // One that writes what others ask works for whoever asked last: a connection carries one request at a time.
     if let Some(conn) = GO_WRITERS.get_ptr(&scoped(id)) {
         // SAFETY: the map gave the pointer.
-        let asker = GO_ASKERS.get_ptr(&scoped(unsafe { *conn }));
+        let conn = unsafe { *conn };
+        if conn == MANY {
+            return Some(id);
+        }
+        let asker = GO_ASKERS.get_ptr(&scoped(conn));
         // SAFETY: the map gave the pointer.
         return asker.map(|asker| unsafe { *asker });
     }
@@ -101,6 +107,118 @@ pub fn go_ends(_ctx: ProbeContext) -> u32 {
     let Some(plan) = plan() else { return 0 };
     if let Some(id) = goroutine(plan) {
         let _absent = GO_WRITERS.remove(&scoped(id));
+    }
+    0
+}
+
+/// In place of a `persistConn`: the goroutine passes what many ask at once, and each operation is its own.
+const MANY: u64 = 0;
+
+/// At the start of `google.golang.org/grpc/internal/transport.(*loopyWriter).run(l)` and `(*http2Client).reader(t)`: the running
+/// goroutine writes and reads for whoever asks on the connection.
+#[uprobe]
+pub fn go_passes(_ctx: ProbeContext) -> u32 {
+    let Some(plan) = plan() else { return 0 };
+    if let Some(id) = goroutine(plan) {
+        remember(&GO_WRITERS, &scoped(id), &MANY);
+        link(id, id, (0, 0), LINK_SERVANT);
+    }
+    0
+}
+
+/// At the start of `(*serverConn).runHandler(sc, rw, request, handler)` of HTTP/2 in net/http: the running goroutine serves a stream.
+///
+/// ```text
+/// responseWriter          responseWriterState      stream
+/// 0 +------------------+  0 +--------------+       0 +------------+ 8 +---------+ 12
+///   | *responseWriter- |--->| *stream, ... |------->| *serverConn |   | id, u32 |
+///   | State            |    +--------------+        +------------+   +---------+
+///   +------------------+
+/// ```
+///
+/// The same in Go 1.21 to 1.27 and in golang.org/x/net/http2; that the stream names the connection again shows that it is.
+#[uprobe]
+pub fn go_serves(ctx: ProbeContext) -> u32 {
+    let Some(plan) = plan() else { return 0 };
+    let (conn, writer) = (go_argument(&ctx, 0), go_argument(&ctx, 1));
+    let state: u64 = kernel::user(writer).unwrap_or(0);
+    let stream: u64 = kernel::user(state).unwrap_or(0);
+    if kernel::user::<u64>(stream) == Some(conn) {
+        serves(&ctx, plan, kernel::user(stream + 8).unwrap_or(0));
+    }
+    0
+}
+
+/// At the start of `google.golang.org/grpc.(*Server).handleStream(s, transport, stream)`: the running goroutine serves a stream.
+#[uprobe]
+pub fn go_serves_call(ctx: ProbeContext) -> u32 {
+    let Some(plan) = plan() else { return 0 };
+    // An interface has two words, so the stream is the fourth.
+    let stream = go_argument(&ctx, 3);
+    let first: u64 = kernel::user(stream).unwrap_or(0);
+    let number = |address| kernel::user(address).unwrap_or(0);
+    if let Some(id) = grpc_stream(first, || number(first), || number(stream + GRPC_ID)) {
+        serves(&ctx, plan, id);
+    }
+    0
+}
+
+/// The running goroutine serves the stream `id` of a connection which its creator reads, or is handed the frames of.
+#[inline(always)]
+fn serves(ctx: &ProbeContext, plan: *const Plan, id: u32) {
+    let g = go_running(ctx);
+    let running = id_of(plan, g);
+    let creator = kernel::user::<u64>(g.wrapping_add(word(plan, GO_PARENT))).unwrap_or(0);
+    if is_asked(id) && running != 0 {
+        link(creator, running, (id.into(), 0), LINK_SERVES);
+    }
+}
+
+/// Whether it may be the number of a stream that a client opens (RFC 9113 section 5.1.1).
+#[inline(always)]
+const fn is_asked(id: u32) -> bool {
+    id & 1 == 1
+}
+
+/// In `google.golang.org/grpc/internal/transport.(*http2Client).NewStream`, before `(*controlBuffer).executeAndPut(c, f, frame)`
+/// gives the head of a request to the goroutine that writes: the running one asks.
+#[uprobe]
+pub fn go_asks_call(ctx: ProbeContext) -> u32 {
+    let Some(plan) = plan() else { return 0 };
+    // An interface has two words; the second is the frame's address.
+    fill(go_argument(&ctx, 3), id_of(plan, go_running(&ctx)));
+    0
+}
+
+/// At the start of `google.golang.org/grpc/internal/transport.(*loopyWriter).clientHeaderHandler(l, frame)`, and up to grpc 1.80 of
+/// `headerHandler`, which servers have too: the running goroutine writes the head of a request. Its stream's number is the first
+/// field.
+#[uprobe]
+pub fn go_writes_call(ctx: ProbeContext) -> u32 {
+    let Some(plan) = plan() else { return 0 };
+    let frame = go_argument(&ctx, 1);
+    let key = scoped(frame);
+    let Some(asker) = GO_SENDERS.get_ptr(&key) else {
+        return 0;
+    };
+    // SAFETY: the map gave the pointer.
+    let asker = unsafe { *asker };
+    let _absent = GO_SENDERS.remove(&key);
+    let id: u32 = kernel::user(frame).unwrap_or(0);
+    if is_asked(id) {
+        link(asker, id_of(plan, go_running(&ctx)), (id.into(), frame), LINK_WRITES);
+    }
+    0
+}
+
+/// At the start of `(*clientStream).writeRequest(cs, request)` of HTTP/2 in net/http: the running goroutine, which was made for this
+/// request, writes its head itself.
+#[uprobe]
+pub fn go_writes_own(ctx: ProbeContext) -> u32 {
+    let Some(plan) = plan() else { return 0 };
+    let id = id_of(plan, go_running(&ctx));
+    if id != 0 {
+        link(id, id, (0, 0), LINK_WRITES);
     }
     0
 }

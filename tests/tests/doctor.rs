@@ -44,6 +44,10 @@ fn runtimes() {
     const THREADS: &str = "threads that serve one request at a time";
     const PYTHON: &str = "import time; time.sleep(60)";
     started(&lab, "go", &[&Lab::go("server"), &port], "goroutines");
+    // HTTP/2 of net/http, and grpc-go: nothing of them has another shape than Clew knows.
+    let (h2, grpc) = (Lab::go_stripped("h2", "local"), Lab::go_module("grpc", true));
+    started(&lab, "h2", &[&h2, "leaf", &port], "goroutines");
+    started(&lab, "grpc", &[&grpc, "leaf", &port], "goroutines");
     started(&lab, "sleep", &["sleep", "60"], THREADS);
     started(
         &lab,

@@ -106,6 +106,13 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
                 abi::LINK_READ => LinkKind::Read(link.place),
                 abi::LINK_SUBMITTED => LinkKind::Submitted,
                 abi::LINK_WITHIN => LinkKind::Within,
+                abi::LINK_SERVES => LinkKind::Serves {
+                    stream: stream_number(link.site)?,
+                },
+                abi::LINK_WRITES => LinkKind::Writes {
+                    stream: (link.site != 0).then(|| stream_number(link.site)).transpose()?,
+                    place: link.place,
+                },
                 _ => return Err(Malformed::Field("link")),
             };
             Ok(Event::Link {
@@ -205,6 +212,10 @@ fn moment(header: &abi::Header) -> Moment {
         },
         detail: 0,
     }
+}
+
+fn stream_number(number: u64) -> Result<u32, Malformed> {
+    u32::try_from(number).map_err(|_| Malformed::Field("stream"))
 }
 
 const fn context(kind: u16, id: u64) -> Context {

@@ -398,6 +398,18 @@ pub enum LinkKind {
     Submitted,
     /// It is the piece of work that the other's thread does.
     Within,
+    /// It serves a stream of the connection that the other reads, or is handed the frames of.
+    Serves {
+        /// The stream's number.
+        stream: u32,
+    },
+    /// It is about to write the head of a request that the other asks.
+    Writes {
+        /// The stream's number; none where it is the only one that it will ever write.
+        stream: Option<u32>,
+        /// Where the other had left it.
+        place: u64,
+    },
 }
 
 /// Something the kernel saw.

@@ -86,7 +86,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         name: "http2",
         title: "HTTP/2 without TLS, gRPC, gRPC-Web, Connect",
         tested: "curl, nginx, grpc-go, grpcio, grpc-js, Go net/http, httpx",
-        limits: "pushed responses are counted only; no parents within a process",
+        limits: "pushed responses are counted only; parents within a process in Go alone",
         recognize: http2::recognize,
         parser: http2::parser,
     },

@@ -9,7 +9,7 @@ use clew_common::context::{
 
 use super::image::{Image, Span};
 use super::pclntab::{self, Functions};
-use super::{Hooks, NoHooks, code};
+use super::{Hooks, NoHooks, code, go_streams};
 
 /// A release line, 1.`number`, and the offsets in its structures that are not the same in all.
 struct Line {
@@ -147,7 +147,7 @@ pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
         .find(|known| known.number == line)
         .ok_or_else(|| NoHooks::Unknown(format!("Go 1.{line} is not a version Clew knows")))?;
     let table = table(&image).ok_or_else(|| unknown("there is no .gopclntab"))?;
-    let functions = pclntab::find(&image, table, NAMES)
+    let functions = pclntab::find(&image, table, &[NAMES, go_streams::NAMES].concat())
         .ok_or_else(|| unknown("the .gopclntab has another form than since Go 1.20"))?;
     let text = Text::find(&image, &functions)
         .ok_or_else(|| unknown("the functions of the runtime are not where they should be"))?;
@@ -194,6 +194,9 @@ pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
                 plan.words[place] = range;
             }
             points.extend(handing.points);
+            let streams = go_streams::streams(&text);
+            points.extend(streams.points);
+            limits.extend(streams.limits);
             points.push(("go_created", text.created));
         }
         (None, _) => {

@@ -11,6 +11,7 @@ mod frames;
 mod functions;
 mod gnutls;
 mod go;
+mod go_streams;
 mod go_tls;
 mod image;
 mod java;

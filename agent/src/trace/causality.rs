@@ -184,6 +184,8 @@ struct Process {
 pub(super) struct Read {
     pub(super) actor: Actor,
     pub(super) start_ns: u64,
+    /// Its stream, on a connection that carries many at once.
+    pub(super) stream: Option<u32>,
 }
 
 /// Who sent a request, and when.
@@ -191,8 +193,8 @@ pub(super) struct Read {
 pub(super) struct Sent {
     pub(super) actor: Actor,
     pub(super) time_ns: u64,
-    /// On a connection that carries many at once.
-    pub(super) is_stream: bool,
+    /// Its stream, on a connection that carries many at once.
+    pub(super) stream: Option<u32>,
     /// For a broker, on a connection that all of a program may share.
     pub(super) is_message: bool,
 }
@@ -407,7 +409,7 @@ impl Causality {
             inbound.upstream += 1;
             inbound.forwarded = true;
         }
-        if !sent.is_stream || forwarder.is_some() {
+        if sent.stream.is_none() || forwarder.is_some() {
             let asking = Asking {
                 span,
                 parent,
@@ -424,13 +426,10 @@ impl Causality {
     }
 
     fn find(&mut self, conn: ConnId, sent: &Sent, runtime: Runtime) -> Found {
-        let Sent {
-            actor,
-            time_ns,
-            is_stream,
-            ..
-        } = sent;
-        if *is_stream && let Some(found) = self.outbound_stream(actor, runtime) {
+        let Sent { actor, time_ns, .. } = sent;
+        if let Some(stream) = sent.stream
+            && let Some(found) = self.outbound_stream(sent, stream, runtime)
+        {
             return found;
         }
         // Where a context can be read it tells more than the loop.
@@ -443,67 +442,65 @@ impl Causality {
 
     /// For whom something is done, by who does it.
     fn find_by_actor(&self, sent: &Sent, runtime: Runtime) -> Found {
-        let Sent {
-            actor,
-            time_ns,
-            is_message,
-            ..
-        } = sent;
-        let tid = thread_of(actor);
-        let candidate = |parent, source| {
-            Found::Candidate(Candidate {
-                parent,
-                source,
-                tid,
-                late: false,
-                decided_ns: *time_ns,
-                sent_ns: *time_ns,
-            })
-        };
-        let busy = self.processes.get(&actor.pid).is_some_and(|process| process.open > 0);
+        let actor = &sent.actor;
         if let Some(context) = contexts::key(actor.pid, actor.context) {
-            let source = Source::Context(contexts::kind_name(context));
-            return match self.works(context) {
-                Ok(Works::For(parent)) => candidate(parent, source),
-                // It may be what writes for all, and have been started by the first who needed it.
-                Ok(Works::After(_) | Works::Lent(_)) if *is_message => Found::Unknown("causality.unknown.multiplexed"),
-                Ok(Works::After(parent)) => Found::Candidate(Candidate {
-                    parent,
-                    source,
-                    tid,
-                    late: true,
-                    decided_ns: *time_ns,
-                    sent_ns: *time_ns,
-                }),
-                Ok(Works::Lent(parent)) => match self.inbound.get(&parent) {
-                    // As if its thread had sent it.
-                    Some(inbound) => Found::Candidate(Candidate {
-                        parent,
-                        source: Source::Thread,
-                        tid: inbound.tid,
-                        late: true,
-                        decided_ns: *time_ns,
-                        sent_ns: *time_ns,
-                    }),
-                    None => Found::Unknown("causality.unknown.thread"),
-                },
-                Err(Ambiguous) => Found::Unknown("causality.unknown.ambiguous"),
-                Ok(Works::Itself) if !busy => self.unasked(actor.pid, *time_ns),
-                Ok(_) if self.serves_streams(actor.pid) => Found::Unknown("causality.unknown.multiplexed"),
-                Ok(Works::Itself | Works::Unknown) => Found::Unknown("causality.unknown.context"),
-            };
+            return self.find_by_works(self.works(context), contexts::kind_name(context), sent);
         }
-        if !busy {
-            return self.unasked(actor.pid, *time_ns);
+        if !self.is_busy(actor.pid) {
+            return self.unasked(actor.pid, sent.time_ns);
         }
         if !serves_by_thread(runtime, actor.context) {
             return Found::Unknown("causality.unknown.runtime");
         }
+        let tid = thread_of(actor);
         match served(&self.served_by(tid)) {
-            Some(Ok(parent)) => candidate(parent, Source::Thread),
+            Some(Ok(parent)) => Found::Candidate(Candidate {
+                parent,
+                source: Source::Thread,
+                tid,
+                late: false,
+                decided_ns: sent.time_ns,
+                sent_ns: sent.time_ns,
+            }),
             Some(Err(Ambiguous)) => Found::Unknown("causality.unknown.ambiguous"),
             None => Found::Unknown("causality.unknown.thread"),
         }
+    }
+
+    /// For whom something is done that a context of `kind` asks, by what that works for.
+    fn find_by_works(&self, works: Result<Works, Ambiguous>, kind: &'static str, sent: &Sent) -> Found {
+        let Sent { actor, time_ns, .. } = sent;
+        let candidate = |parent, source, tid, late| {
+            Found::Candidate(Candidate {
+                parent,
+                source,
+                tid,
+                late,
+                decided_ns: *time_ns,
+                sent_ns: *time_ns,
+            })
+        };
+        let (tid, source) = (thread_of(actor), Source::Context(kind));
+        match works {
+            Ok(Works::For(parent)) => candidate(parent, source, tid, false),
+            // It may be what writes for all, and have been started by the first who needed it.
+            Ok(Works::After(_) | Works::Lent(_)) if sent.is_message => Found::Unknown("causality.unknown.multiplexed"),
+            Ok(Works::After(parent)) => candidate(parent, source, tid, true),
+            Ok(Works::Lent(parent)) => match self.inbound.get(&parent) {
+                // As if its thread had sent it.
+                Some(inbound) => candidate(parent, Source::Thread, inbound.tid, true),
+                None => Found::Unknown("causality.unknown.thread"),
+            },
+            Err(Ambiguous) => Found::Unknown("causality.unknown.ambiguous"),
+            Ok(Works::Itself) if !self.is_busy(actor.pid) => self.unasked(actor.pid, *time_ns),
+            Ok(_) if self.serves_streams(actor.pid) => Found::Unknown("causality.unknown.multiplexed"),
+            Ok(Works::Itself | Works::Unknown) => Found::Unknown("causality.unknown.context"),
+        }
+    }
+
+    /// Whether a process has an inbound request open.
+    fn is_busy(&self, pid: Pid) -> bool {
+        self.processes.get(&pid).is_some_and(|process| process.open > 0)
     }
 
     /// What nobody asked for, as far as was seen.
@@ -681,6 +678,7 @@ impl Causality {
         self.older.remove(&pid);
         self.contexts.exited(pid);
         self.families.exited(pid);
+        self.multiplexed.exited(pid);
         if let Some(process) = self.processes.remove(&pid) {
             for inbound in self.inbound.values_mut().filter(|inbound| inbound.tid.0 == pid) {
                 let thread = self.threads.get(&inbound.tid);

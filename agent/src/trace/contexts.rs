@@ -128,6 +128,8 @@ struct Entry {
     intake: Option<u64>,
     /// It has done something since it took work.
     acted: bool,
+    /// It works for whoever asks, and what it is handed is no work of its own.
+    serves_all: bool,
 }
 
 /// Something that was left.
@@ -260,7 +262,8 @@ impl Contexts {
             return;
         };
         // What it reads itself is beyond doubt.
-        if !entry.open.is_empty() || entry.last.is_some() || entry.inherited == offered {
+        let known = !entry.open.is_empty() || entry.last.is_some() || entry.serves_all;
+        if known || entry.inherited == offered {
             return;
         }
         let busy = matches!(entry.inherited, Works::After(span) if is_open(span));
@@ -292,7 +295,20 @@ impl Contexts {
 
     /// A context works for whoever asks it.
     pub(super) fn servant(&mut self, key: Key) {
-        self.entry(key).inherited = Works::Unknown;
+        let entry = self.entry(key);
+        entry.inherited = Works::Unknown;
+        entry.serves_all = true;
+    }
+
+    /// A context serves this inbound request, whatever it did before; `is_open` says that the request has no end yet.
+    pub(super) fn serves(&mut self, key: Key, request: Served, is_open: bool) {
+        let entry = self.entry(key);
+        *entry = Entry::default();
+        if is_open {
+            entry.open.push(request);
+        } else {
+            entry.last = Some(request.span);
+        }
     }
 
     /// A context reads for many requests at once.

@@ -12,6 +12,7 @@ mod families;
 mod join;
 mod logs;
 mod messages;
+mod recent;
 mod retries;
 mod threads;
 mod traces;

@@ -279,12 +279,14 @@ impl Traces {
             let read = Read {
                 actor: opened.actor,
                 start_ns: opened.start.time_ns,
+                stream: opened.stream,
             };
             self.causality.inbound_message(key, opened.conn, &read);
         } else if serves(opened.kind) {
             let read = Read {
                 actor: opened.actor,
                 start_ns: opened.start.time_ns,
+                stream: opened.stream,
             };
             if opened.stream.is_some() {
                 self.causality.inbound_stream(key, opened.conn, &read);
@@ -295,7 +297,7 @@ impl Traces {
             let sent = Sent {
                 actor: opened.actor,
                 time_ns: opened.start.time_ns,
-                is_stream: opened.stream.is_some(),
+                stream: opened.stream,
                 is_message: opened.message.is_some(),
             };
             let runtime = opened.process.runtime;

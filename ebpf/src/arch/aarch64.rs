@@ -76,7 +76,7 @@ pub(super) fn compat(_registers: Registers, status: u32) -> bool {
 #[inline(always)]
 pub(super) fn go_argument(ctx: &ProbeContext, index: usize) -> u64 {
     // SAFETY: the kernel gives the registers of the probed instruction.
-    unsafe { (*ctx.regs).regs[if index < 2 { index } else { 2 }] }
+    unsafe { (*ctx.regs).regs[if index < 3 { index } else { 3 }] }
 }
 
 #[inline(always)]

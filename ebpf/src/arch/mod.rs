@@ -22,7 +22,7 @@ use crate::kernel::{Probe, Reader as _};
 /// Numbers of the calls that carry bytes.
 pub use self::machine::call;
 
-/// Argument `index` of a Go function at its first instruction (`src/cmd/compile/abi-internal.md` of Go); only the first three.
+/// Argument `index` of a Go function at its first instruction (`src/cmd/compile/abi-internal.md` of Go); only the first four.
 #[inline(always)]
 pub fn go_argument(ctx: &ProbeContext, index: usize) -> u64 {
     machine::go_argument(ctx, index)

@@ -82,7 +82,8 @@ pub(super) fn go_argument(ctx: &ProbeContext, index: usize) -> u64 {
         match index {
             0 => (*ctx.regs).rax,
             1 => (*ctx.regs).rbx,
-            _ => (*ctx.regs).rcx,
+            2 => (*ctx.regs).rcx,
+            _ => (*ctx.regs).rdi,
         }
     }
 }

@@ -10,6 +10,7 @@ mod node;
 mod python;
 mod rust;
 mod stores;
+mod streams;
 mod table;
 mod tls;
 mod tree;
@@ -172,7 +173,7 @@ fn write(path: Option<&Path>, rows: &[Row]) -> Result<()> {
 /// The workloads to run, of those this machine can.
 fn selected(options: &Options) -> Vec<&'static Workload> {
     let all = || {
-        let lines = go::LINES.iter().map(|(_, workload)| workload);
+        let lines = lines().map(|(_, workload)| workload);
         workloads().chain(java::long()).chain(lines)
     };
     let only = options.workload.as_deref();
@@ -182,7 +183,7 @@ fn selected(options: &Options) -> Vec<&'static Workload> {
         (None, Some(part)) => workload.name.contains(part),
         (None, None) => true,
     };
-    let lines = go::LINES.iter().filter(|(toolchain, workload)| {
+    let lines = lines().filter(|(toolchain, workload)| {
         let wanted = !options.quick && chosen(&workload);
         wanted && (clew_tests::Lab::has_go(toolchain) || skipped(workload.name, toolchain))
     });
@@ -192,6 +193,11 @@ fn selected(options: &Options) -> Vec<&'static Workload> {
     let long = java::long().filter(|workload| named && chosen(workload));
     let usual = workloads().filter(chosen).filter(worth);
     usual.chain(long).chain(lines).collect()
+}
+
+/// Workloads that need a release line of Go.
+fn lines() -> impl Iterator<Item = &'static (&'static str, Workload)> {
+    go::LINES.iter().chain(streams::LINES)
 }
 
 /// What the short form leaves out: programs that take a build of their own, and what another version of the runtime runs
@@ -206,6 +212,12 @@ const LONG: &[&str] = &[
     "aiohttp-uvloop-newest",
     "go-gin",
     "go-gin-stripped",
+    "go-grpc-stripped",
+    "go-grpc-tls",
+    "go-grpc-tls-stripped",
+    "go-grpc-workers",
+    "go-h2-tls-stripped",
+    "go-h2c",
     "go-pgx-pools",
     "java-17-client-async",
     "java-17-common",
@@ -271,6 +283,7 @@ fn workloads() -> impl Iterator<Item = &'static Workload> {
     WORKLOADS
         .iter()
         .chain(go::ROWS)
+        .chain(streams::ROWS)
         .chain(node::WORKLOADS)
         .chain(loops::WORKLOADS)
         .chain(python::OLDEST)

@@ -10,7 +10,7 @@ impl Causality {
         let sent = Sent {
             actor: *actor,
             time_ns,
-            is_stream: false,
+            stream: None,
             is_message: false,
         };
         let found = if forwards(runtime) {

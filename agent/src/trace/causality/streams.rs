@@ -2,28 +2,68 @@
 //!
 //! Who reads such a connection reads for many requests, and who writes to one may write for others. So neither the thread nor
 //! the context that passed a request's head says anything of it, nor does what they create: it is unknown, except where an
-//! event loop forwards, whose rules ask for neither.
+//! event loop forwards, whose rules ask for neither, and where the runtime tells which context serves a stream, and for which context
+//! another writes one.
 use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 
-use super::{Causality, Found, Inbound, Read, forwards, thread_of, turn_of};
-use crate::capture::{Actor, ConnId, Pid};
+use super::{Causality, Found, Inbound, Read, Sent, forwards, thread_of, turn_of};
+use crate::capture::{ConnId, Pid};
 use crate::discover::Runtime;
 use crate::span::SpanKey;
-use crate::trace::contexts::{self, Served};
+use crate::trace::contexts::{self, Key, Served, Works};
+use crate::trace::recent::Recent;
+
+/// Streams that are remembered, readers, and requests about to be written.
+const MOST: usize = 65_536;
 
 /// Connections that carry many requests at once.
-#[derive(Debug, Default)]
-pub(super) struct Multiplexed(HashSet<ConnId, RandomState>);
+#[derive(Debug)]
+pub(super) struct Multiplexed {
+    conns: HashSet<ConnId, RandomState>,
+    /// Inbound requests by their streams, also those that are over: who serves one is told behind its head.
+    streams: Recent<(ConnId, u32), SpanKey>,
+    /// The connection of which a context read a head last.
+    readers: Recent<Key, ConnId>,
+    /// The reader that handed a context something last.
+    relays: Recent<Key, Key>,
+    /// For what a request is that a context is about to write, by its stream; without one where it writes no other.
+    asked: Recent<(Key, Option<u32>), Works>,
+}
+
+impl Default for Multiplexed {
+    fn default() -> Self {
+        Self {
+            conns: HashSet::default(),
+            streams: Recent::of(MOST),
+            readers: Recent::of(MOST),
+            relays: Recent::of(MOST),
+            asked: Recent::of(MOST),
+        }
+    }
+}
 
 impl Multiplexed {
     pub(super) fn contains(&self, conn: ConnId) -> bool {
-        self.0.contains(&conn)
+        self.conns.contains(&conn)
     }
 
     pub(super) fn closed(&mut self, conn: ConnId) {
-        self.0.remove(&conn);
+        self.conns.remove(&conn);
+    }
+
+    pub(super) fn exited(&mut self, pid: Pid) {
+        self.readers.retain(|(process, ..)| *process != pid);
+        self.relays.retain(|(process, ..)| *process != pid);
+        self.asked.retain(|((process, ..), _)| *process != pid);
+    }
+
+    /// `from` handed something to `to`, perhaps a frame.
+    pub(super) fn handed(&mut self, from: Key, to: Key) {
+        if self.readers.get(&from).is_some() {
+            self.relays.insert(to, from);
+        }
     }
 }
 
@@ -32,9 +72,13 @@ impl Causality {
     pub(in crate::trace) fn inbound_stream(&mut self, span: SpanKey, conn: ConnId, read: &Read) {
         let actor = &read.actor;
         let tid = thread_of(actor);
-        self.multiplexed.0.insert(conn);
+        self.multiplexed.conns.insert(conn);
         if let Some(context) = contexts::key(actor.pid, actor.context) {
             self.contexts.shared(context);
+            self.multiplexed.readers.insert(context, conn);
+        }
+        if let Some(stream) = read.stream {
+            self.multiplexed.streams.insert((conn, stream), span);
         }
         let process = self.processes.entry(actor.pid).or_default();
         process.open += 1;
@@ -72,17 +116,69 @@ impl Causality {
     }
 
     /// The head of a request was sent on a connection that carries many at once; none where the rules for others hold.
-    pub(super) fn outbound_stream(&self, actor: &Actor, runtime: Runtime) -> Option<Found> {
+    pub(super) fn outbound_stream(&mut self, sent: &Sent, stream: u32, runtime: Runtime) -> Option<Found> {
         // nginx has one request at a time on a connection to an upstream server, and Envoy's rule asks for no connection.
         if forwards(runtime) {
             return None;
         }
-        let busy = self.processes.get(&actor.pid).is_some_and(|process| process.open > 0);
-        Some(if busy {
+        let actor = &sent.actor;
+        if let Some(writer) = contexts::key(actor.pid, actor.context)
+            && let Some(works) = self.asked_of(writer, stream)
+        {
+            return Some(self.find_by_works(Ok(works), contexts::kind_name(writer), sent));
+        }
+        Some(if self.is_busy(actor.pid) {
             Found::Unknown("causality.unknown.multiplexed")
         } else {
             Found::Root
         })
+    }
+
+    /// For what a request is that `writer` was about to write.
+    fn asked_of(&mut self, writer: Key, stream: u32) -> Option<Works> {
+        let asked = &mut self.multiplexed.asked;
+        asked
+            .remove(&(writer, Some(stream)))
+            .or_else(|| asked.remove(&(writer, None)))
+    }
+
+    /// `writer` is about to write the head of a request that `asker` asks, which had left it at `place`; or its own, and then no other.
+    pub(super) fn writes(&mut self, asker: Key, writer: Key, stream: Option<u32>, place: u64) {
+        let works = match stream {
+            Some(_) => self.contexts.taken(asker, place),
+            None => self.contexts.offers(asker),
+        };
+        self.multiplexed.asked.insert((writer, stream), works);
+    }
+
+    /// `server` serves `stream` of the connection that `source`, which made it, reads, or is handed the frames of. A server that takes
+    /// one stream after the other was handed this one.
+    pub(super) fn serves(&mut self, source: Key, server: Key, stream: u32) {
+        let relays = &self.multiplexed.relays;
+        let relayed = relays.get(&source).copied();
+        let reader = relays.get(&server).copied().or(relayed).unwrap_or(source);
+        if relayed.is_some() {
+            self.contexts.servant(source);
+        }
+        let conn = self.multiplexed.readers.get(&reader).copied();
+        let found = conn.and_then(|conn| {
+            let span = *self.multiplexed.streams.get(&(conn, stream))?;
+            Some(Served { span, conn })
+        });
+        let Some(request) = found else {
+            self.contexts.inherit(server, Works::Unknown);
+            return;
+        };
+        let inbound = self.inbound.get_mut(&request.span).filter(|inbound| inbound.is_open());
+        let is_open = inbound.is_some();
+        let other = inbound.and_then(|inbound| inbound.context.replace(server));
+        if let Some(other) = other.filter(|other| *other != server) {
+            // Both cannot serve it.
+            self.contexts.inherit(other, Works::Unknown);
+            self.contexts.inherit(server, Works::Unknown);
+            return;
+        }
+        self.contexts.serves(server, request, is_open);
     }
 
     /// Whether a process has requests open that came with others on one connection.
@@ -94,7 +190,7 @@ impl Causality {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Context;
+    use crate::capture::{Actor, Context};
     use crate::trace::causality::{Candidate, Source};
 
     /// A proxy may forward what came with others on one connection: a loss counts for it as for any other.
@@ -107,7 +203,12 @@ mod tests {
                 context: Context::Thread,
                 turn: 0,
             };
-            causality.inbound_stream(span, ConnId(1), &Read { actor, start_ns: 1 });
+            let read = Read {
+                actor,
+                start_ns: 1,
+                stream: Some(1),
+            };
+            causality.inbound_stream(span, ConnId(1), &read);
         };
         let check = |causality: &Causality, parent, want: bool| {
             let found = causality.certain(Found::Candidate(Candidate {

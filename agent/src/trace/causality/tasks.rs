@@ -30,7 +30,12 @@ impl Causality {
             LinkKind::Taken { place, .. } if contexts::is_nobody(other) => {
                 self.contexts.taken(context, place);
             }
+            LinkKind::Serves { stream } => self.serves(context, other, stream),
+            LinkKind::Writes { stream, place } => self.writes(context, other, stream, place),
             LinkKind::Handed { site } | LinkKind::Taken { site, .. } => {
+                if matches!(link, LinkKind::Handed { .. }) {
+                    self.multiplexed.handed(context, other);
+                }
                 let inbound = &self.inbound;
                 let is_open = |span| inbound.get(&span).is_some_and(Inbound::is_open);
                 let offered = match link {

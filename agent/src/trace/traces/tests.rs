@@ -12,6 +12,7 @@ mod handover;
 mod messages;
 mod node;
 mod python;
+mod streams;
 mod upstream;
 
 /// One line of a scenario: who did what on which connection, and when.
@@ -28,6 +29,10 @@ mod upstream;
 /// shop.21c4 does 5                 it runs where a thread does the work 5
 /// shop.21g4 makes 5                goroutine 4 makes goroutine 5
 /// shop.21g4 hands 5                it hands it something, at the one place where that takes things
+/// shop.21g4 reads 1 s=3            stream 3 of a connection that carries many at once; asks likewise
+/// shop.21g4 serves 5 s=3           goroutine 5 serves stream 3 of what goroutine 4 reads
+/// shop.21g4 leaves 0 s=3           the head of a request is left for whoever writes it
+/// shop.21g4 writes 5 s=3           goroutine 5 is about to write it; without a stream, what it asks itself
 /// shop.21v4 asks 2                 virtual thread 4 of Java; 21j is a thread of Java that is the kernel's
 /// shop.21 exits 0                  the process is over
 /// shop.21 misses 0                 events are lost, of whomever
@@ -44,6 +49,7 @@ struct Line {
     remote: Option<RemoteContext>,
     /// The connection a context was made for.
     socket: u64,
+    stream: Option<u32>,
 }
 
 fn process(service: &str, runtimes: &[(&str, Runtime)]) -> Arc<Process> {
@@ -105,6 +111,10 @@ fn parse(script: &str, runtimes: &[(&str, Runtime)]) -> Vec<Line> {
                     .get(3)
                     .and_then(|text| text.strip_prefix("conn="))
                     .map_or(0, |n| inode(n.parse().unwrap())),
+                stream: words
+                    .get(3)
+                    .and_then(|text| text.strip_prefix("s="))
+                    .map(|stream| stream.parse().unwrap()),
             }
         })
         .collect()
@@ -151,6 +161,7 @@ const fn inode(n: u64) -> u64 {
 }
 
 fn tell(traces: &mut Traces, line: &Line) {
+    let place = line.stream.unwrap_or_default().into();
     let link = match line.verb.as_str() {
         "makes" => Some(LinkKind::Created),
         "hands" => Some(LinkKind::Handed { site: 1 }),
@@ -158,6 +169,12 @@ fn tell(traces: &mut Traces, line: &Line) {
         "takes" => Some(LinkKind::Read(line.socket)),
         "submits" => Some(LinkKind::Submitted),
         "does" => Some(LinkKind::Within),
+        "serves" => line.stream.map(|stream| LinkKind::Serves { stream }),
+        "leaves" => Some(LinkKind::Left { place }),
+        "writes" => Some(LinkKind::Writes {
+            stream: line.stream,
+            place,
+        }),
         _ => None,
     };
     if let Some(link) = link {
@@ -206,7 +223,7 @@ fn tell(traces: &mut Traces, line: &Line) {
             key: if shakes { connection } else { key(serves) },
             kind,
             conn,
-            stream: None,
+            stream: line.stream,
             places: [(!shakes).then_some(Position::Wire(line.nth * 100)), None],
             start: line.moment,
             actor,

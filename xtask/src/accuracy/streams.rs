@@ -1,0 +1,151 @@
+//! HTTP/2 and gRPC: connections that carry many requests at once, in and out.
+use clew_tests::{Certificate, Lab, Plan, free_port};
+
+use super::workload::{Expect, Made, Workload, fronted};
+
+/// What `h2.go` does.
+const H2: &[&str] = &[
+    "client clew-drive /front",
+    " server front /front",
+    "  client front /middle",
+    "   server middle /middle",
+    "    client middle /a",
+    "     server leaf /a",
+    "    client middle /b",
+    "     server leaf /b",
+    "    client middle /c",
+    "     server leaf /c",
+    "    client middle /d",
+    "     server leaf /d",
+    "    ?client middle /cancelled",
+    "     ?server leaf /cancelled",
+    "    client middle /long",
+    "     server leaf /long",
+    "    client middle /later",
+    "     server leaf /later",
+    "  client front /other",
+    "   server middle /other",
+];
+
+/// What `grpc/main.go` does.
+const GRPC: &[&str] = &[
+    "client clew-drive /front",
+    " server front /front",
+    "  client front /calls/middle",
+    "   server middle /calls/middle",
+    "    client middle /calls/a",
+    "     server leaf /calls/a",
+    "    client middle /calls/b",
+    "     server leaf /calls/b",
+    "    client middle /calls/c",
+    "     server leaf /calls/c",
+    "    client middle /calls/d",
+    "     server leaf /calls/d",
+    "    ?client middle /calls/cancelled",
+    "     ?server leaf /calls/cancelled",
+    "    client middle /calls/stream",
+    "     server leaf /calls/stream",
+    "    client middle /calls/later",
+    "     server leaf /calls/later",
+    "    client middle /calls/last",
+    "     server leaf /calls/last",
+    "  client front /calls/other",
+    "   server middle /calls/other",
+];
+
+pub(super) const ROWS: &[Workload] = &[
+    Workload {
+        name: "go-h2c",
+        runtime: "Go, net/http over HTTP/2 at both ends",
+        expect: Expect::Exact,
+        make: |_| line(&Lab::go("h2"), &[], H2),
+    },
+    Workload {
+        name: "go-h2-tls",
+        runtime: "Go, net/http over HTTP/2 and TLS at both ends",
+        expect: Expect::Exact,
+        make: |lab| secure(lab, &Lab::go("h2"), H2),
+    },
+    Workload {
+        name: "go-h2-tls-stripped",
+        runtime: "Go, net/http over HTTP/2 and TLS, stripped",
+        expect: Expect::Exact,
+        make: |lab| secure(lab, &Lab::go_stripped("h2", "local"), H2),
+    },
+    Workload {
+        name: "go-grpc",
+        runtime: "Go, grpc-go at both ends, unary calls and streams",
+        expect: Expect::Exact,
+        make: |_| line(&Lab::go_module("grpc", false), &[], GRPC),
+    },
+    Workload {
+        name: "go-grpc-workers",
+        runtime: "Go, grpc-go, a pool of goroutines that serve calls",
+        expect: Expect::Exact,
+        make: |_| line(&Lab::go_module("grpc", true), &[("WORKERS", "8")], GRPC),
+    },
+    Workload {
+        name: "go-grpc-stripped",
+        runtime: "Go, grpc-go at both ends, stripped",
+        expect: Expect::Exact,
+        make: |_| line(&Lab::go_module("grpc", true), &[], GRPC),
+    },
+    Workload {
+        name: "go-grpc-tls",
+        runtime: "Go, grpc-go over TLS",
+        expect: Expect::Exact,
+        make: |lab| secure(lab, &Lab::go_module("grpc", false), GRPC),
+    },
+    Workload {
+        name: "go-grpc-tls-stripped",
+        runtime: "Go, grpc-go over TLS, stripped",
+        expect: Expect::Exact,
+        make: |lab| secure(lab, &Lab::go_module("grpc", true), GRPC),
+    },
+];
+
+/// The oldest release line, and the newest, whose HTTP/2 lies in another package.
+pub(super) const LINES: &[(&str, Workload)] = &[
+    (
+        "go1.21.13",
+        Workload {
+            name: "go-h2-1.21",
+            runtime: "Go, go1.21.13, net/http over HTTP/2 and TLS, stripped",
+            expect: Expect::Exact,
+            make: |lab| secure(lab, &Lab::go_stripped("h2", "go1.21.13"), H2),
+        },
+    ),
+    (
+        "go1.27.3",
+        Workload {
+            name: "go-h2-1.27",
+            runtime: "Go, go1.27.3, net/http over HTTP/2 and TLS, stripped",
+            expect: Expect::Exact,
+            make: |lab| secure(lab, &Lab::go_stripped("h2", "go1.27.3"), H2),
+        },
+    ),
+];
+
+fn secure(lab: &Lab, program: &str, chain: &'static [&'static str]) -> Made {
+    let certificate = Certificate::new(lab);
+    let env = [("CERTIFICATE", certificate.file()), ("KEY", certificate.key())];
+    line(program, &env, chain)
+}
+
+/// Three processes of one program, each asking the next.
+fn line(program: &str, env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
+    let mut plan = Plan::default();
+    let mut next: Option<u16> = None;
+    for role in ["leaf", "middle", "front"] {
+        let port = free_port();
+        let mut argv = vec![program.to_owned(), role.to_owned(), port.to_string()];
+        argv.extend(next.map(|next| next.to_string()));
+        let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+        plan = plan.service(port, &words).env("OTEL_SERVICE_NAME", role);
+        for (name, value) in env {
+            plan = plan.env(name, value);
+        }
+        next = Some(port);
+    }
+    fronted(plan.rested(), next.unwrap_or_default(), chain)
+}

@@ -113,10 +113,19 @@ pub const GRPC_ID: u64 = 108;
 #[inline(always)]
 pub fn grpc_stream(first: u64, behind: impl FnOnce() -> u32, within: impl FnOnce() -> u32) -> Option<u32> {
     let is_odd = |id: &u32| *id & 1 == 1;
-    if first >> 32 == 0 {
-        return Some(first as u32).filter(is_odd);
+    if first == 0 {
+        return None;
     }
-    Some(behind()).filter(is_odd).or_else(|| Some(within()).filter(is_odd))
+    let id = first as u32;
+    if first >> 32 == 0 && is_odd(&id) {
+        return Some(id);
+    }
+    match behind() {
+        // Of a stream that a handler of HTTP serves; it has no number of its own.
+        0 => None,
+        id if is_odd(&id) => Some(id),
+        _ => Some(within()).filter(is_odd),
+    }
 }
 
 /// The least by which a program is moved.
@@ -256,9 +265,11 @@ mod tests {
         check(7, 0, 0, Some(7));
         check(ADDRESS, 7, 0, Some(7));
         check(ADDRESS, 0x56_7800, 7, Some(7));
-        // A handler of HTTP has no stream of its own.
+        // A program's own data lies low.
+        check(0xb5_1020, 0x56_7800, 7, Some(7));
         check(0, 7, 7, None);
-        check(ADDRESS, 0, 0, None);
+        check(ADDRESS, 0, 7, None);
+        check(ADDRESS, 0x56_7800, 0, None);
         check(ADDRESS, 8, 0xc0, None);
     }
 

@@ -268,6 +268,44 @@ fn two_programs() {
     }
 }
 
+/// The kernel programs for goroutines are loaded only where a program of Go's runs.
+#[test]
+fn parents_in_go() {
+    let Some(lab) = Lab::new("parents_in_go") else { return };
+    let (h2, grpc) = (Lab::go_stripped("h2", "local"), Lab::go_module("grpc", true));
+    for (program, calls, paths) in [
+        (h2, "", ["/a", "/b", "/long"]),
+        (grpc, "/calls", ["/calls/a", "/calls/b", "/calls/stream"]),
+    ] {
+        let ports = [free_port(), free_port(), free_port()];
+        let [front, middle, leaf] = ports.map(|port| port.to_string());
+        let plan = Plan::default()
+            .service(ports[2], &[&program, "leaf", &leaf])
+            .env("OTEL_SERVICE_NAME", "leaf")
+            .service(ports[1], &[&program, "middle", &middle, &leaf])
+            .env("OTEL_SERVICE_NAME", "middle")
+            .service(ports[0], &[&program, "front", &front, &middle])
+            .env("OTEL_SERVICE_NAME", "front")
+            .probed(&program)
+            .command(&["busybox", "sleep", "3"])
+            .load(ports[0], "/front", 1, 1);
+        let out = Clew::run(&lab).traced(&plan.argv(&lab, env!("CARGO_BIN_EXE_clew-drive")));
+        let middle = format!("{calls}/middle");
+        let links = [("/front", &*middle)]
+            .into_iter()
+            .chain(paths.map(|path| (&*middle, path)));
+        for (above, path) in links {
+            let (server, client) = (out.only(Kind::Server, above), out.only(Kind::Client, path));
+            out.check_eq(
+                client.parent.as_ref(),
+                Some(&server.id),
+                &format!("the parent of {path}"),
+            );
+            out.check_span(client, &[("clew.parent.source", "goroutine")]);
+        }
+    }
+}
+
 /// As Clew does when it traces; here it shall find it hidden.
 fn mount_tracefs() {
     if !std::path::Path::new(SYSCALL_EVENTS).exists() {

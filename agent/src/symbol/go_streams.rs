@@ -73,13 +73,13 @@ pub(super) fn streams(text: &Text<'_>) -> Streams {
     for Package { name, handler, request } in &PACKAGES {
         found.add(
             text,
-            *handler,
+            handler,
             || format!("requests that {name} serves over HTTP/2"),
             serves,
         );
         found.add(
             text,
-            *request,
+            request,
             || format!("requests that {name} sends over HTTP/2"),
             writes,
         );

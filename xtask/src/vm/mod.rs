@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use clew_tests::Lab;
 
 use self::image::Image;
 use self::kernel::{Boot, EXACT, KERNELS, Kernel};
@@ -196,10 +197,15 @@ impl Programs {
         for path in self.tests.iter().chain([&self.clew, &self.drive]) {
             image.program(path)?;
         }
-        // The tests compile it where it is older than its source.
-        let source = clew_tests::Lab::workload("c/sock.c");
-        image.program(Path::new(&clew_tests::Lab::c("sock")))?;
-        image.file(Path::new(&source))?;
+        // The tests compile them where they are older than their sources.
+        for (source, program) in [
+            ("c/sock.c", Lab::c("sock")),
+            ("go/h2.go", Lab::go_stripped("h2", "local")),
+            ("go/grpc/main.go", Lab::go_module("grpc", true)),
+        ] {
+            image.program(Path::new(&program))?;
+            image.file(Path::new(&Lab::workload(source)))?;
+        }
         Ok(image.finish())
     }
 }

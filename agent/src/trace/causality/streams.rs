@@ -26,7 +26,7 @@ pub(super) struct Multiplexed {
     streams: Recent<(ConnId, u32), SpanKey>,
     /// The connection of which a context read a head last.
     readers: Recent<Key, ConnId>,
-    /// The reader that handed a context something last.
+    /// The reader that made a context, or handed it something last.
     relays: Recent<Key, Key>,
     /// For what a request is that a context is about to write, by its stream; without one where it writes no other.
     asked: Recent<(Key, Option<u32>), Works>,
@@ -59,8 +59,8 @@ impl Multiplexed {
         self.asked.retain(|((process, ..), _)| *process != pid);
     }
 
-    /// `from` handed something to `to`, perhaps a frame.
-    pub(super) fn handed(&mut self, from: Key, to: Key) {
+    /// `from` made `to`, or handed it something, perhaps a frame.
+    pub(super) fn passed(&mut self, from: Key, to: Key) {
         if self.readers.get(&from).is_some() {
             self.relays.insert(to, from);
         }
@@ -154,13 +154,14 @@ impl Causality {
     /// `server` serves `stream` of the connection that `source`, which made it, reads, or is handed the frames of. A server that takes
     /// one stream after the other was handed this one.
     pub(super) fn serves(&mut self, source: Key, server: Key, stream: u32) {
-        let relays = &self.multiplexed.relays;
-        let relayed = relays.get(&source).copied();
-        let reader = relays.get(&server).copied().or(relayed).unwrap_or(source);
-        if relayed.is_some() {
+        let Multiplexed { readers, relays, .. } = &self.multiplexed;
+        let relayed = |context| relays.get(context).and_then(|reader| readers.get(reader));
+        // What the source reads itself may have begun with what its own maker read.
+        let read = || readers.get(&source).or_else(|| relayed(&source));
+        let conn = relayed(&server).or_else(read).copied();
+        if relays.get(&source).is_some() {
             self.contexts.servant(source);
         }
-        let conn = self.multiplexed.readers.get(&reader).copied();
         let found = conn.and_then(|conn| {
             let span = *self.multiplexed.streams.get(&(conn, stream))?;
             Some(Served { span, conn })

@@ -18,6 +18,9 @@ impl Causality {
             return;
         };
         let blind = contexts::is_goroutine(other) && self.is_blind(actor.pid);
+        if matches!(link, LinkKind::Created | LinkKind::Handed { .. }) {
+            self.multiplexed.passed(context, other);
+        }
         match link {
             LinkKind::Created if blind && self.works(context) == Ok(Works::Itself) => {
                 self.contexts.inherit(other, Works::Unknown);
@@ -33,9 +36,6 @@ impl Causality {
             LinkKind::Serves { stream } => self.serves(context, other, stream),
             LinkKind::Writes { stream, place } => self.writes(context, other, stream, place),
             LinkKind::Handed { site } | LinkKind::Taken { site, .. } => {
-                if matches!(link, LinkKind::Handed { .. }) {
-                    self.multiplexed.handed(context, other);
-                }
                 let inbound = &self.inbound;
                 let is_open = |span| inbound.get(&span).is_some_and(Inbound::is_open);
                 let offered = match link {

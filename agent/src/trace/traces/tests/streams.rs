@@ -41,6 +41,35 @@ fn a_goroutine_a_stream() {
     check(GO, &script("g2", "shop.21g4 hands 2"), unlinked, unknown);
 }
 
+/// Who accepts a connection reads its beginning, and the first streams with it; the goroutine it makes reads on.
+#[test]
+fn a_beginning_that_another_read() {
+    check(
+        GO,
+        "
+        shop.21g2 reads 1 s=1
+        shop.21g2 makes 3
+        shop.22g3 makes 7
+        shop.22g3 serves 7 s=1
+        shop.22g3 reads 1 s=3
+        shop.22g3 makes 8
+        shop.22g3 serves 8 s=3
+        shop.23g7 asks 4
+        shop.23g8 asks 5
+        shop.23g7 gets 4
+        shop.23g8 gets 5
+        shop.22g3 answers 1
+        shop.22g3 answers 1",
+        &[
+            "shop asks 4 < shop reads 1 by goroutine",
+            "shop asks 5 < shop reads 1' by goroutine",
+            "shop reads 1",
+            "shop reads 1'",
+        ],
+        &[],
+    );
+}
+
 /// One that serves stream after stream is handed each, and what it was before does not count.
 #[test]
 fn goroutines_that_serve_one_after_the_other() {

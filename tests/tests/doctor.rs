@@ -45,7 +45,7 @@ fn runtimes() {
     const PYTHON: &str = "import time; time.sleep(60)";
     started(&lab, "go", &[&Lab::go("server"), &port], "goroutines");
     // HTTP/2 of net/http, and grpc-go: nothing of them has another shape than Clew knows.
-    let (h2, grpc) = (Lab::go_stripped("h2", "local"), Lab::go_module("grpc", true));
+    let (h2, grpc) = (Lab::go_by("local", "h2", true), Lab::go_module("grpc", true));
     started(&lab, "h2", &[&h2, "leaf", &port], "goroutines");
     started(&lab, "grpc", &[&grpc, "leaf", &port], "goroutines");
     started(&lab, "sleep", &["sleep", "60"], THREADS);

@@ -272,7 +272,7 @@ fn two_programs() {
 #[test]
 fn parents_in_go() {
     let Some(lab) = Lab::new("parents_in_go") else { return };
-    let (h2, grpc) = (Lab::go_stripped("h2", "local"), Lab::go_module("grpc", true));
+    let (h2, grpc) = (Lab::go_by("local", "h2", true), Lab::go_module("grpc", true));
     for (program, calls, paths) in [
         (h2, "", ["/a", "/b", "/long"]),
         (grpc, "/calls", ["/calls/a", "/calls/b", "/calls/stream"]),

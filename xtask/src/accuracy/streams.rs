@@ -70,7 +70,7 @@ pub(super) const ROWS: &[Workload] = &[
         name: "go-h2-tls-stripped",
         runtime: "Go, net/http over HTTP/2 and TLS, stripped",
         expect: Expect::Exact,
-        make: |lab| secure(lab, &Lab::go_stripped("h2", "local"), H2),
+        make: |lab| secure(lab, &Lab::go_by("local", "h2", true), H2),
     },
     Workload {
         name: "go-grpc",
@@ -112,7 +112,7 @@ pub(super) const LINES: &[(&str, Workload)] = &[
             name: "go-h2-1.21",
             runtime: "Go, go1.21.13, net/http over HTTP/2 and TLS, stripped",
             expect: Expect::Exact,
-            make: |lab| secure(lab, &Lab::go_stripped("h2", "go1.21.13"), H2),
+            make: |lab| secure(lab, &Lab::go_by("go1.21.13", "h2", true), H2),
         },
     ),
     (
@@ -121,7 +121,7 @@ pub(super) const LINES: &[(&str, Workload)] = &[
             name: "go-h2-1.27",
             runtime: "Go, go1.27.3, net/http over HTTP/2 and TLS, stripped",
             expect: Expect::Exact,
-            make: |lab| secure(lab, &Lab::go_stripped("h2", "go1.27.3"), H2),
+            make: |lab| secure(lab, &Lab::go_by("go1.27.3", "h2", true), H2),
         },
     ),
 ];

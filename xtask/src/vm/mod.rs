@@ -200,7 +200,7 @@ impl Programs {
         // The tests compile them where they are older than their sources.
         for (source, program) in [
             ("c/sock.c", Lab::c("sock")),
-            ("go/h2.go", Lab::go_stripped("h2", "local")),
+            ("go/h2.go", Lab::go_by("local", "h2", true)),
             ("go/grpc/main.go", Lab::go_module("grpc", true)),
         ] {
             image.program(Path::new(&program))?;

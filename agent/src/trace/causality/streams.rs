@@ -130,7 +130,7 @@ impl Causality {
         Some(if self.is_busy(actor.pid) {
             Found::Unknown("causality.unknown.multiplexed")
         } else {
-            Found::Root
+            self.unasked(actor.pid, sent.time_ns)
         })
     }
 

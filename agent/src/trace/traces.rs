@@ -272,22 +272,17 @@ impl Traces {
         let key = opened.key;
         let (mut candidate, mut unknown) = (None, None);
         let is_broker = opened.message.is_some_and(MessageEnd::is_broker);
+        let read = Read {
+            actor: opened.actor,
+            start_ns: opened.start.time_ns,
+            stream: opened.stream,
+        };
         if is_broker || (serves(opened.kind) && opened.is_connection) {
             // Requests come on it, but it is none: nothing is done for it. A broker hands a message on for its sender, whatever
             // else it does at the moment.
         } else if opened.message == Some(MessageEnd::Gets) {
-            let read = Read {
-                actor: opened.actor,
-                start_ns: opened.start.time_ns,
-                stream: opened.stream,
-            };
             self.causality.inbound_message(key, opened.conn, &read);
         } else if serves(opened.kind) {
-            let read = Read {
-                actor: opened.actor,
-                start_ns: opened.start.time_ns,
-                stream: opened.stream,
-            };
             if opened.stream.is_some() {
                 self.causality.inbound_stream(key, opened.conn, &read);
             } else {

@@ -57,6 +57,9 @@ counters! {
     TLS_CALL_UNKNOWN = 25, "tls.call_unknown";
     /// Sessions of TLS for which the kernel had no memory left.
     TLS_SESSIONS_FULL = 26, "tls.sessions_full";
+    /// Sessions of rustls that were given plaintext nobody saw go: before all probes stood, or by another session that was in the same
+    /// place. It is not told of, and what follows is taken as a new session.
+    TLS_GIVEN_UNSEEN = 29, "tls.given_unseen";
     /// Bytes of log lines that were not copied: of calls that wrote more than is copied of one.
     LOG_CUT = 40, "logs.bytes_cut";
     /// Bytes of log lines that were not copied: more were written within a second than are copied.

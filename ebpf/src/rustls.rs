@@ -281,7 +281,7 @@ pub extern "C" fn rustls_carried(part: u64, cookie: u64, conn: u64, end: u64, mo
             (*object).size = 0;
         } else if (*object).late != 0 && (*object).conn != conn {
             // Whose it was is not known.
-            ring::count(counter::TLS_TIE_CONFLICT, 1);
+            ring::count(counter::TLS_GIVEN_UNSEEN, 1);
             (*object).late = 0;
             (*object).size = 0;
             session(conn, 0);

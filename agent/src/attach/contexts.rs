@@ -4,6 +4,7 @@
 //! go, the files used last a little later: programs are often started again.
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use aya::maps::{Array, MapData};
 use aya::programs::UProbe;
@@ -16,8 +17,9 @@ use super::{AttachError, Links, map_error, patiently, take};
 use crate::capture::Pid;
 use crate::symbol::{FileKey, Point};
 
-/// Files without users whose probes stay.
+/// Files without users whose probes stay, and for how long.
 const IDLE_FILES: usize = 16;
+const IDLE: Duration = Duration::from_secs(5);
 
 /// A plan as the map takes it.
 #[repr(transparent)]
@@ -36,8 +38,8 @@ pub(super) struct Contexts {
     places: HashMap<Plan, (u32, HashSet<Pid>)>,
     free: Vec<u32>,
     files: HashMap<FileKey, Attached>,
-    /// Files without users, the longest first.
-    idle: VecDeque<FileKey>,
+    /// Files without users, and since when; the longest first.
+    idle: VecDeque<(FileKey, Instant)>,
     loaded: HashSet<&'static str>,
     /// Attaches many probes by one link, where the kernel does.
     multi: Option<Multi>,
@@ -49,7 +51,16 @@ pub(super) struct Contexts {
 struct Attached {
     points: HashSet<(&'static str, u64)>,
     links: Links,
-    users: HashSet<Pid>,
+    users: HashSet<(Pid, Use)>,
+}
+
+/// What probes are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Use {
+    /// Execution contexts.
+    Contexts,
+    /// What is encrypted.
+    Plaintext,
 }
 
 impl Contexts {
@@ -85,20 +96,20 @@ impl Contexts {
         Ok(place)
     }
 
-    /// Attaches the probes `points`, each with the number given to it, unless they are, in the files that lie at `paths`. `pid` uses
-    /// them from now on.
+    /// Attaches the probes `points`, each with the number given to it, unless they are, in the files that lie at `paths`. The `user`
+    /// needs them from now on.
     pub(super) fn attach<'a>(
         &mut self,
         ebpf: &mut Ebpf,
-        pid: Pid,
+        user: (Pid, Use),
         points: impl Iterator<Item = (&'a Point, Option<u64>, &'a Path)>,
     ) -> Result<(), AttachError> {
         // One link for all that run one program in one file; in the order of the points, which knows what has to be there first.
         let mut wanted: Vec<((FileKey, &'static str), Vec<Place<'_>>)> = Vec::new();
         for (point, cookie, path) in points.filter(|(point, ..)| !self.spare.contains(&point.program)) {
             let attached = self.files.entry(point.file).or_default();
-            attached.users.insert(pid);
-            self.idle.retain(|file| *file != point.file);
+            attached.users.insert(user);
+            self.idle.retain(|(file, _)| *file != point.file);
             if attached.points.insert((point.program, point.offset)) {
                 let key = (point.file, point.program);
                 let place = (path, point.offset, cookie);
@@ -179,19 +190,30 @@ impl Contexts {
         self.places.values().any(|(_, users)| users.contains(&pid))
     }
 
-    /// A child runs its creator's program, and has its plan.
+    /// A child runs its creator's program, and has its plan and its libraries.
     pub(super) fn forked(&mut self, parent: Pid, child: Pid) {
-        let plans = self.places.values_mut().map(|(_, users)| users);
-        let files = self.files.values_mut().map(|attached| &mut attached.users);
-        for users in plans.chain(files) {
+        for (_, users) in self.places.values_mut() {
             if users.contains(&parent) {
                 users.insert(child);
+            }
+        }
+        for attached in self.files.values_mut() {
+            for of in [Use::Contexts, Use::Plaintext] {
+                if attached.users.contains(&(parent, of)) {
+                    attached.users.insert((child, of));
+                }
             }
         }
     }
 
     /// `pid` uses nothing any more.
     pub(super) fn release(&mut self, pid: Pid) {
+        self.release_of(pid, Use::Plaintext);
+        self.unfollow(pid);
+    }
+
+    /// The execution contexts of `pid` are not followed any more.
+    pub(super) fn unfollow(&mut self, pid: Pid) {
         let free = &mut self.free;
         self.places.retain(|_, (place, users)| {
             let gone = users.remove(&pid) && users.is_empty();
@@ -200,14 +222,24 @@ impl Contexts {
             }
             !gone
         });
+        self.release_of(pid, Use::Contexts);
+    }
+
+    fn release_of(&mut self, pid: Pid, of: Use) {
         for (file, attached) in &mut self.files {
-            if attached.users.remove(&pid) && attached.users.is_empty() {
-                self.idle.push_back(*file);
+            if attached.users.remove(&(pid, of)) && attached.users.is_empty() {
+                self.idle.push_back((*file, Instant::now()));
             }
         }
-        while self.idle.len() > IDLE_FILES
-            && let Some(file) = self.idle.pop_front()
-        {
+        self.let_go();
+    }
+
+    /// Lets go of the probes in files that nobody has used for a while.
+    pub(super) fn let_go(&mut self) {
+        let (n_files, now) = (self.idle.len(), Instant::now());
+        let stay = |(_, since): &(FileKey, Instant)| now.duration_since(*since) < IDLE;
+        let n_over = self.idle.partition_point(|idle| !stay(idle));
+        for (file, _) in self.idle.drain(..n_over.max(n_files.saturating_sub(IDLE_FILES))) {
             // The kernel takes its time; nobody waits for it.
             if let Some(attached) = self.files.remove(&file) {
                 let _detached = std::thread::Builder::new().spawn(move || drop(attached));

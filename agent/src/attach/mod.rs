@@ -26,7 +26,7 @@ pub use btf::BtfError;
 
 use crate::capture::{ConnId, Pid};
 use crate::symbol::{Encryption, Found, TIMED};
-use contexts::Contexts;
+use contexts::{Contexts, Use};
 use multi::Multi;
 pub use rows::Rows;
 use skipped::{SKIPPED, skipped};
@@ -352,7 +352,7 @@ impl Probes {
         let place = self.contexts.plan(pid, &found.hooks.plan)?;
         let followed = self.set_plan(pid, place).and_then(|()| {
             let points = points.into_iter().map(|(point, path)| (point, None, path));
-            self.contexts.attach(&mut self.ebpf, pid, points)
+            self.contexts.attach(&mut self.ebpf, (pid, Use::Contexts), points)
         });
         if let (Some(base), Ok(())) = (found.base, &followed) {
             let _full = self.python_bases.insert(pid.0, base, 0);
@@ -360,7 +360,7 @@ impl Probes {
         if followed.is_err() {
             // Half of it would be worse than nothing.
             let _gone = self.set_plan(pid, 0);
-            self.contexts.release(pid);
+            self.contexts.unfollow(pid);
         }
         followed
     }
@@ -373,7 +373,7 @@ impl Probes {
         let cookies = self.cookies;
         let points = library.points.iter();
         let points = points.map(|(point, cookie)| (point, cookies.then_some(*cookie), path));
-        self.contexts.attach(&mut self.ebpf, pid, points)
+        self.contexts.attach(&mut self.ebpf, (pid, Use::Plaintext), points)
     }
 
     /// Reads the execution contexts of a target by `plan`, without any probe.
@@ -384,7 +384,7 @@ impl Probes {
         let place = self.contexts.plan(pid, plan)?;
         let set = self.set_plan(pid, place);
         if set.is_err() {
-            self.contexts.release(pid);
+            self.contexts.unfollow(pid);
         }
         set
     }
@@ -398,17 +398,27 @@ impl Probes {
 
     /// A child runs its creator's program. Whether it has the creator's plan: it may have been created just before that had one.
     pub fn forked(&mut self, parent: Pid, child: Pid) -> bool {
+        self.contexts.forked(parent, child);
         if !self.contexts.has_plan(parent) {
             return true;
         }
-        self.contexts.forked(parent, child);
         let target = self.targets.get(&child.0, 0);
         target.is_ok_and(|target| plan_of(target) != 0)
     }
 
-    /// A process is over, or has begun another program.
+    /// The execution contexts of a process are not followed any more.
     pub fn unfollow(&mut self, pid: Pid) {
+        self.contexts.unfollow(pid);
+    }
+
+    /// A process is over, or has begun another program.
+    pub fn over(&mut self, pid: Pid) {
         self.contexts.release(pid);
+    }
+
+    /// Lets go of probes that nobody has needed for a while.
+    pub fn let_go(&mut self) {
+        self.contexts.let_go();
     }
 
     /// Changes what is copied of a connection.

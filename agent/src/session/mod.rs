@@ -282,7 +282,10 @@ impl Agent {
                     self.follow_machines();
                     self.drain(&start);
                 }
-                Wake::Rescan => self.rescan(&start),
+                Wake::Rescan => {
+                    self.rescan(&start);
+                    self.probes.let_go();
+                }
                 Wake::Looked(look) => self.looked(look),
                 Wake::Found(cipher) => self.decipher(&cipher),
                 Wake::Signal(caught) => match &start {
@@ -463,9 +466,11 @@ impl Agent {
                 .mention(&format!("process {}: {}", pid.0, library.limits.join("; ")));
             return;
         }
-        if let Err(error) = self.probes.decipher(*pid, library, path)
-            && self.discovery.proc().is_alive(*pid)
-        {
+        let placed = self.probes.decipher(*pid, library, path);
+        if !self.discovery.proc().is_alive(*pid) {
+            // It was over before its library was known, and nothing will tell of its end again.
+            self.probes.over(*pid);
+        } else if let Err(error) = placed {
             self.counters.raise("tls.unwatched");
             self.outputs.mention(&format!(
                 "what {} encrypts for process {} is not seen: {}",
@@ -526,7 +531,7 @@ impl Agent {
             } => {
                 self.targets.remove(&moment.actor.pid);
                 self.looker.forget(moment.actor.pid);
-                self.probes.unfollow(moment.actor.pid);
+                self.probes.over(moment.actor.pid);
                 self.machines.forget(moment.actor.pid);
                 self.symbolizer.forget(moment.actor.pid);
             }
@@ -551,11 +556,16 @@ impl Agent {
         if let Some(pid) = self.pipeline.wants(&event) {
             match &event {
                 Event::Exec { name, args, .. } => {
+                    self.probes.over(pid);
                     self.began(pid, name, args);
                     self.finder.expect(pid);
                     self.symbolizer.forget(pid);
                 }
-                _ => self.know(pid),
+                // A child, or one that was traced before: its creator's libraries may have been found since.
+                _ => {
+                    self.know(pid);
+                    self.finder.look_at(pid);
+                }
             }
         }
         self.input(Input::Event(event));

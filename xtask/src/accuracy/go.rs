@@ -154,39 +154,43 @@ const SECURE: &[&str] = &[
     "server secure-leaf /leaf",
 ];
 
-/// Two rows a release line: stripped, and with symbols.
+/// Four rows a release line: everything at once and crypto/tls, each stripped and with symbols.
 macro_rules! lines {
-    ($($name:literal, $toolchain:literal;)*) => {
+    ($($name:literal, $secured:literal, $toolchain:literal;)*) => {
         /// Release lines and the rows that need them.
         pub(super) const LINES: &[(&str, Workload)] = &[$(
-            line!($name, $toolchain, "stripped", true),
-            line!(concat!($name, "-symbols"), $toolchain, "with symbols", false),
+            line!($name, $toolchain, "stripped", mixed, true),
+            line!(concat!($name, "-symbols"), $toolchain, "with symbols", mixed, false),
+            line!($secured, $toolchain, "crypto/tls at both ends, stripped", secured, true),
+            line!(
+                concat!($secured, "-symbols"), $toolchain, "crypto/tls at both ends, with symbols", secured, false
+            ),
         )*];
     };
 }
 
 macro_rules! line {
-    ($name:expr, $toolchain:literal, $what:literal, $stripped:literal) => {
+    ($name:expr, $toolchain:literal, $what:literal, $make:ident, $stripped:literal) => {
         (
             $toolchain,
             Workload {
                 name: $name,
                 runtime: concat!("Go, ", $toolchain, ", ", $what),
                 expect: Expect::Exact,
-                make: |lab| mix(lab, Lab::go_by($toolchain, "mix", $stripped), "/front", MIXED),
+                make: |lab| $make(lab, $toolchain, $stripped),
             },
         )
     };
 }
 
 lines! {
-    "go-mix-1.21", "go1.21.13";
-    "go-mix-1.22", "go1.22.12";
-    "go-mix-1.23", "go1.23.12";
-    "go-mix-1.24", "go1.24.13";
-    "go-mix-1.25", "go1.25.8";
-    "go-mix-1.26", "go1.26.8";
-    "go-mix-1.27", "go1.27.3";
+    "go-mix-1.21", "go-https-1.21", "go1.21.13";
+    "go-mix-1.22", "go-https-1.22", "go1.22.12";
+    "go-mix-1.23", "go-https-1.23", "go1.23.12";
+    "go-mix-1.24", "go-https-1.24", "go1.24.13";
+    "go-mix-1.25", "go-https-1.25", "go1.25.8";
+    "go-mix-1.26", "go-https-1.26", "go1.26.8";
+    "go-mix-1.27", "go-https-1.27", "go1.27.3";
 }
 
 fn gin(lab: &Lab, stripped: bool) -> Made {
@@ -197,6 +201,14 @@ fn gin(lab: &Lab, stripped: bool) -> Made {
 fn mix(lab: &Lab, program: String, path: &'static str, chain: &'static [&'static str]) -> Made {
     let made = front(lab, &[&program], &[("OTEL_SERVICE_NAME", "mix")], chain);
     Made { path, ..made }
+}
+
+fn mixed(lab: &Lab, toolchain: &str, stripped: bool) -> Made {
+    mix(lab, Lab::go_by(toolchain, "mix", stripped), "/front", MIXED)
+}
+
+fn secured(lab: &Lab, toolchain: &str, stripped: bool) -> Made {
+    secure(lab, &Lab::go_by(toolchain, "secure", stripped))
 }
 
 /// A server that answers without TLS, and one behind it that is asked over TLS.

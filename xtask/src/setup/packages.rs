@@ -40,6 +40,11 @@ const PACKAGES: &[Package] = &[
         "/usr/include/mbedtls/ssl.h",
         "a client under test that uses mbedTLS",
     ),
+    package(
+        "libssl-dev",
+        "/usr/include/openssl/ssl.h",
+        "a server and a client under test that have OpenSSL within",
+    ),
     package("iproute2", "ip", "network namespaces"),
     package("util-linux", "setpriv", "running Clew as another user"),
     package("qemu-system-x86", "qemu-system-x86_64", "other kernels"),

@@ -122,19 +122,16 @@ fn rabbitmq_by(client: &str) {
 #[test]
 fn celery() {
     celery_by("solo", "LATE", true);
-    celery_by("solo", "EARLY", false);
 }
 
 /// Processes that a worker hands tasks to by pipes.
 #[test]
 fn celery_with_processes() {
     celery_by("prefork", "LATE", false);
-    celery_by("prefork", "EARLY", false);
 }
 
 #[test]
 fn celery_with_threads() {
-    celery_by("threads", "LATE", false);
     celery_by("threads", "EARLY", false);
 }
 

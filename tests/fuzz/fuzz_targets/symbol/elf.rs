@@ -276,6 +276,9 @@ const GO: &[(&str, &[u8], &[usize])] = &[
     ("crypto/tls.(*Conn).Read", PUSH, &[14]),
     ("crypto/tls.(*Conn).Write", PUSH, &[]),
     ("crypto/tls.(*Conn).clientHandshake", PUSH, &[]),
+    ("runtime.gopark", PUSH, &[]),
+    ("runtime.casgstatus", PUSH, &[]),
+    ("runtime.execute", PUSH, &[19]),
 ];
 
 /// The table of functions, which will lie at `table`: see `agent/src/symbol/pclntab.rs`.

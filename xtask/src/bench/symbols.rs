@@ -21,8 +21,8 @@ const FIGURES: &[&str] = &[
     "known_function_us",
     "resident_mib_more",
 ];
-/// How large the program is at least, bytes.
-const BYTES: u64 = 500 << 20;
+/// How large its objects are together, bytes: almost half of them are relocations, which the program has no more.
+const BYTES: u64 = 900 << 20;
 /// Functions of a unit, and statements of each.
 const FUNCTIONS: usize = 300;
 const STATEMENTS: usize = 24;

@@ -287,7 +287,7 @@ fn under_load_in_rust() {
 
 #[test]
 fn under_load_in_python() {
-    let folder = Lab::workload("python/mix.py").replace("/mix.py", "");
+    let folder = Lab::workload("python");
     let program = Lab::python("uvicorn");
     let argv = |port: &str| {
         let options = [

@@ -608,6 +608,9 @@ const SQL_SERVER_FRONT: &[(&str, &[(&str, &str)])] = &[
     ("COMMIT shop", &[("db.operation.name", "COMMIT")]),
 ];
 
+/// The same of /free.
+const SQL_SERVER_FREE: &[(&str, &[(&str, &str)])] = &[("SELECT dbo.items", &[("db.response.returned_rows", "1")])];
+
 /// What answers is a responder that was written after the specification; the clients are real.
 #[test]
 fn sql_server_through_a_shared_pool() {
@@ -620,12 +623,7 @@ fn sql_server_through_a_shared_pool() {
             .load(front, "/fail", 3, 1)
     });
     sql_server_statements(&out, "/front", 60, SQL_SERVER_FRONT);
-    sql_server_statements(
-        &out,
-        "/free",
-        60,
-        &[("SELECT dbo.items", &[("db.response.returned_rows", "1")])],
-    );
+    sql_server_statements(&out, "/free", 60, SQL_SERVER_FREE);
     let failed: &[(&str, &str)] = &[
         ("db.response.status_code", "208"),
         ("error.type", "208"),
@@ -667,12 +665,7 @@ fn sql_server_with_an_encrypted_login() {
         plan.load(front, "/front", 20, 4).load(front, "/free", 20, 4)
     });
     sql_server_statements(&out, "/front", 20, SQL_SERVER_FRONT);
-    sql_server_statements(
-        &out,
-        "/free",
-        20,
-        &[("SELECT dbo.items", &[("db.response.returned_rows", "1")])],
-    );
+    sql_server_statements(&out, "/free", 20, SQL_SERVER_FREE);
 }
 
 /// Everything passes in TLS: FreeTDS brings an OpenSSL along, and is seen through.
@@ -685,12 +678,7 @@ fn sql_server_over_tls() {
     let out = with_sql_server(&lab, Some(&certificate), "TLS", |plan, front| {
         plan.load(front, "/free", 20, 4)
     });
-    sql_server_statements(
-        &out,
-        "/free",
-        20,
-        &[("SELECT dbo.items", &[("db.response.returned_rows", "1")])],
-    );
+    sql_server_statements(&out, "/free", 20, SQL_SERVER_FREE);
 }
 
 #[test]

@@ -18,7 +18,7 @@ const ERROR: i64 = 17;
 fn lines_are_on_the_span_of_their_request() {
     let Some(lab) = Lab::new("logs") else { return };
     let [threads, tasks, node, go, java, proxy] = std::array::from_fn(|_| free_port());
-    let folder = Lab::workload("python/mix.py").replace("/mix.py", "");
+    let folder = Lab::workload("python");
     let access = lab.dir().join("access.log").display().to_string();
     let locations = format!("access_log {access}; location / {{ proxy_pass http://127.0.0.1:{go}; }}");
     let nginx = nginx(&lab, proxy, &locations, "");

@@ -24,7 +24,7 @@ fn uvicorn(lab: &Lab, python: Python, event_loop: &str, path: &str) -> Option<Ou
         return None;
     };
     let port = free_port();
-    let folder = Lab::workload("python/mix.py").replace("/mix.py", "");
+    let folder = Lab::workload("python");
     let argv = [
         uvicorn.as_str(),
         "--port",
@@ -165,7 +165,7 @@ fn gunicorn(lab: &Lab, python: Python, app: &str, worker: &[&str]) -> Option<Out
         return None;
     };
     let port = free_port();
-    let folder = Lab::workload("python/mix.py").replace("/mix.py", "");
+    let folder = Lab::workload("python");
     let bind = format!("127.0.0.1:{port}");
     let mut argv = vec![
         gunicorn.as_str(),

@@ -28,6 +28,8 @@ mod mysql;
 mod nats;
 mod numbered;
 mod ordered;
+#[cfg(test)]
+mod played;
 mod postgresql;
 pub mod procedure;
 mod redis;

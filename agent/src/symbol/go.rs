@@ -26,21 +26,9 @@ struct Line {
     frame: u64,
     /// `hchan.recvx`.
     recvx: u64,
-    /// Why goroutines park, of `runtime.waitReason`: see [`go_reasons`].
-    reasons: u64,
 }
 
-#[expect(clippy::too_many_arguments, reason = "a row of a table")]
-const fn release(
-    number: u32,
-    goid: u64,
-    parent: u64,
-    curg: u64,
-    is_select: u64,
-    frame: u64,
-    recvx: u64,
-    reasons: u64,
-) -> Line {
+const fn release(number: u32, goid: u64, parent: u64, curg: u64, is_select: u64, frame: u64, recvx: u64) -> Line {
     Line {
         number,
         goid,
@@ -49,26 +37,29 @@ const fn release(
         is_select,
         frame,
         recvx,
-        reasons,
     }
 }
 
-/// Sleep, and of locks and channels: to receive from and to send on nothing, select and select of nothing, receive, send, and the
-/// semaphores and conditions of `sync`.
-const REASONS_21: u64 = go_reasons(19, &[3, 4, 9, 10, 14, 15, 18, 20, 21, 22, 23]);
-const REASONS_24: u64 = go_reasons(19, &[3, 4, 9, 10, 14, 15, 18, 20, 21, 22, 23, 24]);
-const REASONS_25: u64 = go_reasons(20, &[3, 4, 9, 10, 14, 15, 19, 21, 22, 23, 24, 25]);
-const REASONS_26: u64 = go_reasons(14, &[13, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25]);
+/// Why goroutines of the release line 1.`number` park, of `runtime.waitReason`: to sleep, and of locks and channels to receive from and to
+/// send on nothing, select and select of nothing, receive, send, and the semaphores and conditions of `sync`.
+const fn reasons(number: u32) -> u64 {
+    match number {
+        ..24 => go_reasons(19, &[3, 4, 9, 10, 14, 15, 18, 20, 21, 22, 23]),
+        24 => go_reasons(19, &[3, 4, 9, 10, 14, 15, 18, 20, 21, 22, 23, 24]),
+        25 => go_reasons(20, &[3, 4, 9, 10, 14, 15, 19, 21, 22, 23, 24, 25]),
+        26.. => go_reasons(14, &[13, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25]),
+    }
+}
 
 /// The release lines Clew knows.
 const LINES: &[Line] = &[
-    release(21, 152, 272, 192, 52, 48, 48, REASONS_21),
-    release(22, 152, 272, 192, 52, 48, 48, REASONS_21),
-    release(23, 160, 280, 192, 52, 48, 56, REASONS_21),
-    release(24, 160, 280, 192, 52, 48, 56, REASONS_24),
-    release(25, 152, 272, 184, 52, 40, 56, REASONS_25),
-    release(26, 152, 280, 184, 60, 40, 56, REASONS_26),
-    release(27, 152, 280, 184, 60, 40, 56, REASONS_26),
+    release(21, 152, 272, 192, 52, 48, 48),
+    release(22, 152, 272, 192, 52, 48, 48),
+    release(23, 160, 280, 192, 52, 48, 56),
+    release(24, 160, 280, 192, 52, 48, 56),
+    release(25, 152, 272, 184, 52, 40, 56),
+    release(26, 152, 280, 184, 60, 40, 56),
+    release(27, 152, 280, 184, 60, 40, 56),
 ];
 /// Offsets of `g.m` and `g.sched` in all of them.
 const M: u64 = 48;
@@ -172,9 +163,8 @@ pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
     let mut points = Vec::new();
     let runs = text.calls(EXECUTE, CASGSTATUS).unwrap_or_default();
     match (&runs[..], text.range(GOPARK)) {
-        ([runs], Some(waits)) => {
-            let runs = *runs;
-            let words = [(GO_RUNS, runs), (GO_WAITS, waits), (GO_REASONS, line.reasons)];
+        (&[runs], Some(waits)) => {
+            let words = [(GO_RUNS, runs), (GO_WAITS, waits), (GO_REASONS, reasons(line.number))];
             for (place, word) in words {
                 plan.words[place] = word;
             }

@@ -94,7 +94,7 @@ fn newest(program: &str) -> String {
 }
 
 fn folder() -> String {
-    Lab::workload("python/mix.py").replace("/mix.py", "")
+    Lab::workload("python")
 }
 
 /// The command that serves the application on a port by FastAPI and uvicorn.

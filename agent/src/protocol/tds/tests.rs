@@ -1,12 +1,10 @@
 //! What the recordings do not have.
-use bytes::Bytes;
-
 use super::packet::kind;
 use super::*;
-use crate::capture::{Actor, Direction, Moment, Pid};
+use crate::capture::Direction;
 use crate::protocol::call::Query;
+use crate::protocol::played::played;
 use crate::protocol::{Conversation, Recognized, RequestHead, ResponseHead};
-use crate::stream::{Content, Piece};
 
 const CLIENT: Direction = Direction::Egress;
 const SERVER: Direction = Direction::Ingress;
@@ -86,27 +84,7 @@ fn check(midway: bool, all: &[(Direction, Vec<u8>)], expected: &[&str]) {
 }
 
 fn play(midway: bool, all: &[(Direction, Vec<u8>)], cut: usize) -> Vec<String> {
-    let mut conversation = Conversation::new(Limits::default()).midway(midway);
-    let mut steps = Vec::new();
-    let mut offsets = if midway { (9000, 9000) } else { (0, 0) };
-    for (time_ns, (direction, bytes)) in (1_u64..).zip(all) {
-        let offset = match direction {
-            Direction::Egress => &mut offsets.0,
-            Direction::Ingress => &mut offsets.1,
-        };
-        for piece in bytes.chunks(cut) {
-            conversation.piece(
-                Piece {
-                    direction: *direction,
-                    offset: *offset,
-                    content: Content::Bytes(Bytes::copy_from_slice(piece)),
-                    moment: Moment::new(time_ns * 1000, Actor::thread(Pid(1), 1)),
-                },
-                &mut steps,
-            );
-            *offset += piece.len() as u64;
-        }
-    }
+    let steps = played(Conversation::new(Limits::default()), midway, all, cut);
     steps.iter().filter_map(tell).collect()
 }
 

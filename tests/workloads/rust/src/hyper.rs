@@ -2,35 +2,26 @@
 //!
 //! Arguments: the port. RUNTIME=current runs everything on one thread.
 mod common;
+mod exchange;
 mod runtime;
 
 use std::convert::Infallible;
 
 use bytes::Bytes;
 use common::{leaf, short};
-use http_body_util::{BodyExt as _, Empty, Full};
+use exchange::{Error, answer, call};
+use http_body_util::{Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 async fn connect() -> Result<SendRequest<Empty<Bytes>>, Error> {
     let stream = TcpStream::connect(("127.0.0.1", leaf())).await?;
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     Ok(sender)
-}
-
-async fn call(sender: &mut SendRequest<Empty<Bytes>>, path: &str, query: &str) -> Result<(), Error> {
-    let request = Request::get(format!("/{path}?{query}"))
-        .header("host", "leaf")
-        .body(Empty::new())?;
-    sender.ready().await?;
-    sender.send_request(request).await?.into_body().collect().await?;
-    Ok(())
 }
 
 /// Two calls on one connection, while another is made on a second.
@@ -48,12 +39,7 @@ async fn work(query: &str) -> Result<(), Error> {
 }
 
 async fn front(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let done = work(request.uri().query().unwrap_or_default()).await;
-    let mut answer = Response::new(Full::from("ok\n"));
-    if done.is_err() {
-        *answer.status_mut() = StatusCode::BAD_GATEWAY;
-    }
-    Ok(answer)
+    answer(work(request.uri().query().unwrap_or_default()).await)
 }
 
 async fn serve(port: u16) {

@@ -174,7 +174,7 @@ fn leaf() -> (Plan, u16) {
 }
 
 fn uvicorn(event_loop: &str) -> Made {
-    let folder = Lab::workload("python/mix.py").replace("/mix.py", "");
+    let folder = Lab::workload("python");
     let argv = [
         &Lab::python("uvicorn"),
         "--app-dir",

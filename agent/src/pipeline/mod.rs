@@ -227,7 +227,7 @@ impl Pipeline {
                 error,
             } => self.state(conn, moment, state, error, out),
             Event::Link { moment, other, link } => {
-                self.traces.link(&moment.actor, other, link);
+                self.traces.link(&moment, other, link);
             }
             Event::Stack(stack) => {
                 let full = stack
@@ -236,7 +236,7 @@ impl Pipeline {
                 out.counts.extend(full);
             }
             Event::Times(moment, times) => out.counts.extend(self.threads.told(&moment, times)),
-            Event::Lost(_) => self.traces.lost(),
+            Event::Lost(moment) => self.traces.lost(moment.time_ns),
             Event::Helper { moment, any } => self.traces.helps(&moment.actor, any),
             Event::Fork { moment, child } => self.processes.forked(moment.actor.pid, child),
             // The program is read by whoever drives the pipeline: see `wants`.

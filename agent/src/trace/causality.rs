@@ -32,6 +32,9 @@
 //!   request it sends belongs to the inbound one that has been sent nowhere yet, if there is just one, and if no more requests
 //!   were sent while that was open than there were inbound ones to send them for.
 //!
+//! Whoever may serve a request of which nobody saw that it was read, because it is older than Clew or events were lost, cannot be handed
+//! another's work: that is unknown for as long as most requests take.
+//!
 //! Requests that wait behind each other on one connection are served in their order (RFC 9112 section 9.3.2): the first
 //! without an answer is the one being served. And whatever the evidence, a request is only sent for one that was open then.
 //!
@@ -60,6 +63,8 @@ use crate::capture::{Actor, ConnId, Context, Direction, Pid};
 use crate::discover::Runtime;
 use crate::span::SpanKey;
 
+/// How long most requests take at most, in nanoseconds.
+const IN_FLIGHT_NS: u64 = 10_000_000_000;
 /// Threads that are remembered.
 const MAX_THREADS: usize = 65_536;
 /// Connections being opened that are remembered.
@@ -154,6 +159,8 @@ pub(super) struct Causality {
     newest: Option<SpanKey>,
     /// The last that was read before events were lost.
     distrusted: Option<SpanKey>,
+    /// Until when requests may be in flight of which nobody saw that they were read, in any process.
+    unseen_until_ns: u64,
 }
 
 /// A connection that an event loop is opening, and what its first request will belong to.
@@ -278,10 +285,11 @@ impl Causality {
         }
     }
 
-    /// Events were lost. Whoever worked for a request may have read another since, or have been handed other work, and nothing would
-    /// show it. What is read from here on is known again.
-    pub(super) fn lost(&mut self) {
+    /// Events were lost before `now_ns`. Whoever worked for a request may have read another since, or have been handed other work, and
+    /// nothing would show it. What is read from here on is known again.
+    pub(super) fn lost(&mut self, now_ns: u64) {
         self.distrusted = self.newest;
+        self.unseen_until_ns = now_ns.saturating_add(IN_FLIGHT_NS);
     }
 
     /// What was found, unless events were lost since the request was read.
@@ -507,6 +515,7 @@ impl Causality {
     fn unasked(&self, pid: Pid, time_ns: u64) -> Found {
         match self.older.get(&pid) {
             Some(until) if time_ns < *until => Found::Unknown("causality.unknown.older"),
+            _ if time_ns < self.unseen_until_ns => Found::Unknown("causality.unknown.lost"),
             _ => Found::Root,
         }
     }
@@ -668,8 +677,6 @@ impl Causality {
 
     /// A process is traced from `now_ns` on, which ran before.
     pub(super) fn running(&mut self, pid: Pid, now_ns: u64) {
-        /// How long most requests take at most.
-        const IN_FLIGHT_NS: u64 = 10_000_000_000;
         self.older.insert(pid, now_ns.saturating_add(IN_FLIGHT_NS));
     }
 

@@ -11,7 +11,8 @@
 //!   be collecting, and what it does next is unknown.
 //! * Elsewhere, what comes from the same request changes nothing, nor what comes from a context that serves none while its own
 //!   request is open. Anything else contradicts: it is unknown from there on, and the place may be where it takes work.
-use std::collections::{HashMap, VecDeque};
+//! * Where those who took something give something there, connections or buffers go round: that is no work, whoever takes it.
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use foldhash::fast::RandomState;
 
@@ -23,6 +24,12 @@ const MAX_CONTEXTS: usize = 131_072;
 
 /// Things left for another context that are remembered.
 const MAX_LEFT: usize = 16_384;
+
+/// Places where things go round that are remembered.
+const MAX_ROUNDS: usize = 4096;
+
+/// Places where a context took something that are remembered.
+const MAX_TAKEN: usize = 4;
 
 /// A context of a process.
 pub(super) type Key = (Pid, u16, u64);
@@ -130,6 +137,8 @@ struct Entry {
     acted: bool,
     /// It works for whoever asks, and what it is handed is no work of its own.
     serves_all: bool,
+    /// Where it took something last, the newest first.
+    taken: [u64; MAX_TAKEN],
 }
 
 /// Something that was left.
@@ -150,6 +159,8 @@ pub(super) struct Contexts {
     left: HashMap<(Pid, u64), Left>,
     /// The same by age, with those that were taken since.
     lying: VecDeque<((Pid, u64), u64)>,
+    /// Places at which things are taken that those who take them give back.
+    rounds: HashSet<(Pid, u64), RandomState>,
 }
 
 impl Contexts {
@@ -204,6 +215,11 @@ impl Contexts {
         }
     }
 
+    /// Whether it is known for which request a context works or worked.
+    pub(super) fn is_known(&self, key: Key) -> bool {
+        !matches!(self.works(key), Ok(Works::Itself | Works::Unknown))
+    }
+
     /// A context has passed bytes, or given something away.
     pub(super) fn acted(&mut self, key: Key) {
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -249,6 +265,30 @@ impl Contexts {
             Some(left) if left.giver == giver => left.offered,
             _ => Works::Unknown,
         }
+    }
+
+    /// Whether what `giver` gives at `site`, where `taker` takes it, goes round.
+    pub(super) fn goes_round(&mut self, giver: Key, taker: Key, site: u64) -> bool {
+        let place = (giver.0, site);
+        let returns = self
+            .entries
+            .get(&giver)
+            .is_some_and(|entry| entry.taken.contains(&site));
+        if returns && self.rounds.len() < MAX_ROUNDS && self.rounds.insert(place) {
+            // What was taken there before was no work either.
+            for (key, entry) in &mut self.entries {
+                if key.0 == giver.0 && entry.intake == Some(site) {
+                    entry.inherited = Works::Unknown;
+                }
+            }
+        }
+        if let Some(entry) = self.entries.get_mut(&taker)
+            && entry.taken.first() != Some(&site)
+        {
+            entry.taken.rotate_right(1);
+            entry.taken[0] = site;
+        }
+        returns || self.rounds.contains(&place)
     }
 
     /// `key` got something that is for `offered`, at `site` of its program. `is_open` tells whether a request has no end yet.
@@ -311,10 +351,11 @@ impl Contexts {
         }
     }
 
-    /// A context reads for many requests at once.
+    /// A context reads for many requests at once, or serves one that nobody saw: what it is handed is no work.
     pub(super) fn shared(&mut self, key: Key) {
         *self.entry(key) = Entry {
             inherited: Works::Unknown,
+            serves_all: true,
             ..Entry::default()
         };
     }
@@ -325,6 +366,7 @@ impl Contexts {
         self.order.retain(|(process, ..)| *process != pid);
         self.left.retain(|(process, _), _| *process != pid);
         self.lying.retain(|((process, _), _)| *process != pid);
+        self.rounds.retain(|(process, _)| *process != pid);
     }
 
     fn entry(&mut self, key: Key) -> &mut Entry {

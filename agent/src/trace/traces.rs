@@ -199,14 +199,14 @@ impl Traces {
         self.causality.socket(conn, inode);
     }
 
-    /// An execution context of a process, `other`, came to work for `context`.
-    pub fn link(&mut self, actor: &Actor, other: Context, link: LinkKind) {
-        self.causality.link(actor, other, link);
+    /// An execution context of a process, `other`, came to work for the one that ran.
+    pub fn link(&mut self, moment: &Moment, other: Context, link: LinkKind) {
+        self.causality.link(moment, other, link);
     }
 
-    /// Events were lost.
-    pub fn lost(&mut self) {
-        self.causality.lost();
+    /// Events were lost before `now_ns`.
+    pub fn lost(&mut self, now_ns: u64) {
+        self.causality.lost(now_ns);
     }
 
     /// A thread runs what others asked for while it waits, or `any` of its process does.

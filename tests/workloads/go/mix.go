@@ -5,10 +5,12 @@
 //	/eager   through workers that were there before any request
 //	/lazy    through workers that requests start when there are too few, and that stay
 //	/relay   through a goroutine that passes requests on to workers
+//	/rounds  side by side, each several times, with buffers that all share by a channel
 //	/crowded over connections that calls wait for while others give up, which give the ones they got to those that wait
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -35,6 +37,7 @@ var (
 	relayed    = make(chan *job, 64)
 	inbox      = make(chan *job, 16)
 	lazy       = make(chan *job)
+	buffers    = make(chan *bytes.Buffer, 6)
 )
 
 func pause(number, salt int) {
@@ -139,7 +142,34 @@ func crowded(number int) error {
 	return nil
 }
 
+func rounds(number int) error {
+	done := make(chan error, 2)
+	for at, path := range []string{"/m", "/n"} {
+		go func(at int, path string) {
+			var err error
+			for round := 0; round < 3 && err == nil; round++ {
+				buffer := <-buffers
+				buffer.Reset()
+				buffer.WriteString(path + strconv.Itoa(round))
+				pause(number, at+round)
+				err = ask(context.Background(), buffer.String(), number)
+				buffers <- buffer
+			}
+			done <- err
+		}(at, path)
+	}
+	for at := 0; at < 2; at++ {
+		if err := <-done; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func main() {
+	for at := 0; at < cap(buffers); at++ {
+		buffers <- new(bytes.Buffer)
+	}
 	for at := 0; at < 8; at++ {
 		go work(eager)
 		go work(relayed)
@@ -165,6 +195,7 @@ func main() {
 	}
 	handle("/front", mixed)
 	handle("/crowded", crowded)
+	handle("/rounds", rounds)
 	handle("/eager", through(eager))
 	handle("/relay", through(inbox))
 	handle("/lazy", func(number int) error {

@@ -76,6 +76,24 @@ const GIN: &[&str] = &[
     "   ?server go-server /ticked",
 ];
 
+/// What `mix.go` does for `/rounds`.
+const ROUNDS: &[&str] = &[
+    "client clew-drive /rounds",
+    "server mix /rounds",
+    "client mix /m0",
+    "server go-server /m0",
+    "client mix /m1",
+    "server go-server /m1",
+    "client mix /m2",
+    "server go-server /m2",
+    "client mix /n0",
+    "server go-server /n0",
+    "client mix /n1",
+    "server go-server /n1",
+    "client mix /n2",
+    "server go-server /n2",
+];
+
 macro_rules! pool {
     ($path:literal) => {
         &[
@@ -112,6 +130,13 @@ pub(super) const ROWS: &[Workload] = &[
         runtime: "Go, calls that give up give connections away",
         expect: Expect::Exact,
         make: |lab| mix(lab, Lab::go("mix"), "/crowded", CROWDED),
+    },
+    // What is given the first time, before anybody gave it back, contradicts who made the goroutine that gets it.
+    Workload {
+        name: "go-rounds",
+        runtime: "Go, buffers that go round in a channel",
+        expect: Expect::NeverWrong,
+        make: |lab| mix(lab, Lab::go("mix"), "/rounds", ROUNDS),
     },
     Workload {
         name: "go-gin",

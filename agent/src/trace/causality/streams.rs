@@ -167,7 +167,7 @@ impl Causality {
             Some(Served { span, conn })
         });
         let Some(request) = found else {
-            self.contexts.inherit(server, Works::Unknown);
+            self.contexts.shared(server);
             return;
         };
         let inbound = self.inbound.get_mut(&request.span).filter(|inbound| inbound.is_open());
@@ -175,8 +175,8 @@ impl Causality {
         let other = inbound.and_then(|inbound| inbound.context.replace(server));
         if let Some(other) = other.filter(|other| *other != server) {
             // Both cannot serve it.
-            self.contexts.inherit(other, Works::Unknown);
-            self.contexts.inherit(server, Works::Unknown);
+            self.contexts.shared(other);
+            self.contexts.shared(server);
             return;
         }
         self.contexts.serves(server, request, is_open);
@@ -225,7 +225,7 @@ mod tests {
         let mut causality = Causality::default();
         read(&mut causality, SpanKey(1));
         check(&causality, SpanKey(1), true);
-        causality.lost();
+        causality.lost(1);
         read(&mut causality, SpanKey(2));
         check(&causality, SpanKey(1), false);
         check(&causality, SpanKey(2), true);

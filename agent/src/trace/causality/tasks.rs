@@ -1,13 +1,14 @@
 //! Contexts that a server on an event loop makes for its connections and requests.
 use super::{Causality, Inbound, thread_of};
-use crate::capture::{Actor, ConnId, Context, LinkKind, Pid};
+use crate::capture::{ConnId, Context, LinkKind, Moment, Pid};
 use crate::trace::contexts::{self, Ambiguous, Works, served};
 use crate::trace::families;
 use crate::trace::threads::Tid;
 
 impl Causality {
     /// An execution context came to work for another.
-    pub(in crate::trace) fn link(&mut self, actor: &Actor, other: Context, link: LinkKind) {
+    pub(in crate::trace) fn link(&mut self, moment: &Moment, other: Context, link: LinkKind) {
+        let actor = &moment.actor;
         let Some(other) = contexts::key(actor.pid, other) else {
             return;
         };
@@ -17,7 +18,7 @@ impl Causality {
             }
             return;
         };
-        let blind = contexts::is_goroutine(other) && self.is_blind(actor.pid);
+        let blind = contexts::is_goroutine(other) && self.is_blind(actor.pid, moment.time_ns);
         if matches!(link, LinkKind::Created | LinkKind::Handed { .. }) {
             self.multiplexed.passed(context, other);
         }
@@ -42,13 +43,11 @@ impl Causality {
                     LinkKind::Taken { place, .. } => self.contexts.taken(context, place),
                     _ => self.contexts.offers(context),
                 };
+                let round = self.contexts.goes_round(context, other, site);
                 // It may serve a request, and get what is no work.
-                let offered = if blind && self.contexts.works(other) == Ok(Works::Itself) {
-                    Works::Unknown
-                } else {
-                    offered
-                };
-                self.contexts.handed(offered, other, site, is_open);
+                if !round && (!blind || self.contexts.is_known(other)) {
+                    self.contexts.handed(offered, other, site, is_open);
+                }
             }
             LinkKind::Accepted(socket) => {
                 self.contexts.inherit(other, Works::Itself);
@@ -70,9 +69,12 @@ impl Causality {
         }
     }
 
-    /// Requests are open that contexts read of which nothing was known yet: each that is not known may serve one of them.
-    fn is_blind(&self, pid: Pid) -> bool {
-        self.processes.get(&pid).is_some_and(|process| process.unread > 0)
+    /// Requests may be open of which nobody saw which context read them, or that they were read: each that is not known may serve one
+    /// of them.
+    fn is_blind(&self, pid: Pid, now_ns: u64) -> bool {
+        let unread = self.processes.get(&pid).is_some_and(|process| process.unread > 0);
+        let older = self.older.get(&pid).is_some_and(|until| now_ns < *until);
+        unread || older || now_ns < self.unseen_until_ns
     }
 
     /// `creator` created `context`.

@@ -182,7 +182,7 @@ fn tell(traces: &mut Traces, line: &Line) {
             Context::Goroutine(_) => Context::Goroutine(line.n),
             _ => Context::Python(line.n),
         };
-        return traces.link(&line.moment.actor, other, link);
+        return traces.link(&line.moment, other, link);
     }
     let serves = matches!(line.verb.as_str(), "reads" | "answers");
     let facts = facts(line.n, serves);
@@ -197,7 +197,7 @@ fn tell(traces: &mut Traces, line: &Line) {
         }
         "helps" | "pools" => return traces.helps(&actor, line.verb == "pools"),
         "exits" => return traces.exited(actor.pid),
-        "misses" => return traces.lost(),
+        "misses" => return traces.lost(line.moment.time_ns),
         "loses" => return traces.unconnected(conn, line.moment.time_ns),
         "reads" | "gets" | "fails" => Direction::Ingress,
         _ => Direction::Egress,

@@ -6,16 +6,19 @@
 //! A context may also be handed something by another, which may be work, as a pool's worker gets, or not: an answer it
 //! waited for, a token, a connection of a pool. So what is handed counts as follows:
 //!
-//! * A context that works for no request takes it for work, and where it took it for the place at which it takes work.
+//! * Where those who took something give something there, connections or buffers go round: that is no work, whoever takes it.
+//! * What comes from the same request changes nothing, nor what comes from a context that serves none while its own request is open.
+//! * What is handed for a request that is open is work, unless the context gave the other something before, which this may be the answer
+//!   to. A context that works for no request takes it, and where it took it for the place at which it takes work.
 //! * At that place it takes work again. If it did nothing since the last time and the request it had then is still open, it may
 //!   be collecting, and what it does next is unknown.
-//! * Elsewhere, what comes from the same request changes nothing, nor what comes from a context that serves none while its own
-//!   request is open. Anything else contradicts: it is unknown from there on, and the place may be where it takes work.
-//! * Where those who took something give something there, connections or buffers go round: that is no work, whoever takes it.
+//! * Anything else contradicts: it is unknown from there on. Where it was work, and the request the context was made for is over, the
+//!   place may be where it takes work.
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use foldhash::fast::RandomState;
 
+use super::recent::Recent;
 use crate::capture::{ConnId, Context, Pid};
 use crate::span::SpanKey;
 
@@ -27,6 +30,9 @@ const MAX_LEFT: usize = 16_384;
 
 /// Places where things go round that are remembered.
 const MAX_ROUNDS: usize = 4096;
+
+/// Pairs of contexts of which one may answer the other that are remembered.
+const MAX_OWING: usize = 65_536;
 
 /// Places where a context took something that are remembered.
 const MAX_TAKEN: usize = 4;
@@ -131,6 +137,8 @@ struct Entry {
     last: Option<SpanKey>,
     /// What it got from its creator or was handed: [`Works::After`], [`Works::Unknown`] or nothing.
     inherited: Works,
+    /// The request for which it was made.
+    made_for: Option<SpanKey>,
     /// Where in its program it takes work.
     intake: Option<u64>,
     /// It has done something since it took work.
@@ -139,6 +147,17 @@ struct Entry {
     serves_all: bool,
     /// Where it took something last, the newest first.
     taken: [u64; MAX_TAKEN],
+}
+
+/// What passed between two contexts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// What goes round.
+    Round,
+    /// What may answer something that was given before.
+    Answer,
+    /// Perhaps work.
+    Given,
 }
 
 /// Something that was left.
@@ -151,7 +170,7 @@ struct Left {
 }
 
 /// Every context that has read a request or was created for one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Contexts {
     entries: HashMap<Key, Entry, RandomState>,
     order: VecDeque<Key>,
@@ -161,6 +180,21 @@ pub(super) struct Contexts {
     lying: VecDeque<((Pid, u64), u64)>,
     /// Places at which things are taken that those who take them give back.
     rounds: HashSet<(Pid, u64), RandomState>,
+    /// Who was given something, and by whom, and has given nothing back.
+    owing: Recent<(Key, Key), ()>,
+}
+
+impl Default for Contexts {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::default(),
+            order: VecDeque::new(),
+            left: HashMap::new(),
+            lying: VecDeque::new(),
+            rounds: HashSet::default(),
+            owing: Recent::of(MAX_OWING),
+        }
+    }
 }
 
 impl Contexts {
@@ -210,6 +244,7 @@ impl Contexts {
         } else {
             *self.entry(key) = Entry {
                 inherited,
+                made_for: inherited.request(),
                 ..Entry::default()
             };
         }
@@ -267,8 +302,19 @@ impl Contexts {
         }
     }
 
-    /// Whether what `giver` gives at `site`, where `taker` takes it, goes round.
-    pub(super) fn goes_round(&mut self, giver: Key, taker: Key, site: u64) -> bool {
+    /// `giver` gave something that `taker` took at `site` of its program.
+    pub(super) fn passed(&mut self, giver: Key, taker: Key, site: u64) -> Passed {
+        if self.goes_round(giver, taker, site) {
+            return Passed::Round;
+        }
+        if self.owing.remove(&(giver, taker)).is_some() {
+            return Passed::Answer;
+        }
+        self.owing.insert((taker, giver), ());
+        Passed::Given
+    }
+
+    fn goes_round(&mut self, giver: Key, taker: Key, site: u64) -> bool {
         let place = (giver.0, site);
         let returns = self
             .entries
@@ -291,37 +337,38 @@ impl Contexts {
         returns || self.rounds.contains(&place)
     }
 
-    /// `key` got something that is for `offered`, at `site` of its program. `is_open` tells whether a request has no end yet.
-    pub(super) fn handed(&mut self, offered: Works, key: Key, site: u64, is_open: impl Fn(SpanKey) -> bool) {
-        let Some(entry) = self.entries.get_mut(&key) else {
-            if offered != Works::Itself {
-                let entry = self.entry(key);
-                entry.inherited = offered;
-                entry.intake = Some(site);
-            }
+    /// `key` got something that is for `offered`, at `site` of its program, and may be an answer. `is_open` tells whether a request has no
+    /// end yet.
+    pub(super) fn handed(
+        &mut self,
+        offered: Works,
+        key: Key,
+        (site, is_answer): (u64, bool),
+        is_open: impl Fn(SpanKey) -> bool,
+    ) {
+        if offered == Works::Itself && !self.entries.contains_key(&key) {
             return;
-        };
+        }
+        let entry = self.entry(key);
         // What it reads itself is beyond doubt.
         let known = !entry.open.is_empty() || entry.last.is_some() || entry.serves_all;
         if known || entry.inherited == offered {
             return;
         }
-        let busy = matches!(entry.inherited, Works::After(span) if is_open(span));
-        let taken = match entry.inherited {
-            Works::Itself => offered,
-            _ if entry.intake == Some(site) => {
-                if busy && !entry.acted {
-                    Works::Unknown
-                } else {
-                    offered
-                }
-            }
+        let for_open = |works| matches!(works, Works::After(span) if is_open(span));
+        let is_work = for_open(offered) && !is_answer;
+        let busy = for_open(entry.inherited);
+        let takes_here = entry.intake == Some(site);
+        entry.inherited = match entry.inherited {
+            Works::Itself if is_work => offered,
+            _ if takes_here && !is_answer && (!busy || entry.acted) => offered,
             // The answer of one that serves no request.
-            _ if busy && !matches!(offered, Works::After(_)) => return,
+            Works::After(_) if busy && !takes_here && !matches!(offered, Works::After(_)) => return,
             _ => Works::Unknown,
         };
-        entry.inherited = taken;
-        entry.intake = Some(site);
+        if is_work && !entry.made_for.is_some_and(is_open) {
+            entry.intake = Some(site);
+        }
         entry.acted = false;
     }
 
@@ -367,6 +414,7 @@ impl Contexts {
         self.left.retain(|(process, _), _| *process != pid);
         self.lying.retain(|((process, _), _)| *process != pid);
         self.rounds.retain(|(process, _)| *process != pid);
+        self.owing.retain(|((process, ..), _)| *process != pid);
     }
 
     fn entry(&mut self, key: Key) -> &mut Entry {
@@ -421,8 +469,10 @@ mod tests {
     }
 
     fn hand(contexts: &mut Contexts, from: u64, to: u64, site: u64, open: &[u64]) {
-        let offered = contexts.offers(goroutine(from));
-        contexts.handed(offered, goroutine(to), site, |span| open.contains(&span.0));
+        let (giver, taker) = (goroutine(from), goroutine(to));
+        let offered = contexts.offers(giver);
+        let is_answer = contexts.passed(giver, taker, site) == Passed::Answer;
+        contexts.handed(offered, taker, (site, is_answer), |span| open.contains(&span.0));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //	/lazy    through workers that requests start when there are too few, and that stay
 //	/relay   through a goroutine that passes requests on to workers
 //	/rounds  side by side, each several times, with buffers that all share by a channel
+//	/clerk   side by side, each several times, after a question that one goroutine answers when it has the next one
 //	/crowded over connections that calls wait for while others give up, which give the ones they got to those that wait
 package main
 
@@ -38,6 +39,7 @@ var (
 	inbox      = make(chan *job, 16)
 	lazy       = make(chan *job)
 	buffers    = make(chan *bytes.Buffer, 6)
+	questions  = make(chan chan int)
 )
 
 func pause(number, salt int) {
@@ -142,21 +144,51 @@ func crowded(number int) error {
 	return nil
 }
 
-func rounds(number int) error {
+func borrow(path string, number, round int) error {
+	buffer := <-buffers
+	defer func() { buffers <- buffer }()
+	buffer.Reset()
+	buffer.WriteString(path + strconv.Itoa(round))
+	pause(number, round)
+	return ask(context.Background(), buffer.String(), number)
+}
+
+func answer() {
+	var held chan int
+	for {
+		select {
+		case next := <-questions:
+			if held != nil {
+				held <- 1
+			}
+			held = next
+		case <-time.After(2 * time.Millisecond):
+			if held != nil {
+				held <- 1
+				held = nil
+			}
+		}
+	}
+}
+
+func inquire(path string, number, round int) error {
+	one := make(chan int)
+	questions <- one
+	<-one
+	return ask(context.Background(), path+strconv.Itoa(round), number)
+}
+
+// thrice does it three times in each of two goroutines.
+func thrice(do func(path string, number, round int) error, number int) error {
 	done := make(chan error, 2)
-	for at, path := range []string{"/m", "/n"} {
-		go func(at int, path string) {
+	for _, path := range []string{"/m", "/n"} {
+		go func(path string) {
 			var err error
 			for round := 0; round < 3 && err == nil; round++ {
-				buffer := <-buffers
-				buffer.Reset()
-				buffer.WriteString(path + strconv.Itoa(round))
-				pause(number, at+round)
-				err = ask(context.Background(), buffer.String(), number)
-				buffers <- buffer
+				err = do(path, number, round)
 			}
 			done <- err
-		}(at, path)
+		}(path)
 	}
 	for at := 0; at < 2; at++ {
 		if err := <-done; err != nil {
@@ -175,6 +207,7 @@ func main() {
 		go work(relayed)
 	}
 	go relay()
+	go answer()
 	handle := func(path string, serve func(number int) error) {
 		http.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			number, _ := strconv.Atoi(r.URL.Query().Get("id"))
@@ -195,7 +228,8 @@ func main() {
 	}
 	handle("/front", mixed)
 	handle("/crowded", crowded)
-	handle("/rounds", rounds)
+	handle("/rounds", func(number int) error { return thrice(borrow, number) })
+	handle("/clerk", func(number int) error { return thrice(inquire, number) })
 	handle("/eager", through(eager))
 	handle("/relay", through(inbox))
 	handle("/lazy", func(number int) error {

@@ -76,23 +76,26 @@ const GIN: &[&str] = &[
     "   ?server go-server /ticked",
 ];
 
-/// What `mix.go` does for `/rounds`.
-const ROUNDS: &[&str] = &[
-    "client clew-drive /rounds",
-    "server mix /rounds",
-    "client mix /m0",
-    "server go-server /m0",
-    "client mix /m1",
-    "server go-server /m1",
-    "client mix /m2",
-    "server go-server /m2",
-    "client mix /n0",
-    "server go-server /n0",
-    "client mix /n1",
-    "server go-server /n1",
-    "client mix /n2",
-    "server go-server /n2",
-];
+macro_rules! thrice {
+    ($path:literal) => {
+        &[
+            concat!("client clew-drive ", $path),
+            concat!(" server mix ", $path),
+            "  client mix /m0",
+            "   server go-server /m0",
+            "  client mix /m1",
+            "   server go-server /m1",
+            "  client mix /m2",
+            "   server go-server /m2",
+            "  client mix /n0",
+            "   server go-server /n0",
+            "  client mix /n1",
+            "   server go-server /n1",
+            "  client mix /n2",
+            "   server go-server /n2",
+        ]
+    };
+}
 
 macro_rules! pool {
     ($path:literal) => {
@@ -136,7 +139,14 @@ pub(super) const ROWS: &[Workload] = &[
         name: "go-rounds",
         runtime: "Go, buffers that go round in a channel",
         expect: Expect::NeverWrong,
-        make: |lab| mix(lab, Lab::go("mix"), "/rounds", ROUNDS),
+        make: |lab| mix(lab, Lab::go("mix"), "/rounds", thrice!("/rounds")),
+    },
+    // The answers come from a goroutine that works for whoever asked it last.
+    Workload {
+        name: "go-clerk",
+        runtime: "Go, a goroutine that answers out of turn",
+        expect: Expect::NeverWrong,
+        make: |lab| mix(lab, Lab::go("mix"), "/clerk", thrice!("/clerk")),
     },
     Workload {
         name: "go-gin",

@@ -1,7 +1,7 @@
 //! Contexts that a server on an event loop makes for its connections and requests.
 use super::{Causality, Inbound, thread_of};
 use crate::capture::{ConnId, Context, LinkKind, Moment, Pid};
-use crate::trace::contexts::{self, Ambiguous, Works, served};
+use crate::trace::contexts::{self, Ambiguous, Passed, Works, served};
 use crate::trace::families;
 use crate::trace::threads::Tid;
 
@@ -43,10 +43,12 @@ impl Causality {
                     LinkKind::Taken { place, .. } => self.contexts.taken(context, place),
                     _ => self.contexts.offers(context),
                 };
-                let round = self.contexts.goes_round(context, other, site);
+                let passed = self.contexts.passed(context, other, site);
                 // It may serve a request, and get what is no work.
-                if !round && (!blind || self.contexts.is_known(other)) {
-                    self.contexts.handed(offered, other, site, is_open);
+                let unseen = blind && !self.contexts.is_known(other);
+                if passed != Passed::Round && !unseen {
+                    let is_answer = passed == Passed::Answer;
+                    self.contexts.handed(offered, other, (site, is_answer), is_open);
                 }
             }
             LinkKind::Accepted(socket) => {

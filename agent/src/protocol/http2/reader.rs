@@ -1,4 +1,6 @@
 //! Reads the frames of one direction.
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use super::frame::{
@@ -84,10 +86,9 @@ pub(super) struct Reader {
     payload_cut: bool,
     block: Option<Block>,
     /// What passed since the place was lost.
-    sought: Vec<u8>,
-    sought_begin: Option<Mark>,
-    /// What was found and is to be read first.
-    found: Option<(Bytes, Mark)>,
+    sought: Sought,
+    /// What was found and is to be read first, by operation.
+    found: VecDeque<(Bytes, Mark)>,
     /// Bytes looked at in vain since frames were last found.
     in_vain: u64,
     is_client: bool,
@@ -107,9 +108,8 @@ impl Reader {
             payload: Vec::new(),
             payload_cut: false,
             block: None,
-            sought: Vec::new(),
-            sought_begin: None,
-            found: None,
+            sought: Sought::default(),
+            found: VecDeque::new(),
             in_vain: 0,
             is_client: false,
         }
@@ -123,8 +123,8 @@ impl Reader {
     }
 
     /// What was found behind a hole: it is read before anything else.
-    pub(super) const fn take_found(&mut self) -> Option<(Bytes, Mark)> {
-        self.found.take()
+    pub(super) fn take_found(&mut self) -> VecDeque<(Bytes, Mark)> {
+        std::mem::take(&mut self.found)
     }
 
     /// Whether it began as a client does.
@@ -163,8 +163,7 @@ impl Reader {
             }
             State::Payload => (0, self.frame_ended()),
             State::Lost => {
-                self.sought.clear();
-                self.sought_begin = None;
+                self.sought.forget();
                 (length, None)
             }
             State::Preface(_) | State::Head => (0, self.lose(Event::Lost)),
@@ -180,8 +179,7 @@ impl Reader {
         self.state = State::Lost;
         self.head_bytes = 0;
         self.payload.clear();
-        self.sought.clear();
-        self.sought_begin = None;
+        self.sought.forget();
         Some(event)
     }
 
@@ -347,11 +345,10 @@ impl Reader {
 
     /// Looks for frames.
     fn seek(&mut self, bytes: &[u8], at: Mark) -> Option<Event<'static>> {
-        let begin = *self.sought_begin.get_or_insert(at);
-        self.sought.extend_from_slice(bytes);
+        self.sought.extend(bytes, at);
         let mut from = 0_usize;
         let verdict = loop {
-            let Some(rest) = self.sought.get(from..).filter(|rest| !rest.is_empty()) else {
+            let Some(rest) = self.sought.bytes.get(from..).filter(|rest| !rest.is_empty()) else {
                 break Recognized::No;
             };
             match frame::run(rest, SEEK_BYTES) {
@@ -361,27 +358,58 @@ impl Reader {
             }
         };
         self.in_vain = self.in_vain.saturating_add(from as u64);
-        let begin = Mark {
-            // All of what was kept is said to have passed with its last byte.
-            moment: at.moment,
-            ..begin.behind(from as u64)
-        };
+        self.sought.drop_first(from);
         match verdict {
             Recognized::Yes => {
-                let found = Bytes::copy_from_slice(self.sought.get(from..).unwrap_or_default());
-                self.sought = Vec::new();
-                self.sought_begin = None;
                 self.state = State::Head;
                 self.in_vain = 0;
-                self.found = Some((found, begin));
+                self.found = std::mem::take(&mut self.sought).into_parts();
                 Some(Event::Found)
             }
-            Recognized::More | Recognized::No => {
-                self.sought.drain(..from.min(self.sought.len()));
-                self.sought_begin = Some(begin);
-                None
-            }
+            Recognized::More | Recognized::No => None,
         }
+    }
+}
+
+/// Bytes that several operations may have carried, and which.
+#[derive(Debug, Default)]
+struct Sought {
+    bytes: Vec<u8>,
+    /// How many bytes each operation carried, and where they begin.
+    parts: VecDeque<(usize, Mark)>,
+}
+
+impl Sought {
+    fn extend(&mut self, bytes: &[u8], at: Mark) {
+        if !bytes.is_empty() {
+            self.bytes.extend_from_slice(bytes);
+            self.parts.push_back((bytes.len(), at));
+        }
+    }
+
+    fn forget(&mut self) {
+        self.bytes.clear();
+        self.parts.clear();
+    }
+
+    fn drop_first(&mut self, bytes: usize) {
+        self.bytes.drain(..bytes.min(self.bytes.len()));
+        let mut left = bytes;
+        while let Some((length, at)) = self.parts.front_mut() {
+            if let Some(rest) = length.checked_sub(left).filter(|rest| *rest > 0) {
+                *length = rest;
+                *at = at.behind(left as u64);
+                return;
+            }
+            left = left.saturating_sub(*length);
+            self.parts.pop_front();
+        }
+    }
+
+    fn into_parts(self) -> VecDeque<(Bytes, Mark)> {
+        let mut bytes = Bytes::from(self.bytes);
+        let part = |(length, at): (usize, Mark)| (bytes.split_to(length.min(bytes.len())), at);
+        self.parts.into_iter().map(part).collect()
     }
 }
 

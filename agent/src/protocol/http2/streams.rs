@@ -116,8 +116,11 @@ impl Http2 {
 
     fn bytes(&mut self, direction: Direction, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Flow {
         let (mut flow, mut found) = self.frames(direction, bytes, at, out);
-        while let Some((bytes, begin)) = found {
-            (flow, found) = self.frames(direction, &bytes, begin, out);
+        while let Some((bytes, begin)) = found.pop_front() {
+            let (then, mut within) = self.frames(direction, &bytes, begin, out);
+            // It comes before what is left.
+            within.append(&mut found);
+            (flow, found) = (then, within);
         }
         flow
     }
@@ -129,15 +132,15 @@ impl Http2 {
         mut bytes: &[u8],
         mut at: Mark,
         out: &mut Vec<Step>,
-    ) -> (Flow, Option<(Bytes, Mark)>) {
+    ) -> (Flow, VecDeque<(Bytes, Mark)>) {
         loop {
             let side = self.side(direction, at);
             if bytes.is_empty() && !side.reader.is_due() {
-                return (Flow::Continue, None);
+                return (Flow::Continue, VecDeque::new());
             }
             let (taken, event) = side.reader.read(bytes, at);
             let found = side.reader.take_found();
-            if let Some((_, begin)) = &found {
+            if let Some((_, begin)) = found.front() {
                 at = *begin;
             } else {
                 bytes = bytes.get(taken..).unwrap_or_default();
@@ -149,9 +152,9 @@ impl Http2 {
             if let Some(event) = event
                 && self.event(direction, at, event, out) == Flow::Rejected
             {
-                return (Flow::Rejected, None);
+                return (Flow::Rejected, VecDeque::new());
             }
-            if found.is_some() {
+            if !found.is_empty() {
                 return (Flow::Continue, found);
             }
         }

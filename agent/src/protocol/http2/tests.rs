@@ -92,6 +92,11 @@ fn body(body: &Body) -> String {
 
 /// Plays a script with bytes cut into pieces of `cut` and gives what came of it, a line a step.
 fn play(parts: &[Part], cut: usize) -> Vec<String> {
+    steps(parts, cut).iter().map(line).collect()
+}
+
+/// Plays a script with bytes cut into pieces of `cut`. Part `n` passes at `n`, as far as no time is said to pass.
+fn steps(parts: &[Part], cut: usize) -> Vec<Step> {
     let midway = matches!(parts.first(), Some(Part::Midway));
     let mut conversation = Conversation::new(Limits {
         body_bytes: 8,
@@ -141,7 +146,7 @@ fn play(parts: &[Part], cut: usize) -> Vec<String> {
     };
     conversation.end(at, Broken::AgentStopped, &mut steps);
     assert_eq!(conversation.open(), 0);
-    steps.iter().map(line).collect()
+    steps
 }
 
 fn line(step: &Step) -> String {
@@ -421,6 +426,28 @@ fn holes() {
         0 done 6 "abc"
         "#,
     );
+}
+
+/// What is told of who wrote a head rests on the operation that carried it.
+#[test]
+fn behind_a_hole_each_head_is_of_its_own_operation() {
+    let parts = [
+        client(&[preface(), get(1, "/first")]),
+        Part::Unseen(Direction::Egress, 30),
+        client(&[get(5, "/second")]),
+        client(&[get(7, "/third")]),
+        client(&[get(9, "/fourth"), get(11, "/fifth")]),
+    ];
+    for cut in [1, 10, usize::MAX] {
+        let begun: Vec<_> = steps(&parts, cut)
+            .iter()
+            .filter_map(|step| match step {
+                Step::Request(request) => Some((request.stream?, request.start.time_ns)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(begun, [(1, 1), (5, 3), (7, 4), (9, 5), (11, 5)], "cut into {cut}");
+    }
 }
 
 #[test]

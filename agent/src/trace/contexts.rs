@@ -149,15 +149,15 @@ struct Entry {
     taken: [u64; MAX_TAKEN],
 }
 
-/// What passed between two contexts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passed {
-    /// What goes round.
-    Round,
-    /// What may answer something that was given before.
-    Answer,
-    /// Perhaps work.
-    Given,
+/// One context gave another something.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Handing {
+    pub(super) giver: Key,
+    pub(super) taker: Key,
+    /// What it is for.
+    pub(super) offered: Works,
+    /// Where in its program the taker took it.
+    pub(super) site: u64,
 }
 
 /// Something that was left.
@@ -251,7 +251,7 @@ impl Contexts {
     }
 
     /// Whether it is known for which request a context works or worked.
-    pub(super) fn is_known(&self, key: Key) -> bool {
+    fn is_known(&self, key: Key) -> bool {
         !matches!(self.works(key), Ok(Works::Itself | Works::Unknown))
     }
 
@@ -302,54 +302,53 @@ impl Contexts {
         }
     }
 
-    /// `giver` gave something that `taker` took at `site` of its program.
-    pub(super) fn passed(&mut self, giver: Key, taker: Key, site: u64) -> Passed {
-        if self.goes_round(giver, taker, site) {
-            return Passed::Round;
-        }
-        if self.owing.remove(&(giver, taker)).is_some() {
-            return Passed::Answer;
-        }
-        self.owing.insert((taker, giver), ());
-        Passed::Given
-    }
-
-    fn goes_round(&mut self, giver: Key, taker: Key, site: u64) -> bool {
-        let place = (giver.0, site);
-        let returns = self
-            .entries
-            .get(&giver)
-            .is_some_and(|entry| entry.taken.contains(&site));
+    /// Whether the giver of something, or who gave there before, took it there.
+    fn goes_round(&mut self, handing: &Handing) -> bool {
+        let Handing { giver, taker, site, .. } = handing;
+        let place = (giver.0, *site);
+        let returns = self.entries.get(giver).is_some_and(|entry| entry.taken.contains(site));
         if returns && self.rounds.len() < MAX_ROUNDS && self.rounds.insert(place) {
             // What was taken there before was no work either.
             for (key, entry) in &mut self.entries {
-                if key.0 == giver.0 && entry.intake == Some(site) {
+                if key.0 == giver.0 && entry.intake == Some(*site) {
                     entry.inherited = Works::Unknown;
                 }
             }
         }
-        if let Some(entry) = self.entries.get_mut(&taker)
-            && entry.taken.first() != Some(&site)
+        if let Some(entry) = self.entries.get_mut(taker)
+            && entry.taken.first() != Some(site)
         {
             entry.taken.rotate_right(1);
-            entry.taken[0] = site;
+            entry.taken[0] = *site;
         }
         returns || self.rounds.contains(&place)
     }
 
-    /// `key` got something that is for `offered`, at `site` of its program, and may be an answer. `is_open` tells whether a request has no
-    /// end yet.
-    pub(super) fn handed(
-        &mut self,
-        offered: Works,
-        key: Key,
-        (site, is_answer): (u64, bool),
-        is_open: impl Fn(SpanKey) -> bool,
-    ) {
-        if offered == Works::Itself && !self.entries.contains_key(&key) {
+    /// Whether something may be the answer to what its taker gave before.
+    fn answers(&mut self, handing: &Handing) -> bool {
+        let Handing { giver, taker, .. } = *handing;
+        let answers = self.owing.remove(&(giver, taker)).is_some();
+        if !answers {
+            self.owing.insert((taker, giver), ());
+        }
+        answers
+    }
+
+    /// Something was given. `is_open` tells whether a request has no end yet; `blind`, that a context of which nothing is known may
+    /// serve a request, and get what is no work.
+    pub(super) fn handed(&mut self, handing: &Handing, blind: bool, is_open: impl Fn(SpanKey) -> bool) {
+        let Handing {
+            taker, offered, site, ..
+        } = *handing;
+        if self.goes_round(handing) {
             return;
         }
-        let entry = self.entry(key);
+        let is_answer = self.answers(handing);
+        let unseen = blind && !self.is_known(taker);
+        if unseen || (offered == Works::Itself && !self.entries.contains_key(&taker)) {
+            return;
+        }
+        let entry = self.entry(taker);
         // What it reads itself is beyond doubt.
         let known = !entry.open.is_empty() || entry.last.is_some() || entry.serves_all;
         if known || entry.inherited == offered {
@@ -471,8 +470,13 @@ mod tests {
     fn hand(contexts: &mut Contexts, from: u64, to: u64, site: u64, open: &[u64]) {
         let (giver, taker) = (goroutine(from), goroutine(to));
         let offered = contexts.offers(giver);
-        let is_answer = contexts.passed(giver, taker, site) == Passed::Answer;
-        contexts.handed(offered, taker, (site, is_answer), |span| open.contains(&span.0));
+        let handing = Handing {
+            giver,
+            taker,
+            offered,
+            site,
+        };
+        contexts.handed(&handing, false, |span| open.contains(&span.0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Contexts that a server on an event loop makes for its connections and requests.
 use super::{Causality, Inbound, thread_of};
 use crate::capture::{ConnId, Context, LinkKind, Moment, Pid};
-use crate::trace::contexts::{self, Ambiguous, Passed, Works, served};
+use crate::trace::contexts::{self, Ambiguous, Handing, Works, served};
 use crate::trace::families;
 use crate::trace::threads::Tid;
 
@@ -43,13 +43,13 @@ impl Causality {
                     LinkKind::Taken { place, .. } => self.contexts.taken(context, place),
                     _ => self.contexts.offers(context),
                 };
-                let passed = self.contexts.passed(context, other, site);
-                // It may serve a request, and get what is no work.
-                let unseen = blind && !self.contexts.is_known(other);
-                if passed != Passed::Round && !unseen {
-                    let is_answer = passed == Passed::Answer;
-                    self.contexts.handed(offered, other, (site, is_answer), is_open);
-                }
+                let handing = Handing {
+                    giver: context,
+                    taker: other,
+                    offered,
+                    site,
+                };
+                self.contexts.handed(&handing, blind, is_open);
             }
             LinkKind::Accepted(socket) => {
                 self.contexts.inherit(other, Works::Itself);

@@ -28,7 +28,7 @@ mod upstream;
 /// shop.21c4 submits 5              it hands the work 5 to a pool of threads
 /// shop.21c4 does 5                 it runs where a thread does the work 5
 /// shop.21g4 makes 5                goroutine 4 makes goroutine 5
-/// shop.21g4 hands 5                it hands it something, at the one place where that takes things
+/// shop.21g4 hands 5 s=2            it hands it something, which that takes at place 2 of its program
 /// shop.21g4 reads 1 s=3            stream 3 of a connection that carries many at once; asks likewise
 /// shop.21g4 serves 5 s=3           goroutine 5 serves stream 3 of what goroutine 4 reads
 /// shop.21g4 leaves 0 s=3           the head of a request is left for whoever writes it
@@ -164,7 +164,7 @@ fn tell(traces: &mut Traces, line: &Line) {
     let place = line.stream.unwrap_or_default().into();
     let link = match line.verb.as_str() {
         "makes" => Some(LinkKind::Created),
-        "hands" => Some(LinkKind::Handed { site: 1 }),
+        "hands" => Some(LinkKind::Handed { site: 1 + place }),
         "accepts" => Some(LinkKind::Accepted(line.socket)),
         "takes" => Some(LinkKind::Read(line.socket)),
         "submits" => Some(LinkKind::Submitted),

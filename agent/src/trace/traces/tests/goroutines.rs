@@ -56,6 +56,40 @@ fn what_nobody_saw_read_is_not_handed_work() {
     check(GO, &script(unread), tree, &["causality.unknown.context"]);
 }
 
+/// Goroutine 9 answers 6, which request 1 made, when another request has asked it.
+#[test]
+fn an_answer_is_no_work() {
+    let exchange = "
+        shop.21g6 hands 9 s=1
+        shop.23g9 asks 4
+        shop.23g9 gets 4
+        shop.22g8 hands 9 s=1
+        shop.23g9 hands 6 s=2";
+    check(
+        GO,
+        &format!(
+            "
+            shop.21g7 reads 1
+            shop.22g8 reads 2
+            shop.21g7 makes 6
+            {exchange}
+            {exchange}
+            shop.21g6 asks 3
+            shop.21g6 gets 3
+            shop.21g7 answers 1
+            shop.22g8 answers 2"
+        ),
+        &[
+            "shop asks 3",
+            "shop asks 4 < shop reads 1 by goroutine",
+            "shop asks 4'",
+            "shop reads 1",
+            "shop reads 2",
+        ],
+        &["causality.unknown.context", "causality.unknown.context"],
+    );
+}
+
 /// Goroutine 9 serves nobody and takes buffers that requests have used, as they take each other's.
 #[test]
 fn what_goes_round_is_no_work() {

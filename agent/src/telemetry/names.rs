@@ -23,8 +23,12 @@ pub const NAMES: &[(&str, &str)] = &[
         "Client spans without a parent: their thread runs an event loop, where order proves nothing.",
     ),
     (
+        "causality.unknown.late",
+        "Client spans without a parent: the request that started what sent them was over more than 60 s before.",
+    ),
+    (
         "causality.unknown.lost",
-        "Client spans without a parent: events were lost since the request they seem to be for was read.",
+        "Client spans without a parent: events were lost since the request they seem to be for was read, or nobody asked for them and events were lost in the 10 s before.",
     ),
     (
         "causality.unknown.multiplexed",

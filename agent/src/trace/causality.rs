@@ -4,7 +4,7 @@
 //!
 //! * **Context** (goroutine, task, async context): a request sent in the context that read an inbound request belongs to it.
 //!   The runtime itself says so. A context that has requests of two connections open at once says nothing. A context that has
-//!   read none works for the request its creator worked for, also after that one is over. Work that Python hands to a pool of
+//!   read none works for the request its creator worked for, for a minute also after that one is over. Work that Python hands to a pool of
 //!   threads is a context, too; what a thread hands out that runs none is judged as if the thread did it itself.
 //! * **Thread**: a request sent by a thread that has exactly one inbound request open belongs to it, if the thread serves one
 //!   request at a time. A thread that waits for readiness with epoll may serve many and is never trusted, from the inbound
@@ -58,11 +58,17 @@ use foldhash::fast::RandomState;
 use self::inbound::Inbound;
 use super::contexts::{self, Ambiguous, Contexts, Served, Works, served};
 use super::families::Families;
+use super::recent::Recent;
 use super::threads::{Thread, Tid, runs_loop, serves_by_thread, thread_of, turn_of};
 use crate::capture::{Actor, ConnId, Context, Direction, Pid};
 use crate::discover::Runtime;
 use crate::span::SpanKey;
 
+/// How long after a request was over what it started is taken to work for it, in nanoseconds. What goes on longer, a poller or a worker
+/// that the first request started, works for whoever needs it.
+const LATE_NS: u64 = 60_000_000_000;
+/// Requests that are over of which it is remembered when.
+const MAX_ENDED: usize = 65_536;
 /// How long most requests take at most, in nanoseconds.
 const IN_FLIGHT_NS: u64 = 10_000_000_000;
 /// Threads that are remembered.
@@ -148,6 +154,8 @@ pub(super) struct Causality {
     families: Families,
     /// Inbound requests that were read while another of their connection was open, the newest last.
     overlapped: VecDeque<SpanKey>,
+    /// When requests ended, in nanoseconds.
+    ended: Ended,
     inbound: HashMap<SpanKey, Inbound, RandomState>,
     /// Inbound requests of a connection without an end; the first is being served.
     serving: HashMap<ConnId, VecDeque<SpanKey>, RandomState>,
@@ -161,6 +169,15 @@ pub(super) struct Causality {
     distrusted: Option<SpanKey>,
     /// Until when requests may be in flight of which nobody saw that they were read, in any process.
     unseen_until_ns: u64,
+}
+
+#[derive(Debug)]
+struct Ended(Recent<SpanKey, u64>);
+
+impl Default for Ended {
+    fn default() -> Self {
+        Self(Recent::of(MAX_ENDED))
+    }
 }
 
 /// A connection that an event loop is opening, and what its first request will belong to.
@@ -558,6 +575,7 @@ impl Causality {
             return;
         };
         inbound.end_ns = Some(end_ns);
+        self.ended.0.insert(span, end_ns);
         // Who has waited for several things since it began to serve may have served another.
         let waited = runs_loop(turn_of(actor)) || turn_of(actor) != inbound.turn;
         inbound.tainted |= inbound.tid != thread_of(actor) || waited;
@@ -613,8 +631,19 @@ impl Causality {
 
     /// Whether a candidate holds, now that everything about it was seen.
     pub(super) fn holds(&self, candidate: &Candidate, runtime: Runtime) -> Result<(), &'static str> {
-        let Some(inbound) = self.inbound.get(&candidate.parent) else {
-            // One that is forgotten was over.
+        let inbound = self.inbound.get(&candidate.parent);
+        if candidate.late && matches!(candidate.source, Source::Context(_)) {
+            let ended = self.ended.0.get(&candidate.parent);
+            let is_late = match ended {
+                Some(end) => candidate.sent_ns.saturating_sub(*end) > LATE_NS,
+                // One that is forgotten was over long before.
+                None => inbound.is_none(),
+            };
+            if is_late {
+                return Err("causality.unknown.late");
+            }
+        }
+        let Some(inbound) = inbound else {
             return if candidate.late && matches!(candidate.source, Source::Context(_)) {
                 Ok(())
             } else {

@@ -35,6 +35,7 @@ mod upstream;
 /// shop.21g4 writes 5 s=3           goroutine 5 is about to write it; without a stream, what it asks itself
 /// shop.21v4 asks 2                 virtual thread 4 of Java; 21j is a thread of Java that is the kernel's
 /// shop.21 exits 0                  the process is over
+/// shop.21 sleeps 9                 9 seconds pass
 /// shop.21 misses 0                 events are lost, of whomever
 /// shop.21 helps 0                  the thread runs what others asked for while it waits; pools: any of its process does
 /// ```
@@ -72,8 +73,15 @@ fn parse(script: &str, runtimes: &[(&str, Runtime)]) -> Vec<Line> {
     let lines = script.lines().map(str::trim).filter(|line| !line.is_empty());
     lines
         .zip(1..)
-        .map(|(line, time)| {
+        .scan(0, |slept, (line, time)| {
             let words: Vec<&str> = line.split_whitespace().collect();
+            if words[1] == "sleeps" {
+                *slept += words[2].parse::<u64>().unwrap() * 1000;
+            }
+            Some((words, time + *slept))
+        })
+        .filter(|(words, _)| words[1] != "sleeps")
+        .map(|(words, time)| {
             let (service, thread) = words[0].split_once('.').unwrap();
             let (thread, turn) = thread.split_once('@').unwrap_or((thread, "0"));
             let place = thread.find(|letter: char| letter.is_ascii_lowercase());
@@ -299,7 +307,7 @@ fn show(out: &[Placed]) -> Vec<String> {
 
 fn settle(traces: &mut Traces) -> Vec<Placed> {
     let mut out = Vec::new();
-    traces.tick(60_000_000_000, &mut out);
+    traces.tick(600_000_000_000, &mut out);
     assert_eq!(traces.pending(), 0);
     out
 }
@@ -719,7 +727,7 @@ fn a_call_that_outlives_its_request_keeps_its_parent() {
     assert_eq!(show(&out), ["shop reads 1"]);
     bury_others(&mut traces);
     tell(&mut traces, &lines[3]);
-    traces.tick(60_000_000_000, &mut out);
+    traces.tick(600_000_000_000, &mut out);
     assert_eq!(show(&out), ["shop asks 2 < shop reads 1 by thread", "shop reads 1"]);
     // Nobody asks for the request any more.
     bury_others(&mut traces);
@@ -748,7 +756,7 @@ fn a_server_that_outlives_its_client_keeps_its_parent() {
     bury_others(&mut traces);
     assert!(traces.tombstones.len() <= MAX_TOMBSTONES);
     tell(&mut traces, &lines[3]);
-    traces.tick(60_000_000_000, &mut out);
+    traces.tick(600_000_000_000, &mut out);
     assert_eq!(show(&out), ["curl asks 1", "shop reads 1 < curl asks 1 by socket"]);
     assert!(!traces.take_counts().any(|name| name == "trace.parent_forgotten"));
 }

@@ -56,6 +56,30 @@ fn what_nobody_saw_read_is_not_handed_work() {
     check(GO, &script(unread), tree, &["causality.unknown.context"]);
 }
 
+/// What a request started works for it for a minute after it is over.
+#[test]
+fn what_goes_on_longer_works_for_others() {
+    check(
+        GO,
+        "
+        shop.21g7 reads 1
+        shop.21g7 makes 8
+        shop.21g7 answers 1
+        shop.23g8 sleeps 59
+        shop.23g8 asks 3
+        shop.23g8 gets 3
+        shop.23g8 sleeps 2
+        shop.23g8 asks 3
+        shop.23g8 gets 3",
+        &[
+            "shop asks 3 < shop reads 1 by goroutine",
+            "shop asks 3'",
+            "shop reads 1",
+        ],
+        &["causality.unknown.late"],
+    );
+}
+
 /// Goroutine 9 answers 6, which request 1 made, when another request has asked it.
 #[test]
 fn an_answer_is_no_work() {

@@ -341,6 +341,11 @@ impl Lab {
         Self::cargo("rust-openssl", "openssl-server", "release")
     }
 
+    /// The same with a client of hyper before 1.0.
+    pub fn rust_openssl_before() -> String {
+        Self::cargo("rust-openssl-before", "openssl-before-server", "release")
+    }
+
     /// The Rust program with a pool of connections to PostgreSQL.
     pub fn rust_sqlx() -> String {
         Self::cargo("rust-sqlx", "sqlx-server", "release")

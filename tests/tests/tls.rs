@@ -484,6 +484,14 @@ fn go_stripped() {
     }
 }
 
+/// OpenSSL in Rust: a client of hyper before 1.0 by native-tls, and a server.
+#[test]
+fn native_tls() {
+    if let Some(lab) = Lab::new("tls_native_tls") {
+        kept(&lab, &Lab::rust_openssl_before());
+    }
+}
+
 /// rustls in a program that has its symbols: both ends of every request join, also behind answers that are larger than what a socket
 /// takes at once.
 #[test]

@@ -252,6 +252,7 @@ const LONG: &[&str] = &[
     "tls-httpx",
     "tls-php-fpm-nginx",
     "tls-rust-openssl",
+    "tls-rust-openssl-before",
     "tls-rustls-0.21",
     "tls-rustls-0.22",
     "tls-rustls-v0",

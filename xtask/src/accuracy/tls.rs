@@ -144,6 +144,12 @@ pub(super) const WORKLOADS: &[Workload] = &[
         make: |lab| rust(lab, &Lab::rust_openssl()),
     },
     Workload {
+        name: "tls-rust-openssl-before",
+        runtime: "Rust, openssl at both ends, reqwest 0.11",
+        expect: Expect::Exact,
+        make: |lab| rust(lab, &Lab::rust_openssl_before()),
+    },
+    Workload {
         name: "tls-rustls-v0",
         runtime: "Rust, rustls at both ends, names by version 0",
         expect: Expect::Exact,

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 /// How many questions of each client are looked at.
 const REQUESTS: u64 = 10;
 
-/// requests, wget on GnuTLS and nginx, whose library uses the socket; aiohttp, Node.js and uvicorn, which move the bytes themselves.
+/// requests, Ruby, PHP's curl, wget on GnuTLS and nginx, whose library uses the socket; aiohttp, Node.js and uvicorn, which move the bytes themselves.
 #[test]
 fn open_connections() {
     let Some(lab) = Lab::new("tls_open_connections") else {
@@ -38,6 +38,8 @@ fn open_connections() {
         ("requests", words(&[&python, "-c", PYTHON_REQUESTS]), nginx),
         ("aiohttp", words(&[&python, "-c", AIOHTTP]), uvicorn),
         ("node", words(&["node", &script]), uvicorn),
+        ("ruby", words(&["ruby", "-e", RUBY]), nginx),
+        ("php", words(&["php", "-r", PHP, "--"]), nginx),
         (
             "wget",
             words(&["/bin/sh", &lab.file("asks.sh", WGET).display().to_string()]),
@@ -361,6 +363,28 @@ const get = (number) => https.get(`${url}?n=${number}`, { agent }, (response) =>
   setTimeout(get, 20, number + 1);
 }));
 get(0);
+";
+
+const RUBY: &str = "require 'net/http'
+url = URI(ARGV[1])
+Net::HTTP.start(url.host, url.port, use_ssl: true, ca_file: ARGV[0]) do |connection|
+  (0..).each do |number|
+    connection.get(\"#{url.path}?n=#{number}\").value
+    File.write('asked-ruby', number)
+    break if File.exist?('over')
+    sleep 0.02
+  end
+end
+";
+
+const PHP: &str = "$connection = curl_init();
+for ($number = 0; !file_exists('over'); $number++, usleep(20000)) {
+  curl_setopt_array($connection, [CURLOPT_URL => \"$argv[2]?n=$number\", CURLOPT_CAINFO => $argv[1],
+    CURLOPT_HTTP_VERSION => CURL_HTTP_VERSION_1_1, CURLOPT_FAILONERROR => true, CURLOPT_RETURNTRANSFER => true]);
+  if (curl_exec($connection) === false) exit(1);
+  file_put_contents('asked-php', $number);
+  clearstatcache();
+}
 ";
 
 const DATABASES: &str = "import pathlib, psycopg2, redis, sys, time

@@ -43,12 +43,14 @@ const CONTEXT: &str = "tokio::runtime::context::CONTEXT::{{constant}}::{{closure
 const STORAGE: &str = "std::sys::thread_local::native::eager::Storage::get";
 const ID: &str = "tokio::runtime::task::core::Header::get_id_ptr";
 const POLL_FN: &str = "core::future::poll_fn::PollFn::poll";
+/// Before hyper 1 a connection's task looks for a request by this.
+const NOW: &str = "futures_util::future::future::FutureExt::now_or_never";
 const NAMES: &[&str] = &[
     SET_TASK, ENTER, BIND, BLOCKING, WAKE, REGISTER, PUSH, PART, SCHEDULE, TICK, RECEIVE, POP, LEAVE, LEAVE_GLUE,
-    SET_WITHIN, CONTEXT, STORAGE, ID, POLL_FN,
+    SET_WITHIN, CONTEXT, STORAGE, ID, POLL_FN, NOW,
 ];
 /// The names of all these have one of these words in them.
-const ROOTS: &[&str] = &["tokio", "thread_local", "poll_fn"];
+const ROOTS: &[&str] = &["tokio", "thread_local", "poll_fn", "now_or_never"];
 
 /// Functions in which an HTTP/1 client gives its connection a request. The connection takes the next when it is done.
 const GIVERS: &[&str] = &[
@@ -89,10 +91,10 @@ pub(super) fn hooks(image: &Image) -> Option<Result<Hooks, NoHooks>> {
     let Some(named) = functions.named(ROOTS, NAMES, CHANNELS) else {
         return Some(Err(NoHooks::Unknown("the program has too many symbols".to_owned())));
     };
-    // Every program of Rust has those of the standard library.
-    let has_tokio = named.keys().any(|name| ![STORAGE, POLL_FN].contains(name));
+    // Every program of Rust may have the others.
+    let has_tokio = named.keys().any(|name| ![STORAGE, POLL_FN, NOW].contains(name));
     has_tokio.then(|| {
-        let called = [WAKE, REGISTER, CHANNELS, POLL_FN, PART, SCHEDULE, TICK];
+        let called = [WAKE, REGISTER, CHANNELS, POLL_FN, NOW, PART, SCHEDULE, TICK];
         let called = called.iter().filter_map(|name| named.get(name)).flatten();
         let sites = calls(image, &called.map(|function| function.address).collect());
         followed(&Program {
@@ -312,7 +314,7 @@ impl Program<'_> {
 
     /// Whether a function by this name only does what its caller wants.
     fn passes_on(name: &str) -> bool {
-        name.starts_with(CHANNELS) || name == POLL_FN
+        name.starts_with(CHANNELS) || [POLL_FN, NOW].contains(&name)
     }
 
     /// Where a function that is called at `sites` returns to, if they are in functions of `roles` or in a channel's that only

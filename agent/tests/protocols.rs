@@ -249,6 +249,15 @@ struct Told {
     line: String,
 }
 
+impl Told {
+    /// The response is complete, and with it the exchange.
+    fn ended(&mut self, end: &Mark) {
+        self.response_end = Some(end.offset);
+        self.answered_at = Some(end.moment.time_ns);
+        self.ends += 1;
+    }
+}
+
 fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
     let mut all: BTreeMap<u64, Told> = BTreeMap::new();
     for step in steps {
@@ -380,12 +389,15 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                         write!(told.line, " -> {}", tell_handshake(handshake, &response.head_end))
                     }
                 };
+                if response.whole {
+                    let end = &response.head_end;
+                    told.ended(end);
+                    let _ = write!(told.line, ", answered to {}", place(end.offset, end.moment));
+                }
             }
             Step::ResponseEnd { exchange, end, body } => {
                 let told = all.get_mut(&exchange.0).expect("it began");
-                told.response_end = Some(end.offset);
-                told.answered_at = Some(end.moment.time_ns);
-                told.ends += 1;
+                told.ended(end);
                 let _ = if *body == Body::default() {
                     write!(told.line, ", answered to {}", place(end.offset, end.moment))
                 } else {

@@ -1,5 +1,5 @@
 //! What passes on top of HTTP.
-use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port};
+use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port, nginx};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 
@@ -297,4 +297,55 @@ fn turns_of_an_unknown_protocol_are_told_where_asked_for() {
         out.check_eq(call.number(), Some(number), "its number");
     }
     out.check_eq(out.spans.0.len() as u64, 6 * REQUESTS, "number of spans");
+}
+
+/// Says whom it speaks for in version 2, and asks in the same breath.
+const BEHIND_VERSION_2: &str = r#"
+import socket, struct, sys
+server = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+addresses = socket.inet_aton("192.0.2.7") + socket.inet_aton("192.0.2.8") + struct.pack(">HH", 40000, 80)
+preface = b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack(">H", len(addresses)) + addresses
+server.sendall(preface + b"GET /three HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+while server.recv(4096):
+    pass
+"#;
+
+/// What stands behind what a proxy says first (the PROXY protocol) is read from the first request on.
+#[test]
+fn requests_behind_what_a_proxy_says_first() {
+    let Some(lab) = Lab::new("requests_behind_what_a_proxy_says_first") else {
+        return;
+    };
+    let (other, port) = (free_port(), free_port());
+    let server = format!("server {{ listen 127.0.0.1:{port} proxy_protocol; location / {{ return 200 ok; }} }}");
+    let server = nginx(&lab, other, "", &server)
+        .iter()
+        .fold(String::new(), |line, word| line + &format!("'{word}' "));
+    let client = lab.file("client.py", BEHIND_VERSION_2);
+    let url = format!("http://127.0.0.1:{port}");
+    let script = format!(
+        "{server} & until curl -s --haproxy-protocol -o /dev/null {url}/ready; do sleep 0.05; done
+         curl -s --haproxy-protocol -o /dev/null {url}/one -o /dev/null {url}/two
+         {} {} {port}; kill $!; wait",
+        Lab::python("python"),
+        client.display()
+    );
+    let out = Clew::run(&lab).traced(&["sh".to_owned(), "-c".to_owned(), script]);
+    for path in ["/one", "/two", "/three"] {
+        let [client, server] = [Kind::Client, Kind::Server].map(|kind| {
+            let found = out.spans.filter(|span| span.kind == kind && span.path() == path);
+            let [span] = found.as_slice() else {
+                out.fail(&format!("{} {kind:?} spans of {path}", found.len()));
+            };
+            *span
+        });
+        out.check_eq(
+            server.parent.as_ref(),
+            Some(&client.id),
+            &format!("the parent of {path}"),
+        );
+        for span in [client, server] {
+            out.check_span(span, &[("http.response.status_code", "200")]);
+        }
+    }
 }

@@ -180,7 +180,7 @@ mod tests {
             secured.conversation.piece(piece, &mut steps);
         }
         let requests = steps.into_iter().filter_map(|step| match step {
-            Step::Request(request) => Some(*request),
+            Step::Request(request) => Some(request),
             _ => None,
         });
         let mut requests: Vec<Request> = requests.collect();

@@ -66,7 +66,7 @@ pub struct Text {
 
 impl Text {
     /// A text of these bytes.
-    pub(super) fn new(bytes: &[u8], cut: bool) -> Self {
+    pub(crate) fn new(bytes: &[u8], cut: bool) -> Self {
         Self {
             text: Arc::from(String::from_utf8_lossy(bytes)),
             cut,

@@ -13,30 +13,53 @@ pub(super) const MAX_CALLS: usize = 8192;
 pub(super) struct Calls<T, O = Outcome> {
     asks: Direction,
     next: Exchange,
-    queue: VecDeque<Waiting<T, O>>,
+    queue: VecDeque<Waiting<T>>,
+    /// What passed of the answer to the first of them.
+    seen: Seen<O>,
 }
 
 /// A call without an answer.
 #[derive(Debug)]
-pub(super) struct Waiting<T, O> {
+pub(super) struct Waiting<T> {
     exchange: Exchange,
     /// Offset of its first byte.
     pub(super) offset: u64,
-    /// The first byte of its answer, and the last that was seen.
-    seen: Option<(Moment, Mark)>,
-    /// What is known of its answer.
-    pub(super) outcome: O,
     /// What the protocol notes.
     pub(super) what: T,
 }
 
+/// What is known of an answer.
+#[derive(Debug, Default)]
+struct Seen<O> {
+    /// The operation that carried its first byte.
+    start: Option<Moment>,
+    outcome: O,
+}
+
+/// The call that is answered next.
+#[derive(Debug)]
+pub(super) struct Front<'a, T, O> {
+    /// Offset of its first byte.
+    pub(super) offset: u64,
+    /// What the protocol notes.
+    pub(super) what: &'a mut T,
+    /// What is known of its answer.
+    pub(super) outcome: &'a mut O,
+}
+
 impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
-    pub(super) const fn new(asks: Direction, start: &Start) -> Self {
+    pub(super) fn new(asks: Direction, start: &Start) -> Self {
         Self {
             asks,
             next: start.first,
             queue: VecDeque::new(),
+            seen: Seen::default(),
         }
+    }
+
+    /// Which way calls go.
+    pub(super) const fn asks(&self) -> Direction {
+        self.asks
     }
 
     pub(super) fn len(&self) -> usize {
@@ -47,12 +70,17 @@ impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
         self.next
     }
 
-    pub(super) fn first(&self) -> Option<&Waiting<T, O>> {
+    pub(super) fn first(&self) -> Option<&Waiting<T>> {
         self.queue.front()
     }
 
-    pub(super) fn front(&mut self) -> Option<&mut Waiting<T, O>> {
-        self.queue.front_mut()
+    pub(super) fn front(&mut self) -> Option<Front<'_, T, O>> {
+        let call = self.queue.front_mut()?;
+        Some(Front {
+            offset: call.offset,
+            what: &mut call.what,
+            outcome: &mut self.seen.outcome,
+        })
     }
 
     /// What is noted of the calls asked last, so many of those that wait.
@@ -64,7 +92,8 @@ impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
     pub(super) fn ask(&mut self, begin: Mark, end: Mark, call: impl Into<RequestHead>, what: T, out: &mut Vec<Step>) {
         let exchange = self.next;
         self.next = Exchange(exchange.0.wrapping_add(1));
-        out.push(Step::Request(Box::new(Request {
+        out.push(Step::Request(Request {
+            whole: true,
             exchange,
             direction: self.asks,
             offset: begin.offset,
@@ -73,33 +102,31 @@ impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
             record: None,
             stream: None,
             head: call.into(),
-        })));
-        out.push(Step::RequestEnd {
-            exchange,
-            end,
-            body: Body::default(),
-        });
+        }));
         self.queue.push_back(Waiting {
             exchange,
             offset: begin.offset,
-            seen: None,
-            outcome: O::default(),
             what,
         });
     }
 
-    /// A part of the answer to the first call passed, from its first byte to its last.
-    pub(super) fn seen(&mut self, begin: Mark, end: Mark) {
-        if let Some(call) = self.queue.front_mut() {
-            let (_, last) = call.seen.get_or_insert((begin.moment, end));
-            *last = end;
+    /// A part of the answer to the first call passed, whose first byte is this.
+    pub(super) fn seen(&mut self, begin: Mark) {
+        if !self.queue.is_empty() {
+            self.seen.start.get_or_insert(begin.moment);
         }
     }
 
     /// The call asked last gets no answer; `end` is its own.
     pub(super) fn unanswered(&mut self, end: Mark, out: &mut Vec<Step>) {
         if let Some(call) = self.queue.pop_back() {
-            answered(call.exchange, call.seen, call.outcome, Mark { offset: 0, ..end }, out);
+            let alone = self.queue.is_empty();
+            let seen = if alone {
+                std::mem::take(&mut self.seen)
+            } else {
+                Seen::default()
+            };
+            answered(call.exchange, seen.start, seen.outcome, Mark { offset: 0, ..end }, out);
         }
     }
 
@@ -107,7 +134,8 @@ impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
     pub(super) fn answered(&mut self, end: Mark, out: &mut Vec<Step>) -> bool {
         match self.queue.pop_front() {
             Some(call) => {
-                answered(call.exchange, call.seen, call.outcome, end, out);
+                let seen = std::mem::take(&mut self.seen);
+                answered(call.exchange, seen.start, seen.outcome, end, out);
                 true
             }
             None => false,
@@ -116,6 +144,7 @@ impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
 
     /// What was taken for calls is none.
     pub(super) fn withdraw(&mut self, out: &mut Vec<Step>) {
+        self.seen = Seen::default();
         let calls = self.queue.drain(..);
         out.extend(calls.map(|call| Step::Withdrawn {
             exchange: call.exchange,
@@ -124,6 +153,7 @@ impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
 
     /// Every call ends: the first for `reason`, those behind it for `rest`.
     pub(super) fn break_all(&mut self, at: Mark, reason: Broken, rest: Broken, out: &mut Vec<Step>) {
+        self.seen = Seen::default();
         let mut reason = Some(reason);
         for call in self.queue.drain(..) {
             out.push(Step::Broken {
@@ -136,23 +166,19 @@ impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
     }
 }
 
-/// The answer to a call is complete. `seen` is its first byte and the last that was seen.
+/// The answer to a call is complete. `start` is the operation that carried its first byte.
 pub(super) fn answered(
     exchange: Exchange,
-    seen: Option<(Moment, Mark)>,
+    start: Option<Moment>,
     outcome: impl Into<ResponseHead>,
     end: Mark,
     out: &mut Vec<Step>,
 ) {
-    out.push(Step::Response(Box::new(Response {
+    out.push(Step::Response(Response {
+        whole: true,
         exchange,
-        start: seen.map_or(end.moment, |(start, _)| start),
+        start: start.unwrap_or(end.moment),
         head_end: end,
         head: outcome.into(),
-    })));
-    out.push(Step::ResponseEnd {
-        exchange,
-        end,
-        body: Body::default(),
-    });
+    }));
 }

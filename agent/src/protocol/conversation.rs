@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::detect::{Detected, Detecting};
+use super::preface::{Preface, Prefaces};
 use super::unknown::Turns;
 use super::{Body, Broken, Exchange, Flow, Limits, Mark, PROTOCOLS, Parser, Start, Step, dns, tls};
 use crate::capture::Direction;
@@ -37,6 +38,7 @@ pub struct Conversation {
     carried: Option<Exchange>,
     /// What passes while no protocol is known, where that is to be told.
     turns: Option<Turns>,
+    prefaces: Prefaces,
 }
 
 enum State {
@@ -56,6 +58,7 @@ impl Conversation {
             rejections: 0,
             carried: None,
             turns: None,
+            prefaces: Prefaces::default(),
         }
     }
 
@@ -74,6 +77,7 @@ impl Conversation {
             direction: Direction::Egress,
             bytes: Bytes::new(),
             from_beginning: false,
+            preface: Preface::default(),
             datagrams: true,
             carried: None,
         };
@@ -110,7 +114,13 @@ impl Conversation {
     /// Takes the next piece.
     pub fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) {
         let (mut queue, mut switches) = (VecDeque::new(), 0_usize);
-        self.take(piece, &mut queue, &mut switches, out);
+        let first = match self.state {
+            State::Detecting(_) if self.from_beginning => self.prefaces.take(piece, &mut queue),
+            _ => Some(piece),
+        };
+        if let Some(piece) = first {
+            self.take(piece, &mut queue, &mut switches, out);
+        }
         while let Some(piece) = queue.pop_front() {
             self.take(piece, &mut queue, &mut switches, out);
         }
@@ -164,6 +174,7 @@ impl Conversation {
                             direction,
                             bytes,
                             from_beginning: self.from_beginning,
+                            preface: self.prefaces.found(),
                             datagrams: false,
                             carried: self.carried.take(),
                         };
@@ -212,6 +223,7 @@ impl Conversation {
             direction: asks,
             bytes: Bytes::new(),
             from_beginning: false,
+            preface: Preface::default(),
             datagrams: false,
             carried: self.carried.take(),
         };

@@ -46,12 +46,36 @@ impl Handled {
         end: Mark,
         out: &mut Vec<Step>,
     ) -> Exchange {
+        self.passes(message, client, (begin, end), false, out)
+    }
+
+    /// A message has passed, from `begin` to `end`.
+    pub(super) fn whole(
+        &mut self,
+        message: Message,
+        client: Direction,
+        begin: Mark,
+        end: Mark,
+        out: &mut Vec<Step>,
+    ) -> Exchange {
+        self.passes(message, client, (begin, end), true, out)
+    }
+
+    fn passes(
+        &mut self,
+        message: Message,
+        client: Direction,
+        (begin, end): (Mark, Mark),
+        whole: bool,
+        out: &mut Vec<Step>,
+    ) -> Exchange {
         let exchange = self.next;
         self.next = Exchange(exchange.0.wrapping_add(1));
         self.open = self.open.saturating_add(1);
         let pushed = message.action == Action::Deliver;
         let sent = message.action == Action::Send;
-        out.push(Step::Request(Box::new(Request {
+        out.push(Step::Request(Request {
+            whole,
             exchange,
             direction: if pushed { client.flip() } else { client },
             offset: begin.offset,
@@ -60,7 +84,7 @@ impl Handled {
             record: None,
             stream: None,
             head: RequestHead::Message(Box::new(message)),
-        })));
+        }));
         if sent {
             // Who wrote both may have written one of them for another.
             if let Some((other, _)) = self.last.filter(|(_, moment)| *moment == begin.moment) {
@@ -95,17 +119,13 @@ impl Handled {
         out: &mut Vec<Step>,
     ) {
         self.open = self.open.saturating_sub(1);
-        out.push(Step::Response(Box::new(Response {
+        out.push(Step::Response(Response {
+            whole: true,
             exchange,
             start: begin,
             head_end: end,
             head: ResponseHead::Message(outcome),
-        })));
-        out.push(Step::ResponseEnd {
-            exchange,
-            end,
-            body: Body::default(),
-        });
+        }));
     }
 
     /// Nobody settles it: `end` is its own.

@@ -106,11 +106,8 @@ impl Content {
         if !is_named {
             return None;
         }
-        let headers: Vec<(&str, &[u8])> = self.headers.iter().collect();
-        Some(Identity::of(
-            system,
-            (place, &self.id, &self.conversation, headers, self.bytes),
-        ))
+        let parts = (place, &self.id, &self.conversation, &self.headers, self.bytes);
+        Some(Identity::of(system, parts))
     }
 }
 

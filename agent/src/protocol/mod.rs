@@ -31,6 +31,7 @@ mod ordered;
 #[cfg(test)]
 mod played;
 mod postgresql;
+mod preface;
 pub mod procedure;
 mod redis;
 mod tds;
@@ -40,10 +41,13 @@ mod turn;
 mod unknown;
 pub mod websocket;
 
+use std::ops::Deref;
+
 use bytes::Bytes;
 use smol_str::SmolStr;
 
 pub use conversation::{Conversation, Recognition};
+pub use preface::Preface;
 
 use crate::capture::{Direction, Moment};
 use crate::stream::Piece;
@@ -275,6 +279,8 @@ pub struct Start {
     pub bytes: Bytes,
     /// The connection was followed from its beginning: offsets count from byte 0.
     pub from_beginning: bool,
+    /// What stood before the protocol.
+    pub preface: Preface,
     /// Each operation is a message of its own.
     pub datagrams: bool,
     /// The exchange that asked for this protocol and is answered in it.
@@ -381,12 +387,12 @@ impl Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Exchange(pub u64);
 
-/// What became of an exchange. Each exchange has one `Request` and ends with one `ResponseEnd` or `Broken`; a
+/// What became of an exchange. Each exchange has one `Request` and ends with one `ResponseEnd` or `Broken`, or a `Response` that is whole; a
 /// `RequestEnd` may come after the end where the answer did not wait for the whole question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The head of a request is complete.
-    Request(Box<Request>),
+    Request(Request),
     /// The request is complete.
     RequestEnd {
         /// Which.
@@ -397,7 +403,7 @@ pub enum Step {
         body: Body,
     },
     /// The head of the final response is complete.
-    Response(Box<Response>),
+    Response(Response),
     /// The response is complete, and with it the exchange.
     ResponseEnd {
         /// Which.
@@ -484,6 +490,8 @@ pub struct Request {
     pub head_end: Mark,
     /// What it asks.
     pub head: RequestHead,
+    /// It has ended with its head: no [`Step::RequestEnd`] comes.
+    pub whole: bool,
 }
 
 /// A response.
@@ -497,6 +505,8 @@ pub struct Response {
     pub head_end: Mark,
     /// What it says.
     pub head: ResponseHead,
+    /// It has ended with its head, and with it the exchange: no [`Step::ResponseEnd`] comes.
+    pub whole: bool,
 }
 
 /// What a request asks, by protocol.
@@ -573,9 +583,36 @@ impl From<procedure::Returned> for ResponseHead {
     }
 }
 
+/// A message's body, of which most protocols know nothing: steps are handed on, and so are small.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Body(Option<Box<Known>>);
+
+impl Deref for Body {
+    type Target = Known;
+
+    fn deref(&self) -> &Known {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl From<Known> for Body {
+    fn from(known: Known) -> Self {
+        Self((known != NOTHING).then(|| Box::new(known)))
+    }
+}
+
+static NOTHING: Known = Known {
+    bytes: None,
+    captured: Bytes::new(),
+    first_ns: None,
+    messages: None,
+    trailers: None,
+    websocket: None,
+};
+
 /// What is known of a message's body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Body {
+pub struct Known {
     /// Bytes of content, transfer coding removed. None where they could not be counted.
     pub bytes: Option<u64>,
     /// The first of them, up to the limit of the settings.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::held::Held;
 use super::turn::{Turn, Turns};
-use super::{Broken, Exchange, Flow, Mark, Parser, Start, Step};
+use super::{Broken, Exchange, Flow, Mark, Parser, Preface, Start, Step};
 use crate::capture::Direction;
 use crate::stream::{Content, Piece};
 
@@ -128,6 +128,7 @@ pub(super) struct Ordered<D> {
     /// The last byte of an answer.
     last_answer: Option<Mark>,
     begun: (bool, bool),
+    preface: Preface,
     strikes: u32,
 }
 
@@ -149,6 +150,7 @@ impl<D: Dialect> Ordered<D> {
             tail: Vec::new(),
             last_answer: None,
             begun: (begins, begins),
+            preface: start.preface,
             strikes: 0,
         }
     }
@@ -164,7 +166,8 @@ impl<D: Dialect> Ordered<D> {
             Side::Answer => &mut self.begun.1,
         };
         let turn = self.turns.take(&piece);
-        if !std::mem::replace(begun, true) && piece.offset != 0 && self.certain {
+        let is_first = !std::mem::replace(begun, true);
+        if is_first && self.certain && !self.preface.ends_at(piece.direction, piece.offset) {
             self.lose(Mark::of(&piece), false, out);
         }
         match side {

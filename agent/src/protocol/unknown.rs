@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::turn::QUIET_NS;
-use super::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Step};
+use super::{Body, Broken, Exchange, Known, Mark, Request, RequestHead, Response, ResponseHead, Step};
 use crate::capture::Direction;
 use crate::stream::{Content, Piece};
 
@@ -64,10 +64,11 @@ impl Passed {
     }
 
     fn body(&self) -> Body {
-        Body {
+        Known {
             bytes: Some(self.bytes),
-            ..Body::default()
+            ..Known::default()
         }
+        .into()
     }
 }
 
@@ -234,7 +235,8 @@ impl Turn {
         let exchange = *next;
         *next = Exchange(exchange.0.wrapping_add(1));
         self.exchange = Some(exchange);
-        out.push(Step::Request(Box::new(Request {
+        out.push(Step::Request(Request {
+            whole: false,
             exchange,
             direction: asks,
             stream: None,
@@ -244,7 +246,7 @@ impl Turn {
             // Where a head ends is not known: it has begun.
             head_end: self.asked.begin,
             head: RequestHead::Turn,
-        })));
+        }));
         self.turned(out);
     }
 
@@ -258,12 +260,13 @@ impl Turn {
             end: self.asked.end,
             body: self.asked.body(),
         });
-        out.push(Step::Response(Box::new(Response {
+        out.push(Step::Response(Response {
+            whole: false,
             exchange,
             start: answered.begin.moment,
             head_end: answered.begin,
             head: ResponseHead::Turn,
-        })));
+        }));
     }
 
     fn over(&self, out: &mut Vec<Step>) {

@@ -13,8 +13,8 @@ use super::route::Routes;
 use super::topics::Topics;
 use super::{
     ConnFacts, Layer, MessageEnd, OUTCOME, Opened, Policy, Position, RemoteContext, STACK, Span, SpanEvent, SpanKey,
-    SpanKind, Status, Value, context, database, dns, failure, http, lane, messaging, object, phases, procedure, rpc,
-    times, tls, turn,
+    SpanKind, Status, Value, aws, context, database, dns, failure, http, lane, messaging, phases, procedure, rpc,
+    stores, times, tls, turn,
 };
 use crate::capture::{Actor, ConnId, Direction, Endpoints, Times};
 use crate::discover::Process;
@@ -40,11 +40,11 @@ pub struct Spans {
 struct Open {
     key: SpanKey,
     kind: SpanKind,
-    request: Box<Request>,
+    request: Request,
     request_body: Body,
     /// When the request's last byte passed.
     request_end_ns: Option<u64>,
-    response: Option<Box<Response>>,
+    response: Option<Response>,
     /// What is known of the operations with which the request and the response began.
     begun: Detail,
     answered: Detail,
@@ -109,10 +109,14 @@ impl Spans {
             Step::Response(response) => {
                 self.told(facts, &response, out);
                 let answered = self.details.of(response.start.detail);
-                if let Some(open) = self.open.get_mut(&(facts.conn, response.exchange)) {
+                let (exchange, end, whole) = (response.exchange, response.head_end, response.whole);
+                if let Some(open) = self.open.get_mut(&(facts.conn, exchange)) {
                     open.answered = answered;
                     open.actor = response.start.actor;
                     open.response = Some(response);
+                }
+                if whole {
+                    self.finish(facts, process, exchange, (end, None), &Body::default(), out);
                 }
             }
             Step::ResponseEnd { exchange, end, body } => {
@@ -168,7 +172,7 @@ impl Spans {
         &mut self,
         facts: &Arc<ConnFacts>,
         process: &Arc<Process>,
-        mut request: Box<Request>,
+        mut request: Request,
         out: &mut Vec<SpanEvent>,
     ) {
         match &mut request.head {
@@ -213,7 +217,7 @@ impl Spans {
             kind,
             actor: request.head_end.moment.actor,
             request_body: Body::default(),
-            request_end_ns: None,
+            request_end_ns: request.whole.then_some(request.head_end.moment.time_ns),
             response: None,
             begun: self.details.of(request.start.detail),
             answered: Detail::default(),
@@ -357,7 +361,7 @@ impl Spans {
             let phases = Phases {
                 request: &open.request,
                 request_end_ns: open.request_end_ns,
-                response: open.response.as_deref(),
+                response: open.response.as_ref(),
                 response_end_ns: broken.is_none().then_some(end.moment.time_ns),
                 transport: [open.begun, open.answered, ended].map(|detail| detail.transport),
             };
@@ -381,7 +385,10 @@ impl Spans {
         if let RequestHead::Http(request) = &open.request.head {
             rpc::describe(&mut span, request, http_head(response), &exchanged, broken);
             // What is named by its operation has no route, and names of objects are none to learn from.
-            if !object::describe(&mut span, request) {
+            let head = http_head(response);
+            let is_named = aws::describe(&mut span, request, head, &exchanged)
+                || stores::describe(&mut span, request, head, &exchanged, facts.conn, &self.policy);
+            if !is_named {
                 self.routes.describe(&mut span, &process.service);
             }
         }

@@ -4,6 +4,7 @@
 //! [`SpanEvent`]s. Names and attributes follow the OpenTelemetry semantic conventions, [`SEMCONV_VERSION`]; what they do
 //! not know lives under `clew.`.
 #![forbid(unsafe_code)]
+mod aws;
 mod build;
 mod conceal;
 mod content;
@@ -25,6 +26,7 @@ mod raised;
 mod route;
 mod rpc;
 mod sql;
+mod stores;
 mod testcase;
 mod times;
 mod tls;

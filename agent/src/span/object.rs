@@ -1,14 +1,14 @@
-//! Calls to object storage that speaks Amazon's S3 (OpenTelemetry semantic conventions, "AWS SDK" and "S3").
+//! Calls to object storage that speaks Amazon's S3 (OpenTelemetry semantic conventions, "S3").
 //!
-//! A request is one of these if its signature says so: its scope names the service (AWS Signature Version 4, "Credential scope"),
-//! whatever the host is called. What it does follows from its method, where it goes and the names of its parameters, as the
-//! Amazon S3 API Reference lists them; what does not fit any operation is left as the HTTP request that it is.
+//! What a request does follows from its method, where it goes and the names of its parameters, as the Amazon S3 API Reference lists
+//! them; what does not fit any operation is left as the HTTP request that it is.
 use smol_str::SmolStr;
 
+use super::aws::parameter;
 use super::http::address;
 use super::rpc::decoded;
 use super::{Span, Value};
-use crate::protocol::http1::{Fields, RequestHead, field};
+use crate::protocol::http1::{RequestHead, field};
 
 /// Longer names of objects are cut; S3 itself takes no more.
 const KEY_BYTES: usize = 1024;
@@ -42,12 +42,9 @@ struct Place {
     key: String,
 }
 
-/// Describes the call that a request is; whether it is one.
+/// Describes the call that a request signed for S3 is; whether it is one.
 pub(super) fn describe(span: &mut Span, request: &RequestHead) -> bool {
     let (target, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
-    let Some(region) = region(&request.fields, query) else {
-        return false;
-    };
     // Of a request in absolute form (RFC 9112 section 3.2.2) the host is in the target.
     let (host, path) = match target.split_once("://") {
         Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
@@ -72,9 +69,7 @@ pub(super) fn describe(span: &mut Span, request: &RequestHead) -> bool {
             span.attributes.push((key, Value::Text(value.into())));
         }
     };
-    add("rpc.system.name", "aws-api");
     add("rpc.method", operation);
-    add("cloud.region", &region);
     add("aws.s3.bucket", &place.bucket);
     add("aws.s3.key", &place.key);
     if let Some(source) = copies {
@@ -85,22 +80,6 @@ pub(super) fn describe(span: &mut Span, request: &RequestHead) -> bool {
         span.attributes.push(("aws.s3.part_number", Value::Int(part)));
     }
     true
-}
-
-/// The region of the scope that a request is signed for, if that is S3's: in a field, or in the parameters of a URL that was
-/// signed beforehand.
-fn region(fields: &Fields, query: &str) -> Option<String> {
-    let scope = match field(fields, "authorization") {
-        Some(value) => {
-            let text = std::str::from_utf8(value).ok()?.strip_prefix("AWS4-HMAC-SHA256")?;
-            let credential = text.split([',', ' ']).find_map(|part| part.strip_prefix("Credential="));
-            credential?.to_owned()
-        }
-        None => parameter(query, "X-Amz-Credential")?,
-    };
-    let mut parts = scope.split('/').rev();
-    let is_whole = parts.next() == Some("aws4_request") && parts.next() == Some("s3");
-    is_whole.then(|| parts.next().unwrap_or_default().to_owned())
 }
 
 /// The bucket and the object of a request, which are in the path, or the bucket in the host. None where the host does not tell
@@ -178,35 +157,9 @@ fn operation(method: &str, place: &Place, query: &str, copies: bool) -> Option<&
     Some(known)
 }
 
-/// A parameter's value.
-fn parameter(query: &str, name: &str) -> Option<String> {
-    query.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then(|| decoded(value.as_bytes()))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn signed(service: &str) -> Fields {
-        let value = format!(
-            "AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
-        );
-        [("authorization", value)].into_iter().collect()
-    }
-
-    #[test]
-    fn scopes() {
-        assert_eq!(region(&signed("s3"), "").as_deref(), Some("eu-west-1"));
-        assert_eq!(region(&signed("sqs"), ""), None);
-        let beforehand = "X-Amz-Credential=AKID%2F20260101%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Signature=0";
-        assert_eq!(region(&Fields::default(), beforehand).as_deref(), Some("us-east-1"));
-        assert_eq!(region(&Fields::default(), ""), None);
-        let other: Fields = [("authorization", "Bearer x")].into_iter().collect();
-        assert_eq!(region(&other, beforehand), None);
-    }
 
     #[test]
     fn places() {

@@ -157,6 +157,7 @@ mod tests {
             handshake: None,
         };
         let request = Request {
+            whole: false,
             record: None,
             exchange: Exchange(0),
             direction: Direction::Egress,
@@ -176,6 +177,7 @@ mod tests {
             }),
         };
         let response = times.first_byte.map(|time_ns| Response {
+            whole: false,
             exchange: Exchange(0),
             start: mark(time_ns).moment,
             head_end: mark(time_ns),

@@ -30,6 +30,8 @@ impl Flavor {
     pub(super) fn of(system: &str) -> Self {
         match system {
             "mysql" | "mariadb" => Self::Mysql,
+            // Texts have escapes with backslashes, and names may stand in backticks.
+            "clickhouse" => Self::Mysql,
             "microsoft.sql_server" => Self::SqlServer,
             _ => Self::Postgresql,
         }

@@ -179,6 +179,9 @@ fn check(steps: &[Step]) {
         match step {
             Step::Request(request) => {
                 assert!(begun.insert(request.exchange));
+                if request.whole {
+                    asked.insert(request.exchange);
+                }
                 if matches!(request.head, RequestHead::Turn) {
                     turns.insert(request.exchange);
                 }
@@ -190,6 +193,9 @@ fn check(steps: &[Step]) {
             Step::Response(response) => {
                 assert!(begun.contains(&response.exchange) && !ended.contains(&response.exchange));
                 assert!(responded.insert(response.exchange));
+                if response.whole {
+                    ended.insert(response.exchange);
+                }
             }
             Step::ResponseEnd { exchange, body, .. } => {
                 assert!(responded.contains(exchange) || turns.contains(exchange));

@@ -126,7 +126,8 @@ impl Streams {
         let exchange = self.next;
         self.next = Exchange(exchange.0.wrapping_add(1));
         let namespace = asked.keyspace.clone().or_else(|| self.keyspace.clone());
-        out.push(Step::Request(Box::new(Request {
+        out.push(Step::Request(Request {
+            whole: true,
             exchange,
             direction: self.client,
             stream: u32::try_from(head.stream).ok(),
@@ -140,12 +141,7 @@ impl Streams {
                 namespace,
             }
             .into(),
-        })));
-        out.push(Step::RequestEnd {
-            exchange,
-            end: frame.end,
-            body: Passed::default(),
-        });
+        }));
         exchange
     }
 
@@ -238,7 +234,7 @@ impl Streams {
             }
         }
         if let Some(exchange) = waiting.exchange {
-            calls::answered(exchange, Some((begin.moment, end)), answered.outcome, end, out);
+            calls::answered(exchange, Some(begin.moment), answered.outcome, end, out);
         }
     }
 

@@ -38,6 +38,8 @@ struct Within {
     messages: Frames<Messages>,
     /// A segment that holds no beginning of a message is to be passed: which message it is of was not seen.
     astray: bool,
+    /// Where the content of a segment that is compressed is undone: 128 KiB at most.
+    room: Vec<u8>,
 }
 
 /// How messages pass.
@@ -89,6 +91,7 @@ impl Reader {
                 answers,
                 messages: Frames::default(),
                 astray: false,
+                room: Vec::new(),
             },
             plain: Frames::default(),
             compressed: Frames::default(),
@@ -265,7 +268,21 @@ impl Within {
 
     /// Reads the content of a segment. Whether it has messages of this direction.
     fn content<K: Kind>(&mut self, segment: &Frame<'_>, told: &mut impl FnMut(Event<'_>)) -> bool {
-        let (content, whole) = K::content(segment);
+        let mut room = std::mem::take(&mut self.room);
+        let (content, whole) = K::content(segment, &mut room);
+        let sound = self.messages::<K>(segment, content, whole, told);
+        self.room = room;
+        sound
+    }
+
+    /// Reads the messages of a segment, `whole` ones alone or a part of one.
+    fn messages<K: Kind>(
+        &mut self,
+        segment: &Frame<'_>,
+        content: Option<&[u8]>,
+        whole: bool,
+        told: &mut impl FnMut(Event<'_>),
+    ) -> bool {
         if whole {
             if !self.messages.between() {
                 told(Event::Lost);

@@ -7,8 +7,6 @@
 //!
 //! Numbers have their lowest byte first. A segment is whole if it has nothing but whole messages; one that is longer is alone in
 //! several that are not. Where what is compressed would be longer than it was, its length is 0 and it passes as it is.
-use std::borrow::Cow;
-
 use super::frame::{HEAD as MESSAGE_HEAD, Head};
 use crate::protocol::Recognized;
 use crate::protocol::frames::{Format, Frame, Shape};
@@ -72,8 +70,9 @@ impl Bounds {
 
 /// A kind of segment.
 pub(super) trait Kind: Format {
-    /// Its content, and whether it has whole messages alone. None where what it is compressed with cannot be undone.
-    fn content<'a>(segment: &Frame<'a>) -> (Option<Cow<'a, [u8]>>, bool);
+    /// Its content, for which there may be need of `room`, and whether it has whole messages alone. None where what it is compressed
+    /// with cannot be undone.
+    fn content<'a>(segment: &Frame<'a>, room: &'a mut Vec<u8>) -> (Option<&'a [u8]>, bool);
     /// Whether places in the content are places in the stream.
     const IN_PLACE: bool;
 }
@@ -89,9 +88,9 @@ impl Format for Plain {
 impl Kind for Plain {
     const IN_PLACE: bool = true;
 
-    fn content<'a>(segment: &Frame<'a>) -> (Option<Cow<'a, [u8]>>, bool) {
+    fn content<'a>(segment: &Frame<'a>, _room: &'a mut Vec<u8>) -> (Option<&'a [u8]>, bool) {
         let whole = Bounds::of::<3>(segment.head).is_some_and(|bounds| bounds.whole);
-        (Some(Cow::Borrowed(segment.payload)), whole)
+        (Some(segment.payload), whole)
     }
 }
 
@@ -106,16 +105,18 @@ impl Format for Compressed {
 impl Kind for Compressed {
     const IN_PLACE: bool = false;
 
-    fn content<'a>(segment: &Frame<'a>) -> (Option<Cow<'a, [u8]>>, bool) {
+    fn content<'a>(segment: &Frame<'a>, room: &'a mut Vec<u8>) -> (Option<&'a [u8]>, bool) {
         let Some(bounds) = Bounds::of::<5>(segment.head) else {
             return (None, false);
         };
         let content = match usize::try_from(bounds.plain) {
-            Ok(0) => Some(Cow::Borrowed(segment.payload)),
+            Ok(0) => Some(segment.payload),
             Ok(_) if segment.cut => None,
-            Ok(length) => lz4_flex::block::decompress(segment.payload, length)
-                .ok()
-                .map(Cow::Owned),
+            Ok(length) => {
+                room.resize(length, 0);
+                let length = lz4_flex::block::decompress_into(segment.payload, room);
+                length.ok().and_then(|length| room.get(..length))
+            }
             Err(_) => None,
         };
         (content, bounds.whole)

@@ -124,6 +124,9 @@ pub(super) struct Message {
     pub(super) answer: Option<Answer>,
 }
 
+/// Names up to this long take no memory of their own.
+const SHORT: usize = 23;
+
 /// Reads a message (RFC 1035 section 4.1), numbers in network order. What does not fit into it any more is left out.
 ///
 /// ```text
@@ -220,8 +223,39 @@ fn behind_name(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// The same of a name that stands there whole, and is short and of ASCII, as most are: dots take the places of lengths.
+fn short(bytes: &[u8], at: usize) -> Option<(SmolStr, usize)> {
+    let begin = at.checked_add(1)?;
+    let mut space = [0_u8; SHORT];
+    let written = bytes.get(begin..)?;
+    let written = written.get(..SHORT).unwrap_or(written);
+    let name = space.get_mut(..written.len())?;
+    name.copy_from_slice(written);
+    let mut next = usize::from(*bytes.get(at)?);
+    let mut length = 0_usize;
+    loop {
+        // The label's end, where the length of the next stands.
+        length = length.checked_add(next)?;
+        let place = name
+            .get_mut(length)
+            .filter(|_| (1..=usize::from(MAX_LABEL)).contains(&next))?;
+        next = usize::from(std::mem::replace(place, b'.'));
+        if next == 0 {
+            break;
+        }
+        length = length.checked_add(1)?;
+    }
+    let text = std::str::from_utf8(name.get(..length)?)
+        .ok()
+        .filter(|text| text.is_ascii())?;
+    Some((SmolStr::new_inline(text), begin.checked_add(length)?.checked_add(1)?))
+}
+
 /// The name at `at` and what is behind it: labels with their length before them, and an empty one or a place where it goes on.
 fn name(bytes: &[u8], mut at: usize) -> Option<(SmolStr, usize)> {
+    if let Some(short) = short(bytes, at) {
+        return Some(short);
+    }
     let (mut name, mut length) = ([0_u8; MAX_NAME], 0_usize);
     let mut behind = None;
     let mut jumps = 0_usize;

@@ -6,8 +6,7 @@ mod message;
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
-
+use super::frames::{Cut, Format, Frames, Shape};
 use super::{
     Body, Broken, Exchange, Flow, Mark, Parser, Recognized, Request, RequestHead, Response, ResponseHead, Start, Step,
 };
@@ -30,13 +29,13 @@ const MAX_STRIKES: u32 = 4;
 /// A parser for one connection, or for one socket of datagrams.
 pub(super) fn parser(start: &Start) -> Box<dyn Parser> {
     Box::new(Dns {
-        datagrams: start.datagrams,
-        ingress: Side::default(),
-        egress: Side::default(),
-        waiting: VecDeque::new(),
-        next: start.first,
+        sides: (!start.datagrams).then(Box::default),
         last: None,
-        strikes: 0,
+        lookups: Lookups {
+            waiting: VecDeque::new(),
+            next: start.first,
+            strikes: 0,
+        },
     })
 }
 
@@ -74,24 +73,62 @@ pub(super) fn recognize(bytes: &[u8]) -> Recognized {
 
 /// One connection.
 struct Dns {
-    datagrams: bool,
-    ingress: Side,
-    egress: Side,
-    waiting: VecDeque<Waiting>,
-    next: Exchange,
-    /// What passed last.
-    last: Option<(Direction, Mark)>,
-    strikes: u32,
+    /// None where each operation is a message.
+    sides: Option<Box<Sides>>,
+    /// The direction that spoke last.
+    last: Option<Direction>,
+    lookups: Lookups,
 }
 
-/// One direction.
+/// The directions of a stream.
+#[derive(Default)]
+struct Sides {
+    ingress: Side,
+    egress: Side,
+}
+
+impl Sides {
+    const fn of(&mut self, direction: Direction) -> &mut Side {
+        match direction {
+            Direction::Ingress => &mut self.ingress,
+            Direction::Egress => &mut self.egress,
+        }
+    }
+}
+
+/// One direction of it.
 #[derive(Default)]
 struct Side {
-    /// The message being read, its length before it over TCP.
-    kept: BytesMut,
-    begin: Option<Mark>,
+    messages: Frames<Messages>,
     /// Where messages begin is not known.
     lost: bool,
+}
+
+/// Messages of a stream (RFC 1035 section 4.2.2).
+///
+/// ```text
+/// | length 2 | message |
+/// ```
+#[derive(Debug)]
+struct Messages;
+
+impl Format for Messages {
+    const HEAD: usize = 2;
+
+    fn shape(head: &[u8]) -> Option<Shape> {
+        let length = u16::from_be_bytes(*head.first_chunk()?);
+        Some(Shape {
+            length: length.into(),
+            keep: length.into(),
+        })
+    }
+}
+
+/// What was asked, and is not answered.
+struct Lookups {
+    waiting: VecDeque<Waiting>,
+    next: Exchange,
+    strikes: u32,
 }
 
 /// A question without an answer.
@@ -107,50 +144,42 @@ struct Waiting {
 }
 
 impl Dns {
-    const fn side(&mut self, direction: Direction) -> &mut Side {
-        match direction {
-            Direction::Ingress => &mut self.ingress,
-            Direction::Egress => &mut self.egress,
-        }
-    }
-
-    /// Takes bytes of a stream: messages with their length before them.
-    fn stream(&mut self, direction: Direction, bytes: &Bytes, at: Mark, turned: bool, out: &mut Vec<Step>) {
-        let side = self.side(direction);
+    /// Takes bytes: a message, or what comes next of a stream.
+    fn bytes(&mut self, direction: Direction, bytes: &[u8], at: Mark, turned: bool, out: &mut Vec<Step>) {
+        let Some(side) = self.sides.as_mut().map(|sides| sides.of(direction)) else {
+            return self
+                .lookups
+                .message(direction, bytes, at, at.behind(bytes.len() as u64), out);
+        };
         if side.lost && !turned {
             return;
         }
         side.lost = false;
         let mut taken = 0_usize;
-        while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty()) {
-            let here = at.behind(taken as u64);
-            let side = self.side(direction);
-            let begin = *side.begin.get_or_insert(here);
-            let length = match *side.kept.as_ref() {
-                [] => left
-                    .first_chunk()
-                    .map(|length| usize::from(u16::from_be_bytes(*length))),
-                [high] => left.first().map(|low| usize::from(u16::from_be_bytes([high, *low]))),
-                [high, low, ..] => Some(usize::from(u16::from_be_bytes([high, low]))),
-            };
-            // The length and what it is of.
-            let want = length.map_or(2, |length| length.saturating_add(2));
-            let more = want.saturating_sub(side.kept.len()).min(left.len());
-            side.kept.extend_from_slice(left.get(..more).unwrap_or_default());
+        while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty())
+            && self.lookups.strikes < MAX_STRIKES
+            && let Cut::Frame(frame, more) = side.messages.read(left, at.behind(taken as u64))
+        {
             taken = taken.saturating_add(more);
-            if side.kept.len() < want || length.is_none() {
-                continue;
-            }
-            let kept = side.kept.split().freeze();
-            side.begin = None;
-            let end = at.behind(taken as u64);
-            self.message(direction, kept.get(2..).unwrap_or_default(), begin, end, out);
-            if self.strikes >= MAX_STRIKES {
-                return;
-            }
+            self.lookups
+                .message(direction, frame.payload, frame.begin, frame.end, out);
         }
     }
 
+    /// Messages may have been lost in a direction.
+    fn unseen(&mut self, direction: Direction, length: u64, at: Mark, out: &mut Vec<Step>) {
+        // Datagrams have no order: others are as they were. What was seen of this one may be enough.
+        let Some(side) = self.sides.as_mut().map(|sides| sides.of(direction)) else {
+            return;
+        };
+        side.messages.restart();
+        side.lost = true;
+        // The answer may have been among them, or a question that has the same number.
+        self.lookups.break_all(at.behind(length), Broken::Unseen, out);
+    }
+}
+
+impl Lookups {
     /// A message is complete.
     fn message(&mut self, direction: Direction, bytes: &[u8], begin: Mark, end: Mark, out: &mut Vec<Step>) {
         let Some(message) = message::parse(bytes) else {
@@ -185,7 +214,8 @@ impl Dns {
         }
         let exchange = self.next;
         self.next = Exchange(exchange.0.wrapping_add(1));
-        out.push(Step::Request(Box::new(Request {
+        out.push(Step::Request(Request {
+            whole: true,
             exchange,
             direction,
             stream: None,
@@ -194,12 +224,7 @@ impl Dns {
             record: None,
             head_end: end,
             head: RequestHead::Dns(question.clone()),
-        })));
-        out.push(Step::RequestEnd {
-            exchange,
-            end,
-            body: Body::default(),
-        });
+        }));
         self.waiting.push_back(Waiting {
             exchange,
             direction,
@@ -236,7 +261,8 @@ impl Dns {
                 other.excused = true;
             }
         }
-        out.push(Step::Response(Box::new(Response {
+        out.push(Step::Response(Response {
+            whole: true,
             exchange,
             start: begin.moment,
             head_end: end,
@@ -244,26 +270,32 @@ impl Dns {
                 repeated: waiting.repeated,
                 ..answer
             }),
-        })));
-        out.push(Step::ResponseEnd {
-            exchange,
-            end,
-            body: Body::default(),
-        });
+        }));
     }
 
-    /// Messages may have been lost in a direction.
-    fn unseen(&mut self, direction: Direction, length: u64, at: Mark, out: &mut Vec<Step>) {
-        // Datagrams have no order: others are as they were. What was seen of this one may be enough.
-        if self.datagrams {
-            return;
+    /// Whether what was asked this way is not answered.
+    fn awaits(&self, direction: Direction) -> bool {
+        self.waiting.iter().any(|waiting| waiting.direction == direction)
+    }
+
+    /// Gives up on answers that have not come by now.
+    fn give_up(&mut self, now_ns: u64, out: &mut Vec<Step>) {
+        let is_due = |waiting: &Waiting| now_ns.saturating_sub(waiting.asked.moment.time_ns) >= PATIENCE_NS;
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| is_due(waiting)) {
+            let at = Mark {
+                moment: crate::capture::Moment {
+                    time_ns: now_ns,
+                    ..waiting.asked.moment
+                },
+                ..waiting.asked
+            };
+            let reason = if waiting.excused {
+                Broken::Unseen
+            } else {
+                Broken::Failed(TIMED_OUT)
+            };
+            broken(&waiting, at, reason, out);
         }
-        let side = self.side(direction);
-        side.kept.clear();
-        side.begin = None;
-        side.lost = true;
-        // The answer may have been among them, or a question that has the same number.
-        self.break_all(at.behind(length), Broken::Unseen, out);
     }
 
     fn break_all(&mut self, at: Mark, reason: Broken, out: &mut Vec<Step>) {
@@ -285,61 +317,41 @@ fn broken(waiting: &Waiting, at: Mark, reason: Broken, out: &mut Vec<Step>) {
 impl Parser for Dns {
     fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) -> Flow {
         let (direction, at) = (piece.direction, Mark::of(&piece));
-        let turned = self.last.is_some_and(|(last, _)| last != direction);
+        let before = self.last;
+        if matches!(piece.content, Content::Bytes(_) | Content::Unseen(_)) {
+            self.last = Some(direction);
+        }
         match piece.content {
             Content::Bytes(bytes) => {
-                let end = at.behind(bytes.len() as u64);
-                self.last = Some((direction, end));
-                if self.datagrams {
-                    self.message(direction, &bytes, at, end, out);
-                } else {
-                    self.stream(direction, &bytes, at, turned, out);
-                }
+                let turned = before.is_some_and(|before| before != direction);
+                self.bytes(direction, &bytes, at, turned, out);
             }
-            Content::Unseen(length) => {
-                self.last = Some((direction, at.behind(length)));
-                self.unseen(direction, length, at, out);
-            }
+            Content::Unseen(length) => self.unseen(direction, length, at, out),
             // A client may close its half and wait for answers.
-            Content::End if self.waiting.iter().any(|waiting| waiting.direction == direction) => {}
-            Content::End => self.break_all(at, Broken::Closed, out),
-            Content::Failed(errno) => self.break_all(at, Broken::Failed(errno), out),
+            Content::End if self.lookups.awaits(direction) => {}
+            Content::End => self.lookups.break_all(at, Broken::Closed, out),
+            Content::Failed(errno) => self.lookups.break_all(at, Broken::Failed(errno), out),
         }
-        if self.strikes >= MAX_STRIKES {
+        if self.lookups.strikes >= MAX_STRIKES {
             return Flow::Rejected;
         }
         Flow::Continue
     }
 
     fn tick(&mut self, now_ns: u64, out: &mut Vec<Step>) {
-        let is_due = |waiting: &Waiting| now_ns.saturating_sub(waiting.asked.moment.time_ns) >= PATIENCE_NS;
-        while let Some(waiting) = self.waiting.pop_front_if(|waiting| is_due(waiting)) {
-            let at = Mark {
-                moment: crate::capture::Moment {
-                    time_ns: now_ns,
-                    ..waiting.asked.moment
-                },
-                ..waiting.asked
-            };
-            let reason = if waiting.excused {
-                Broken::Unseen
-            } else {
-                Broken::Failed(TIMED_OUT)
-            };
-            broken(&waiting, at, reason, out);
-        }
+        self.lookups.give_up(now_ns, out);
     }
 
     fn end(&mut self, at: Mark, reason: Broken, out: &mut Vec<Step>) {
-        self.break_all(at, reason, out);
+        self.lookups.break_all(at, reason, out);
     }
 
     fn open(&self) -> usize {
-        self.waiting.len()
+        self.lookups.waiting.len()
     }
 
     fn next_exchange(&self) -> Exchange {
-        self.next
+        self.lookups.next
     }
 
     fn wants_every_operation(&self) -> bool {

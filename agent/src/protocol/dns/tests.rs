@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::*;
@@ -174,6 +175,7 @@ fn a_stream_that_is_none_ends_at_one_place() {
             first: Exchange(0),
             direction: Direction::Egress,
             bytes: Bytes::new(),
+            preface: crate::protocol::Preface::default(),
             from_beginning: true,
             datagrams: false,
             carried: None,
@@ -198,4 +200,33 @@ fn a_stream_that_is_none_ends_at_one_place() {
     for cut in [1, 7] {
         assert_eq!(told(cut), whole, "in pieces of {cut}");
     }
+}
+
+/// Short names are read in another way than long ones, and what is cut off is none.
+#[test]
+fn names_of_any_length() {
+    for labels in [
+        vec!["a"],
+        vec!["clew", "test"],
+        vec!["a"; 11],
+        vec!["a"; 12],
+        vec!["a"; 40],
+        vec!["eleven-long"; 2],
+    ] {
+        let mut bytes = QUESTION[..12].to_vec();
+        for label in &labels {
+            bytes.push(label.len() as u8);
+            bytes.extend_from_slice(label.as_bytes());
+        }
+        bytes.extend_from_slice(b"\0\0\x01\0\x01");
+        let message = message::parse(&bytes).expect("a message");
+        assert_eq!(message.question.name, labels.join("."));
+        assert_eq!((message.question.kind, message.question.class), (1, 1));
+        for length in 0..bytes.len() {
+            assert_eq!(message::parse(&bytes[..length]), None, "{length} of {bytes:?}");
+        }
+    }
+    let mut root = QUESTION[..12].to_vec();
+    root.extend_from_slice(b"\0\0\x02\0\x01");
+    assert_eq!(message::parse(&root).expect("a message").question.name, ".");
 }

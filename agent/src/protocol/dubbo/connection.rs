@@ -151,7 +151,8 @@ impl Connection {
             oneway: !head.is_answered(),
         };
         let (begin, end) = (frame.begin, frame.end);
-        out.push(Step::Request(Box::new(Request {
+        out.push(Step::Request(Request {
+            whole: true,
             exchange,
             direction: self.client,
             // The lower half tells those apart that are under way.
@@ -161,12 +162,7 @@ impl Connection {
             record: None,
             head_end: end,
             head: procedure.into(),
-        })));
-        out.push(Step::RequestEnd {
-            exchange,
-            end,
-            body: Body::default(),
-        });
+        }));
         if !head.is_answered() {
             let end = Mark { offset: 0, ..end };
             calls::answered(exchange, None, Returned::default(), end, out);
@@ -176,13 +172,7 @@ impl Connection {
         if let Some(early) = self.waiting.ask(head.number, exchange) {
             self.waiting.take(head.number);
             let returned = Returned { fault: early.answer };
-            calls::answered(
-                exchange,
-                Some((early.begin.moment, early.end)),
-                returned,
-                early.end,
-                out,
-            );
+            calls::answered(exchange, Some(early.begin.moment), returned, early.end, out);
         }
     }
 
@@ -190,7 +180,7 @@ impl Connection {
         let fault = message::fault(head, frame.payload);
         let (begin, end) = (frame.begin, frame.end);
         if let Some(exchange) = self.waiting.take(head.number) {
-            calls::answered(exchange, Some((begin.moment, end)), Returned { fault }, end, out);
+            calls::answered(exchange, Some(begin.moment), Returned { fault }, end, out);
         } else if !self.waiting.keep(head.number, fault, begin, end) {
             out.push(UNMATCHED);
         }

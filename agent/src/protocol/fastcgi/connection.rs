@@ -5,7 +5,7 @@ use crate::capture::{Direction, Moment};
 use crate::protocol::frames::{Cut, Frame, Frames, Hole as FrameHole};
 use crate::protocol::http1::Version;
 use crate::protocol::ordered::{Dialect, Hole, Read, Side};
-use crate::protocol::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Start, Step};
+use crate::protocol::{Body, Broken, Exchange, Known, Mark, Request, RequestHead, Response, ResponseHead, Start, Step};
 
 /// Requests without an end. PHP serves one at a time on a connection.
 const MAX_OPEN: usize = 64;
@@ -82,12 +82,12 @@ impl Content {
         }
     }
 
-    fn body(self) -> Body {
-        Body {
+    fn known(self) -> Known {
+        Known {
             bytes: Some(self.bytes),
             captured: self.captured.into(),
             first_ns: self.first_ns,
-            ..Body::default()
+            ..Known::default()
         }
     }
 }
@@ -160,7 +160,7 @@ impl Requests<'_> {
                     out.push(Step::RequestEnd {
                         exchange,
                         end: frame.end,
-                        body: content.body(),
+                        body: content.known().into(),
                     });
                     return Came::Asked;
                 }
@@ -207,7 +207,8 @@ impl Requests<'_> {
         let head = head::request(&variables.bytes, variables.cut);
         open.version = head.version;
         open.exchange = Some(exchange);
-        out.push(Step::Request(Box::new(Request {
+        out.push(Step::Request(Request {
+            whole: false,
             exchange,
             direction,
             stream: None,
@@ -216,7 +217,7 @@ impl Requests<'_> {
             record: None,
             head_end: end,
             head: RequestHead::Http(head),
-        })));
+        }));
         *self.next = Exchange(exchange.0.wrapping_add(1));
         Came::Asked
     }
@@ -288,12 +289,13 @@ impl Open {
         let bytes = head.bytes.get(..end).unwrap_or_default();
         // A head that ends was seen whole, whatever follows it.
         let cut = head.cut && head::end(bytes).is_none();
-        out.push(Step::Response(Box::new(Response {
+        out.push(Step::Response(Response {
+            whole: false,
             exchange,
             start: self.answered.unwrap_or(at.moment),
             head_end: at,
             head: ResponseHead::Http(head::response(bytes, self.version, cut)),
-        })));
+        }));
     }
 
     fn end(&mut self, exchange: Exchange, record: &Record<'_>, frame: &Frame<'_>, out: &mut Vec<Step>) {
@@ -316,7 +318,7 @@ impl Open {
         out.push(Step::ResponseEnd {
             exchange,
             end: frame.end,
-            body: std::mem::take(&mut self.response).body(),
+            body: std::mem::take(&mut self.response).known().into(),
         });
     }
 }
@@ -414,7 +416,7 @@ impl Dialect for Connection {
                     exchange,
                     at,
                     reason: reason.take().unwrap_or(rest),
-                    body: open.response.body(),
+                    body: open.response.known().into(),
                 });
             }
         }
@@ -429,11 +431,15 @@ impl Dialect for Connection {
                 open.tell_head(length, end, out);
             }
             // How much of it there was is not known.
-            let body = Body {
+            let known = Known {
                 bytes: None,
-                ..open.response.body()
+                ..open.response.known()
             };
-            out.push(Step::ResponseEnd { exchange, end, body });
+            out.push(Step::ResponseEnd {
+                exchange,
+                end,
+                body: known.into(),
+            });
         }
     }
 

@@ -160,12 +160,13 @@ impl Http1 {
         } else {
             Framing::of(&parsed.fields, true)
         };
-        out.push(Step::Response(Box::new(Response {
+        out.push(Step::Response(Response {
+            whole: false,
             exchange,
             start: head.start,
             head_end: end,
             head: AnyResponse::Http(parsed),
-        })));
+        }));
         let ends = framing.is_none();
         self.responses.begin(framing);
         if switched && is_websocket {

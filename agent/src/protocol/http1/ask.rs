@@ -8,7 +8,7 @@ use super::reader::{Head, Read, State};
 use super::{RequestHead, Version, field};
 use crate::protocol::turn::Turn;
 use crate::protocol::{
-    Body, Broken, DETECT_BYTES, Exchange, Flow, Mark, Recognized, Request, RequestHead as AnyRequest, Step,
+    Body, Broken, DETECT_BYTES, Exchange, Flow, Known, Mark, Recognized, Request, RequestHead as AnyRequest, Step,
 };
 use crate::stream::{Content, Piece};
 
@@ -153,7 +153,8 @@ impl Http1 {
             responding: false,
             switching: connect || asks_to_switch(&parsed),
         };
-        out.push(Step::Request(Box::new(Request {
+        out.push(Step::Request(Request {
+            whole: false,
             record: None,
             exchange,
             direction: self.asks,
@@ -163,7 +164,7 @@ impl Http1 {
             start: head.start,
             head_end: end,
             head: AnyRequest::Http(parsed),
-        })));
+        }));
         self.requests.begin(framing);
         if let Some(name) = refusal {
             out.push(Step::Count(name));
@@ -179,10 +180,11 @@ impl Http1 {
             out.push(Step::RequestEnd {
                 exchange,
                 end,
-                body: Body {
+                body: Known {
                     bytes: Some(0),
-                    ..Body::default()
-                },
+                    ..Known::default()
+                }
+                .into(),
             });
         }
         self.pipelined |= !self.pending.is_empty();

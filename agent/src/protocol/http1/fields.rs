@@ -11,14 +11,14 @@ const USUAL_FIELDS: usize = 12;
 const USUAL_BYTES: usize = 256;
 
 /// Header fields in the order they came. Names are lowercase; obsolete folding is undone.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Fields {
     /// Name and value of each field, one behind the other.
     bytes: Vec<u8>,
     lengths: Vec<Lengths>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Lengths {
     name: usize,
     value: usize,

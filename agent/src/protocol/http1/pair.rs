@@ -20,7 +20,7 @@ use super::reader::{Reader, State};
 use crate::capture::Direction;
 use crate::protocol::held::Held;
 use crate::protocol::turn::{Turn, Turns};
-use crate::protocol::{Body, Broken, Exchange, Flow, Mark, Parser, Start, Step, websocket};
+use crate::protocol::{Body, Broken, Exchange, Flow, Mark, Parser, Preface, Start, Step, websocket};
 use crate::stream::{Content, Piece};
 
 /// How long a response whose end cannot be told from its bytes is silent before it is taken to be over, nanoseconds.
@@ -80,6 +80,7 @@ pub(super) struct Http1 {
     /// The first piece of (requests, responses) has come.
     begun: (bool, bool),
     from_beginning: bool,
+    preface: Preface,
 }
 
 impl Http1 {
@@ -109,6 +110,7 @@ impl Http1 {
             turns: Turns::default(),
             begun: (false, false),
             from_beginning: start.from_beginning,
+            preface: start.preface,
         }
     }
 
@@ -119,7 +121,9 @@ impl Http1 {
         } else {
             &mut self.begun.1
         };
-        if !std::mem::replace(begun, true) && (piece.offset != 0 || !self.from_beginning) {
+        let is_first = !std::mem::replace(begun, true);
+        let begins = self.from_beginning && self.preface.ends_at(piece.direction, piece.offset);
+        if is_first && !begins {
             self.certain = false;
         }
         self.turns.take(piece)

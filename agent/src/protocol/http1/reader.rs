@@ -5,7 +5,7 @@ use memchr::memchr;
 use super::body::{Framing, Hole, Progress};
 use super::head::recognize;
 use crate::capture::Moment;
-use crate::protocol::{Body, DETECT_BYTES, Mark, Recognized};
+use crate::protocol::{Body, DETECT_BYTES, Known, Mark, Recognized};
 
 /// Most bytes of a head that are kept.
 const MAX_HEAD: usize = 64 * 1024;
@@ -108,12 +108,13 @@ impl Reader {
     /// What is known of the body that was read.
     pub(super) fn take_body(&mut self) -> Body {
         let captured = Bytes::from(std::mem::take(&mut self.body));
-        Body {
+        Known {
             bytes: self.counted.then_some(self.body_bytes),
             captured,
             first_ns: self.first_ns.take(),
-            ..Body::default()
+            ..Known::default()
         }
+        .into()
     }
 
     /// No content of the current body has come.

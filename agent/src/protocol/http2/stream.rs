@@ -3,7 +3,7 @@ use bytes::Bytes;
 
 use super::messages::Messages;
 use crate::protocol::http1::{Fields, field};
-use crate::protocol::{Body, Exchange, Mark};
+use crate::protocol::{Body, Exchange, Known, Mark};
 
 /// A stream without an end.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Message {
         if let Some(messages) = messages.as_ref().filter(|messages| !messages.trailers().is_empty()) {
             trailers = Fields::parse(messages.trailers());
         }
-        Body {
+        Known {
             bytes: (!self.uncounted).then_some(self.bytes),
             captured: Bytes::from(std::mem::take(&mut self.captured)),
             messages: messages.and_then(|messages| messages.count()),
@@ -89,5 +89,6 @@ impl Message {
             websocket: None,
             first_ns: None,
         }
+        .into()
     }
 }

@@ -277,6 +277,7 @@ impl Http2 {
                     return;
                 }
                 let request = Request {
+                    whole: false,
                     exchange: self.next,
                     direction,
                     stream: Some(id),
@@ -311,7 +312,7 @@ impl Http2 {
             stream.request.begin(&head.fields);
         }
         let at = request.head_end;
-        out.push(Step::Request(Box::new(request)));
+        out.push(Step::Request(request));
         if self.streams.len() >= MAX_STREAMS {
             out.push(Step::Count("protocol.http2.streams_full"));
             out.push(Step::Broken {
@@ -362,12 +363,13 @@ impl Http2 {
                 } else if !interim {
                     stream.responded = true;
                     stream.response.begin(&head.fields);
-                    out.push(Step::Response(Box::new(Response {
+                    out.push(Step::Response(Response {
+                        whole: false,
                         exchange: stream.exchange,
                         start,
                         head_end: at,
                         head: ResponseHead::Http(head.response()),
-                    })));
+                    }));
                 }
                 if end_stream {
                     self.finished(id, at, out);

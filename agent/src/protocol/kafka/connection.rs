@@ -222,8 +222,7 @@ impl Kafka {
         }
         let identities = batch.identities(None).collect();
         let message = self.message(Action::Send, &batch, identities);
-        let exchange = self.handled.begin(message, self.client, begin, end, out);
-        self.handled.passed(exchange, end, out);
+        let exchange = self.handled.whole(message, self.client, begin, end, out);
         if unanswered {
             self.handled.unsettled(exchange, end, out);
             return;
@@ -252,8 +251,7 @@ impl Kafka {
         }
         let identities = batch.identities(Some(batch.head.offset)).collect();
         let message = self.message(Action::Deliver, batch, identities);
-        let exchange = self.handled.begin(message, self.client, begin, end, out);
-        self.handled.passed(exchange, end, out);
+        let exchange = self.handled.whole(message, self.client, begin, end, out);
         self.handled.unsettled(exchange, end, out);
     }
 

@@ -247,7 +247,7 @@ impl Binary {
             }
             self.silent(asked, begin, out);
         }
-        self.calls.seen(begin, end);
+        self.calls.seen(begin);
         let Some(call) = self.calls.front() else { return false };
         let gets = opcode(head.opcode).is_some_and(|opcode| opcode.gets);
         if head.status != 0 {

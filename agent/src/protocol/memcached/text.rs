@@ -190,7 +190,7 @@ impl Text {
     /// A value is complete.
     fn data(&mut self, end: Mark, out: &mut Vec<Step>) {
         let begin = self.answer_begin.unwrap_or(end);
-        self.calls.seen(begin, end);
+        self.calls.seen(begin);
         if self.calls.first().is_some_and(|call| call.what == Expects::Meta) {
             self.calls.answered(end, out);
         }
@@ -205,7 +205,7 @@ fn told(
     end: Mark,
     out: &mut Vec<Step>,
 ) -> Result<Option<u64>, Read> {
-    calls.seen(begin, end);
+    calls.seen(begin);
     let Some(call) = calls.front() else {
         return Err(Read::Mismatch);
     };
@@ -215,7 +215,7 @@ fn told(
         let length = words.nth(place).and_then(number).filter(|length| *length <= MAX_VALUE);
         length.ok_or(Read::Invalid)
     };
-    match (call.what, first) {
+    match (*call.what, first) {
         (Expects::Unclear, _) => return Err(Read::Mismatch),
         (Expects::Nothing { .. }, b"MN") => {}
         (Expects::Nothing { quiet: true }, b"VA") => return length(0).map(Some),

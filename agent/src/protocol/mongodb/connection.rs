@@ -188,11 +188,11 @@ fn told(calls: &mut Calls<Asked>, frame: &Frame<'_>, out: &mut Vec<Step>) -> boo
     if !fits {
         return false;
     }
-    calls.seen(frame.begin, frame.end);
+    calls.seen(frame.begin);
     let Some(call) = calls.front() else { return false };
     if let Some(body) = message.body() {
         let writes = call.what.writes;
-        outcome(&mut call.outcome, &body, writes, message.is_cut());
+        outcome(call.outcome, &body, writes, message.is_cut());
     }
     if message.more {
         // The next answer is to the same question, and says that it answers this one.

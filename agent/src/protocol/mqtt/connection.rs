@@ -225,8 +225,7 @@ impl Mqtt {
         };
         let (qos, id) = (told.qos, told.id);
         let message = self.message(side, told);
-        let exchange = self.handled.begin(message, client, packet.begin, packet.end, out);
-        self.handled.passed(exchange, packet.end, out);
+        let exchange = self.handled.whole(message, client, packet.begin, packet.end, out);
         if qos == 0 {
             self.handled.unsettled(exchange, packet.end, out);
             return true;

@@ -128,7 +128,7 @@ pub(super) struct Publish {
 pub(super) fn publish(first: u8, content: &[u8], length: u64, version: &mut Option<u8>) -> Option<Publish> {
     let mut rest = content;
     let topic = text(&mut rest)?;
-    if topic.contains(['\0', '#', '+']) {
+    if topic.bytes().any(|byte| matches!(byte, b'\0' | b'#' | b'+')) {
         return None;
     }
     let topic = SmolStr::new(topic);

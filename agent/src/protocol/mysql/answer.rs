@@ -142,7 +142,7 @@ impl Mysql {
         }
         call.what.number = next;
         let progress = call.what.progress;
-        self.calls.seen(frame.begin, frame.end);
+        self.calls.seen(frame.begin);
         if first == first::ERR {
             return self.failed(frame, out);
         }
@@ -229,7 +229,7 @@ impl Mysql {
         let statement = number(frame.payload.get(1..)?, 4)?;
         let columns = short(frame.payload, 5)?;
         let parameters = short(frame.payload, 7)?;
-        self.session.within(&mut self.calls.front()?.outcome);
+        self.session.within(self.calls.front()?.outcome);
         if !self.session.prepared(statement, text, parameters) {
             out.push(Step::Count("protocol.mysql.statements_full"));
         }
@@ -308,7 +308,7 @@ impl Mysql {
     fn ended(&mut self, done: Done<'_>, end: Mark, out: &mut Vec<Step>) {
         let Some(call) = self.calls.front() else { return };
         let does = std::mem::replace(&mut call.what.does, Does::Other);
-        self.session.status(done.status, call.offset, does, &mut call.outcome);
+        self.session.status(done.status, call.offset, does, call.outcome);
         let several = done.status & status::MORE != 0;
         if let Some(namespace) = call.what.uses.take() {
             self.session.namespace = namespace;
@@ -333,7 +333,7 @@ impl Mysql {
         }
         let call = self.calls.front()?;
         call.outcome.error = Some(Box::new(failure(code, frame.payload.get(3..).unwrap_or_default())));
-        self.session.failed(u32::from(code), &mut call.outcome);
+        self.session.failed(u32::from(code), call.outcome);
         self.calls.answered(frame.end, out);
         Some(())
     }
@@ -347,11 +347,11 @@ impl Mysql {
         match ending(tail) {
             Some(Ending::Status(status)) if status & status::MORE == 0 => {
                 let does = call.what.does;
-                self.session.status(status, call.offset, does, &mut call.outcome);
+                self.session.status(status, call.offset, does, call.outcome);
             }
             Some(Ending::Failure(failure)) => {
                 call.outcome.error = Some(Box::new(failure));
-                self.session.failed(0, &mut call.outcome);
+                self.session.failed(0, call.outcome);
                 self.session.status_unseen();
             }
             _ => self.session.status_unseen(),

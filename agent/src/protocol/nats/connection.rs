@@ -13,7 +13,7 @@ use crate::protocol::call::Failure;
 use crate::protocol::handled::{Handled, MAX_OPEN};
 use crate::protocol::http1::{Fields, field};
 use crate::protocol::message::{Action, Content as Known, Detail, Identity, Message, Outcome, Settled};
-use crate::protocol::{Broken, Exchange, Flow, Mark, Parser, Start, Step};
+use crate::protocol::{Broken, Exchange, Flow, Mark, Parser, Preface, Start, Step};
 use crate::stream::{Content, Piece};
 
 const SYSTEM: &str = "nats";
@@ -40,6 +40,7 @@ pub(super) struct Nats {
     /// The way of what the client says, once it is known.
     client: Option<Direction>,
     fresh: bool,
+    preface: Preface,
     recognized: Direction,
     ingress: Option<Box<Reader>>,
     egress: Option<Box<Reader>>,
@@ -111,6 +112,7 @@ impl Nats {
             handled: Handled::new(start),
             client: None,
             fresh: start.from_beginning || begins,
+            preface: start.preface,
             recognized: start.direction,
             ingress: None,
             egress: None,
@@ -133,7 +135,7 @@ impl Nats {
     }
 
     fn take_reader(&mut self, direction: Direction, at: Mark) -> Box<Reader> {
-        let begins = direction == self.recognized || (self.fresh && at.offset == 0);
+        let begins = direction == self.recognized || (self.fresh && self.preface.ends_at(direction, at.offset));
         self.reader(direction)
             .take()
             .unwrap_or_else(|| Box::new(Reader::new(begins)))

@@ -184,7 +184,7 @@ impl Postgresql {
             }) = self.pop()
         {
             self.session.within(&mut call);
-            answered(call.exchange, call.seen, call.outcome, end, out);
+            answered(call.exchange, call.began(), call.outcome, end, out);
         }
         told
     }
@@ -204,7 +204,7 @@ impl Postgresql {
         if self.front() == Some(What::Execute)
             && let Some(Awaited { call: Some(call), .. }) = self.pop()
         {
-            answered(call.exchange, call.seen, call.outcome, frame.end, out);
+            answered(call.exchange, call.began(), call.outcome, frame.end, out);
         }
         Told::Fits
     }
@@ -250,7 +250,7 @@ impl Postgresql {
                 Some(failure) => {
                     self.session.within(&mut call);
                     call.outcome.error = Some(Box::new(failure));
-                    answered(call.exchange, call.seen, call.outcome, frame.end, out);
+                    answered(call.exchange, call.began(), call.outcome, frame.end, out);
                 }
                 None => self.skipped(call, frame.end, out),
             }
@@ -267,7 +267,7 @@ impl Postgresql {
     pub(super) fn skipped(&mut self, mut call: Answering, end: Mark, out: &mut Vec<Step>) {
         self.session.within(&mut call);
         call.outcome.skipped = true;
-        answered(call.exchange, call.seen, call.outcome, end, out);
+        answered(call.exchange, call.began(), call.outcome, end, out);
     }
 
     /// `ReadyForQuery`.
@@ -286,7 +286,7 @@ impl Postgresql {
                 self.session.status(status, offset);
                 self.session.within(&mut call);
             }
-            answered(call.exchange, call.seen, call.outcome, frame.end, out);
+            answered(call.exchange, call.began(), call.outcome, frame.end, out);
         }
         self.session.status(status, offset);
         Told::Fits

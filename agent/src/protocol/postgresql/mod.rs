@@ -125,6 +125,13 @@ struct Answering {
     copies_out: bool,
 }
 
+impl Answering {
+    /// The operation that carried the first byte of its answer.
+    fn began(&self) -> Option<Moment> {
+        self.seen.map(|(start, _)| start)
+    }
+}
+
 impl Postgresql {
     fn new(asks: Direction, limits: Limits, first: Exchange, opening: bool) -> Self {
         Self {
@@ -219,7 +226,7 @@ impl Dialect for Postgresql {
             let Some(mut call) = awaited.call else { continue };
             // Behind some errors the server ends the connection; the error was the answer.
             if call.outcome.error.is_some() && matches!(reason, Some(Broken::Closed | Broken::Failed(_))) {
-                answered(call.exchange, call.seen, call.outcome, at, out);
+                answered(call.exchange, call.began(), call.outcome, at, out);
                 continue;
             }
             // What the server said before is worth telling.
@@ -227,12 +234,13 @@ impl Dialect for Postgresql {
                 if reason == Some(Broken::Unseen) {
                     call.outcome.returned_rows = None;
                 }
-                out.push(Step::Response(Box::new(Response {
+                out.push(Step::Response(Response {
+                    whole: false,
                     exchange: call.exchange,
                     start,
                     head_end: last,
                     head: ResponseHead::Database(call.outcome),
-                })));
+                }));
             }
             out.push(Step::Broken {
                 exchange: call.exchange,
@@ -256,7 +264,7 @@ impl Dialect for Postgresql {
                 if let Some(tag) = tag {
                     self.session.tag(tag, &mut call);
                 }
-                answered(call.exchange, call.seen, call.outcome, end, out);
+                answered(call.exchange, call.began(), call.outcome, end, out);
             }
         }
         self.session.status(status, None);
@@ -266,7 +274,7 @@ impl Dialect for Postgresql {
         if self.awaited.front().is_some_and(|awaited| awaited.what == What::Cancel)
             && let Some(Awaited { call: Some(call), .. }) = self.pop()
         {
-            answered(call.exchange, call.seen, call.outcome, at, out);
+            answered(call.exchange, call.began(), call.outcome, at, out);
         }
     }
 }

@@ -31,13 +31,33 @@ pub(super) enum Special {
     Streams,
 }
 
-/// Commands whose first argument is part of their name.
-const CONTAINERS: &[&str] = &[
-    "ACL", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DEBUG", "FUNCTION", "LATENCY", "MEMORY", "MODULE", "OBJECT",
-    "PUBSUB", "SCRIPT", "SLOWLOG", "XGROUP", "XINFO",
-];
-/// Commands whose arguments may be passwords.
-const SECRET: &[&str] = &["AUTH", "HELLO", "ACL", "CONFIG", "MIGRATE"];
+/// Whether a command's first argument is part of its name.
+fn is_container(name: &str) -> bool {
+    matches!(
+        name,
+        "ACL"
+            | "CLIENT"
+            | "CLUSTER"
+            | "COMMAND"
+            | "CONFIG"
+            | "DEBUG"
+            | "FUNCTION"
+            | "LATENCY"
+            | "MEMORY"
+            | "MODULE"
+            | "OBJECT"
+            | "PUBSUB"
+            | "SCRIPT"
+            | "SLOWLOG"
+            | "XGROUP"
+            | "XINFO"
+    )
+}
+
+/// Whether a command's arguments may be passwords.
+fn is_secret(name: &str) -> bool {
+    matches!(name, "AUTH" | "HELLO" | "ACL" | "CONFIG" | "MIGRATE")
+}
 
 /// A command on its way.
 #[derive(Debug, Default)]
@@ -45,8 +65,9 @@ pub(super) struct Asked {
     begin: Option<Mark>,
     /// Whether arguments are kept.
     values: bool,
-    /// The first three words.
-    words: [Word; 3],
+    name: Word,
+    /// The words behind it, which may say what it does.
+    rest: [Word; 2],
     count: usize,
     arguments: Vec<SmolStr>,
 }
@@ -71,12 +92,21 @@ impl Asked {
     pub(super) fn begin(&mut self, at: Mark, values: bool) {
         self.begin = Some(at);
         self.values = values;
+        self.name.clear();
+        for word in &mut self.rest {
+            word.clear();
+        }
         self.count = 0;
     }
 
     fn word(&mut self, word: &[u8]) {
-        if let Some(place) = self.words.get_mut(self.count) {
-            place.set(word);
+        match self.count.checked_sub(1) {
+            None => self.name.set(word),
+            Some(place) => {
+                if let Some(place) = self.rest.get_mut(place) {
+                    place.set(word);
+                }
+            }
         }
         if self.values && self.count > 0 && self.arguments.len() < MAX_ARGUMENTS {
             self.arguments.push(SmolStr::from(String::from_utf8_lossy(word)));
@@ -87,21 +117,17 @@ impl Asked {
     /// The command that is complete; none if it is an empty one.
     pub(super) fn take(&mut self) -> Option<(Mark, Command, Special)> {
         let begin = self.begin.take()?;
-        let count = std::mem::take(&mut self.count);
         let mut arguments = std::mem::take(&mut self.arguments);
-        let word = |place: usize| self.words.get(place).filter(|_| place < count).map_or("", Word::text);
-        let (name, first) = (word(0), word(1));
-        if count == 0 {
-            return None;
-        }
-        let special = special(name, first, word(2), count.saturating_sub(1));
-        let mut argument_count = count.saturating_sub(1);
-        if SECRET.contains(&name) {
+        let mut argument_count = std::mem::take(&mut self.count).checked_sub(1)?;
+        let [first, second] = &mut self.rest;
+        let name = self.name.upper();
+        let special = special(name, first, second, argument_count);
+        if is_secret(name) {
             arguments.clear();
         }
         let named = if !is_name(name) {
             SmolStr::new_static("_OTHER")
-        } else if CONTAINERS.contains(&name) && is_name(first) {
+        } else if is_container(name) && is_name(first.upper()) {
             argument_count = argument_count.saturating_sub(1);
             if !arguments.is_empty() {
                 arguments.remove(0);
@@ -109,7 +135,7 @@ impl Asked {
             let mut both = SmolStrBuilder::new();
             both.push_str(name);
             both.push(' ');
-            both.push_str(first);
+            both.push_str(first.upper());
             both.finish()
         } else {
             SmolStr::new(name)
@@ -124,27 +150,38 @@ impl Asked {
     }
 }
 
-/// A word in upper case; nothing where it is too long to mean something, or no ASCII.
+/// A word; nothing where it is too long to mean something.
 #[derive(Clone, Copy, Debug, Default)]
-struct Word {
+pub(super) struct Word {
     bytes: [u8; MAX_NAME],
     length: usize,
 }
 
 impl Word {
-    fn set(&mut self, word: &[u8]) {
+    pub(super) fn set(&mut self, word: &[u8]) {
         self.length = 0;
-        if word.len() <= MAX_NAME && word.is_ascii() {
+        if let Some(space) = self.bytes.get_mut(..word.len()) {
+            space.copy_from_slice(word);
             self.length = word.len();
-            for (space, byte) in self.bytes.iter_mut().zip(word) {
-                *space = byte.to_ascii_uppercase();
-            }
         }
     }
 
-    fn text(&self) -> &str {
-        let bytes = self.bytes.get(..self.length).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
+    const fn clear(&mut self) {
+        self.length = 0;
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// The word in upper case, in which it stays; nothing where it is no ASCII.
+    fn upper(&mut self) -> &str {
+        let bytes = self.bytes.get_mut(..self.length).unwrap_or_default();
+        bytes.make_ascii_uppercase();
+        std::str::from_utf8(bytes)
+            .ok()
+            .filter(|text| text.is_ascii())
+            .unwrap_or_default()
     }
 }
 
@@ -153,33 +190,40 @@ fn is_name(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(is_of_name)
 }
 
-fn special(name: &str, first: &str, second: &str, arguments: usize) -> Special {
-    match (name, first, second) {
-        ("MULTI", ..) => Special::Multi,
-        ("EXEC", ..) => Special::Exec,
-        ("DISCARD", ..) => Special::Discard,
-        ("SELECT", ..) if !first.is_empty() => Special::Select(SmolStr::new(first)),
-        ("SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE", ..) => Special::Subscribe((arguments as u64).max(1)),
+fn special(name: &str, first: &mut Word, second: &mut Word, arguments: usize) -> Special {
+    match name {
+        "MULTI" => Special::Multi,
+        "EXEC" => Special::Exec,
+        "DISCARD" => Special::Discard,
+        "SELECT" => match first.upper() {
+            "" => Special::No,
+            database => Special::Select(SmolStr::new(database)),
+        },
         // Without arguments it is confirmed for each that there was; those behind the first are taken for pushes.
-        ("UNSUBSCRIBE" | "PUNSUBSCRIBE" | "SUNSUBSCRIBE", ..) => Special::Subscribe((arguments as u64).max(1)),
-        ("CLIENT", "REPLY", "OFF") => Special::Reply(false),
-        ("CLIENT", "REPLY", "ON") => Special::Reply(true),
-        ("CLIENT", "REPLY", "SKIP") => Special::Skip,
-        ("CLIENT", "SETINFO" | "MAINT_NOTIFICATIONS", _) => Special::Introduced,
-        ("GET" | "GETEX" | "GETDEL" | "HGET" | "MGET" | "HMGET", ..) => Special::Lookup,
-        ("MONITOR" | "SYNC" | "PSYNC", ..) => Special::Streams,
+        "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" | "UNSUBSCRIBE" | "PUNSUBSCRIBE" | "SUNSUBSCRIBE" => {
+            Special::Subscribe((arguments as u64).max(1))
+        }
+        "CLIENT" => match (first.upper(), second.upper()) {
+            ("REPLY", "OFF") => Special::Reply(false),
+            ("REPLY", "ON") => Special::Reply(true),
+            ("REPLY", "SKIP") => Special::Skip,
+            ("SETINFO" | "MAINT_NOTIFICATIONS", _) => Special::Introduced,
+            _ => Special::No,
+        },
+        "GET" | "GETEX" | "GETDEL" | "HGET" | "MGET" | "HMGET" => Special::Lookup,
+        "MONITOR" | "SYNC" | "PSYNC" => Special::Streams,
         _ => Special::No,
     }
 }
 
 /// Whether a push that begins with this word confirms a subscription.
-pub(super) fn confirms(word: &str) -> bool {
-    word.ends_with("subscribe")
+pub(super) fn confirms(word: &[u8]) -> bool {
+    word.ends_with(b"subscribe")
 }
 
 /// Whether an array that begins with this word is a push in RESP 2.
-pub(super) fn is_push(word: &str) -> bool {
-    matches!(word, "message" | "pmessage" | "smessage") || confirms(word)
+pub(super) fn is_push(word: &[u8]) -> bool {
+    matches!(word, b"message" | b"pmessage" | b"smessage") || confirms(word)
 }
 
 /// The call a command is.

@@ -10,7 +10,7 @@ use super::calls::{Calls, MAX_CALLS};
 use super::ordered::{Dialect, Hole, Ordered, Read, Side};
 use super::{Broken, Exchange, Limits, Mark, Parser, Recognized, Start, Step};
 use crate::protocol::call::Failure;
-use command::{Asked, Special};
+use command::{Asked, Special, Word};
 use resp::{Got, Reader, Sink};
 use smol_str::SmolStr;
 
@@ -122,8 +122,8 @@ struct Answer {
     count: u64,
     /// Values in it that are not there.
     absent: u64,
-    /// The first value in an aggregate.
-    word: SmolStr,
+    /// The first text in an aggregate.
+    word: Word,
     /// An error, and whether it lies within an array.
     error: Option<(SmolStr, bool)>,
 }
@@ -139,8 +139,8 @@ impl Sink for Answer {
         if depth == 1 && kind == b'_' {
             self.absent = self.absent.saturating_add(1);
         }
-        if depth == 1 && self.word.is_empty() && matches!(kind, b'$' | b'+') && content.len() <= MAX_NAME {
-            self.word = SmolStr::from(String::from_utf8_lossy(content));
+        if depth == 1 && matches!(kind, b'$' | b'+') && self.word.bytes().is_empty() {
+            self.word.set(content);
         }
     }
 
@@ -248,36 +248,35 @@ impl Redis {
 
     /// An answer, or a push, is complete. Whether it fits.
     fn told(&mut self, end: Mark, out: &mut Vec<Step>) -> bool {
-        let answer = std::mem::take(&mut self.answer);
+        let answer = &self.answer;
         let kind = answer.kind;
-        let confirms = command::confirms(&answer.word);
-        let is_push = kind == b'>' || (self.subscribed && kind == b'*' && command::is_push(&answer.word));
-        let waiting = self.calls.front();
-        let confirmed = match &waiting {
-            Some(call) => matches!(call.what, Special::Subscribe(_)) && confirms,
-            None => false,
-        };
+        let word = answer.word.bytes();
+        let is_push = kind == b'>' || (self.subscribed && kind == b'*' && command::is_push(word));
+        let confirmed = self
+            .calls
+            .first()
+            .is_some_and(|call| matches!(call.what, Special::Subscribe(_)) && command::confirms(word));
         if is_push && !confirmed {
             return true;
         }
         let Some(begin) = answer.begin else { return true };
-        self.calls.seen(begin, end);
+        self.calls.seen(begin);
         let Some(call) = self.calls.front() else {
             return false;
         };
-        if let (Special::Subscribe(left), true) = (&mut call.what, confirmed) {
+        if let (Special::Subscribe(left), true) = (&mut *call.what, confirmed) {
             *left = left.saturating_sub(1);
             if *left > 0 {
                 return true;
             }
         }
         if let Some((text, within)) = &answer.error
-            && (!within || call.what == Special::Exec)
+            && (!within || *call.what == Special::Exec)
         {
-            call.outcome.error = Some(Box::new(self::failed(text, &call.what)));
+            call.outcome.error = Some(Box::new(self::failed(text, call.what)));
         }
         let failed = answer.error.as_ref().is_some_and(|(_, within)| !within);
-        if call.what == Special::Lookup {
+        if *call.what == Special::Lookup {
             // Within a transaction it is queued, and answered later.
             call.outcome.returned_rows = match kind {
                 b'_' => Some(0),
@@ -286,11 +285,11 @@ impl Redis {
                 _ => None,
             };
         }
-        if call.what == Special::Multi && !failed {
+        if *call.what == Special::Multi && !failed {
             self.transaction = Some(call.offset);
         }
         call.outcome.transaction = self.transaction;
-        match &mut call.what {
+        match call.what {
             // A failed `EXEC` has discarded what was queued.
             Special::Exec | Special::Discard => self.transaction = None,
             Special::Selected(before) if failed => self.namespace = before.take(),

@@ -88,15 +88,23 @@ impl Reader {
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             match self.state {
                 State::Between => {
+                    self.kept.clear();
+                    self.holed = false;
+                    self.line = 0;
+                    if let Some((kind, number, taken)) = length(rest) {
+                        at = at.saturating_add(taken);
+                        match self.counted(kind, number, sink) {
+                            Some(true) => return Got::Value(at),
+                            Some(false) => continue,
+                            None => return Got::Invalid,
+                        }
+                    }
                     let kind = rest.first().copied().unwrap_or_default();
                     let known = b"+-:_#,($!=*~>%|".contains(&kind);
                     let command = self.inline && self.left.is_empty();
                     if !(known || command) {
                         return Got::Invalid;
                     }
-                    self.kept.clear();
-                    self.holed = false;
-                    self.line = 0;
                     self.state = State::Line(if known { kind } else { 0 });
                     at = at.saturating_add(usize::from(known));
                 }
@@ -192,35 +200,7 @@ impl Reader {
     fn line(&mut self, kind: u8, line: &[u8], sink: &mut impl Sink) -> Option<bool> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match kind {
-            b'$' | b'!' | b'=' => match number(line)? {
-                -1 => sink.leaf(self.left.len(), b'_', b""),
-                length => {
-                    let length = u64::try_from(length).ok().filter(|length| *length <= MAX_BULK)?;
-                    self.state = State::Bulk(kind, length.checked_add(2)?);
-                    return Some(false);
-                }
-            },
-            b'*' | b'~' | b'>' | b'%' | b'|' => match number(line)? {
-                -1 => sink.leaf(self.left.len(), b'_', b""),
-                count => {
-                    let count = u64::try_from(count).ok()?;
-                    sink.aggregate(self.left.len(), kind, count);
-                    let values = match kind {
-                        b'%' => count.checked_mul(2)?,
-                        // What the attribute is of follows it.
-                        b'|' => count.checked_mul(2)?.checked_add(1)?,
-                        _ => count,
-                    };
-                    if values > 0 {
-                        if self.left.len() >= MAX_DEPTH {
-                            return None;
-                        }
-                        self.left.push(values);
-                        self.state = State::Between;
-                        return Some(false);
-                    }
-                }
-            },
+            b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|' => return self.counted(kind, number(line)?, sink),
             b':' => {
                 number(line)?;
                 sink.leaf(self.left.len(), kind, line.get(..KEPT).unwrap_or(line));
@@ -228,6 +208,36 @@ impl Reader {
             _ => sink.leaf(self.left.len(), kind, line.get(..KEPT).unwrap_or(line)),
         }
         Some(self.ended())
+    }
+
+    /// The line of a bulk or an aggregate. Whether it ends a value that is in no other; none if it is no line.
+    fn counted(&mut self, kind: u8, number: i64, sink: &mut impl Sink) -> Option<bool> {
+        if number == -1 {
+            sink.leaf(self.left.len(), b'_', b"");
+            return Some(self.ended());
+        }
+        let number = u64::try_from(number).ok()?;
+        let values = match kind {
+            b'$' | b'!' | b'=' => {
+                let length = Some(number).filter(|length| *length <= MAX_BULK)?;
+                self.state = State::Bulk(kind, length.checked_add(2)?);
+                return Some(false);
+            }
+            b'%' => number.checked_mul(2)?,
+            // What the attribute is of follows it.
+            b'|' => number.checked_mul(2)?.checked_add(1)?,
+            _ => number,
+        };
+        sink.aggregate(self.left.len(), kind, number);
+        if values == 0 {
+            return Some(self.ended());
+        }
+        if self.left.len() >= MAX_DEPTH {
+            return None;
+        }
+        self.left.push(values);
+        self.state = State::Between;
+        Some(false)
     }
 
     /// A value is complete. Whether it is in no other, or ends the one it is in, and so on.
@@ -244,7 +254,30 @@ impl Reader {
     }
 }
 
-/// Where the first line ends. Most are lengths of a few digits, for which a search for long texts takes longer to begin.
+/// The whole line of a bulk or an aggregate, as most are: its kind, its number, and how many bytes it has.
+fn length(bytes: &[u8]) -> Option<(u8, i64, usize)> {
+    const MAX_DIGITS: usize = 9;
+    let (kind, rest) = bytes.split_first()?;
+    if !matches!(kind, b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|') {
+        return None;
+    }
+    let mut number = 0_i64;
+    for (place, byte) in rest.iter().enumerate().take(MAX_DIGITS.saturating_add(1)) {
+        match byte {
+            b'0'..=b'9' => {
+                let digit = i64::from(byte.wrapping_sub(b'0'));
+                number = number.wrapping_mul(10).wrapping_add(digit);
+            }
+            b'\r' if place > 0 && rest.get(place.wrapping_add(1)) == Some(&b'\n') => {
+                return Some((*kind, number, place.wrapping_add(3)));
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Where the first line ends. Most are short, for which a search for long texts takes longer to begin.
 fn line_end(bytes: &[u8]) -> Option<usize> {
     const SHORT: usize = 8;
     let begin = bytes.iter().take(SHORT).position(|byte| *byte == b'\n');

@@ -96,7 +96,7 @@ impl Tds {
         if frame.cut {
             self.tokens.lose();
         }
-        self.calls.seen(frame.begin, frame.end);
+        self.calls.seen(frame.begin);
         let mut tokens = std::mem::take(&mut self.tokens);
         let mut acknowledged = false;
         tokens.read(frame.payload, &mut |token| {
@@ -144,7 +144,7 @@ impl Tds {
             }
             Token::Changed(what, content) => {
                 let offset = call.offset;
-                self.session.changed(*what, content, offset, &mut call.outcome);
+                self.session.changed(*what, content, offset, call.outcome);
             }
             Token::LetIn(version) => {
                 call.what.entered = true;
@@ -214,7 +214,7 @@ impl Tds {
             failed,
             transaction,
             ..
-        } = call.what;
+        } = *call.what;
         // The client is asked for more, or the answer to its attention is still to come.
         if (enters && !entered) || (attention && !acknowledged) {
             return Some(());

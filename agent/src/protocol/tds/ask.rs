@@ -106,7 +106,7 @@ impl Tds {
                 self.awaits_login = false;
                 let login = Login::read(&asking.kept);
                 // Where nothing was agreed on before, that was in plain, and so may be the answer.
-                if asking.begin.offset == 0 {
+                if self.preface.ends_at(self.calls.asks(), asking.begin.offset) {
                     let call = Box::new(login_call(login));
                     self.deferred = Some((asking.begin, end, call));
                 } else {

@@ -59,6 +59,7 @@ impl Layers {
                 direction: start.direction,
                 bytes: Bytes::new(),
                 from_beginning: start.from_beginning,
+                preface: start.preface,
                 datagrams: start.datagrams,
                 carried: None,
             },

@@ -20,7 +20,7 @@ use super::call::{Call, Text};
 use super::calls::Calls;
 use super::frames::Frames;
 use super::ordered::{Dialect, Hole, Ordered, Read, Side};
-use super::{Broken, Exchange, Limits, Mark, Parser, Start, Step};
+use super::{Broken, Exchange, Limits, Mark, Parser, Preface, Start, Step};
 use packet::Packets;
 use session::Session;
 use tokens::Tokens;
@@ -48,6 +48,7 @@ pub(super) fn parser(start: &Start) -> Box<dyn Parser> {
         awaits_login: false,
         attentions: 0,
         dark: false,
+        preface: start.preface,
     };
     let plain = Ordered::new(dialect, start, start.direction, begins);
     Box::new(layers::Layers::new(plain, start))
@@ -77,6 +78,7 @@ struct Tds {
     attentions: usize,
     /// Several sessions share the connection and are not told apart, or it speaks an older version.
     dark: bool,
+    preface: Preface,
 }
 
 /// A message that is not complete.

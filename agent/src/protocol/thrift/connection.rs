@@ -114,7 +114,7 @@ impl Connection {
         {
             return false;
         }
-        self.calls.seen(message.begin, message.end);
+        self.calls.seen(message.begin);
         let Some(call) = self.calls.front() else { return false };
         call.outcome.fault = match envelope.kind {
             Kind::Exception => Some(Fault {

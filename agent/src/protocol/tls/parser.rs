@@ -10,7 +10,7 @@ use super::record::{Header, Kind, Part, Records};
 use super::{Alert, Handshake, Hello};
 use crate::capture::Direction;
 use crate::protocol::{
-    Body, Broken, Exchange, Flow, Mark, Parser, Request, RequestHead, Response, ResponseHead, Start, Step,
+    Body, Broken, Exchange, Flow, Known, Mark, Parser, Request, RequestHead, Response, ResponseHead, Start, Step,
 };
 use crate::stream::{Content, Piece};
 
@@ -281,7 +281,8 @@ impl Tls {
         // Where the hello was not seen it is what this direction began with.
         let first = self.side(direction).first;
         let begin = self.begin.filter(|_| self.said_hello).or(first).unwrap_or(at);
-        out.push(Step::Request(Box::new(Request {
+        out.push(Step::Request(Request {
+            whole: false,
             stream: None,
             record: None,
             exchange: self.exchange,
@@ -290,7 +291,7 @@ impl Tls {
             start: begin.moment,
             head_end: at,
             head: RequestHead::Tls(self.handshake.hello.clone()),
-        })));
+        }));
     }
 
     /// Tells what the handshake came to.
@@ -300,12 +301,13 @@ impl Tls {
             return;
         }
         self.told = Told::Response;
-        out.push(Step::Response(Box::new(Response {
+        out.push(Step::Response(Response {
+            whole: false,
             exchange: self.exchange,
             start: self.answered.unwrap_or(at).moment,
             head_end: at,
             head: ResponseHead::Tls(Box::new(self.handshake.clone())),
-        })));
+        }));
     }
 
     /// The handshake is complete, by now or exactly now.
@@ -334,10 +336,11 @@ impl Tls {
         }
         self.told = Told::End;
         let (asks, exchange) = (self.asks.unwrap_or(Direction::Egress), self.exchange);
-        let body = |side: &Side| Body {
-            bytes: Some(side.bytes),
-            captured: Bytes::new(),
-            ..Body::default()
+        let body = |side: &Side| {
+            Body::from(Known {
+                bytes: Some(side.bytes),
+                ..Known::default()
+            })
         };
         let (asked, answered) = (body(self.side(asks)), body(self.side(asks.flip())));
         out.push(Step::RequestEnd {

@@ -267,3 +267,56 @@ fn what_stands_behind_the_end_is_not_counted() {
         &["hello a @0", "? established false handshake_failure", "done 7"],
     );
 }
+
+/// What is said before in a protocol that is not known costs nothing: the hello is recognized where it comes (RFC 3207, RFC 9051
+/// section 6.2.1, RFC 4511 section 4.14).
+#[test]
+fn encryption_that_is_asked_for_midway() {
+    let smtp = [
+        (false, "220 mail.test ESMTP\r\n"),
+        (true, "EHLO client.test\r\n"),
+        (false, "250-mail.test\r\n250-STARTTLS\r\n250 8BITMIME\r\n"),
+        (true, "STARTTLS\r\n"),
+        (false, "220 2.0.0 Ready to start TLS\r\n"),
+    ];
+    let imap = [
+        (false, "* OK IMAP4rev2 ready\r\n"),
+        (true, "a1 CAPABILITY\r\n"),
+        (false, "* CAPABILITY IMAP4rev2 STARTTLS LOGINDISABLED\r\na1 OK done\r\n"),
+        (true, "a2 STARTTLS\r\n"),
+        (false, "a2 OK Begin TLS negotiation now\r\n"),
+    ];
+    let ldap = [
+        (true, "0\x1d\x02\x01\x01w\x18\u{0}\x161.3.6.1.4.1.1466.20037"),
+        (false, "0\x0c\x02\x01\x01x\x07\n\x01\0\x04\0\x04\0"),
+    ];
+    for before in [&smtp[..], &imap, &ldap] {
+        let said = before
+            .iter()
+            .map(|(client, text)| Says(*client, text.as_bytes().to_vec()));
+        let hello = client_hello(&[name("mail.test"), tls_1_3()].concat());
+        let at: usize = before
+            .iter()
+            .map(|(client, text)| if *client { text.len() } else { 0 })
+            .sum();
+        let all: Vec<Passes> = said
+            .chain([
+                Says(true, hello),
+                Says(false, server_hello(&extension(43, &[3, 4]))),
+                Says(true, record(23, &[0; 60])),
+                Closed,
+            ])
+            .collect();
+        for cut in [usize::MAX, 7, 1] {
+            let (steps, recognition) = play(&all, cut);
+            assert_eq!(recognition, Recognition::Known("tls"), "{before:?} in pieces of {cut}");
+            let told = tell(&steps);
+            assert_eq!(told.first(), Some(&format!("hello mail.test @{at}")), "{told:?}");
+            assert_eq!(
+                told.get(1).map(String::as_str),
+                Some("1.3 established true "),
+                "{told:?}"
+            );
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! the connection speaks this is known by the handshake, never guessed; what passes is counted, its content is not looked into.
 mod frame;
 
-use super::{Body, Broken, Exchange, Flow, Mark, Parser, Recognized, Start, Step};
+use super::{Body, Broken, Exchange, Flow, Known, Mark, Parser, Recognized, Start, Step};
 use crate::capture::Direction;
 use crate::stream::{Content, Piece};
 pub use frame::Counts;
@@ -91,14 +91,15 @@ impl Side {
 impl WebSocket {
     /// What passed.
     fn body(&self) -> Body {
-        Body {
+        Known {
             websocket: Some(Box::new(Passed {
                 client: self.client.frames.counts,
                 server: self.server.frames.counts,
                 close: self.close,
             })),
-            ..Body::default()
+            ..Known::default()
         }
+        .into()
     }
 
     /// The connection is over for `reason`, unless it was closed before.

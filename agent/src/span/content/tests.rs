@@ -1,8 +1,8 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::protocol::Body;
 use crate::protocol::http1::Version;
+use crate::protocol::{Body, Known};
 
 /// What is told of a question and an answer, whose second line is their content type.
 #[track_caller]
@@ -42,10 +42,10 @@ fn check(kind: SpanKind, path: &str, asked: &str, answered: &str, expected: &[&s
         )]),
         unknown: 0,
     };
-    let response_body = Body {
+    let response_body = Body::from(Known {
         first_ns: Some(1500),
-        ..Body::default()
-    };
+        ..Known::default()
+    });
     let exchanged = Exchanged {
         kind,
         request_body: &Body::default(),

@@ -7,7 +7,7 @@ use crate::capture::{Actor, ConnId, Direction, Endpoints, Moment, Pid};
 use crate::discover::{Process, Runtime};
 use crate::protocol::http1::Version;
 use crate::protocol::{
-    Broken, Exchange, Mark, Request, RequestHead as AnyRequest, Response, ResponseHead as AnyResponse, Step,
+    Broken, Exchange, Known, Mark, Request, RequestHead as AnyRequest, Response, ResponseHead as AnyResponse, Step,
 };
 use crate::span::{ConnFacts, Layer, SpanEvent, Spans};
 
@@ -76,6 +76,7 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
     };
     let exchange = Exchange(0);
     let request = Request {
+        whole: false,
         record: None,
         exchange,
         direction,
@@ -85,7 +86,7 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         head_end: mark(5),
         head: AnyRequest::Http(head),
     };
-    spans.step(&facts, &process, Step::Request(Box::new(request)), &mut out);
+    spans.step(&facts, &process, Step::Request(request), &mut out);
     if let Some(status) = status {
         let head = ResponseHead {
             status,
@@ -94,18 +95,19 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
             unknown: 0,
         };
         let response = Response {
+            whole: false,
             exchange,
             start: moment(6),
             head_end: mark(7),
             head: AnyResponse::Http(head),
         };
-        spans.step(&facts, &process, Step::Response(Box::new(response)), &mut out);
+        spans.step(&facts, &process, Step::Response(response), &mut out);
     }
-    let body = Body {
+    let body = Body::from(Known {
         bytes: Some(3),
         captured: Bytes::from_static(b"abc"),
-        ..Body::default()
-    };
+        ..Known::default()
+    });
     let end = match broken {
         None => Step::ResponseEnd {
             exchange,
@@ -149,6 +151,7 @@ fn a_request_whose_number_another_takes() {
     let mut out = Vec::new();
     for time_ns in [5, 8] {
         let request = Request {
+            whole: false,
             record: None,
             exchange: Exchange(0),
             direction: Direction::Ingress,
@@ -161,7 +164,7 @@ fn a_request_whose_number_another_takes() {
             },
             head: AnyRequest::Turn,
         };
-        spans.step(&facts, &process, Step::Request(Box::new(request)), &mut out);
+        spans.step(&facts, &process, Step::Request(request), &mut out);
     }
     let [
         SpanEvent::Opened(first),
@@ -396,11 +399,11 @@ fn check_body(fields: &str, content: &[u8], captured: usize, expected: &str) {
         status: Status::Unset,
         events: Vec::new(),
     };
-    let message = Body {
+    let message = Body::from(Known {
         bytes: Some(content.len() as u64),
         captured: Bytes::copy_from_slice(&content[..captured]),
-        ..Body::default()
-    };
+        ..Known::default()
+    });
     body(&mut span, &REQUEST, &parse_fields(fields), &message, &policy);
     let shown = span.attributes.iter().find(|(name, _)| *name == REQUEST.content);
     assert_eq!(

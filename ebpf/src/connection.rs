@@ -53,6 +53,11 @@ pub trait Mode: Reader {
     fn name(sk: *const c_void) -> u64;
     /// What is remembered of the connection; made if it is new.
     fn remember(sk: *const c_void) -> *mut Conn;
+    /// [`Socket::count`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn count(socket: Socket, conn: *mut Conn, direction: u8, moved: u64) -> u64;
 }
 
 /// `sock_send_length` and `sock_recv_length`: the verifier knows the socket.
@@ -94,6 +99,12 @@ impl Mode for Direct {
         // SAFETY: the map is socket storage and the verifier knows the pointer as a socket.
         unsafe { bpf_sk_storage_get(map, sk.cast_mut(), core::ptr::null_mut(), CREATE) }.cast()
     }
+
+    #[inline(always)]
+    unsafe fn count(socket: Socket, conn: *mut Conn, direction: u8, moved: u64) -> u64 {
+        // SAFETY: the caller vouches for it.
+        unsafe { socket.count::<Self>(conn, direction, moved) }
+    }
 }
 
 /// System call tracepoints: a socket is a number.
@@ -134,6 +145,12 @@ impl Mode for Probe {
         CONNECTIONS_BY_INODE
             .get_ptr_mut(&inode)
             .unwrap_or(core::ptr::null_mut())
+    }
+
+    #[inline(always)]
+    unsafe fn count(socket: Socket, conn: *mut Conn, direction: u8, moved: u64) -> u64 {
+        // SAFETY: the map gave the pointer.
+        by_number(socket.sk, || unsafe { tcp_count((*conn).id, direction.into(), moved) })
     }
 }
 
@@ -220,39 +237,76 @@ impl Socket {
         unsafe { M::read::<u8>(self.sk, offset::sk_shutdown()) & RCV_SHUTDOWN != 0 }
     }
 
-    /// Offset just past the last byte of a direction, after an operation that moved `moved` bytes.
+    /// Something between TCP and the program changes the bytes (`icsk_ulp_ops`), such as the kernel's TLS: what the transport counts is not
+    /// what the program says.
     ///
-    /// TCP counts itself: received = bytes_received - (rcv_nxt - copied_seq); sent = bytes_acked + (write_seq - snd_una),
-    /// less the SYN, which `bytes_acked` counts for the end that opened the connection (`tcp_snd_una_update`), and less the
-    /// FIN, which `bytes_received` counts (`tcp_rcv_nxt_update`) and a read takes with the data before it.
+    /// # Safety
+    /// The socket was made in mode `M`.
+    #[inline(always)]
+    pub unsafe fn is_changed<M: Mode>(self) -> bool {
+        // SAFETY: the pointer is of the mode's kind.
+        self.local == 0 && unsafe { M::read::<u64>(self.tcp, offset::tcp_upper()) } != 0
+    }
+
+    /// Offsets just past the last byte of a direction, after an operation that moved `moved` bytes.
     ///
     /// # Safety
     /// The socket was made in mode `M`; `conn` is what is remembered of it.
     #[inline(always)]
-    pub unsafe fn advance<M: Mode>(self, conn: *mut Conn, direction: u8, moved: u64) -> u64 {
-        if self.local == 0 {
-            // SAFETY: the pointer is of the mode's kind, and the map gave the other.
-            return unsafe {
-                if direction == EGRESS {
-                    let (flags, expected) = ((*conn).flags, (*conn).sent.wrapping_add(moved));
-                    (*conn).sent = settle(&raw mut (*conn).said, expected, || self.sent::<M>(flags));
-                    (*conn).sent
-                } else {
-                    let expected = (*conn).received.wrapping_add(moved);
-                    (*conn).received = settle(&raw mut (*conn).heard, expected, || self.received::<M>());
-                    (*conn).received
-                }
-            };
-        }
-        // SAFETY: the map gave the pointer.
+    pub unsafe fn advance<M: Mode>(self, conn: *mut Conn, direction: u8, moved: u64) -> End {
+        // SAFETY: the map gave the pointer, and the socket is of the mode.
         unsafe {
-            if direction == EGRESS {
-                (*conn).sent += moved;
-                (*conn).sent
-            } else {
-                (*conn).received += moved;
-                (*conn).received
+            let reached = reached(conn, direction);
+            if self.local != 0 {
+                *reached = (*reached).wrapping_add(moved);
+                return End {
+                    said: *reached,
+                    wire: *reached,
+                    is_changed: false,
+                };
             }
+            let wire = M::count(self, conn, direction, moved);
+            End {
+                said: *reached,
+                wire: wire & !CHANGED,
+                is_changed: wire & CHANGED != 0,
+            }
+        }
+    }
+
+    /// How far the transport counts a direction of TCP after an operation that moved `moved` bytes, with [`CHANGED`]. What programs say
+    /// up to there is remembered.
+    ///
+    /// TCP counts itself: received = bytes_received - (rcv_nxt - copied_seq); sent = bytes_acked + (write_seq - snd_una),
+    /// less the SYN, which `bytes_acked` counts for the end that opened the connection (`tcp_snd_una_update`), and less the
+    /// FIN, which `bytes_received` counts (`tcp_rcv_nxt_update`) and a read takes with the data before it. Where the bytes are changed on
+    /// their way (see [`is_changed`](Self::is_changed)) they are summed from where that began.
+    ///
+    /// # Safety
+    /// The socket is TCP and was made in mode `M`; `conn` is what is remembered of it.
+    #[inline(always)]
+    unsafe fn count<M: Mode>(self, conn: *mut Conn, direction: u8, moved: u64) -> u64 {
+        // SAFETY: the pointer is of the mode's kind, and the map gave the other.
+        unsafe {
+            let reached = reached(conn, direction);
+            let summed = (*reached).wrapping_add(moved);
+            let wire = if direction == EGRESS {
+                let flags = (*conn).flags;
+                settle(&raw mut (*conn).said, summed, || self.sent::<M>(flags))
+            } else {
+                settle(&raw mut (*conn).heard, summed, || self.received::<M>())
+            };
+            if !self.is_changed::<M>() {
+                *reached = wire;
+                return wire & !CHANGED;
+            }
+            *reached = if summed != moved || begins(moved, wire) {
+                summed
+            } else {
+                // Where the other end is in its sum is not known: no offset may be the same at both.
+                moved | if direction == EGRESS { 1 << 61 } else { 1 << 62 }
+            };
+            wire | CHANGED
         }
     }
 
@@ -463,6 +517,62 @@ impl Place {
         let more = low.wrapping_sub(self.near as u32).cast_signed();
         self.near.wrapping_add_signed(more.into())
     }
+}
+
+/// Whether the first operation of a direction that was seen, which moved `moved` bytes through the kernel's TLS and ended at `wire`, was
+/// the first there was: what is between the two is what one record adds. Another record before it would add as much again and what it
+/// holds.
+#[inline(always)]
+const fn begins(moved: u64, wire: u64) -> bool {
+    /// Most bytes of a record's content (`TLS_MAX_PAYLOAD_SIZE`).
+    const CONTENT: u64 = 1 << 14;
+    /// What a record adds at most, and less than two add: header, explicit nonce and tag of AES-GCM in TLS 1.2.
+    const ADDED: u64 = 5 + 8 + 16;
+    moved <= CONTENT && wire.wrapping_sub(moved) <= ADDED
+}
+
+/// [`Socket::count`] for the connection `id` on the socket that is [`numbered`], which is TCP.
+///
+/// A global function, as [`announce`]: what the count needs is more than there is room for on its callers' stack.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn tcp_count(id: u64, direction: u64, moved: u64) -> u64 {
+    let Some(conn) = CONNECTIONS_BY_INODE.get_ptr_mut(&id) else {
+        return 0;
+    };
+    let socket = Probe::narrow(numbered(), AF_INET);
+    // SAFETY: the map gave the pointer, and the socket was made in this mode.
+    unsafe { socket.count::<Probe>(conn, direction as u8, moved) }
+}
+
+/// What is remembered of how far a direction has come, in what programs say.
+///
+/// # Safety
+/// The map gave `conn`.
+#[inline(always)]
+unsafe fn reached(conn: *mut Conn, direction: u8) -> *mut u64 {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        if direction == EGRESS {
+            &raw mut (*conn).sent
+        } else {
+            &raw mut (*conn).received
+        }
+    }
+}
+
+/// Set beside how far the transport counts where something changes the bytes on their way.
+const CHANGED: u64 = 1 << 63;
+
+/// Where an operation ended in its direction.
+#[derive(Clone, Copy)]
+pub struct End {
+    /// The offset, in what programs say.
+    pub said: u64,
+    /// The same as the transport counts.
+    pub wire: u64,
+    /// Something on the way changes the bytes.
+    pub is_changed: bool,
 }
 
 /// Set where a direction's first sequence number, below, is known.

@@ -165,7 +165,8 @@ fn taken_unseen<K: Known>(sk: *const c_void) {
     let Some(socket) = (unsafe { connection::stream::<K::Mode>(sk) }) else {
         return;
     };
-    if socket.tcp.is_null() {
+    // SAFETY: the socket is of the mode.
+    if socket.tcp.is_null() || unsafe { socket.is_changed::<K::Mode>() } {
         return;
     }
     // SAFETY: the map gave the pointer, and the socket is TCP and of the mode.

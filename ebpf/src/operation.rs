@@ -221,9 +221,10 @@ pub unsafe fn tell<M: Mode>(
         if (*conn).announced == 0 || socket.is_datagram() {
             socket.announce::<M>(conn);
         }
-        let end = socket.advance::<M>(conn, direction, moved);
+        let ended = socket.advance::<M>(conn, direction, moved);
+        let end = ended.said;
         if !socket.is_datagram() {
-            tls::carried((*conn).id, direction, moved, end);
+            tls::carried((*conn).id, direction, moved, ended.wire, ended.is_changed);
         }
         socket.measure::<M>(conn);
         if settings::stacks() != 0 && socket.begins(conn, direction) {
@@ -523,7 +524,7 @@ pub unsafe fn tell_batch<M: Mode>(socket: Socket, direction: u8, flags: u32, vec
         if (*conn).announced == 0 || socket.is_datagram() {
             socket.announce::<M>(conn);
         }
-        let end = socket.advance::<M>(conn, direction, total);
+        let end = socket.advance::<M>(conn, direction, total).said;
         if total == 0 {
             if direction == INGRESS && socket.at_end::<M>() {
                 copy(conn, direction, end, 0, 0, Memory::none(NO_PAYLOAD_NONE), assist::NONE);

@@ -83,6 +83,7 @@ globals! {
     OFF_NET_INUM net_inum: u32 = 0;
     OFF_UNIX_PEER unix_peer: u32 = 0;
     OFF_UNIX_ADDR unix_addr: u32 = 0;
+    OFF_TCP_UPPER tcp_upper: u32 = 0;
     OFF_TCP_BYTES_ACKED tcp_bytes_acked: u32 = 0;
     OFF_TCP_BYTES_RECEIVED tcp_bytes_received: u32 = 0;
     OFF_TCP_BYTES_SENT tcp_bytes_sent: u32 = 0;

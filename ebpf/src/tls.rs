@@ -209,13 +209,16 @@ pub fn new(flags: u32) -> TlsSession {
 }
 
 /// An operation on a socket moved bytes up to offset `end` of connection `conn`: evidence for the call it runs within, which may be
-/// one that is told now.
+/// one that is told now. They may be plaintext, which the kernel encrypts.
 #[inline(always)]
-pub fn carried(conn: u64, direction: u8, moved: u64, end: u64) {
+pub fn carried(conn: u64, direction: u8, moved: u64, end: u64, plain: bool) {
     if moved == 0 {
         return;
     }
     let passed = tls_carried(conn, direction.into(), end, moved);
+    if plain {
+        tls_claims(conn);
+    }
     if passed == rustls::TELLS {
         rustls::rustls_tells();
     } else if passed != 0 {
@@ -269,6 +272,32 @@ pub extern "C" fn tls_carried(conn: u64, direction: u64, end: u64, moved: u64) -
         }
         if Cookie::unpack((*call).cookie).source == SOURCE_RUSTLS {
             return rustls::rustls_carried((*call).object, (*call).cookie, conn, end, moved);
+        }
+    }
+    0
+}
+
+/// Plaintext passes the socket of connection `conn`: if that is within a call for a session, the session is told of before it.
+///
+/// A global function, as [`tls_carried`], which has noted the connection.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn tls_claims(conn: u64) -> u64 {
+    let inner = TLS_CALLS.get_ptr(&key(1));
+    let within = u64::from(inner.is_some());
+    let Some(call) = inner.or_else(|| TLS_CALLS.get_ptr(&key(0))) else {
+        return 0;
+    };
+    // SAFETY: the maps gave the pointers, and only this thread uses the call.
+    unsafe {
+        if (*call).conn == conn
+            && (*call).torn == 0
+            && let Some(session) = TLS_SESSIONS.get_ptr_mut(&scoped((*call).object))
+            && (*session).announced == 0
+        {
+            (*session).conn = conn;
+            (*session).announced = 1;
+            tls_announce(within);
         }
     }
     0

@@ -354,3 +354,69 @@ fn plaintext_of_openssl() {
     }
     out.check_eq(out.counter("capture.user_fault"), 0, "capture.user_fault");
 }
+
+/// The kernel encrypts for the server, whose library hands it plaintext: what the socket carries is told once, and joined with what a
+/// client says that encrypts by itself.
+#[test]
+fn plaintext_that_the_kernel_encrypts() {
+    let Some(lab) = Lab::new("plaintext_that_the_kernel_encrypts") else {
+        return;
+    };
+    let offered = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_ulp").unwrap_or_default();
+    if !offered.split_whitespace().any(|name| name == "tls") {
+        lab.skip("this kernel encrypts nothing; `cargo xtask vm` boots some that do");
+        return;
+    }
+    let certificate = Certificate::new(&lab);
+    let config = "openssl_conf = all\n[all]\nssl_conf = modules\n[modules]\nsystem_default = sessions\n[sessions]\nOptions = KTLS\n";
+    let config = format!("OPENSSL_CONF={}", lab.file("kernel.cnf", config).display());
+    for version in ["-tls1_2", "-tls1_3"] {
+        let port = free_port();
+        let accept = port.to_string();
+        let server = [
+            "env", &config, "openssl", "s_server", "-www", version, "-accept", &accept,
+        ];
+        let files = ["-cert", certificate.file(), "-key", certificate.key()];
+        let url = format!("https://127.0.0.1:{port}/");
+        let client = ["curl", "-sf", "--insecure", "--http1.1", "-o", "/dev/null", &url];
+        let plan = Plan::default()
+            .service(port, &[&server[..], &files].concat())
+            .command(&client);
+        let before = encrypted_by_kernel();
+        let out = Clew::run(&lab).traced(&plan.argv(&lab, env!("CARGO_BIN_EXE_clew-drive")));
+        out.check(encrypted_by_kernel() > before, "the kernel encrypted");
+        let (client, server) = (out.only(Kind::Client, "/"), out.only(Kind::Server, "/"));
+        out.check_eq(out.spans.0.len(), 2, "number of spans");
+        out.check_eq(server.parent.as_ref(), Some(&client.id), "the server's parent");
+        for span in [client, server] {
+            let version = version.replace("-tls1_", "1.");
+            out.check_span(
+                span,
+                &[
+                    ("http.response.status_code", "200"),
+                    ("url.scheme", "https"),
+                    ("tls.protocol.version", &version),
+                    ("tls.established", "true"),
+                    ("clew.encrypted", ""),
+                ],
+            );
+        }
+        let body = |span: &clew_tests::Span| span.text("http.response.body.size");
+        out.check_eq(body(client), body(server), "the body");
+        for counter in [
+            "tls.tie_conflict",
+            "tls.untied",
+            "stream.gap_timeout",
+            "protocol.tls.resync",
+        ] {
+            out.check_eq(out.counter(counter), 0, counter);
+        }
+    }
+}
+
+/// Connections that the kernel has encrypted for so far (`Documentation/networking/tls.rst`).
+fn encrypted_by_kernel() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/tls_stat").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("TlsTxSw"));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+}

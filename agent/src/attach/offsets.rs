@@ -66,6 +66,8 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("OFF_NET_INUM", "net", &["ns", "inum"]),
     ("OFF_UNIX_PEER", "unix_sock", &["peer"]),
     ("OFF_UNIX_ADDR", "unix_sock", &["addr"]),
+    // A TCP socket begins with one of these.
+    ("OFF_TCP_UPPER", "inet_connection_sock", &["icsk_ulp_ops"]),
     ("OFF_TCP_BYTES_ACKED", "tcp_sock", &["bytes_acked"]),
     ("OFF_TCP_BYTES_RECEIVED", "tcp_sock", &["bytes_received"]),
     ("OFF_TCP_BYTES_SENT", "tcp_sock", &["bytes_sent"]),

@@ -141,6 +141,11 @@ impl Live {
         self.secured.as_ref().map(|secured| secured.session)
     }
 
+    /// A session of a library that tells of all plaintext is on it.
+    pub(super) fn tied(&mut self) {
+        self.conversation.tied();
+    }
+
     /// Whether something is missing or unanswered.
     pub(super) fn awaits(&self) -> bool {
         !self.stream.idle() || self.open() > 0 || self.secured.as_ref().is_some_and(|secured| !secured.stream.idle())

@@ -19,7 +19,8 @@ use foldhash::fast::RandomState;
 
 use crate::attach::Verdict;
 use crate::capture::{
-    Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, LogWrite, Moment, Pid, Plain,
+    Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, Library, LogWrite, Moment, Pid,
+    Plain,
 };
 use crate::discover::{Process, Runtime};
 use crate::log::{Logs, Record, Written};
@@ -217,7 +218,15 @@ impl Pipeline {
         match event {
             Event::Connection(connection) => self.connection(connection, out),
             Event::Data(data) => self.data(data, out),
-            Event::Session(session) => self.sessions.session(&session),
+            Event::Session(session) => {
+                self.sessions.session(&session);
+                // Programs hand rustls's keys to the kernel and go on without it.
+                if session.library != Library::Rustls
+                    && let Some(live) = session.conn.and_then(|conn| self.connections.get_mut(&conn))
+                {
+                    live.tied();
+                }
+            }
             Event::Plain(plain) => self.plain(plain, out),
             Event::Log(write) => self.log(&write, out),
             Event::State {

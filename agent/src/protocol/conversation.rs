@@ -314,6 +314,13 @@ impl Conversation {
         }
     }
 
+    /// What the connection carries will be seen elsewhere, if it carries anything.
+    pub fn tied(&mut self) {
+        if let State::Speaking(_, parser) = &mut self.state {
+            parser.tied();
+        }
+    }
+
     /// What a handshake of the connection came to.
     pub fn handshake(&self) -> Option<&tls::Handshake> {
         match &self.state {

@@ -317,6 +317,8 @@ pub trait Parser: Send {
     }
     /// What the connection carries is seen elsewhere: what was told of the connection itself is withdrawn.
     fn seen_through(&mut self, _out: &mut Vec<Step>) {}
+    /// What the connection carries will be seen elsewhere, if it carries anything.
+    fn tied(&mut self) {}
     /// What a handshake of the connection came to.
     fn handshake(&self) -> Option<&tls::Handshake> {
         None

@@ -33,6 +33,11 @@ impl Image {
         self.entry(Path::new(at), FILE | mode, 0, (0, 0), content.as_bytes());
     }
 
+    /// A file with these bytes.
+    pub(super) fn bytes(&mut self, at: &str, content: &[u8]) {
+        self.entry(Path::new(at), FILE | 0o644, 0, (0, 0), content);
+    }
+
     /// A folder, with those above it.
     pub(super) fn folder(&mut self, at: &Path) {
         self.entry(at, FOLDER | 0o755, 0, (0, 0), &[]);

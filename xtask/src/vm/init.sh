@@ -9,6 +9,9 @@ mount -t securityfs none /sys/kernel/security
 mount -t tmpfs none /tmp
 chmod 1777 /tmp
 ip link set lo up
+for module in /modules/*.ko; do
+    [ -e "$module" ] && insmod "$module"
+done
 . /run.sh 2>&1
 echo "vm: over on Linux $(uname -r) after $(cut -d. -f1 /proc/uptime) s"
 poweroff -f

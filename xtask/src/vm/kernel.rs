@@ -1,10 +1,11 @@
-//! The kernels: Debian's cloud kernels, which have all that is needed built in and boot without modules.
+//! The kernels: Debian's cloud kernels, which have all that is needed built in and boot without modules, but for the kernel's TLS.
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::debian::Suite;
-use crate::workspace;
+use crate::{shell, workspace};
 
 /// A kernel to boot.
 pub(super) struct Kernel {
@@ -28,7 +29,7 @@ pub(super) struct Boot {
 const CALLS: &str = "--skip socket::";
 /// Without what needs a run of Clew of its own: a start takes seconds here.
 pub(super) const EXACT: &str = "--skip msg_oob --skip sendfile_whole --skip linux_aio --skip io_uring --skip compat_calls \
-    --skip not_resident --skip unix_seqpacket --skip mptcp --skip vsock --skip sctp --skip smc --skip kernel_tls";
+    --skip not_resident --skip unix_seqpacket --skip mptcp --skip vsock --skip sctp --skip smc";
 
 /// The oldest Clew is for, the last of Debian's before the tracepoints at the socket, and one after.
 pub(super) const KERNELS: &[Kernel] = &[
@@ -82,6 +83,56 @@ impl Kernel {
         suite.unpack(package, &root)?;
         image_in(&root).with_context(|| format!("{package} holds no kernel"))
     }
+}
+
+/// Modules that give the kernel TLS with AES-GCM, each behind those it needs. What is built in has no file.
+const MODULES: &[&str] = &[
+    "crypto/crypto_null",
+    "crypto/ctr",
+    "crypto/gf128mul",
+    "lib/crypto/gf128mul",
+    "crypto/ghash-generic",
+    "crypto/gcm",
+    "net/tls/tls",
+];
+
+/// What the kernel at `image` is to load: names and contents, in order.
+///
+/// # Errors
+/// When a module cannot be read.
+pub(super) fn modules(image: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let root = image.ancestors().nth(2).context("a kernel lies in /boot")?;
+    let folders = ["lib/modules", "usr/lib/modules"].into_iter().flat_map(|folder| {
+        let versions = std::fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+        versions.map(|version| version.path().join("kernel"))
+    });
+    let folders: Vec<PathBuf> = folders.collect();
+    let mut found = Vec::new();
+    for (n, name) in MODULES.iter().enumerate() {
+        for folder in &folders {
+            let plain = folder.join(format!("{name}.ko"));
+            let packed = folder.join(format!("{name}.ko.xz"));
+            let content = if plain.exists() {
+                std::fs::read(&plain)?
+            } else if packed.exists() {
+                unpacked(&packed)?
+            } else {
+                continue;
+            };
+            found.push((format!("/modules/{n}.ko"), content));
+        }
+    }
+    Ok(found)
+}
+
+fn unpacked(packed: &Path) -> Result<Vec<u8>> {
+    let scratch = tempfile::tempdir()?;
+    let (copy, plain) = (scratch.path().join("module.xz"), scratch.path().join("module"));
+    std::fs::copy(packed, &copy)?;
+    let mut xz = shell::command("xz", &["--decompress"]);
+    xz.arg(&copy);
+    shell::quiet(xz, Duration::from_secs(60))?;
+    Ok(std::fs::read(plain)?)
 }
 
 /// The kernel's package in what `apt-cache depends` says of the one that stands for the newest.

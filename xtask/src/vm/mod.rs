@@ -102,6 +102,9 @@ fn run_on(kernel: &Path, files: &[u8], script: &str, append: &str, tally: &mut T
     // The kernel unpacks archives one after the other.
     let mut own = Image::default();
     own.text("/run.sh", script, 0o755);
+    for (at, content) in kernel::modules(kernel)? {
+        own.bytes(&at, &content);
+    }
     let initrd = tempfile::NamedTempFile::new()?;
     std::fs::write(initrd.path(), [files, &own.finish()].concat())?;
     // On a loaded machine the kernel would find the emulated timer too slow to be one, and panic.

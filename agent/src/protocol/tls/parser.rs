@@ -68,6 +68,10 @@ pub(super) struct Tls {
     settled: bool,
     /// What it carries is seen elsewhere: only the handshake is of interest.
     silent: bool,
+    /// What it carries will be seen elsewhere, even where the kernel encrypts it.
+    tied: bool,
+    /// The kernel encrypts it.
+    plain: bool,
 }
 
 /// How much of the exchange was told.
@@ -97,6 +101,8 @@ impl Tls {
             awaits: false,
             settled: false,
             silent: false,
+            tied: false,
+            plain: false,
         }
     }
 
@@ -369,8 +375,24 @@ impl Tls {
         if !known {
             return Flow::Rejected;
         }
+        if self.finishes(direction, rest) {
+            let side = self.side(direction);
+            side.finished = true;
+            side.bytes = side.bytes.saturating_add(rest.len() as u64);
+            if self.ingress.finished && self.egress.finished {
+                self.established(at, true, out);
+            }
+            return Flow::Continue;
+        }
         let (established, settled) = (self.handshake.established, self.settled);
+        let holed = self.side(direction).holed;
+        self.plain |= self.tied && established && !settled && !holed;
+        let plain = self.plain;
         let side = self.side(direction);
+        if plain && !holed {
+            side.bytes = side.bytes.saturating_add(rest.len() as u64);
+            return Flow::Continue;
+        }
         if !established || settled || side.holed {
             // A hole hid where records begin. What is encrypted is never taken for anything else.
             side.bytes = side.bytes.saturating_add(rest.len() as u64);
@@ -388,6 +410,23 @@ impl Tls {
             content: Content::Bytes(plain.freeze()),
             moment: begin.moment,
         }])
+    }
+
+    /// Whether what is no record is the message that ends a handshake, given to a kernel that encrypts (kTLS, up to TLS 1.2).
+    ///
+    /// ```text
+    /// | 20 1 | length 3 | verify data 12 |
+    /// ```
+    /// RFC 5246 section 7.4.9.
+    fn finishes(&mut self, direction: Direction, rest: &[u8]) -> bool {
+        const HEAD: [u8; 4] = [20, 0, 0, 12];
+        const BYTES: usize = 16;
+        let side = self.side(direction);
+        let begun = side.records.rejected();
+        let awaited = side.encrypted && !side.finished && !side.holed;
+        let fits = begun.len().saturating_add(rest.len()) <= BYTES;
+        let mut message = begun.iter().chain(rest).zip(HEAD);
+        awaited && fits && message.all(|(byte, head)| *byte == head)
     }
 
     /// Takes a piece that was not dropped.
@@ -486,7 +525,11 @@ impl Parser for Tls {
 
     fn wants_bytes(&self) -> bool {
         let midway = self.told == Told::Nothing && self.run >= RUN;
-        !(self.settled || midway || self.told == Told::End)
+        !(self.settled || self.plain || midway || self.told == Told::End)
+    }
+
+    fn tied(&mut self) {
+        self.tied = true;
     }
 
     fn tells_ciphertext(&self) -> bool {
@@ -494,6 +537,7 @@ impl Parser for Tls {
     }
 
     fn seen_through(&mut self, out: &mut Vec<Step>) {
+        self.tied = true;
         if self.open() > 0 {
             out.push(Step::Withdrawn {
                 exchange: self.exchange,

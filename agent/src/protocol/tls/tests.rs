@@ -229,6 +229,58 @@ fn the_kernel_encrypts() {
     check(&all, &expected);
 }
 
+/// Up to TLS 1.2 the handshake's last messages may be the first that the kernel encrypts.
+#[test]
+fn the_kernel_encrypts_the_end_of_the_handshake() {
+    let finished = || [&[20, 0, 0, 12][..], &[5; 12]].concat();
+    let all = vec![
+        Says(true, client_hello(&name("shop.test"))),
+        Says(false, [server_hello(&[]), record(22, &handshake(14, &[]))].concat()),
+        Says(true, [record(22, &handshake(16, &[1; 32])), record(20, &[1])].concat()),
+        Says(true, finished()),
+        Says(false, record(20, &[1])),
+        Says(false, finished()),
+        Says(true, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+        Says(false, b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()),
+    ];
+    let sent = client_hello(&name("shop.test")).len() + 5 + 36 + 6 + 16;
+    let expected = [
+        "hello shop.test @0",
+        "1.2 established true ",
+        "withdrawn",
+        &format!("GET / @{sent}"),
+        "204",
+        "done 0",
+    ];
+    check(&all, &expected);
+}
+
+/// What a library tells of is not told once more by the socket.
+#[test]
+fn the_kernel_encrypts_what_a_library_was_given() {
+    let mut conversation = Conversation::new(Limits::default());
+    let mut steps = Vec::new();
+    let mut say = |client: bool, bytes: Vec<u8>, conversation: &mut Conversation| {
+        let direction = if client { Direction::Egress } else { Direction::Ingress };
+        let piece = Piece {
+            direction,
+            offset: 0,
+            content: Content::Bytes(bytes.into()),
+            moment: Moment::new(1, Actor::thread(Pid(1), 1)),
+        };
+        conversation.piece(piece, &mut steps);
+    };
+    for passes in established() {
+        let Says(client, bytes) = passes else { continue };
+        say(client, bytes, &mut conversation);
+    }
+    conversation.tied();
+    say(true, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), &mut conversation);
+    say(false, b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(), &mut conversation);
+    assert_eq!(conversation.recognized(), Recognition::Known("tls"));
+    assert_eq!(tell(&steps), ["hello shop.test @0", "1.3 established true "]);
+}
+
 #[test]
 fn ciphertext_is_never_taken_for_another_protocol() {
     let mut all = established();

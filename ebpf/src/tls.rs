@@ -17,8 +17,8 @@ use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use clew_common::event::{
     CHUNK_BYTES, CONTEXT_NODE, CONTEXT_UNKNOWN, DATA_CONTINUED, EGRESS, INGRESS, KIND_PLAIN, KIND_SESSION,
-    NO_PAYLOAD_BUDGET, NO_PAYLOAD_NONE, NO_PAYLOAD_USER_FAULT, Plain, SESSION_BIT, SESSION_FRESH, SOURCE_OPENSSL,
-    SOURCE_RUSTLS, Session,
+    NO_PAYLOAD_BUDGET, NO_PAYLOAD_NONE, NO_PAYLOAD_SPLICE, NO_PAYLOAD_USER_FAULT, Plain, SESSION_BIT, SESSION_FRESH,
+    SOURCE_OPENSSL, SOURCE_RUSTLS, Session,
 };
 use clew_common::settings::TARGET_TLS;
 use clew_common::tls::Cookie;
@@ -64,9 +64,15 @@ pub fn traced() -> bool {
     true
 }
 
-/// A call begins.
+/// A call begins, whose second argument is a buffer.
 #[inline(always)]
 pub fn enter(ctx: &ProbeContext, direction: u32, size: u64, count: u64) -> u32 {
+    begin(ctx, direction, arch::argument(ctx, 1), size, count)
+}
+
+/// A call begins, whose plaintext lies in no buffer if that is 0.
+#[inline(always)]
+fn begin(ctx: &ProbeContext, direction: u32, buffer: u64, size: u64, count: u64) -> u32 {
     if !traced() {
         return 0;
     }
@@ -79,7 +85,7 @@ pub fn enter(ctx: &ProbeContext, direction: u32, size: u64, count: u64) -> u32 {
     };
     let call = TlsCall {
         object: arch::argument(ctx, 0),
-        buffer: arch::argument(ctx, 1),
+        buffer,
         size,
         count,
         stack,
@@ -125,6 +131,13 @@ pub fn tls_read_counted(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn tls_write_counted(ctx: ProbeContext) -> u32 {
     enter(&ctx, EGRESS.into(), positive(arch::argument(&ctx, 2)), 0)
+}
+
+/// `ssize_t f(session, int file, off_t start, size_t size, flags)` that has the kernel encrypt what is in a file and returns how much,
+/// such as `SSL_sendfile`.
+#[uprobe]
+pub fn tls_write_file(ctx: ProbeContext) -> u32 {
+    begin(&ctx, EGRESS.into(), 0, arch::argument(&ctx, 3), 0)
 }
 
 /// `f(session, ...)` that moves no plaintext but uses the connection, such as `SSL_do_handshake`.
@@ -635,10 +648,16 @@ pub extern "C" fn tls_chunk(within: u64) -> i64 {
         if size > CHUNK_BYTES as u64 {
             size = CHUNK_BYTES as u64;
         }
+        let is_unread = (*call).buffer == 0;
+        if is_unread {
+            size = 0;
+        }
         // The last record the budget allows carries the rest as a length.
         let spent = size == (*call).budget;
-        let length = if spent { left } else { size };
-        if length > size {
+        let length = if spent || is_unread { left } else { size };
+        if is_unread {
+            ring::count(counter::NO_PAYLOAD_SPLICE, 1);
+        } else if length > size {
             ring::count(counter::BUDGET_BYTES, length - size);
         }
         (*call).size_now = size;
@@ -689,7 +708,9 @@ unsafe fn write<const ROOM: usize>(call: *const TlsCall, session: *const TlsSess
             (*head).length = length as u32;
             (*head).captured = size as u32;
             (*head).direction = (*call).direction as u8;
-            (*head).no_payload = if length > size {
+            (*head).no_payload = if (&raw const (*call).buffer).read_volatile() == 0 {
+                NO_PAYLOAD_SPLICE
+            } else if length > size {
                 NO_PAYLOAD_BUDGET
             } else {
                 NO_PAYLOAD_NONE

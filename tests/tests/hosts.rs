@@ -370,22 +370,27 @@ fn plaintext_that_the_kernel_encrypts() {
     let certificate = Certificate::new(&lab);
     let config = "openssl_conf = all\n[all]\nssl_conf = modules\n[modules]\nsystem_default = sessions\n[sessions]\nOptions = KTLS\n";
     let config = format!("OPENSSL_CONF={}", lab.file("kernel.cnf", config).display());
-    for version in ["-tls1_2", "-tls1_3"] {
+    lab.file("page", &PAGE.repeat(2000));
+    let whole = (2000 * PAGE.len()).to_string();
+    for (version, answers, path, size) in [
+        ("-tls1_2", &["-www"][..], "/", None),
+        ("-tls1_3", &["-www"], "/", None),
+        // The kernel takes it from the file.
+        ("-tls1_3", &["-WWW", "-sendfile"], "/page", Some(&whole)),
+    ] {
         let port = free_port();
         let accept = port.to_string();
-        let server = [
-            "env", &config, "openssl", "s_server", "-www", version, "-accept", &accept,
-        ];
+        let server = ["env", &config, "openssl", "s_server", version, "-accept", &accept];
         let files = ["-cert", certificate.file(), "-key", certificate.key()];
-        let url = format!("https://127.0.0.1:{port}/");
+        let url = format!("https://127.0.0.1:{port}{path}");
         let client = ["curl", "-sf", "--insecure", "--http1.1", "-o", "/dev/null", &url];
         let plan = Plan::default()
-            .service(port, &[&server[..], &files].concat())
+            .service(port, &[&server[..], answers, &files].concat())
             .command(&client);
         let before = encrypted_by_kernel();
         let out = Clew::run(&lab).traced(&plan.argv(&lab, env!("CARGO_BIN_EXE_clew-drive")));
         out.check(encrypted_by_kernel() > before, "the kernel encrypted");
-        let (client, server) = (out.only(Kind::Client, "/"), out.only(Kind::Server, "/"));
+        let (client, server) = (out.only(Kind::Client, path), out.only(Kind::Server, path));
         out.check_eq(out.spans.0.len(), 2, "number of spans");
         out.check_eq(server.parent.as_ref(), Some(&client.id), "the server's parent");
         for span in [client, server] {
@@ -403,6 +408,9 @@ fn plaintext_that_the_kernel_encrypts() {
         }
         let body = |span: &clew_tests::Span| span.text("http.response.body.size");
         out.check_eq(body(client), body(server), "the body");
+        if let Some(size) = size {
+            out.check_eq(&body(server), size, "the body");
+        }
         for counter in [
             "tls.tie_conflict",
             "tls.untied",
@@ -413,6 +421,9 @@ fn plaintext_that_the_kernel_encrypts() {
         }
     }
 }
+
+/// What lies in a file, many times.
+const PAGE: &str = "a line of a page\n";
 
 /// Connections that the kernel has encrypted for so far (`Documentation/networking/tls.rst`).
 fn encrypted_by_kernel() -> u64 {

@@ -72,7 +72,7 @@ impl Functions {
             let place = if begins == "tls_call" {
                 Place::entry(image, address)
             } else {
-                Place::own(image, address)
+                Place::own(image, address, 3)
             };
             let at = place.unwrap_or_else(|| {
                 limits.push(format!("{name} has no cheap place for a probe: each call costs more"));

@@ -39,6 +39,8 @@ enum How {
     Counted { reads: bool },
     /// `int f(session, buffer, size_t size, size_t *count)`.
     Extended { reads: bool },
+    /// `ssize_t f(session, int file, off_t start, size_t size, flags)`: the number of bytes is returned.
+    File,
     /// It uses the connection and moves no plaintext.
     Call,
 }
@@ -51,6 +53,7 @@ const WATCHED: &[Watched] = &[
     watched("SSL_write", How::Counted { reads: false }),
     watched("SSL_write_ex", How::Extended { reads: false }),
     watched("SSL_write_early_data", How::Extended { reads: false }),
+    watched("SSL_sendfile", How::File),
     watched("SSL_do_handshake", How::Call),
     watched("SSL_shutdown", How::Call),
 ];
@@ -274,6 +277,7 @@ fn openssl(image: &Image, path: &Path) -> Option<Encryption> {
     for (name, how, address) in watched.chain(calls) {
         let place = match how {
             How::Call => Place::entry(image, address).map(|at| (at, "tls_call")),
+            How::File => Place::own(image, address, 4).map(|at| (at, "tls_write_file")),
             How::Counted { reads } | How::Extended { reads } => {
                 let counted = matches!(how, How::Counted { .. });
                 let place = if known.inner {
@@ -291,6 +295,7 @@ fn openssl(image: &Image, path: &Path) -> Option<Encryption> {
                 How::Counted { reads: false } => "tls_write_counted",
                 How::Extended { reads: true } => "tls_read",
                 How::Extended { reads: false } => "tls_write",
+                How::File => "tls_write_file",
                 How::Call => "tls_call",
             };
             (address, plain)
@@ -362,6 +367,7 @@ mod tests {
             "tls_done",
             "tls_read",
             "tls_write",
+            "tls_write_file",
             "tls_call",
             "tls_made",
             "tls_freed",

@@ -38,10 +38,10 @@ impl Place {
         cheap(&code, address, 1, true)
     }
 
-    /// The same where a function that is given a session, a buffer and its size has all three.
-    pub(in crate::symbol) fn own(image: &Image, address: u64) -> Option<u64> {
+    /// The same where the function has all of its first `arguments`.
+    pub(in crate::symbol) fn own(image: &Image, address: u64, arguments: usize) -> Option<u64> {
         let code = image.code(address, CODE_BYTES)?;
-        cheap(&code, address, 3, true)
+        cheap(&code, address, arguments, true)
     }
 
     /// The place for a function that moves plaintext, which itself returns how much if it is `counted`.

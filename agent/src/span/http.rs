@@ -317,8 +317,8 @@ fn body(span: &mut Span, keys: &BodyKeys, fields: &Fields, body: &Body, policy: 
     if !policy.bodies || body.captured.is_empty() {
         return;
     }
-    let whole = body.bytes == Some(body.captured.len() as u64);
     let decoded = decoded(fields, body);
+    let whole = body.bytes == Some(body.captured.len() as u64) && !decoded.is_cut();
     // Whoever can decode what is not decoded here would find in it what is to be hidden.
     let shown = decoded.bytes().map(|bytes| policy.body(fields, bytes));
     let shown = shown.as_deref().unwrap_or(REDACTED.as_bytes());
@@ -351,6 +351,11 @@ impl Decoded<'_> {
             Self::Inflated(bytes) => Some(bytes),
             Self::Unknown => None,
         }
+    }
+
+    /// There may be more than is decoded.
+    fn is_cut(&self) -> bool {
+        matches!(self, Self::Inflated(bytes) if bytes.len() as u64 >= MAX_DECODED)
     }
 }
 

@@ -23,6 +23,10 @@ impl Exception {
 
 /// The exception in a text; none where it has none.
 pub fn find(text: &str) -> Option<Exception> {
+    // Nearly all texts are a line, and the others have more.
+    if memchr::memchr(b'\n', text.as_bytes()).is_none() {
+        return rust(text).or_else(|| ruby(text));
+    }
     python(text)
         .or_else(|| go(text))
         .or_else(|| rust(text))

@@ -1,4 +1,5 @@
 //! From what calls wrote to whole texts: lines are joined per open file and writer, and lines that belong together.
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
@@ -130,9 +131,13 @@ impl<T: Clone + PartialEq> Logs<T> {
         if writer.rest_by.as_ref().is_some_and(|(_, begun)| begun != origin) {
             out.extend(writer.take_rest());
         }
-        let mut call = std::mem::take(&mut writer.call);
+        let before = std::mem::take(&mut writer.call);
         writer.call_by = None;
-        call.extend_from_slice(&write.payload);
+        let call = if before.is_empty() {
+            Cow::Borrowed(write.payload.as_ref())
+        } else {
+            Cow::Owned([&before, write.payload.as_ref()].concat())
+        };
         if is_message(write) {
             out.extend(message(write, origin, &call));
         } else {
@@ -206,9 +211,14 @@ impl<T: Clone + PartialEq> Writer<T> {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, behind) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
             bytes = behind.get(1..).unwrap_or_default();
-            let mut whole = std::mem::take(&mut self.rest);
-            whole.extend_from_slice(line);
-            self.line(write, origin, &whole, std::mem::take(&mut torn), &mut begun, out);
+            let torn = std::mem::take(&mut torn);
+            if self.rest.is_empty() {
+                self.line(write, origin, line, torn, &mut begun, out);
+            } else {
+                let mut whole = std::mem::take(&mut self.rest);
+                whole.extend_from_slice(line);
+                self.line(write, origin, &whole, torn, &mut begun, out);
+            }
         }
         self.rest.extend_from_slice(bytes);
         if self.rest.len() > RECORD_BYTES {
@@ -292,6 +302,7 @@ impl<T: Clone + PartialEq> Writer<T> {
             return;
         }
         *begun = begun.saturating_add(1);
+        let group = Group::begin(&line);
         let written = Written {
             actor: write.moment.actor,
             origin: origin.clone(),
@@ -299,10 +310,10 @@ impl<T: Clone + PartialEq> Writer<T> {
             shared,
             stream: write.stream,
             name: write.name.clone(),
-            text: line.clone(),
+            text: line,
             fields: Vec::new(),
         };
-        self.open = Some((written, Group::begin(&line)));
+        self.open = Some((written, group));
     }
 }
 
@@ -367,6 +378,12 @@ fn is_log(write: &LogWrite) -> bool {
 /// A line without what only a terminal understands (ECMA-48 control sequences), and without other control characters.
 fn clean(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
+    // Nearly all lines are clean. Control characters beyond ASCII begin with this byte in UTF-8.
+    const BEYOND: u8 = 0xc2;
+    let is_clean = |byte: u8| (byte >= b' ' && byte != 0x7f && byte != BEYOND) || byte == b'\t';
+    if text.len() < RECORD_BYTES && text.bytes().all(is_clean) {
+        return text.into_owned();
+    }
     let mut out = String::with_capacity(text.len().min(RECORD_BYTES));
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {

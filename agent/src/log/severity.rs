@@ -126,7 +126,10 @@ pub(super) fn near_beginning(text: &str) -> (Severity, &str) {
             (Some('['), Some(']')) | (Some('<'), Some('>')) | (Some('('), Some(')'))
         );
         let apart = !matches!(before, Some('/' | '.' | '-' | '=' | '_' | '@'));
-        if let Some(severity) = of_word(word).filter(|_| apart && (capitals || boxed || after == Some(':'))) {
+        if apart
+            && (capitals || boxed || after == Some(':'))
+            && let Some(severity) = of_word(word)
+        {
             return (severity, word);
         }
         before = word.chars().next_back();

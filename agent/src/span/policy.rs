@@ -352,9 +352,19 @@ impl Policy {
             names.any(|secret| secret.as_bytes().eq_ignore_ascii_case(key))
         };
         let hidden = |key: &[u8]| self.is_secret_key(key) || named(key);
-        let shown = conceal::json(text.as_bytes(), &hidden);
-        let shown = conceal::pairs(&String::from_utf8_lossy(&shown), &hidden);
-        redact::text(&shown).into_owned()
+        let has = |sign| memchr::memchr(sign, text.as_bytes()).is_some();
+        let shown = if has(b'"') {
+            let shown = conceal::json(text.as_bytes(), &hidden);
+            conceal::pairs(&String::from_utf8_lossy(&shown), &hidden)
+        } else if has(b'=') || has(b':') {
+            conceal::pairs(text, &hidden)
+        } else {
+            text.to_owned()
+        };
+        match redact::text(&shown) {
+            Cow::Borrowed(_) => shown,
+            Cow::Owned(shown) => shown,
+        }
     }
 
     /// A query as it may be shown.

@@ -30,7 +30,7 @@ impl Plan {
 }
 
 /// Words of a plan.
-pub const PLAN_WORDS: usize = 17;
+pub const PLAN_WORDS: usize = 20;
 
 /// The context is the thread.
 pub const PLAN_THREAD: u64 = 0;
@@ -177,7 +177,13 @@ pub const TOKIO_SENDS: core::ops::Range<usize> = 2..4;
 /// Where those tasks wait for requests; as [`TOKIO_SENDS`].
 pub const TOKIO_WAITS: core::ops::Range<usize> = 4..7;
 /// Where such a task is woken by code that is a part of its callers': see [`wake`]. Unused ones are 0.
-pub const TOKIO_WAKES: core::ops::Range<usize> = 7..PLAN_WORDS;
+pub const TOKIO_WAKES: core::ops::Range<usize> = 7..17;
+/// Address of the probe where wakers are used up, before the program is moved to where it is loaded; 0 where the time of tasks is not told.
+pub const TOKIO_TIMED: usize = 17;
+/// The code that wakes who waits for the network: see [`code_range`]. 0 where it cannot be told.
+pub const TOKIO_NETWORK: usize = 18;
+/// The same for the clock.
+pub const TOKIO_CLOCK: usize = 19;
 
 /// A place that wakes who waits at an address: how many bytes behind the word `register` of the saved registers that address is, and where
 /// the probe lies in its page, in one word.
@@ -242,7 +248,7 @@ pub const fn without_plan(target: u32) -> u32 {
 }
 
 const _: () = {
-    assert!(size_of::<Plan>() == 144);
+    assert!(size_of::<Plan>() == 168);
     assert!(PLANS <= 1 << (32 - PLAN_SHIFT));
 };
 

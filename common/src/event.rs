@@ -37,6 +37,8 @@ pub const KIND_TIMES: u16 = 35;
 pub const KIND_STACK: u16 = 36;
 /// The same, of a thread whose callers could not all be found. A [`StackRest`] follows.
 pub const KIND_STACK_REST: u16 = 37;
+/// [`Signal`].
+pub const KIND_SIGNAL: u16 = 38;
 /// A target maps a file as code: a library, perhaps. A [`Life`] follows.
 pub const KIND_MAPPED: u16 = 34;
 
@@ -290,7 +292,7 @@ pub struct Plain {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
 pub struct Times {
-    /// The thread, and the goroutine if it is its time; otherwise the context is not read.
+    /// The thread, and the goroutine or task if it is its time; [`CONTEXT_UNKNOWN`] where the thread runs one whose time is not known.
     pub header: Header,
     /// On a CPU, nanoseconds.
     pub cpu_ns: u64,
@@ -374,6 +376,24 @@ pub const BLOCKED_SLEEP: u32 = 3;
 pub const BLOCKED_FAULT: u32 = 4;
 /// On something else: a pipe, another process, a signal.
 pub const BLOCKED_OTHER: u32 = 5;
+
+/// A thread got a signal that ends its process, with a core where those are wanted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Signal {
+    /// The thread; its context is not read.
+    pub header: Header,
+    /// Names its stack, which was told before; 0 where it was not.
+    pub stack: u64,
+    /// The address that was touched, of signals that tell one (`si_addr` of sigaction(2)).
+    pub address: u64,
+    /// The signal's number.
+    pub signal: u32,
+    /// Why it was sent (`si_code`).
+    pub code: i32,
+}
+
 /// Bytes that a program wrote to its standard output or error, appended to a file, or sent to syslog or the journal; or one buffer of
 /// them.
 ///
@@ -554,6 +574,7 @@ const _: () = {
     assert!(size_of::<Stack>() == 48 + 32 + 8 * STACK_WORDS);
     assert!(size_of::<StackRest>() == size_of::<Stack>() + 48 + STACK_BYTES);
     assert!(size_of::<Times>() == 48 + 16 + 48);
+    assert!(size_of::<Signal>() == 48 + 16 + 8);
     assert!(size_of::<Log>() == 48 + 16 + 16 + LOG_NAME_BYTES);
     assert!(size_of::<State>() == 48 + 16);
     assert!(size_of::<Fork>() == 56);

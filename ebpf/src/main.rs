@@ -28,6 +28,7 @@ mod settings;
 mod socket;
 mod stacks;
 mod syscall;
+mod tasks;
 mod times;
 mod tls;
 mod tokio;

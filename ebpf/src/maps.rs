@@ -40,9 +40,10 @@ pub static INODE_OF_SOCK: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1,
 #[map]
 pub static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(1, 0);
 
-/// Go: the same of goroutines. Written where they are run, too.
+/// The same of goroutines and of Tokio's tasks, by their number. Written where they are run and woken, too; removed where it is not known
+/// when one ended to run.
 #[map]
-pub static GOROUTINES: LruHashMap<Scoped, Goroutine> = LruHashMap::with_max_entries(1, 0);
+pub static TASKS: LruHashMap<Scoped, Task> = LruHashMap::with_max_entries(1, 0);
 
 /// Stacks that were told, by name. One that falls out is told anew.
 #[map]
@@ -338,8 +339,8 @@ pub struct Thread {
     pub delay_ns: u64,
     /// How long it was off the CPU last, until it was divided.
     pub gap_ns: u64,
-    /// The goroutine that it runs, if its time is followed; else 0.
-    pub goroutine: u64,
+    /// The goroutine or task that it runs, if its time is followed; else 0.
+    pub task: u64,
     /// The kind of time that passes.
     pub state: u32,
     /// The kind that passed when it was off the CPU last; 0 once it was divided.
@@ -354,23 +355,24 @@ impl Thread {
             mark_ns,
             delay_ns,
             gap_ns: 0,
-            goroutine: 0,
+            task: 0,
             state: 0,
             gap: 0,
         }
     }
 }
 
-/// Where a goroutine's time went.
+/// Where the time of a goroutine or task went.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Goroutine {
+pub struct Task {
     pub parts: Parts,
     /// Until when.
     pub until_ns: u64,
     /// The thread that runs it; 0 while none does.
     pub thread: u32,
-    pub reserved: u32,
+    /// 1 if it waits for a thread, or will once it ends to run: it was woken. Of goroutines it is not known.
+    pub woken: u32,
 }
 
 /// A call that has begun.

@@ -8,14 +8,15 @@ use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use clew_common::context::without_plan;
 use clew_common::counter;
 use clew_common::event::{
-    ARGS_BYTES, EXIT_OOM, Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_MAPPED, LIFE_PROCESS, LIFE_TARGET, Life,
+    ARGS_BYTES, EXIT_OOM, Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_MAPPED, KIND_SIGNAL, LIFE_PROCESS,
+    LIFE_TARGET, Life, Signal,
 };
 use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL};
 
 use crate::kernel::{self, Direct, Probe, Reader};
 use crate::maps::{PYTHON_BASES, TARGETS};
 use crate::verifier::opaque;
-use crate::{assist, context, executor, ring, settings as offset, tls};
+use crate::{assist, context, executor, ring, settings as offset, stacks, tls};
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -142,6 +143,39 @@ pub fn process_exit(_ctx: BtfTracePointContext) -> i32 {
         flags: LIFE_PROCESS | LIFE_TARGET,
     });
     let _absent = TARGETS.remove(&kernel::of_task::<u32>(offset::task_tgid()));
+    0
+}
+
+/// `signal_deliver(int sig, struct kernel_siginfo *info, struct k_sigaction *action)`: where in its program a thread is that gets a signal
+/// whose default is to end the process with a core, which no handler takes. `struct k_sigaction` begins with the handler.
+///
+/// ```text
+/// struct siginfo  0 si_signo  4 si_errno  8 si_code  16 si_addr       on machines of 64 bits
+/// ```
+#[btf_tracepoint(function = "signal_deliver")]
+pub fn process_struck(ctx: BtfTracePointContext) -> i32 {
+    const CODE: u32 = 8;
+    const ADDRESS: u32 = 16;
+    /// SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV and SIGSYS.
+    const STRIKE: u32 = 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 11 | 1 << 31;
+    let number: u32 = ctx.arg(0);
+    let info: *const c_void = ctx.arg(1);
+    let action: *const c_void = ctx.arg(2);
+    // SAFETY: the helper checks the address itself.
+    if !context::traced() || number > 31 || STRIKE >> number & 1 == 0 || unsafe { Probe::read::<u64>(action, 0) } != 0 {
+        return 0;
+    }
+    let stack = stacks::tell_stack(0);
+    ring::fill(|record: *mut Signal| {
+        // SAFETY: the record was reserved for one, and the helper checks each address: `info` may be a mere number.
+        unsafe {
+            (*record).header = context::header(KIND_SIGNAL);
+            (*record).stack = stack;
+            (*record).address = Probe::read(info, ADDRESS);
+            (*record).signal = number;
+            (*record).code = Probe::read(info, CODE);
+        }
+    });
     0
 }
 

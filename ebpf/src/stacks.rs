@@ -19,7 +19,8 @@ const USER_STACK: u64 = 1 << 8;
 const SEED: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x100_0000_01b3;
 
-/// Tells in front of an operation on the connection `conn` where the current thread is. Zero.
+/// Tells in front of an operation on the connection `conn`, or of none if that is 0, where the current thread is. The name of the stack; 0
+/// where nothing is told.
 ///
 /// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
 #[inline(never)]
@@ -46,6 +47,7 @@ pub extern "C" fn tell_stack(conn: u64) -> u64 {
                     (*stack).language = STACK_GO;
                     send(stack);
                 }
+                return hash;
             }
             return 0;
         }
@@ -53,25 +55,25 @@ pub extern "C" fn tell_stack(conn: u64) -> u64 {
         // SAFETY: the map gave the pointer.
         unsafe {
             if take_addresses(stack) != 0 {
-                tell(stack, conn, u64::from(context::tgid()));
+                return tell(stack, conn, u64::from(context::tgid()));
             }
         }
     } else if kind == PLAN_PYTHON {
         let Some(stack) = STACK.get_ptr_mut(0) else { return 0 };
         if take_python() != 0 {
             // SAFETY: the map gave the pointer.
-            unsafe { tell(stack, conn, u64::from(context::tgid())) };
+            return unsafe { tell(stack, conn, u64::from(context::tgid())) };
         }
     } else if settings::typed_task() != 0 {
-        tell_compiled(conn);
+        return tell_compiled(conn);
     }
     0
 }
 
-/// Tells of the stack of compiled code.
+/// Tells of the stack of compiled code. Its name; 0 where nothing is told.
 #[inline(always)]
-fn tell_compiled(conn: u64) {
-    let Some(rest) = UNWIND.get_ptr_mut(0) else { return };
+fn tell_compiled(conn: u64) -> u64 {
+    let Some(rest) = UNWIND.get_ptr_mut(0) else { return 0 };
     // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
     unsafe {
         let walked = unwind::walk(rest);
@@ -81,10 +83,12 @@ fn tell_compiled(conn: u64) {
             Walked::Whole => tell(stack, conn, (*stack).layout),
             Walked::Asking => {
                 (*stack).conn = conn;
-                (*stack).hash = number(stack, bpf_ktime_get_ns()) | STACK_ONCE;
+                let hash = number(stack, bpf_ktime_get_ns()) | STACK_ONCE;
+                (*stack).hash = hash;
                 unwind::ask(rest);
+                hash
             }
-            Walked::Silent => {}
+            Walked::Silent => 0,
         }
     }
 }
@@ -179,12 +183,12 @@ fn take_python() -> u64 {
     (count * 2) as u64
 }
 
-/// Tells in front of an operation on the connection `conn` of a stack of the memory `space`.
+/// Tells in front of an operation on the connection `conn` of a stack of the memory `space`. Its name.
 ///
 /// # Safety
 /// `stack` was taken, and nobody else uses it.
 #[inline(always)]
-unsafe fn tell(stack: *mut Stack, conn: u64, space: u64) {
+unsafe fn tell(stack: *mut Stack, conn: u64, space: u64) -> u64 {
     // SAFETY: the caller vouches for the pointer.
     unsafe {
         let hash = number(stack, space);
@@ -196,6 +200,7 @@ unsafe fn tell(stack: *mut Stack, conn: u64, space: u64) {
         } else if send(stack) {
             let _full = STACKS.insert(&hash, &1, 0);
         }
+        hash
     }
 }
 

@@ -35,7 +35,7 @@ pub fn current(plan: *const Plan) -> Option<u64> {
 
 /// The task the current thread runs; none outside of tasks.
 #[inline(always)]
-fn task(plan: *const Plan) -> Option<u64> {
+pub fn task(plan: *const Plan) -> Option<u64> {
     let base: u64 = kernel::of_task(offset::task_fsbase());
     let id: u64 = kernel::user(base.wrapping_add(word(plan, TOKIO_TASK)))?;
     (id != 0).then_some(id)
@@ -55,7 +55,7 @@ pub fn tokio_created(ctx: ProbeContext) -> u32 {
 
 /// The number of the task with this header.
 #[inline(always)]
-fn number(plan: *const Plan, header: u64) -> Option<u64> {
+pub fn number(plan: *const Plan, header: u64) -> Option<u64> {
     let offsets = word(plan, TOKIO_HEADER);
     let table: u64 = kernel::user(header.wrapping_add(offsets & 0xffff_ffff))?;
     let at: u64 = kernel::user(table.wrapping_add(offsets >> 32))?;

@@ -306,6 +306,36 @@ fn parents_in_go() {
     }
 }
 
+/// The kernel programs for the time of tasks are loaded only where a program on Tokio runs.
+#[test]
+fn where_time_goes_in_rust() {
+    let Some(lab) = Lab::new("where_time_goes_in_rust") else {
+        return;
+    };
+    // What comes first is asked while an emulated machine still looks at the program.
+    let out = Clew::run(&lab).traced(&[&Lab::rust("times-server"), "60", "sleep", "mutex"]);
+    let mut told = 0;
+    for path in ["/warm", "/sleep", "/mutex"] {
+        for span in out.spans.at(Kind::Server, path) {
+            let names = span.attributes.keys().filter(|name| name.starts_with("clew.time."));
+            let parts: u64 = names.filter_map(|name| span.text(name).parse::<u64>().ok()).sum();
+            let length = span.end - span.start;
+            out.check(
+                parts == 0 || parts.abs_diff(length) * 50 <= length,
+                &format!("{parts} ns of {}, which takes {length}", span.brief()),
+            );
+            told += u64::from(parts != 0);
+        }
+    }
+    out.check(told > 0, "where time went is told");
+    let part = |path: &str, name: &str| out.only(Kind::Server, path).text(name).parse().unwrap_or(0);
+    out.check(part("/sleep", "clew.time.blocked.sleep") >= 195_000_000, "it slept");
+    out.check(
+        part("/mutex", "clew.time.blocked.lock") >= 395_000_000,
+        "it waited for a lock",
+    );
+}
+
 /// As Clew does when it traces; here it shall find it hidden.
 fn mount_tracefs() {
     if !std::path::Path::new(SYSCALL_EVENTS).exists() {

@@ -253,6 +253,9 @@ impl Probes {
         if setup.times {
             attach_btf(&mut ebpf, &mut links, "times_switch", "sched_switch", &btf)?;
         }
+        if setup.stacks {
+            attach_btf(&mut ebpf, &mut links, "process_struck", "signal_deliver", &btf)?;
+        }
         // Without them there is still everything else.
         let logs = setup.logs
             && typed_task
@@ -277,7 +280,7 @@ impl Probes {
         }
         let targets = HashMap::try_from(take(&mut ebpf, "TARGETS")?).map_err(map_error("TARGETS"))?;
         let verdicts = HashMap::try_from(take(&mut ebpf, "VERDICTS")?).map_err(map_error("VERDICTS"))?;
-        let spare: &[&str] = if setup.times { &[] } else { &[TIMED] };
+        let spare: &[&str] = if setup.times { &[] } else { TIMED };
         let contexts = Contexts::new(&mut ebpf, multi, spare)?;
         let python_bases = HashMap::try_from(take(&mut ebpf, "PYTHON_BASES")?).map_err(map_error("PYTHON_BASES"))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(map_error("COUNTERS"))?;
@@ -569,7 +572,7 @@ fn load(
     const STACKS: u32 = 8192;
     /// Instructions from which it is known how stacks are walked.
     const ROWS: u32 = 32_768;
-    /// Threads whose time is followed, and goroutines.
+    /// Threads whose time is followed, and goroutines and tasks.
     const THREADS: u32 = 16_384;
     let watch = if setup.watch_all { WATCH_ALL } else { 0 };
     let typed_task = u32::from(typed_task);
@@ -603,7 +606,7 @@ fn load(
     if setup.times {
         loader
             .map_max_entries("THREADS", THREADS)
-            .map_max_entries("GOROUTINES", THREADS);
+            .map_max_entries("TASKS", THREADS);
     }
     loader.load(OBJECT).map_err(AttachError::Load)
 }

@@ -10,7 +10,7 @@ use zerocopy::FromBytes;
 
 use super::{
     Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, FileId, Language, Library,
-    LinkKind, LogWrite, Moment, Pid, Plain, Session, SessionId, Stack, StackRest, Stream, Times, Transport,
+    LinkKind, LogWrite, Moment, Pid, Plain, Session, SessionId, Signal, Stack, StackRest, Stream, Times, Transport,
 };
 
 const AF_UNIX: u16 = 1;
@@ -127,12 +127,8 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
         }
         abi::KIND_TIMES => {
             let (times, _) = take::<abi::Times>(record)?;
-            let goroutine = match times.header.context_kind {
-                abi::CONTEXT_GOROUTINE => times.header.context,
-                _ => 0,
-            };
             let times = Times {
-                goroutine,
+                context: context(times.header.context_kind, times.header.context),
                 time_ns: moment.time_ns,
                 cpu_ns: times.cpu_ns,
                 runqueue_ns: times.runqueue_ns,
@@ -140,6 +136,16 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
                 turned: [0; 2],
             };
             Ok(Event::Times(moment, times))
+        }
+        abi::KIND_SIGNAL => {
+            let (signal, _) = take::<abi::Signal>(record)?;
+            Ok(Event::Signal(Signal {
+                moment,
+                number: signal.signal,
+                code: signal.code,
+                address: signal.address,
+                stack: signal.stack,
+            }))
         }
         abi::KIND_STACK => stack(record, moment).map(Event::Stack),
         abi::KIND_STACK_REST => stack_rest(record, moment).map(Event::Stack),

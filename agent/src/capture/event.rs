@@ -34,9 +34,10 @@ impl Direction {
 }
 
 /// The unit of execution inside a thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Context {
     /// The thread itself; whether it stands for one request depends on the runtime.
+    #[default]
     Thread,
     /// A goroutine, by its number.
     Goroutine(u64),
@@ -168,11 +169,26 @@ impl StackRest {
     }
 }
 
-/// Where the time of a thread, or of the goroutine that it ran, went up to an operation, nanoseconds; zeros where that is not known.
+/// A signal that ends a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// When which thread got it.
+    pub moment: Moment,
+    /// Its number.
+    pub number: u32,
+    /// Why it was sent (`si_code` of sigaction(2)).
+    pub code: i32,
+    /// The address that was touched, of signals that tell one.
+    pub address: u64,
+    /// Names the thread's stack, which was told before; 0 where it was not.
+    pub stack: u64,
+}
+
+/// Where the time of a thread, or of the goroutine or task that it ran, went up to an operation, nanoseconds; zeros where that is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
-    /// The goroutine; 0 for the thread.
-    pub goroutine: u64,
+    /// Whose time it is: the thread's, or that of the goroutine or task. Unknown where it ran one whose time is not followed.
+    pub context: Context,
     /// When this was so.
     pub time_ns: u64,
     /// On a CPU.
@@ -474,6 +490,8 @@ pub enum Event {
     Log(LogWrite),
     /// Where in its program a thread is.
     Stack(Stack),
+    /// A thread got a signal that ends its process.
+    Signal(Signal),
     /// A target maps a file as code.
     Mapped(Moment),
     /// Events before this one were lost. Only the time is known.
@@ -497,6 +515,7 @@ impl Event {
             Self::Data(data) => data.moment.time_ns,
             Self::Session(session) => session.moment.time_ns,
             Self::Stack(stack) => stack.moment.time_ns,
+            Self::Signal(signal) => signal.moment.time_ns,
             Self::Plain(plain) => plain.data.moment.time_ns,
             Self::Log(write) => write.moment.time_ns,
             Self::Mapped(moment)

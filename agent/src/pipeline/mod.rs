@@ -244,6 +244,7 @@ impl Pipeline {
                     .and_then(|conn| self.threads.stands(&stack.moment, conn, stack.hash));
                 out.counts.extend(full);
             }
+            Event::Signal(signal) => self.spans.struck(signal),
             Event::Times(moment, times) => out.counts.extend(self.threads.told(&moment, times)),
             Event::Lost(moment) => self.traces.lost(moment.time_ns),
             Event::Helper { moment, any } => self.traces.helps(&moment.actor, any),

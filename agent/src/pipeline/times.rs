@@ -1,26 +1,26 @@
-//! Where the time of threads and goroutines went, and where in their programs threads are. The kernel side tells of a thread right before each of its operations
+//! Where the time of threads, goroutines and tasks went, and where in their programs threads are. The kernel side tells of a thread right before each of its operations
 //! on a socket.
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use crate::capture::{ConnId, Moment, Pid, Times};
+use crate::capture::{ConnId, Context, Moment, Pid, Times};
 
-/// Threads whose time is remembered, and goroutines. Their number outlives them, so that many may be over.
+/// Threads whose time is remembered, and goroutines and tasks. Their number outlives them, so that many may be over.
 const MAX_THREADS: usize = 65_536;
 /// The name of the counter of how often all of them were forgotten.
 const FULL: &str = "pipeline.threads_full";
 
-/// What was told of threads last, and what their goroutines did.
+/// What was told of threads last, and what their goroutines and tasks did.
 #[derive(Debug, Default)]
 pub(super) struct Threads {
     threads: HashMap<u32, Thread, RandomState>,
-    goroutines: HashMap<(Pid, u64), Turns, RandomState>,
+    contexts: HashMap<(Pid, Context), Turns, RandomState>,
     /// How often any of them turned to another connection. By this number each time is known, also where they are forgotten meanwhile.
     turned: u32,
 }
 
-/// To which connections a thread or goroutine turned last, one that brings requests and another, and when.
+/// To which connections a thread, goroutine or task turned last, one that brings requests and another, and when.
 #[derive(Debug, Default)]
 struct Turns {
     last: [Option<ConnId>; 2],
@@ -39,10 +39,10 @@ struct Thread {
 impl Threads {
     /// Where the time of a thread had gone at `moment`; the name of a counter where others had to be forgotten.
     pub(super) fn told(&mut self, moment: &Moment, times: Times) -> Option<&'static str> {
-        let goroutine = (moment.actor.pid, times.goroutine);
+        let context = (moment.actor.pid, times.context);
         let mut forgotten = None;
-        if times.goroutine != 0 && self.goroutines.len() >= MAX_THREADS && !self.goroutines.contains_key(&goroutine) {
-            self.goroutines.clear();
+        if is_followed(times.context) && self.contexts.len() >= MAX_THREADS && !self.contexts.contains_key(&context) {
+            self.contexts.clear();
             forgotten = Some(FULL);
         }
         let (thread, count) = self.of(moment);
@@ -95,9 +95,10 @@ impl Threads {
         let Some(thread) = thread.filter(|thread| thread.pid == pid) else {
             return Times::default();
         };
-        let turns = match thread.times.goroutine {
-            0 => &mut thread.turns,
-            goroutine => self.goroutines.entry((pid, goroutine)).or_default(),
+        let turns = if is_followed(thread.times.context) {
+            self.contexts.entry((pid, thread.times.context)).or_default()
+        } else {
+            &mut thread.turns
         };
         let side = usize::from(!brings);
         if turns.last[side] != Some(conn) {
@@ -110,6 +111,11 @@ impl Threads {
             ..thread.times
         }
     }
+}
+
+/// Whether what runs in a context has a time of its own.
+const fn is_followed(context: Context) -> bool {
+    matches!(context, Context::Goroutine(_) | Context::Tokio(_))
 }
 
 #[cfg(test)]
@@ -148,23 +154,25 @@ mod tests {
     }
 
     #[test]
-    fn goroutines_turn_each_by_itself() {
+    fn goroutines_and_tasks_turn_each_by_itself() {
         let mut threads = Threads::default();
-        let mut turned = |time_ns, goroutine, conn| {
+        let mut turned = |time_ns, context, conn| {
             let moment = moment(1, 2, time_ns);
             let times = Times {
-                goroutine,
+                context,
                 ..times(time_ns)
             };
             assert_eq!(threads.told(&moment, times), None);
             threads.at(&moment, ConnId(conn), true).turned
         };
         // One thread runs both.
-        assert_eq!(turned(10, 7, 1), [1, 0]);
-        assert_eq!(turned(20, 8, 2), [2, 0]);
-        assert_eq!(turned(30, 7, 1), [1, 0]);
-        assert_eq!(turned(40, 8, 2), [2, 0]);
-        assert_eq!(turned(50, 7, 2), [3, 0]);
+        for of in [Context::Goroutine, Context::Tokio] {
+            let first = turned(10, of(7), 1);
+            let other = turned(20, of(8), 2);
+            assert_eq!(turned(30, of(7), 1), first);
+            assert_eq!(turned(40, of(8), 2), other);
+            assert_ne!(turned(50, of(7), 2), first);
+        }
     }
 
     #[test]

@@ -116,21 +116,26 @@ impl Symbolizer {
         let _full = self.asks.try_send(Ask::Forget(pid));
     }
 
-    /// Puts the functions of its stack on a span; the name of a counter where they are not known.
+    /// Puts the functions of its stack, and of the one where its process ended, on a span; the name of a counter where they are not known.
     pub(super) fn show(&self, span: &mut Span) -> Option<&'static str> {
-        let place = span.attributes.iter().position(|(name, _)| *name == STACK)?;
-        let (_, Value::Int(hash)) = span.attributes.remove(place) else {
-            return None;
-        };
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Some(shown)) = known.all.get(&hash.cast_unsigned()) else {
-            return Some("stack.late");
-        };
-        let shown = Arc::clone(shown);
-        drop(known);
-        if shown.trace.is_empty() {
-            return Some("stack.gone");
+        let mut unknown = None;
+        for event in &mut span.events {
+            match take(&mut event.attributes).map(|hash| self.shown(hash)) {
+                None => {}
+                Some(Ok(shown)) => {
+                    let trace = Value::Text(shown.trace.clone());
+                    event.attributes.push(("exception.stacktrace", trace));
+                }
+                Some(Err(count)) => unknown = Some(count),
+            }
         }
+        let Some(hash) = take(&mut span.attributes) else {
+            return unknown;
+        };
+        let shown = match self.shown(hash) {
+            Ok(shown) => shown,
+            Err(count) => return Some(count),
+        };
         let mut push = |name, value| span.attributes.push((name, value));
         if !shown.function.is_empty() {
             push("code.function.name", Value::Text(shown.function.clone()));
@@ -142,7 +147,17 @@ impl Symbolizer {
             push("code.line.number", Value::Int(i64::from(shown.line)));
         }
         push("code.stacktrace", Value::Text(shown.trace.clone()));
-        None
+        unknown
+    }
+
+    /// What is said of a stack; the name of a counter where it is not known.
+    fn shown(&self, hash: u64) -> Result<Arc<Shown>, &'static str> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = known.all.get(&hash).and_then(Option::as_ref).ok_or("stack.late")?;
+        if shown.trace.is_empty() {
+            return Err("stack.gone");
+        }
+        Ok(Arc::clone(shown))
     }
 
     /// Waits until all that was asked is answered, for a while.
@@ -151,6 +166,15 @@ impl Symbolizer {
         while self.waiting.load(Ordering::Acquire) > 0 && begun.elapsed() < LAST {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+}
+
+/// Takes the name of a stack out of attributes.
+fn take(attributes: &mut Vec<(&'static str, Value)>) -> Option<u64> {
+    let place = attributes.iter().position(|(name, _)| *name == STACK)?;
+    match attributes.remove(place) {
+        (_, Value::Int(hash)) => Some(hash.cast_unsigned()),
+        _ => None,
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use smol_str::{SmolStr, ToSmolStr};
 
+use super::carried::{Carried, Place};
 use super::details::{Detail, Details};
+use super::failure::Ends;
 use super::lookups::Lookups;
 use super::phases::Phases;
 use super::route::Routes;
@@ -16,7 +18,7 @@ use super::{
     SpanKind, Status, Value, aws, context, database, dns, failure, http, lane, messaging, phases, procedure, rpc,
     stores, times, tls, turn,
 };
-use crate::capture::{Actor, ConnId, Direction, Endpoints, Times};
+use crate::capture::{Actor, ConnId, Direction, Endpoints, Signal, Times};
 use crate::discover::Process;
 use crate::protocol::message::{Action, Content};
 use crate::protocol::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Step, http1};
@@ -29,6 +31,8 @@ const USUAL_ATTRIBUTES: usize = 24;
 pub struct Spans {
     policy: Policy,
     open: HashMap<(ConnId, Exchange), Box<Open>, RandomState>,
+    carried: Carried,
+    ends: Ends,
     topics: Topics,
     next: SpanKey,
     details: Details,
@@ -52,6 +56,8 @@ struct Open {
     read: Times,
     /// Who acted last.
     actor: Actor,
+    /// Its place among those of its connection; none where it is the connection itself.
+    place: Option<Place>,
 }
 
 /// What is known of an exchange when it ends.
@@ -83,6 +89,8 @@ impl Spans {
         Self {
             policy,
             open: HashMap::default(),
+            carried: Carried::default(),
+            ends: Ends::default(),
             topics: Topics::default(),
             next: SpanKey(1),
             details: Details::default(),
@@ -137,6 +145,7 @@ impl Spans {
             }
             Step::Withdrawn { exchange } => {
                 if let Some(open) = self.open.remove(&(facts.conn, exchange)) {
+                    self.carried.end(facts.conn, open.place);
                     out.push(SpanEvent::Withdrawn { key: open.key });
                 }
             }
@@ -146,6 +155,11 @@ impl Spans {
     /// Remembers what is known of an operation; the number its moment gets.
     pub fn note(&mut self, detail: Detail) -> u32 {
         self.details.note(detail)
+    }
+
+    /// A process got a signal that ends it.
+    pub fn struck(&mut self, signal: Signal) {
+        self.ends.struck(signal);
     }
 
     /// Exchanges without an end.
@@ -212,9 +226,11 @@ impl Spans {
                 out.extend(context.map(|context| SpanEvent::Carried { key, context }));
             }
         }
+        let place = (!request.head.is_connection()).then(|| self.carried.begin(facts.conn));
         let open = Open {
             key,
             kind,
+            place,
             actor: request.head_end.moment.actor,
             request_body: Body::default(),
             request_end_ns: request.whole.then_some(request.head_end.moment.time_ns),
@@ -226,6 +242,7 @@ impl Spans {
         };
         if let Some(lost) = self.open.insert((facts.conn, open.request.exchange), Box::new(open)) {
             // Nothing tells of its end any more: what was done for it must not name it.
+            self.carried.end(facts.conn, lost.place);
             out.push(SpanEvent::Withdrawn { key: lost.key });
             out.push(SpanEvent::Count("span.replaced"));
         }
@@ -263,6 +280,7 @@ impl Spans {
             return;
         };
         let ended = self.details.of(end.moment.detail);
+        let alone = self.carried.end(facts.conn, open.place);
         let pushed = open.request.head.is_pushed();
         let serves_here = (open.request.direction == Direction::Ingress) != pushed;
         // The end of the connection may be long after the last thing the exchange did; its moment is told all the same:
@@ -377,10 +395,17 @@ impl Spans {
         if !is_connection && !pushed && !is_lookup {
             let begun = (&open.request.start, &open.begun.times);
             let read = (&open.request.head_end.moment, &open.read);
-            times::describe(&mut span, begun, read, (&end.moment, &ended.times));
+            let around = times::Around {
+                runtime: process.runtime,
+                alone,
+            };
+            times::describe(&mut span, around, begun, read, (&end.moment, &ended.times));
         }
         if let Some(reason) = broken {
             outcome(&mut span, reason);
+            if let Broken::Exited(status) = reason {
+                self.ends.tell(&mut span, process.pid, status);
+            }
         }
         if let RequestHead::Http(request) = &open.request.head {
             rpc::describe(&mut span, request, http_head(response), &exchanged, broken);
@@ -484,9 +509,6 @@ fn asks(head: &RequestHead) -> String {
 fn outcome(span: &mut Span, broken: Broken) {
     let (error, outcome) = reason(broken);
     span.attributes.push((OUTCOME, Value::fixed(outcome)));
-    if let Broken::Exited(status) = broken {
-        failure::exited(span, status);
-    }
     if !matches!(broken, Broken::Unseen | Broken::AgentStopped) {
         span.attributes.retain(|(key, _)| *key != "error.type");
         span.attributes.push(("error.type", Value::fixed(error)));

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 mod aws;
 mod build;
+mod carried;
 mod conceal;
 mod content;
 pub mod context;

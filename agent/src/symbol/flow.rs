@@ -568,14 +568,23 @@ pub(super) fn keeps_pair(code: &[u8], address: u64) -> bool {
 /// The first instruction the kernel emulates in a function, while its first argument is in its register and the return
 /// address on the top of the stack.
 pub(super) fn first_emulated(code: &[u8], address: u64) -> Option<u64> {
+    emulated_with(code, address, &[Register::RDI, Register::RSP])
+}
+
+/// The same while its first argument alone is where it was.
+pub(super) fn emulated_with_first(code: &[u8], address: u64) -> Option<u64> {
+    emulated_with(code, address, &[Register::RDI])
+}
+
+/// The first instruction the kernel emulates in a function, all of which comes by it, while these registers hold what they did.
+fn emulated_with(code: &[u8], address: u64, kept: &[Register]) -> Option<u64> {
     /// Instructions looked at: nearly all functions begin by saving registers.
     const MOST: usize = 12;
     let mut flow = Flow::default();
     let mut factory = InstructionInfoFactory::new();
     for instruction in instructions(code, address).take(MOST) {
-        let whole = flow.value(Register::RDI) == Some(Value::Argument(Register::RDI))
-            && flow.value(Register::RSP) == Some(Value::Argument(Register::RSP));
-        if !whole {
+        let holds = |register: &Register| flow.value(*register) == Some(Value::Argument(*register));
+        if !kept.iter().all(holds) {
             return None;
         }
         if instruction.code() == Code::Push_r64 || instruction.is_jcc_short_or_near() {

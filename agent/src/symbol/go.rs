@@ -127,7 +127,7 @@ const FUNCTION_BYTES: usize = 512;
 const WHOLE_BYTES: u64 = 16 << 10;
 
 /// What tells which goroutine a thread runs next. Only where its time goes is told by it.
-pub const TIMED: &str = "go_runs";
+pub(super) const RUNS: &str = "go_runs";
 
 /// How goroutines of the program `image` are followed.
 pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
@@ -168,7 +168,7 @@ pub(super) fn hooks(image: Image) -> Result<Hooks, NoHooks> {
             for (place, word) in words {
                 plan.words[place] = word;
             }
-            points.push((TIMED, runs));
+            points.push((RUNS, runs));
         }
         _ => limits.push("goroutines are run in another way: where their time goes is not told".to_owned()),
     }

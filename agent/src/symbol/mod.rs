@@ -30,12 +30,21 @@ use std::sync::Arc;
 use clew_common::context::Plan;
 
 use crate::discover::{Proc, Process, Runtime};
-pub use go::TIMED;
 pub use image::FileKey;
 use image::Image;
 pub use java::{Machines, NoPlan};
 pub use openssl::{Encryption, Libraries};
 pub use stacks::{Frame, Functions, Stacks};
+
+/// Kernel programs that tell which goroutine or task a thread runs, and what it waited for. Only where its time goes is told by them.
+pub const TIMED: &[&str] = &[
+    go::RUNS,
+    tokio::ENTERS,
+    tokio::POLLS,
+    tokio::LEAVES,
+    tokio::WOKEN,
+    tokio::CALLED,
+];
 
 /// Where libraries lie.
 const LIBRARIES: &[&str] = &[

@@ -4,6 +4,7 @@
 //! name: one whose functions are of another shape is not followed. A stripped program has no names, and is not followed. What the
 //! optimizer makes parts of other functions is found there by what its instructions do; what it has not seen is looked at as it is.
 mod local;
+mod timed;
 mod wakes;
 
 use std::cell::Cell;
@@ -14,6 +15,7 @@ use clew_common::context::{PLAN_TOKIO, Plan, TOKIO_HEADER, TOKIO_SENDS, TOKIO_TA
 use iced_x86::Register;
 
 use self::local::Local;
+pub(super) use self::timed::{CALLED, ENTERS, LEAVES, POLLS, WOKEN};
 use super::functions::{Function, Functions, Site, calls};
 use super::image::Image;
 use super::{Hooks, NoHooks, flow};
@@ -46,8 +48,35 @@ const POLL_FN: &str = "core::future::poll_fn::PollFn::poll";
 /// Before hyper 1 a connection's task looks for a request by this.
 const NOW: &str = "futures_util::future::future::FutureExt::now_or_never";
 const NAMES: &[&str] = &[
-    SET_TASK, ENTER, BIND, BLOCKING, WAKE, REGISTER, PUSH, PART, SCHEDULE, TICK, RECEIVE, POP, LEAVE, LEAVE_GLUE,
-    SET_WITHIN, CONTEXT, STORAGE, ID, POLL_FN, NOW,
+    SET_TASK,
+    ENTER,
+    BIND,
+    BLOCKING,
+    WAKE,
+    REGISTER,
+    PUSH,
+    PART,
+    SCHEDULE,
+    TICK,
+    RECEIVE,
+    POP,
+    LEAVE,
+    LEAVE_GLUE,
+    SET_WITHIN,
+    CONTEXT,
+    STORAGE,
+    ID,
+    POLL_FN,
+    NOW,
+    timed::WAKE_BY_VALUE,
+    timed::WAKE_BY_REFERENCE,
+    timed::WAKE_ALL,
+    timed::NETWORK[0],
+    timed::NETWORK[1],
+    timed::CLOCK[0],
+    timed::CLOCK[1],
+    timed::CLOCK[2],
+    timed::CLOCK[3],
 ];
 /// The names of all these have one of these words in them.
 const ROOTS: &[&str] = &["tokio", "thread_local", "poll_fn", "now_or_never"];
@@ -159,6 +188,15 @@ fn followed(program: &Program<'_>) -> Result<Hooks, NoHooks> {
     if points.len() > MOST_POINTS {
         points.clear();
         limits.push("requests are linked within one task only: there are too many functions to watch".to_owned());
+    }
+    match program.timed(plan.words[TOKIO_HEADER] != 0) {
+        Ok(timed) => {
+            for (place, word) in timed.words {
+                plan.words[place] = word;
+            }
+            points.extend(timed.points);
+        }
+        Err(why) => limits.push(format!("where the time of tasks goes is not told: {why}")),
     }
     let points = image.points(points);
     Ok(Hooks { plan, points, limits })

@@ -209,6 +209,7 @@ impl Programs {
             image.program(Path::new(&program))?;
             image.file(Path::new(&Lab::workload(source)))?;
         }
+        image.program(Path::new(&Lab::rust("times-server")))?;
         Ok(image.finish())
     }
 }

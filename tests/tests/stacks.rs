@@ -1,10 +1,18 @@
 //! Where in its program a call was made: known functions and lines, asked from 64 threads or goroutines at once.
 use clew_tests::{Clew, Kind, Lab, Symbols, until};
 
+/// Kinds of requests that end who serves them, the signal that does, and what is said of it.
+const ENDS: [(&str, &str, &str); 2] = [
+    ("touch", "SIGSEGV", "nothing is mapped at 0x10"),
+    ("give_up", "SIGABRT", ""),
+];
+
 /// What is told of a place in a source, beside its function.
 enum Place<'a> {
     /// The file and the line that the call is on.
     Line(&'a str),
+    /// The line, in a file whose path the compiler has shortened.
+    Short(&'a str),
     /// The file.
     File(&'a str),
     /// Nothing.
@@ -27,15 +35,21 @@ fn check(
     const ENOUGH: usize = 200;
     let Some(lab) = Lab::new(test) else { return };
     let source = match place {
-        Place::Line(source) | Place::File(source) => Some(Lab::workload(source)),
+        Place::Line(source) | Place::Short(source) | Place::File(source) => Some(Lab::workload(source)),
         Place::Untold | Place::Compiling => None,
     };
     let line = |mark: &str| {
-        let source = source.as_ref().filter(|_| matches!(place, Place::Line(_)))?;
+        let source = source
+            .as_ref()
+            .filter(|_| matches!(place, Place::Line(_) | Place::Short(_)))?;
         let text = std::fs::read_to_string(source).expect("read the program");
         let mark = format!("call: {mark}");
         let place = text.lines().position(|line| line.ends_with(&mark));
         Some((place.expect("a marked line") + 1).to_string())
+    };
+    let told_file = match (place, &source) {
+        (Place::Short(source), _) => source.rsplit('/').next().map(|file| format!("./{file}")),
+        (_, source) => source.clone(),
     };
     let mut argv = argv();
     argv.push(lab.dir().join("stop").display().to_string());
@@ -60,7 +74,7 @@ fn check(
                 call,
                 &[
                     ("code.function.name", &name(function)),
-                    ("code.file.path", source.as_deref().unwrap_or("")),
+                    ("code.file.path", told_file.as_deref().unwrap_or("")),
                     ("code.line.number", line.as_deref().unwrap_or("")),
                 ],
             );
@@ -104,6 +118,18 @@ fn go() {
         "stacks_go",
         argv,
         &Place::Line("go/calls.go"),
+        "net/http.(*conn).serve",
+        |name| format!("main.{name}"),
+    );
+}
+
+#[test]
+fn go_stripped() {
+    let argv = || vec![Lab::go_by("local", "calls", true)];
+    check(
+        "stacks_go_stripped",
+        argv,
+        &Place::Short("go/calls.go"),
         "net/http.(*conn).serve",
         |name| format!("main.{name}"),
     );
@@ -165,6 +191,18 @@ fn c_with_packed_symbols() {
     c("stacks_c_packed", "cc", &["-O2"], Symbols::Packed, plain);
 }
 
+/// The program sees another root of files, in which it lies alone.
+#[test]
+fn c_in_a_root_of_its_own() {
+    let argv = || {
+        let options = ["-O2", "-pthread", "-static"];
+        let program = Lab::compiled("c/calls.c", "stacks_c_static", "cc", &options, Symbols::Within);
+        let enter = "root=$(dirname $1) && cp $0 $root/calls && exec chroot $root /calls /$(basename $1)";
+        ["sh", "-c", enter, &program].map(str::to_owned).to_vec()
+    };
+    check("stacks_c_in_a_root", argv, &Place::Line("c/calls.c"), "serve", plain);
+}
+
 /// Handlers of a signal that comes at an instruction of the PLT and of the vDSO ask: what they interrupted is told, too.
 #[cfg(target_arch = "x86_64")]
 #[test]
@@ -217,6 +255,12 @@ fn rust_stripped_with_frame_pointers() {
     rust("stacks_rust_stripped", &options, Symbols::Apart);
 }
 
+/// The calls are made within a function of C's, which Rust calls and is called by.
+#[test]
+fn rust_and_c() {
+    rust("stacks_rust_and_c", &["--cfg", "mixed"], Symbols::Within);
+}
+
 #[test]
 fn node_by_its_map() {
     for (test, node) in [
@@ -257,5 +301,68 @@ fn java_by_its_map() {
     };
     check("stacks_java", argv, &Place::Compiling, "", |name| {
         format!("Market.{name}")
+    });
+}
+
+/// The program asks itself for `/fine` until there is a file, then for what ends the process that serves it, in functions named `name`. The
+/// request that it ends tells where that was: in which functions, the innermost of the program's own on a line with that mark.
+fn check_ends(test: &str, program: impl Fn(&str) -> String, source: &str, name: impl Fn(&str) -> String) {
+    for (kind, signal, message) in ENDS {
+        let test = format!("{test}_{kind}");
+        let Some(lab) = Lab::new(&test) else { return };
+        let file = lab.dir().join("stop").display().to_string();
+        let argv = [program(&test), kind.to_owned(), file];
+        let run = Clew::run(&lab).args(&["--stacks", "auto"]).start(&argv);
+        until("requests have their stacks", || {
+            let served = format!("\"{}\"", name("serve"));
+            (run.otlp().matches(&served).count() >= 2).then_some(())
+        });
+        lab.file("stop", "");
+        let out = run.wait();
+        out.check_eq(out.code, 0, "the program's end");
+        let span = out.only(Kind::Server, &format!("/{kind}"));
+        out.check_span(
+            span,
+            &[("clew.process.signal", signal), ("error.type", "process_exited")],
+        );
+        let [(_, of)] = span.events.as_slice() else {
+            out.fail(&format!("{} events of {}", span.events.len(), span.brief()));
+        };
+        let text = |name: &str| of.get(name).map_or("", String::as_str);
+        out.check_eq(
+            (text("exception.type"), text("exception.message")),
+            (signal, message),
+            "what ended it",
+        );
+        let stack = text("exception.stacktrace");
+        let functions = [kind, "handle", "serve"];
+        let places = functions.map(|function| stack.find(&format!(": {}\n", name(function))));
+        let in_order = places.is_sorted() && places.iter().all(Option::is_some);
+        out.check(in_order, &format!("the functions of {stack}"));
+        let path = Lab::workload(source);
+        let lines = std::fs::read_to_string(&path).expect("read the program");
+        let mark = format!("ends: {kind}");
+        let line = lines
+            .lines()
+            .position(|line| line.ends_with(&mark))
+            .expect("a marked line");
+        let place = format!(": {}\n             at {path}:{}", name(kind), line + 1);
+        out.check(stack.contains(&place), &format!("{place} in {stack}"));
+    }
+}
+
+#[test]
+fn what_ends_a_program_in_c() {
+    let options = ["-O2", "-fomit-frame-pointer"];
+    let program = |test: &str| Lab::compiled("c/crash.c", test, "cc", &options, Symbols::Within);
+    check_ends("ends_c", program, "c/crash.c", plain);
+}
+
+#[test]
+fn what_ends_a_program_in_rust() {
+    let options = ["--edition=2024", "-O"];
+    let program = |test: &str| Lab::compiled("rust/src/crash.rs", test, "rustc", &options, Symbols::Within);
+    check_ends("ends_rust", program, "rust/src/crash.rs", |name| {
+        format!("crash::{name}")
     });
 }

@@ -1,4 +1,5 @@
-//! Asks itself from known lines, in many threads, until there is a file: calls FILE. Compiled by itself.
+//! Asks itself from known lines, in many threads, until there is a file: calls FILE. Compiled by itself; with `--cfg mixed` it asks for what
+//! it buys below a function of the C library.
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -32,12 +33,42 @@ fn stock(to: &mut TcpStream, number: usize) {
     assert!(take(to));
 }
 
+#[cfg(not(mixed))]
+use buy as through;
+
+#[cfg(mixed)]
+#[inline(never)]
+fn through(to: &mut TcpStream, number: usize) {
+    use std::ffi::{c_int, c_void};
+
+    unsafe extern "C" {
+        fn bsearch(
+            key: *const c_void,
+            base: *const c_void,
+            count: usize,
+            size: usize,
+            compare: extern "C" fn(*const c_void, *const c_void) -> c_int,
+        ) -> *mut c_void;
+    }
+
+    extern "C" fn compare(asked: *const c_void, _: *const c_void) -> c_int {
+        // SAFETY: it is what was given to `bsearch` below.
+        let (to, number) = unsafe { &mut *asked.cast::<(&mut TcpStream, usize)>().cast_mut() };
+        buy(to, *number);
+        0
+    }
+
+    let mut asked = (to, number);
+    // SAFETY: there is one element, which is not looked into.
+    unsafe { bsearch((&raw mut asked).cast(), c"".as_ptr().cast(), 1, 1, compare) };
+}
+
 #[inline(never)]
 fn shop(place: SocketAddr, worker: usize, file: &Path) {
     let mut to = TcpStream::connect(place).expect("the server");
     let mut number = worker;
     while !file.exists() {
-        buy(&mut to, number);
+        through(&mut to, number);
         stock(&mut to, number);
         number += WORKERS;
         std::thread::sleep(Duration::from_millis(100));

@@ -210,6 +210,7 @@ impl Programs {
             image.file(Path::new(&Lab::workload(source)))?;
         }
         image.program(Path::new(&Lab::rust("times-server")))?;
+        image.file(Path::new(&Lab::workload("rust/Cargo.toml")))?;
         Ok(image.finish())
     }
 }

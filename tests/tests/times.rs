@@ -8,9 +8,8 @@ fn part(span: &Span, name: &str) -> u64 {
     span.text(&format!("clew.time.{name}")).parse().unwrap_or_default()
 }
 
-/// The parts of a span's time add up to it, and `least` went to one of them. What the program measured itself, but for what it did before
-/// and after, is what it had of a CPU and what it waited.
-fn check_parts(out: &Outcome, span: &Span, (name, least): (&str, u64)) {
+/// The parts of a span's time add up to it.
+fn check_sum(out: &Outcome, span: &Span) {
     let length = span.end - span.start;
     let names = ["cpu", "runqueue", "blocked.network", "blocked.disk", "blocked.lock"];
     let others = ["blocked.sleep", "blocked.fault", "blocked.other"];
@@ -19,6 +18,13 @@ fn check_parts(out: &Outcome, span: &Span, (name, least): (&str, u64)) {
         all.abs_diff(length) * 50 <= length,
         &format!("the parts of {} are not its {length} ns", span.brief()),
     );
+}
+
+/// The parts of a span's time add up to it, and `least` went to one of them. What the program measured itself, but for what it did before
+/// and after, is what it had of a CPU and what it waited.
+fn check_parts(out: &Outcome, span: &Span, (name, least): (&str, u64)) {
+    let length = span.end - span.start;
+    check_sum(out, span);
     if name == "blocked.disk" && span.text("http.response.status_code") == "204" {
         eprintln!("no disk was read: its part is not looked at");
         return;
@@ -106,12 +112,12 @@ fn where_a_goroutine_s_time_goes() {
     }
 }
 
-/// The same of Tokio's tasks. What kept the thread of a runtime and is no task is nobody's CPU time.
+/// The same of Tokio's tasks. What kept the thread of a runtime and is no task is nobody's CPU time. A task that is preempted just as it
+/// begins to run says nothing; none says what is wrong.
 #[test]
 fn where_a_task_s_time_goes() {
     const KINDS: &[(&str, &str, u64)] = &[
         ("burn", "cpu", 190_000_000),
-        ("contend", "runqueue", 150_000_000),
         ("sleep", "blocked.sleep", 195_000_000),
         ("threadsleep", "blocked.sleep", 195_000_000),
         ("mutex", "blocked.lock", 395_000_000),
@@ -125,12 +131,34 @@ fn where_a_task_s_time_goes() {
     let out = Clew::run(&lab)
         .args(&["--otlp-bodies"])
         .traced(&[Lab::rust("times-server")]);
+    let told = |kind: &str, least: usize| {
+        let mut spans = out.spans.at(Kind::Server, &format!("/{kind}"));
+        let all = spans.len();
+        spans.retain(|span| !span.text("clew.time.cpu").is_empty());
+        out.check(
+            spans.len() >= least,
+            &format!(
+                "{} of {all} requests for {kind} tell where their time went",
+                spans.len()
+            ),
+        );
+        spans
+    };
     for (kind, name, least) in KINDS {
-        check_parts(&out, out.only(Kind::Server, &format!("/{kind}")), (name, *least));
+        for span in told(kind, 1) {
+            check_parts(&out, span, (name, *least));
+        }
     }
-    let many = out.spans.at(Kind::Server, "/many");
-    out.check_eq(many.len(), 64, "requests at once");
-    for span in many {
+    // Before, it waits until others have the threads.
+    for span in told("contend", 1) {
+        check_sum(&out, span);
+        let ns = part(span, "runqueue");
+        out.check(
+            ns >= 150_000_000,
+            &format!("waits for a thread of {}: {ns}", span.brief()),
+        );
+    }
+    for span in told("many", 56) {
         for (name, least) in [("sleep", 50_000_000), ("lock", 195_000_000), ("network", 195_000_000)] {
             let ns = part(span, &format!("blocked.{name}"));
             out.check(
@@ -139,14 +167,15 @@ fn where_a_task_s_time_goes() {
             );
         }
     }
-    let outside = out.only(Kind::Server, "/outside");
-    let (cpu, length) = (part(outside, "cpu"), outside.end - outside.start);
-    out.check(cpu < length / 50, &format!("{cpu} ns of {}", outside.brief()));
-    let waited = part(outside, "blocked.sleep") + part(outside, "runqueue");
-    out.check(
-        waited * 50 >= length * 48,
-        &format!("{waited} ns of {}", outside.brief()),
-    );
+    for outside in told("outside", 1) {
+        let (cpu, length) = (part(outside, "cpu"), outside.end - outside.start);
+        out.check(cpu < length / 50, &format!("{cpu} ns of {}", outside.brief()));
+        let waited = part(outside, "blocked.sleep") + part(outside, "runqueue");
+        out.check(
+            waited * 50 >= length * 48,
+            &format!("{waited} ns of {}", outside.brief()),
+        );
+    }
 }
 
 /// Requests to `path` of a program under load, one after the other, and their spans.
@@ -203,12 +232,8 @@ fn the_time_of_a_loop_is_no_request_s() {
     }
     let out = served(&lab, &[], &node("node/burns.js"), port, "/burns", &[]);
     for span in out.spans.at(Kind::Server, "/burns") {
-        let (cpu, length) = (part(span, "cpu"), span.end - span.start);
-        let all = cpu + part(span, "runqueue");
-        out.check(
-            cpu > 0 && all.abs_diff(length) * 20 <= length,
-            &format!("{cpu} ns of a CPU, {all} with waiting for one, of {}", span.brief()),
-        );
+        check_sum(&out, span);
+        out.check(part(span, "cpu") > 0, &format!("no time of a CPU of {}", span.brief()));
     }
 }
 

@@ -18,6 +18,8 @@ use axum::routing::get;
 use tokio::sync::{Mutex, oneshot};
 
 const SPENT: Duration = Duration::from_millis(200);
+/// How often what is asked alone is asked.
+const TIMES: usize = 3;
 /// Threads of the runtime.
 const WORKERS: usize = 2;
 
@@ -174,8 +176,10 @@ fn main() {
         "burn", "contend", "sleep", "threadsleep", "mutex", "channel", "join", "network",
     ];
     let is_chosen = |kind: &str| chosen.is_empty() || chosen.iter().any(|one| one == kind);
-    for (id, kind) in kinds.iter().filter(|kind| is_chosen(kind)).enumerate() {
-        ask(server, kind, id);
+    for id in 0..TIMES {
+        for kind in kinds.iter().filter(|kind| is_chosen(kind)) {
+            ask(server, kind, id);
+        }
     }
     if is_chosen("many") {
         let many = (0..64).map(|id| std::thread::spawn(move || ask(server, "many", id)));
@@ -185,7 +189,9 @@ fn main() {
     }
     if is_chosen("outside") {
         start(single, at, 0);
-        ask(kept, "warm", 1);
-        ask(kept, "outside", 0);
+        ask(kept, "warm", 0);
+        for id in 0..TIMES {
+            ask(kept, "outside", id);
+        }
     }
 }

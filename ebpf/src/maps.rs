@@ -345,6 +345,9 @@ pub struct Thread {
     pub state: u32,
     /// The kind that passed when it was off the CPU last; 0 once it was divided.
     pub gap: u32,
+    /// 1 until it was seen that the thread has the task as its own.
+    pub entering: u32,
+    pub reserved: u32,
 }
 
 impl Thread {
@@ -358,6 +361,8 @@ impl Thread {
             task: 0,
             state: 0,
             gap: 0,
+            entering: 0,
+            reserved: 0,
         }
     }
 }

@@ -65,6 +65,7 @@ pub unsafe fn of(thread: *mut Thread, id: u64, now_ns: u64) -> Option<*mut Task>
         }
         release(thread);
         (*thread).task = id;
+        (*thread).entering = 0;
     }
     let task = Task {
         parts: [0; PARTS],
@@ -76,19 +77,23 @@ pub unsafe fn of(thread: *mut Thread, id: u64, now_ns: u64) -> Option<*mut Task>
     TASKS.get_ptr_mut(&scoped(id))
 }
 
-/// Lets go of a task that is not known to run any more although nobody told of its end: what the thread has done since may be its own.
+/// Lets go of a task that is not known to run any more although nobody told of its end: what the thread has done since may be its own. A
+/// thread that is preempted behind the probe may not yet have the task that it begins to run.
 ///
 /// # Safety
 /// `thread` is what is kept of the current task.
 #[inline(always)]
-pub unsafe fn check(thread: *mut Thread) {
+pub unsafe fn check(thread: *mut Thread, preempted: bool) {
     // SAFETY: the caller vouches for the pointer.
     unsafe {
         let id = (*thread).task;
-        if id != 0
-            && let Some(plan) = timed()
-            && tokio::task(plan) != Some(id)
-        {
+        if id == 0 {
+            return;
+        }
+        let Some(plan) = timed() else { return };
+        if tokio::task(plan) == Some(id) {
+            (*thread).entering = 0;
+        } else if !preempted || (*thread).entering == 0 {
             let _absent = TASKS.remove(scoped(id));
             (*thread).task = 0;
         }
@@ -113,7 +118,7 @@ fn begin(id: u64, over: bool, before: impl FnOnce(*const Task) -> Option<usize>)
     if let Some(thread) = known {
         // SAFETY: the map gave the pointer, and no other CPU runs the task.
         unsafe {
-            check(thread);
+            check(thread, false);
             if (*thread).task != 0 && !over {
                 let _absent = TASKS.remove(scoped(id));
                 return;
@@ -141,6 +146,7 @@ fn begin(id: u64, over: bool, before: impl FnOnce(*const Task) -> Option<usize>)
         (*task).thread = tid();
         (*task).woken = 0;
         (*thread).task = id;
+        (*thread).entering = u32::from(!over);
     }
 }
 

@@ -65,15 +65,16 @@ unsafe fn leave(thread: *mut Thread, task: *const c_void, preempted: bool) {
     unsafe {
         let delay_ns: u64 = Direct::read(task, offset::task_run_delay());
         let state: u32 = Direct::read(task, offset::task_state());
-        tasks::check(thread);
+        let is_preempted = preempted || state == 0;
+        tasks::check(thread, is_preempted);
         bring_up(thread, bpf_ktime_get_ns(), delay_ns);
-        (*thread).state = if preempted || state == 0 {
+        (*thread).state = if is_preempted {
             RUNQUEUE as u32
         } else {
             BLOCKED_BY as u32 + reason(state & TASK_UNINTERRUPTIBLE != 0)
         };
         // What the thread waits for with no goroutine is not the last one's.
-        if (*thread).task != 0 && running_here().1 != (*thread).task {
+        if (*thread).task != 0 && (*thread).entering == 0 && running_here().1 != (*thread).task {
             tasks::release(thread);
         }
     }
@@ -246,7 +247,7 @@ pub extern "C" fn tell_times() -> u64 {
     };
     // SAFETY: the map gave the pointer, and no other CPU runs the task.
     unsafe {
-        tasks::check(thread);
+        tasks::check(thread, false);
         bring_up(thread, now_ns, kernel::of_task(offset::task_run_delay()));
     }
     let (kind, id) = running_here();

@@ -145,7 +145,12 @@ fn where_a_task_s_time_goes() {
         spans
     };
     for (kind, name, least) in KINDS {
-        for span in told(kind, 1) {
+        let spans = told(kind, 1);
+        for span in &spans {
+            check_sum(&out, span);
+        }
+        // The one that others disturbed least.
+        if let Some(span) = spans.iter().min_by_key(|span| span.end - span.start) {
             check_parts(&out, span, (name, *least));
         }
     }

@@ -267,6 +267,8 @@ impl Traces {
     fn open(&mut self, opened: Opened) {
         if self.nodes.len() >= MAX_SPANS || self.bytes >= MAX_BYTES {
             self.counts.push("trace.spans_full");
+            // Who read or sent it is not remembered either.
+            self.causality.lost(opened.start.time_ns);
             return;
         }
         let key = opened.key;

@@ -131,7 +131,8 @@ impl Tls {
                 side.record = Some(from);
             }
             let before = rest.len();
-            let part = side.records.next(&mut rest);
+            let awaits_finished = side.encrypted && !side.finished && !side.holed;
+            let part = side.records.next(&mut rest, awaits_finished);
             // Counted as they are read: what stands behind the connection's last record is none of its own.
             let read = before.saturating_sub(rest.len());
             side.bytes = side.bytes.saturating_add(read as u64);
@@ -375,15 +376,6 @@ impl Tls {
         if !known {
             return Flow::Rejected;
         }
-        if self.finishes(direction, rest) {
-            let side = self.side(direction);
-            side.finished = true;
-            side.bytes = side.bytes.saturating_add(rest.len() as u64);
-            if self.ingress.finished && self.egress.finished {
-                self.established(at, true, out);
-            }
-            return Flow::Continue;
-        }
         let (established, settled) = (self.handshake.established, self.settled);
         let holed = self.side(direction).holed;
         self.plain |= self.tied && established && !settled && !holed;
@@ -410,23 +402,6 @@ impl Tls {
             content: Content::Bytes(plain.freeze()),
             moment: begin.moment,
         }])
-    }
-
-    /// Whether what is no record is the message that ends a handshake, given to a kernel that encrypts (kTLS, up to TLS 1.2).
-    ///
-    /// ```text
-    /// | 20 1 | length 3 | verify data 12 |
-    /// ```
-    /// RFC 5246 section 7.4.9.
-    fn finishes(&mut self, direction: Direction, rest: &[u8]) -> bool {
-        const HEAD: [u8; 4] = [20, 0, 0, 12];
-        const BYTES: usize = 16;
-        let side = self.side(direction);
-        let begun = side.records.rejected();
-        let awaited = side.encrypted && !side.finished && !side.holed;
-        let fits = begun.len().saturating_add(rest.len()) <= BYTES;
-        let mut message = begun.iter().chain(rest).zip(HEAD);
-        awaited && fits && message.all(|(byte, head)| *byte == head)
     }
 
     /// Takes a piece that was not dropped.

@@ -17,6 +17,16 @@ pub(super) enum Kind {
     Application,
 }
 
+/// The beginning of the message that ends a handshake (up to TLS 1.2, RFC 5246 section 7.4.9), which stands where a record should where it
+/// is given to a kernel that encrypts.
+///
+/// ```text
+/// | 20 1 | length 3 | verify data 12 |
+/// ```
+const FINISHED: [u8; 4] = [20, 0, 0, 12];
+/// Bytes of its content.
+const FINISHED_BYTES: usize = 12;
+
 /// The header of a record (RFC 8446 section 5.1).
 ///
 /// ```text
@@ -185,8 +195,8 @@ impl Records {
         }
     }
 
-    /// Takes the next part of `bytes`, none when all were taken.
-    pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Part<'a>> {
+    /// Takes the next part of `bytes`, none when all were taken. Where the message is awaited that ends a handshake it may be bare.
+    pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8], awaits_finished: bool) -> Option<Part<'a>> {
         loop {
             match self.state {
                 State::Lost => {
@@ -199,7 +209,21 @@ impl Records {
                         *place = *byte;
                     }
                     let have = have.saturating_add(1);
-                    let Some(header) = self.header.get(..have).and_then(Header::read) else {
+                    let read = self.header.get(..have).unwrap_or_default();
+                    if awaits_finished && have > 1 && FINISHED.starts_with(read) {
+                        *bytes = rest;
+                        self.state = State::Header(have);
+                        if have == FINISHED.len() {
+                            let header = Header {
+                                kind: Kind::Handshake,
+                                length: FINISHED_BYTES,
+                            };
+                            self.state = State::Content(header, header.length);
+                            return Some(Part::Begin(header));
+                        }
+                        continue;
+                    }
+                    let Some(header) = Header::read(read) else {
                         self.state = State::Lost;
                         self.rejected = have.saturating_sub(1);
                         return Some(Part::Foreign);
@@ -282,7 +306,7 @@ mod tests {
         fn check(skipped: u64, ended: bool, lost: bool) {
             let mut records = Records::default();
             let mut bytes: &[u8] = &[23, 3, 3, 0, 100, 1, 2];
-            while records.next(&mut bytes).is_some() {}
+            while records.next(&mut bytes, false).is_some() {}
             assert_eq!(
                 (records.skip(skipped).is_some(), records.is_lost()),
                 (ended, lost),

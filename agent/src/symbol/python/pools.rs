@@ -110,7 +110,7 @@ pub(super) fn points(image: &Image) -> Result<Vec<Point>, Unwatched> {
     let mut n_candidates = 0;
     let mut found: Vec<Vec<(u64, u64)>> = vec![Vec::new(); METHODS.len()];
     for (start, words) in &tables {
-        let addresses = (*start..).step_by(8);
+        let addresses = std::iter::successors(Some(*start), |address| address.checked_add(8));
         for (address, entry) in addresses.zip(words.windows(WORDS)) {
             let &[name, function, flags, doc] = entry else { continue };
             if flags != FAST && flags != FAST_METHOD {

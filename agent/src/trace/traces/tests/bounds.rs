@@ -1,10 +1,10 @@
 //! Bounds of what is held.
 use super::*;
 
-/// As many calls as are held, of which each has a number from here on.
-fn fill(traces: &mut Traces, from: u64) {
+/// So many calls, which have their numbers from here on.
+fn fill(traces: &mut Traces, from: u64, n_calls: usize) {
     let line = parse("web.21 asks 1", &[]).remove(0);
-    for n in 0..MAX_SPANS as u64 {
+    for n in 0..n_calls as u64 {
         traces.event(SpanEvent::Opened(Opened {
             key: SpanKey(from + n),
             kind: SpanKind::Client,
@@ -24,9 +24,9 @@ fn fill(traces: &mut Traces, from: u64) {
 #[test]
 fn more_spans_than_are_held_are_counted() {
     let mut traces = Traces::new(1);
-    fill(&mut traces, 0);
+    fill(&mut traces, 0, MAX_SPANS);
     assert_eq!(traces.take_counts().count(), 0);
-    fill(&mut traces, MAX_SPANS as u64);
+    fill(&mut traces, MAX_SPANS as u64, MAX_SPANS);
     assert_eq!(traces.pending(), MAX_SPANS);
     let full: Vec<_> = traces.take_counts().collect();
     assert_eq!(full, ["trace.spans_full"; MAX_SPANS]);
@@ -47,7 +47,8 @@ fn what_a_request_caused_that_is_not_held_is_not_another_s() {
         GO,
     );
     lines[..2].iter().for_each(|line| tell(&mut traces, line));
-    fill(&mut traces, FROM);
+    // One of those that are held is the request's.
+    fill(&mut traces, FROM, MAX_SPANS - 1);
     tell(&mut traces, &lines[2]);
     for n in 0..MAX_SPANS as u64 {
         traces.event(SpanEvent::Withdrawn { key: SpanKey(FROM + n) });

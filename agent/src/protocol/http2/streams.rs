@@ -117,10 +117,14 @@ impl Http2 {
     fn bytes(&mut self, direction: Direction, bytes: &[u8], at: Mark, out: &mut Vec<Step>) -> Flow {
         let (mut flow, mut found) = self.frames(direction, bytes, at, out);
         while let Some((bytes, begin)) = found.pop_front() {
-            let (then, mut within) = self.frames(direction, &bytes, begin, out);
+            let mut within;
+            (flow, within) = self.frames(direction, &bytes, begin, out);
+            if flow != Flow::Continue {
+                return flow;
+            }
             // It comes before what is left.
             within.append(&mut found);
-            (flow, found) = (then, within);
+            found = within;
         }
         flow
     }

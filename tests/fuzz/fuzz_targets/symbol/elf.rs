@@ -329,6 +329,10 @@ fn tokio(code: &mut Code, symbols: &mut Symbols) {
         address
     };
     function("tokio::runtime::context::set_current_task_id", store, &[]);
+    function("tokio::runtime::task::core::TaskIdGuard::enter", PUSH, &[]);
+    function("tokio::runtime::task::core::TaskIdGuard::drop", PUSH, &[]);
+    function("tokio::runtime::task::waker::wake_by_val", PUSH, &[]);
+    function("tokio::runtime::task::waker::wake_by_ref", PUSH, &[]);
     function("tokio::runtime::task::list::OwnedTasks::bind_inner", reads, &[]);
     function("tokio::runtime::blocking::pool::Spawner::spawn_task", reads, &[]);
     let wake = function("tokio::sync::task::atomic_waker::AtomicWaker::wake", PUSH, &[]);

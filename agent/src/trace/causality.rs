@@ -632,19 +632,17 @@ impl Causality {
     /// Whether a candidate holds, now that everything about it was seen.
     pub(super) fn holds(&self, candidate: &Candidate, runtime: Runtime) -> Result<(), &'static str> {
         let inbound = self.inbound.get(&candidate.parent);
-        if candidate.late && matches!(candidate.source, Source::Context(_)) {
-            let ended = self.ended.0.get(&candidate.parent);
-            let is_late = match ended {
-                Some(end) => candidate.sent_ns.saturating_sub(*end) > LATE_NS,
-                // One that is forgotten was over long before.
-                None => inbound.is_none(),
-            };
-            if is_late {
-                return Err("causality.unknown.late");
-            }
+        let outlives = candidate.late && matches!(candidate.source, Source::Context(_));
+        let is_late = match self.ended.0.get(&candidate.parent) {
+            Some(end) => candidate.sent_ns.saturating_sub(*end) > LATE_NS,
+            // One that is forgotten was over long before.
+            None => inbound.is_none(),
+        };
+        if outlives && is_late {
+            return Err("causality.unknown.late");
         }
         let Some(inbound) = inbound else {
-            return if candidate.late && matches!(candidate.source, Source::Context(_)) {
+            return if outlives {
                 Ok(())
             } else {
                 Err("causality.unknown.ambiguous")

@@ -12,8 +12,8 @@ use super::join::Ends;
 use super::logs::Unreachable;
 use super::messages::{Messages, Posted};
 use super::{Link, Loose, Placed};
-use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
-use crate::discover::{Process, Runtime};
+use crate::capture::{Actor, ConnId};
+use crate::discover::Process;
 use crate::log::Record;
 use crate::protocol::message::Identity;
 use crate::span::{
@@ -173,55 +173,10 @@ impl Traces {
         self.causality.closed(conn);
     }
 
-    /// connect(2) was called.
-    pub fn connecting(&mut self, conn: ConnId, moment: &Moment, runtime: Runtime) {
-        self.causality.connecting(conn, moment, runtime);
-    }
-
-    /// A thread asked whether the client of a connection is still there.
-    pub fn inspected(&mut self, conn: ConnId, actor: &Actor, runtime: Runtime) {
-        self.causality.inspected(conn, actor, runtime);
-    }
-
     /// A connection came to its end; it may never have been open.
     pub fn unconnected(&mut self, conn: ConnId, now_ns: u64) {
         self.ends.over(conn);
         self.causality.unconnected(conn, now_ns);
-    }
-
-    /// Bytes passed a connection or, where the runtime forwards, it came to an end. To be told before what they carried.
-    pub fn operation(&mut self, conn: ConnId, actor: &Actor, direction: Direction) {
-        self.causality.operation(conn, actor, direction);
-    }
-
-    /// The socket of a connection, by its inode number.
-    pub fn socket(&mut self, conn: ConnId, inode: u64) {
-        self.causality.socket(conn, inode);
-    }
-
-    /// An execution context of a process, `other`, came to work for the one that ran.
-    pub fn link(&mut self, moment: &Moment, other: Context, link: LinkKind) {
-        self.causality.link(moment, other, link);
-    }
-
-    /// Events were lost before `now_ns`.
-    pub fn lost(&mut self, now_ns: u64) {
-        self.causality.lost(now_ns);
-    }
-
-    /// A thread runs what others asked for while it waits, or `any` of its process does.
-    pub fn helps(&mut self, actor: &Actor, any: bool) {
-        self.causality.helps(actor, any);
-    }
-
-    /// A process is traced from this time on, which ran before.
-    pub fn running(&mut self, pid: Pid, now_ns: u64) {
-        self.causality.running(pid, now_ns);
-    }
-
-    /// A process is over.
-    pub fn exited(&mut self, pid: Pid) {
-        self.causality.exited(pid);
     }
 
     /// Counters raised since the last call.
@@ -797,6 +752,8 @@ const fn spot(opened: &Opened, conn: ConnId, place: Position) -> Spot {
 const fn serves(kind: SpanKind) -> bool {
     matches!(kind, SpanKind::Server | SpanKind::Consumer)
 }
+
+mod told;
 
 #[cfg(test)]
 mod tests;

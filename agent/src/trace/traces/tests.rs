@@ -3,7 +3,8 @@ mod java;
 use clew_common::event::JAVA_VIRTUAL;
 
 use super::*;
-use crate::capture::{Context, Endpoints};
+use crate::capture::{Context, Direction, Endpoints, LinkKind, Moment, Pid};
+use crate::discover::Runtime;
 use crate::span::{Layer, Status};
 
 mod bounds;

@@ -49,6 +49,8 @@ pub enum Load {
         concurrency: u64,
         /// One connection a thread.
         keep_alive: bool,
+        /// Each request carries a trace context of its own (W3C `traceparent`), whose ids are its number.
+        traced: bool,
     },
     /// Waits until something watches instructions of a program that runs.
     Probed {
@@ -100,16 +102,22 @@ impl Plan {
     /// Adds requests over kept connections.
     #[must_use]
     pub fn load(self, port: u16, path: &str, requests: u64, concurrency: u64) -> Self {
-        self.http(port, path, requests, concurrency, true)
+        self.http(port, path, requests, concurrency, true, false)
+    }
+
+    /// Adds requests over kept connections, each with a trace context of its own.
+    #[must_use]
+    pub fn load_traced(self, port: u16, path: &str, requests: u64, concurrency: u64) -> Self {
+        self.http(port, path, requests, concurrency, true, true)
     }
 
     /// Adds requests that have a connection each.
     #[must_use]
     pub fn load_closing(self, port: u16, path: &str, requests: u64, concurrency: u64) -> Self {
-        self.http(port, path, requests, concurrency, false)
+        self.http(port, path, requests, concurrency, false, false)
     }
 
-    fn http(mut self, port: u16, path: &str, requests: u64, concurrency: u64, keep_alive: bool) -> Self {
+    fn http(mut self, port: u16, path: &str, requests: u64, concurrency: u64, keep_alive: bool, traced: bool) -> Self {
         let path = path.to_owned();
         self.loads.push(Load::Http {
             port,
@@ -117,6 +125,7 @@ impl Plan {
             requests,
             concurrency,
             keep_alive,
+            traced,
         });
         self
     }
@@ -183,11 +192,12 @@ impl Load {
                 requests,
                 concurrency,
                 keep_alive,
+                traced,
             } => std::thread::scope(|scope| {
                 let threads: Vec<_> = (1..=*concurrency)
                     .map(|first| {
                         let numbers = (first..=*requests).step_by(usize::try_from(*concurrency).unwrap_or(1));
-                        scope.spawn(move || load(*port, path, numbers, *keep_alive))
+                        scope.spawn(move || load(*port, path, numbers, *keep_alive, *traced))
                     })
                     .collect();
                 threads
@@ -220,16 +230,22 @@ impl Load {
 /// How long a request may go without a byte of its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn load(port: u16, path: &str, numbers: impl Iterator<Item = u64>, keep_alive: bool) -> io::Result<()> {
+fn load(port: u16, path: &str, numbers: impl Iterator<Item = u64>, keep_alive: bool, traced: bool) -> io::Result<()> {
     let mut kept = None;
     for number in numbers {
         let mut stream = match kept.take() {
             Some(stream) => stream,
             None => http::connect(port, PATIENCE)?,
         };
-        let headers = if keep_alive { "" } else { "Connection: close\r\n" };
+        let mut headers = String::new();
+        if !keep_alive {
+            headers.push_str("Connection: close\r\n");
+        }
+        if traced {
+            headers.push_str(&format!("traceparent: 00-{number:032x}-{number:016x}-01\r\n"));
+        }
         let target = format!("{path}?id={number}");
-        let answer = http::ask(&mut stream, &target, headers)?;
+        let answer = http::ask(&mut stream, &target, &headers)?;
         if answer.code != 200 {
             let body = String::from_utf8_lossy(&answer.body).into_owned();
             return Err(io::Error::other(format!("{target}: {}: {body}", answer.code)));

@@ -12,7 +12,11 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     (
         "causality.unknown.ambiguous",
-        "Client spans without a parent: their thread had more than one request open.",
+        "Client spans without a parent: their thread had more than one request open, or several came with the context that they carry.",
+    ),
+    (
+        "causality.unknown.conflict",
+        "Client spans without a parent: what ran names another request than the context that they carry, or that came only later.",
     ),
     (
         "causality.unknown.context",

@@ -31,6 +31,8 @@
 //!   sent when another's is free, so neither rounds nor connections tell. But a worker thread forwards only what it read: a
 //!   request it sends belongs to the inbound one that has been sent nowhere yet, if there is just one, and if no more requests
 //!   were sent while that was open than there were inbound ones to send them for.
+//! * **Header**: a trace context that came with one request of a process alone, and that the process puts on one of its own, is of that
+//!   request (`passed`).
 //!
 //! Whoever may serve a request of which nobody saw that it was read, because it is older than Clew or events were lost, cannot be handed
 //! another's work: that is unknown for as long as most requests take.
@@ -46,6 +48,7 @@ mod forward;
 mod inbound;
 mod logged;
 mod openings;
+mod passed;
 mod pools;
 mod streams;
 mod tasks;
@@ -56,6 +59,8 @@ use clew_common::event::JAVA_VIRTUAL;
 use foldhash::fast::RandomState;
 
 use self::inbound::Inbound;
+pub(super) use self::passed::Carries;
+use self::passed::{Passed, agreed};
 use super::contexts::{self, Ambiguous, Contexts, Served, Works, served};
 use super::families::Families;
 use super::recent::Recent;
@@ -90,6 +95,8 @@ pub(super) enum Source {
     Alone,
     /// The runtime's own notion of what runs.
     Context(&'static str),
+    /// The context in its header is the one that the request came with.
+    Header,
 }
 
 impl Source {
@@ -98,6 +105,7 @@ impl Source {
             Self::Thread => "thread",
             Self::Upstream | Self::Alone => "upstream",
             Self::Context(name) => name,
+            Self::Header => "header",
         }
     }
 }
@@ -132,6 +140,11 @@ impl Candidate {
     pub(super) const fn is_of_loop(&self) -> bool {
         matches!(self.source, Source::Upstream)
     }
+
+    /// It is told by what was sent, whoever sent it.
+    pub(super) const fn is_by_header(&self) -> bool {
+        matches!(self.source, Source::Header)
+    }
 }
 
 impl Found {
@@ -163,6 +176,7 @@ pub(super) struct Causality {
     asking: HashMap<ConnId, Asking, RandomState>,
     reserved: HashMap<ConnId, Reserved, RandomState>,
     multiplexed: streams::Multiplexed,
+    passed: Passed,
     /// The inbound request that was read last.
     newest: Option<SpanKey>,
     /// The last that was read before events were lost.
@@ -221,6 +235,8 @@ pub(super) struct Sent {
     pub(super) stream: Option<u32>,
     /// For a broker, on a connection that all of a program may share.
     pub(super) is_message: bool,
+    /// What the context on it says.
+    pub(super) carries: Carries,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -419,7 +435,7 @@ impl Causality {
     /// The head of a request was sent: whom it is for.
     pub(super) fn outbound(&mut self, span: SpanKey, conn: ConnId, sent: &Sent, runtime: Runtime) -> Found {
         let actor = &sent.actor;
-        let found = self.find(conn, sent, runtime);
+        let found = agreed(self.find(conn, sent, runtime), sent);
         let found = self.certain(found);
         let parent = found.parent();
         if matches!(runtime, Runtime::Envoy) {
@@ -632,13 +648,13 @@ impl Causality {
     /// Whether a candidate holds, now that everything about it was seen.
     pub(super) fn holds(&self, candidate: &Candidate, runtime: Runtime) -> Result<(), &'static str> {
         let inbound = self.inbound.get(&candidate.parent);
-        let outlives = candidate.late && matches!(candidate.source, Source::Context(_));
+        let outlives = candidate.late && matches!(candidate.source, Source::Context(_) | Source::Header);
         let is_late = match self.ended.0.get(&candidate.parent) {
             Some(end) => candidate.sent_ns.saturating_sub(*end) > LATE_NS,
             // One that is forgotten was over long before.
             None => inbound.is_none(),
         };
-        if outlives && is_late {
+        if outlives && is_late && !candidate.is_by_header() {
             return Err("causality.unknown.late");
         }
         let Some(inbound) = inbound else {
@@ -656,13 +672,14 @@ impl Causality {
                 Source::Thread => "causality.unknown.thread",
                 Source::Upstream | Source::Alone => "causality.unknown.upstream",
                 Source::Context(_) => "causality.unknown.context",
+                Source::Header => "causality.unknown.conflict",
             });
         }
         let thread = self.threads.get(&candidate.tid);
         match candidate.source {
             Source::Thread if inbound.multiplexed => return Err("causality.unknown.multiplexed"),
             Source::Thread => {}
-            Source::Context(_) => return Ok(()),
+            Source::Context(_) | Source::Header => return Ok(()),
             Source::Upstream | Source::Alone => {
                 let retried = inbound.doubted
                     || thread.is_some_and(|thread| thread.retries.others_near(candidate.parent, candidate.decided_ns));
@@ -710,6 +727,7 @@ impl Causality {
     /// A process is over. What is judged later is judged by what was known of it.
     pub(super) fn exited(&mut self, pid: Pid) {
         self.older.remove(&pid);
+        self.passed.exited(pid);
         self.contexts.exited(pid);
         self.families.exited(pid);
         self.multiplexed.exited(pid);

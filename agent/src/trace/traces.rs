@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
-use super::causality::{Candidate, Causality, Found, Read, Sent};
+use super::causality::{Candidate, Carries, Causality, Found, Read, Sent};
 use super::join::Ends;
 use super::logs::Unreachable;
 use super::messages::{Messages, Posted};
@@ -109,6 +109,8 @@ pub(super) struct Node {
     candidate: Option<Candidate>,
     /// The counter of why it cannot be told which request it was sent for.
     unknown: Option<&'static str>,
+    /// The context on it came in with a request that the process serves.
+    passes: bool,
     /// Whoever passed its request may have passed it for another.
     shared: bool,
     mail: Option<Box<Mail>>,
@@ -228,6 +230,8 @@ impl Traces {
         }
         let key = opened.key;
         let (mut candidate, mut unknown) = (None, None);
+        let mut passes = false;
+        let pid = opened.process.pid;
         let is_broker = opened.message.is_some_and(MessageEnd::is_broker);
         let read = Read {
             actor: opened.actor,
@@ -240,17 +244,27 @@ impl Traces {
         } else if opened.message == Some(MessageEnd::Gets) {
             self.causality.inbound_message(key, opened.conn, &read);
         } else if serves(opened.kind) {
+            if let Some(context) = &opened.remote {
+                self.causality.came(key, pid, context);
+            }
             if opened.stream.is_some() {
                 self.causality.inbound_stream(key, opened.conn, &read);
             } else {
                 self.causality.inbound(key, opened.conn, &read.actor, read.start_ns);
             }
         } else {
+            // What goes to a broker may be for many.
+            let context = opened.remote.as_ref().filter(|_| opened.message.is_none());
+            let carries = context.map_or(Carries::Nothing, |context| {
+                self.causality.carries(pid, context, opened.start.time_ns)
+            });
+            passes = carries != Carries::Nothing;
             let sent = Sent {
                 actor: opened.actor,
                 time_ns: opened.start.time_ns,
                 stream: opened.stream,
                 is_message: opened.message.is_some(),
+                carries,
             };
             let runtime = opened.process.runtime;
             let found = if opened.is_connection {
@@ -293,6 +307,7 @@ impl Traces {
                 latest_start_ns: None,
                 candidate,
                 unknown,
+                passes,
                 shared: false,
                 mail: None,
                 logged: false,
@@ -509,11 +524,16 @@ impl Traces {
             };
             return (place, None);
         }
+        // A process that asks itself may be seen to read what it asks before it is seen to ask.
+        let asks_itself = node.peer.is_some() && node.peer == node.candidate.map(|candidate| candidate.parent);
         let (mut below, mut unknown) = (None, None);
-        if node.candidate.is_some() && node.shared {
-            unknown = Some("causality.unknown.multiplexed");
-        } else if let Some(candidate) = &node.candidate {
-            match self.causality.holds(candidate, node.opened.process.runtime) {
+        if let Some(candidate) = node.candidate.filter(|_| !asks_itself) {
+            let judged = if node.shared && !candidate.is_by_header() {
+                Err("causality.unknown.multiplexed")
+            } else {
+                self.causality.holds(&candidate, node.opened.process.runtime)
+            };
+            match judged {
                 Ok(()) => below = Some((candidate.parent, candidate.source.name())),
                 Err(name) => unknown = Some(name),
             }
@@ -522,6 +542,7 @@ impl Traces {
             // The program put a context on its request. If it is the one that came in, it was passed through and the
             // request is below the inbound one; else it names a span of the program's own, and that is the parent.
             (Some((parent, source)), Some(own)) if self.came_with(parent, own) => Place::Below(parent, source),
+            (_, Some(_)) if node.passes && !asks_itself => Place::Root,
             (_, Some(_)) => Place::Remote,
             (Some((parent, source)), None) => Place::Below(parent, source),
             (None, None) => Place::Root,

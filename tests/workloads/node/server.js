@@ -1,4 +1,4 @@
-// server.js PORT. Asks NEXT (PORT/path), if set, with the same number.
+// server.js PORT. Asks NEXT (PORT/path), if set, with the same number and the trace context that came with it.
 'use strict';
 const http = require('http');
 
@@ -6,10 +6,11 @@ const next = process.env.NEXT;
 const client = process.env.SCHEME === 'https' ? require('https') : http;
 const agent = new client.Agent({ keepAlive: true });
 
-function askNext(number, done) {
+function askNext(number, context, done) {
   const [port, path] = next.split('/');
+  const headers = context ? { traceparent: context } : {};
   client
-    .get({ host: '127.0.0.1', port, path: `/${path}?id=${number}`, agent }, (answer) => {
+    .get({ host: '127.0.0.1', port, path: `/${path}?id=${number}`, agent, headers }, (answer) => {
       answer.resume();
       answer.on('end', () => done(answer.statusCode));
     })
@@ -25,6 +26,6 @@ http
     };
     request.resume();
     // Makes requests overtake each other.
-    setTimeout(() => (next ? askNext(number, answer) : answer(200)), (Number(number) * 7) % 5);
+    setTimeout(() => (next ? askNext(number, request.headers.traceparent, answer) : answer(200)), (Number(number) * 7) % 5);
   })
   .listen(Number(process.argv[2]), '127.0.0.1');

@@ -35,6 +35,18 @@ pub(super) const WORKLOADS: &[Workload] = &[
         make: |lab| proxy(lab, 2),
     },
     Workload {
+        name: "envoy-passed",
+        runtime: "Envoy, requests that carry trace contexts",
+        expect: Expect::Exact,
+        make: |lab| proxy(lab, 1024).traced(),
+    },
+    Workload {
+        name: "envoy-passed-waiting",
+        runtime: "Envoy, such requests wait for two connections",
+        expect: Expect::Exact,
+        make: |lab| proxy(lab, 2).traced(),
+    },
+    Workload {
         name: "c-epoll",
         runtime: "C, an event loop, a connection a call",
         expect: Expect::NeverWrong,

@@ -263,7 +263,9 @@ const LONG: &[&str] = &[
 fn is_long(workload: &Workload) -> bool {
     let name = workload.name;
     let is_newest = name.starts_with("node-newest-") && name != "node-newest-mix+assist";
-    let is_bare = name.starts_with("node-") && !name.ends_with("+assist") && !matches!(name, "node-http" | "node-mix");
+    let is_bare = name.starts_with("node-")
+        && !name.ends_with("+assist")
+        && !matches!(name, "node-http" | "node-mix" | "node-passed");
     LONG.contains(&name) || is_newest || is_bare
 }
 
@@ -286,6 +288,7 @@ fn workloads() -> impl Iterator<Item = &'static Workload> {
         .chain(go::ROWS)
         .chain(streams::ROWS)
         .chain(node::WORKLOADS)
+        .chain([&node::PASSED])
         .chain(loops::WORKLOADS)
         .chain(python::OLDEST)
         .chain(newest)
@@ -313,6 +316,7 @@ fn one(workload: &'static Workload, requests: u64, concurrency: u64, clew: &Path
     let plan = match &made.client {
         Some(client) => client.load(made.plan, port, path, requests, concurrency),
         None if made.closing => made.plan.load_closing(port, path, requests, concurrency),
+        None if made.traced => made.plan.load_traced(port, path, requests, concurrency),
         None => made.plan.load(port, path, requests, concurrency),
     };
     let plan = lab.file("plan.json", &serde_json::to_string(&plan)?);

@@ -56,6 +56,14 @@ macro_rules! rows {
     };
 }
 
+/// A program that passes on the context which comes with a request: no hook is needed.
+pub(super) const PASSED: Workload = row(
+    "node-passed",
+    "Node.js, http, passes trace contexts on",
+    Expect::Exact,
+    |lab| one(lab, "node", "server", chain!("server")).traced(),
+);
+
 rows! {
     "http", "Node.js, http and a pool", |lab, node| one(lab, node, "server", chain!("server"));
     "mix", "Node.js, queues, fetch, timers, streams, failures", |_, node| mix(node);

@@ -203,6 +203,7 @@ fn fpm(lab: &Lab) -> Made {
             "     server go-server /again",
         ],
         closing: false,
+        traced: false,
         client: None,
     }
 }

@@ -302,6 +302,7 @@ fn fpm(lab: &Lab) -> Made {
             "     server nginx /again",
         ],
         closing: false,
+        traced: false,
         client: None,
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Made {
     pub(super) chain: &'static [&'static str],
     /// Each request has a connection of its own.
     pub(crate) closing: bool,
+    /// Each request carries a trace context of its own.
+    pub(super) traced: bool,
     /// Who asks, if it is not the driver itself, which speaks no TLS.
     pub(super) client: Option<Client>,
 }
@@ -93,6 +95,11 @@ impl Made {
     /// For servers that keep no connection.
     pub(super) fn closing(self) -> Self {
         Self { closing: true, ..self }
+    }
+
+    /// For programs that pass on the context which comes with a request.
+    pub(super) fn traced(self) -> Self {
+        Self { traced: true, ..self }
     }
 }
 
@@ -184,6 +191,7 @@ pub(super) fn fronted(plan: Plan, port: u16, chain: &'static [&'static str]) -> 
         path: "/front",
         chain,
         closing: false,
+        traced: false,
         client: None,
     }
 }
@@ -216,6 +224,7 @@ fn proxy(lab: &Lab) -> Made {
             "server go-server /front",
         ],
         closing: false,
+        traced: false,
         client: None,
     }
 }

@@ -1,5 +1,5 @@
 //! For whom something is logged.
-use super::{Candidate, Causality, Found, Sent, Source, forwards, thread_of, turn_of};
+use super::{Candidate, Carries, Causality, Found, Sent, Source, forwards, thread_of, turn_of};
 use crate::capture::Actor;
 use crate::discover::Runtime;
 use crate::span::SpanKey;
@@ -12,6 +12,7 @@ impl Causality {
             time_ns,
             stream: None,
             is_message: false,
+            carries: Carries::Nothing,
         };
         let found = if forwards(runtime) {
             self.logged_by_loop(actor, time_ns)

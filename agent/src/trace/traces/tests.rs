@@ -12,6 +12,7 @@ mod goroutines;
 mod handover;
 mod messages;
 mod node;
+mod passed;
 mod python;
 mod streams;
 mod upstream;
@@ -676,7 +677,7 @@ fn contexts_in_headers() {
         [
             "base asks 4 < base reads 3 by thread",
             "base reads 3 < stock asks 3 by socket",
-            "shop asks 2 < shop reads 1 by upstream",
+            "shop asks 2 < shop reads 1 by header",
             "shop reads 1 < 9 by header",
             "stock asks 3 < 11 by header",
             "stock reads 2 < shop asks 2 by socket",

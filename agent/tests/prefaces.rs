@@ -108,6 +108,11 @@ fn told(step: &mut Step) -> Option<String> {
         Step::ResponseEnd { exchange, body, .. } => format!("{} ends with {body:?}", exchange.0),
         Step::Broken { exchange, reason, .. } => format!("{} is broken {reason:?}", exchange.0),
         Step::Count(name) => (*name).to_owned(),
+        Step::Preface(preface) => {
+            let client = preface.client.map(|client| client.to_string());
+            assert_eq!(client.as_deref(), Some("192.0.2.7:40000"));
+            return None;
+        }
         other => format!("{other:?}"),
     })
 }

@@ -426,7 +426,7 @@ fn exchanges(steps: &[Step]) -> BTreeMap<u64, Told> {
                 let told = all.get_mut(&exchange.0).expect("it began");
                 told.line.push_str(", shared");
             }
-            Step::Hello(_) | Step::Named { .. } | Step::Count(_) => {}
+            Step::Hello(_) | Step::Preface(_) | Step::Named { .. } | Step::Count(_) => {}
         }
     }
     for told in all.values() {

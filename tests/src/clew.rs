@@ -1,10 +1,13 @@
 //! The `clew` command as a user starts it.
 use std::ffi::OsString;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use serde_json::Value as Json;
 
+use crate::http::asked;
 use crate::lab::Lab;
 use crate::outcome::Outcome;
 use crate::process::{Proc, without_own};
@@ -128,6 +131,20 @@ impl ClewRun {
             .and_then(|end| text.get(..=end))
             .unwrap_or_default()
             .to_owned()
+    }
+
+    /// What its API answers under `/api/v1/`, where it was told to show traces (`--listen`).
+    pub fn api(&self, path: &str) -> Json {
+        let port = until("clew says where traces are shown", || {
+            let stderr = self.proc.stderr();
+            let (_, rest) = stderr.split_once("shown on http://127.0.0.1:")?;
+            rest.split_once('/')?.0.parse::<u16>().ok()
+        });
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        let request = format!("GET /api/v1/{path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n");
+        let answer = asked(&mut stream, &request).expect("an answer");
+        assert_eq!(answer.code, 200, "{}", String::from_utf8_lossy(&answer.body));
+        serde_json::from_slice(&answer.body).expect("JSON")
     }
 
     /// Waits for its end.

@@ -382,7 +382,7 @@ fn script(now_ns: u64) -> Placed {
             "db.query.text",
             "messaging.destination.name",
             "messaging.system",
-            "rpc.system",
+            "rpc.system.name",
             "gen_ai.request.model",
             "dns.question.name",
             "tls.cipher",

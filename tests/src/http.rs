@@ -28,7 +28,14 @@ pub fn get(port: u16, target: &str) -> std::io::Result<Answer> {
 /// # Errors
 /// When the connection fails or the answer is not HTTP.
 pub fn ask<S: Read + Write>(stream: &mut S, target: &str, headers: &str) -> std::io::Result<Answer> {
-    let request = format!("GET {target} HTTP/1.1\r\nHost: load.test\r\n{headers}\r\n");
+    asked(
+        stream,
+        &format!("GET {target} HTTP/1.1\r\nHost: load.test\r\n{headers}\r\n"),
+    )
+}
+
+/// What is answered to a request that is sent as it is.
+pub(crate) fn asked<S: Read + Write>(stream: &mut S, request: &str) -> std::io::Result<Answer> {
     stream.write_all(request.as_bytes())?;
     let mut have = Vec::new();
     let mut chunk = [0; 16384];

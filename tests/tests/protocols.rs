@@ -1,5 +1,7 @@
 //! What passes on top of HTTP.
-use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port, nginx};
+use std::net::TcpStream;
+
+use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port, get, nginx, until};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 
@@ -69,6 +71,66 @@ fn a_websocket_is_one_span_at_each_end() {
                 span.end <= parent.end || span.kind == Kind::Server,
                 "it ends within its parent",
             );
+        }
+    }
+}
+
+/// Server-sent events: the request is in flight as long as the stream is open, and a span with its end.
+#[test]
+fn a_stream_of_events_is_live_while_it_is_open() {
+    const SHOWN_NS: u64 = 300_000_000;
+    let Some(lab) = Lab::new("a_stream_of_events_is_live_while_it_is_open") else {
+        return;
+    };
+    let port = free_port();
+    let app = Lab::workload("python/events_app.py");
+    let store = lab.dir().join("store").display().to_string();
+    let run = Clew::run(&lab)
+        .args(&["--store", &store, "--listen", "127.0.0.1:0"])
+        .start(&[&Lab::python("python"), &app, &port.to_string()]);
+    until("the program listens", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let readers = [1, 2].map(|number| std::thread::spawn(move || get(port, &format!("/front?id={number}"))));
+    let live = || {
+        let all = run.api("inflight");
+        let titles = all.as_array().expect("a list").iter();
+        let streams = titles.filter(|one| one["title"] == "GET /events");
+        let mut kinds: Vec<String> = streams.map(|one| one["kind"].to_string()).collect();
+        kinds.sort_unstable();
+        kinds.join(" ")
+    };
+    until("both streams are in flight at both ends", || {
+        (live() == r#""client" "client" "server" "server""#).then_some(())
+    });
+    assert!(!run.otlp().contains("/events"), "no stream has ended");
+    for (number, left) in [(1, r#""client" "server""#), (2, "")] {
+        let stopped = get(port, &format!("/stop?id={number}")).expect("an answer");
+        assert_eq!(stopped.code, 200);
+        until("the stream is in flight no more", || (live() == left).then_some(()));
+    }
+    for reader in readers {
+        assert_eq!(reader.join().expect("a thread").expect("an answer").code, 200);
+    }
+    get(port, "/quit").expect("an answer");
+    let out = run.wait();
+    out.check_eq(out.code, 0, "exit code");
+    for (number, [size, outcome, error]) in [(1, ["25", "", ""]), (2, ["", "aborted", "connection_closed"])] {
+        let client = only(&out, Kind::Client, "/events", number);
+        let server = only(&out, Kind::Server, "/events", number);
+        let front = only(&out, Kind::Server, "/front", number);
+        for (span, parent) in [(client, front), (server, client)] {
+            out.check_eq(span.parent.as_ref(), Some(&parent.id), "the parent");
+            out.check_span(
+                span,
+                &[
+                    ("http.response.status_code", "200"),
+                    ("clew.exchange.outcome", outcome),
+                    ("error.type", error),
+                ],
+            );
+            if number == 1 {
+                out.check_span(span, &[("http.response.body.size", size)]);
+            }
+            out.check(span.end - span.start > SHOWN_NS, "it lasts as long as the stream");
         }
     }
 }
@@ -199,9 +261,9 @@ fn bodies_say_what_is_asked() {
             out.check_span(
                 rpc,
                 &[
-                    ("rpc.system", "jsonrpc"),
-                    ("rpc.jsonrpc.request_id", &digits),
-                    ("rpc.jsonrpc.error_code", if failed { "-32000" } else { "" }),
+                    ("rpc.system.name", "jsonrpc"),
+                    ("jsonrpc.request.id", &digits),
+                    ("rpc.response.status_code", if failed { "-32000" } else { "" }),
                     ("error.type", if failed { "-32000" } else { "" }),
                 ],
             );
@@ -346,6 +408,22 @@ fn requests_behind_what_a_proxy_says_first() {
         );
         for span in [client, server] {
             out.check_span(span, &[("http.response.status_code", "200")]);
+        }
+        // The connection was opened for the first request behind the preface.
+        let reused = path == "/two";
+        out.check_span(client, &[("clew.network.connection.reused", &reused.to_string())]);
+        out.check_eq(
+            client.text("clew.network.connect_ns").is_empty(),
+            reused,
+            &format!("whether {path} has no connect time"),
+        );
+        let address = if path == "/three" { "192.0.2.7" } else { "127.0.0.1" };
+        out.check_span(
+            server,
+            &[("client.address", address), ("network.peer.address", "127.0.0.1")],
+        );
+        if path == "/three" {
+            out.check_span(server, &[("client.port", "40000")]);
         }
     }
 }

@@ -1,6 +1,4 @@
 //! What was traced can be asked for, while it is traced and afterwards.
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::process::Command;
 
@@ -63,20 +61,8 @@ fn traces_are_kept() {
         let list = traces(&["list", "--store", &store]);
         (list["traces"].as_array().map_or(0, Vec::len) == 11).then_some(list)
     });
-    let stderr = run.proc.stderr();
-    let url = stderr.split_once("shown on http://127.0.0.1:").map(|(_, rest)| rest);
-    let served = url
-        .and_then(|rest| rest.split('/').next()?.parse::<u16>().ok())
-        .expect("a port");
-    let mut stream = TcpStream::connect(("127.0.0.1", served)).expect("a connection");
-    let request = format!("GET /api/v1/services HTTP/1.1\r\nHost: localhost:{served}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    assert!(
-        answer.starts_with("HTTP/1.1 200") && answer.contains("\"requests\":11"),
-        "{answer}"
-    );
+    let services = run.api("services");
+    assert!(services.to_string().contains("\"requests\":11"), "{services}");
     for name in ["traces.db", "traces.db-wal", "reserve"] {
         let meta = std::fs::metadata(home.join("deep/store").join(name)).expect(name);
         assert_eq!((meta.uid(), meta.gid()), (65534, 65534), "{name}");

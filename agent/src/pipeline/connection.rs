@@ -390,6 +390,10 @@ impl Live {
                     self.hello = Some(hello);
                     continue;
                 }
+                Step::Preface(preface) => {
+                    Arc::make_mut(&mut self.facts).preface = preface;
+                    continue;
+                }
                 Step::Response(response) => {
                     if let ResponseHead::Tls(handshake) = &response.head {
                         self.handshake = Some(handshake.clone());

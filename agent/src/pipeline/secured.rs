@@ -144,6 +144,7 @@ mod tests {
             asks: None,
             connect_ns: Some(3),
             accept_ns: None,
+            preface: crate::protocol::Preface::default(),
             handshake: None,
         }
     }

@@ -115,7 +115,11 @@ impl Conversation {
     pub fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) {
         let (mut queue, mut switches) = (VecDeque::new(), 0_usize);
         let first = match self.state {
-            State::Detecting(_) if self.from_beginning => self.prefaces.take(piece, &mut queue),
+            State::Detecting(_) if self.from_beginning => {
+                let rest = self.prefaces.take(piece, &mut queue);
+                out.extend(self.prefaces.news().map(Step::Preface));
+                rest
+            }
             _ => Some(piece),
         };
         if let Some(piece) = first {

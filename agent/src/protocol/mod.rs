@@ -426,6 +426,8 @@ pub enum Step {
         /// What is known of the response's body.
         body: Body,
     },
+    /// This stood on the connection before its protocol.
+    Preface(Preface),
     /// The connection is encrypted; this was said before.
     Hello(Box<tls::Hello>),
     /// What carried the request carried others as well: whoever passed it may have passed it for another.

@@ -7,6 +7,7 @@
 //!
 //! The connection speaks its protocol behind it, as if nothing had been said.
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::capture::Direction;
 use crate::stream::{Content, Piece};
@@ -18,16 +19,19 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Bytes of version 2 before what it says how long it is.
 const HEAD: usize = 16;
 
-/// So many bytes of a direction that stood before its protocol.
+/// What a proxy said on a connection before all else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Preface {
+    /// The direction it was said in; none if nothing was said.
     direction: Option<Direction>,
     bytes: u64,
+    /// The client it speaks for. None where it speaks for itself, or does not say.
+    pub client: Option<SocketAddr>,
 }
 
 impl Preface {
     /// Whether a direction's protocol begins at this offset.
-    pub(super) fn ends_at(self, direction: Direction, offset: u64) -> bool {
+    pub(crate) fn ends_at(self, direction: Direction, offset: u64) -> bool {
         let bytes = if self.direction == Some(direction) {
             self.bytes
         } else {
@@ -43,6 +47,8 @@ pub(super) struct Prefaces {
     ingress: Side,
     egress: Side,
     found: Preface,
+    /// What was found is whole, and nobody has asked for it.
+    news: bool,
 }
 
 /// One direction.
@@ -52,8 +58,8 @@ enum Side {
     Begins,
     /// What has come may begin a preface: it, and the pieces it came in.
     Held(Box<(Vec<u8>, Vec<Piece>)>),
-    /// So many bytes of a preface are to come.
-    Within(u64),
+    /// So many bytes of a preface are to come, behind these; none where some were not seen.
+    Within(u64, Option<Vec<u8>>),
     /// What follows is no preface.
     Over,
 }
@@ -73,6 +79,11 @@ impl Prefaces {
         self.found
     }
 
+    /// The same when it is whole, once.
+    pub(super) fn news(&mut self) -> Option<Preface> {
+        std::mem::take(&mut self.news).then_some(self.found)
+    }
+
     /// Takes a piece of a connection that is followed from its beginning, and gives back what of it is no preface; where others were
     /// held before it, all go to `queue`.
     pub(super) fn take(&mut self, mut piece: Piece, queue: &mut VecDeque<Piece>) -> Option<Piece> {
@@ -83,7 +94,8 @@ impl Prefaces {
         };
         let bytes = match &piece.content {
             Content::Bytes(bytes) if !matches!(side, Side::Over) => bytes.clone(),
-            Content::Unseen(length) if let Side::Within(left) = side => {
+            Content::Unseen(length) if let Side::Within(left, said) = side => {
+                *said = None;
                 let passed = (*left).min(*length);
                 let rest = length.saturating_sub(passed);
                 *left = left.saturating_sub(passed);
@@ -91,13 +103,14 @@ impl Prefaces {
                 piece.content = Content::Unseen(rest);
                 if *left == 0 {
                     *side = Side::Over;
+                    self.news = true;
                 }
                 return (rest > 0).then_some(piece);
             }
             _ => return side.over(piece, queue),
         };
         let (before, judged) = match side {
-            Side::Within(left) => (0, Judged::Is(*left)),
+            Side::Within(left, _) => (0, Judged::Is(*left)),
             Side::Held(held) => {
                 let seen = &mut held.0;
                 let before = seen.len();
@@ -118,18 +131,32 @@ impl Prefaces {
             }
             Judged::No => side.over(piece, queue),
             Judged::Is(length) => {
-                if !matches!(side, Side::Within(_)) {
-                    self.found = Preface {
-                        direction: Some(direction),
-                        bytes: length,
-                    };
-                }
                 let left = length.saturating_sub(before as u64);
                 let rest = usize::try_from(left).ok().filter(|left| *left < bytes.len());
-                *side = match left.checked_sub(bytes.len() as u64) {
-                    None | Some(0) => Side::Over,
-                    Some(left) => Side::Within(left),
+                let here = bytes.get(..rest.unwrap_or(bytes.len())).unwrap_or_default();
+                let said = match std::mem::replace(side, Side::Over) {
+                    Side::Within(_, said) => said,
+                    begins => {
+                        self.found = Preface {
+                            direction: Some(direction),
+                            bytes: length,
+                            client: None,
+                        };
+                        Some(begins.said(before))
+                    }
                 };
+                let said = said.map(|mut said| {
+                    let room = MAX_LINE.saturating_sub(said.len());
+                    said.extend_from_slice(here.get(..room).unwrap_or(here));
+                    said
+                });
+                match left.checked_sub(bytes.len() as u64) {
+                    None | Some(0) => {
+                        self.found.client = said.as_deref().and_then(client);
+                        self.news = true;
+                    }
+                    Some(left) => *side = Side::Within(left, said),
+                }
                 piece.offset = piece.offset.saturating_add(left);
                 piece.content = Content::Bytes(bytes.slice(rest?..));
                 Some(piece)
@@ -150,6 +177,48 @@ impl Side {
             _ => Some(piece),
         }
     }
+
+    /// The first bytes of what was held.
+    fn said(self, length: usize) -> Vec<u8> {
+        match self {
+            Self::Held(held) => {
+                let mut said = held.0;
+                said.truncate(length);
+                said
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The client that a preface speaks for, by its first bytes, at most [`MAX_LINE`]: whatever follows the addresses of version 2 is
+/// longer. None where a proxy speaks for itself, as it does to see whether a server is there, and for sockets without addresses.
+///
+/// ```text
+/// | head 16 | source 4 or 16 | destination 4 or 16 | port of the source 2 | of the destination 2 | ...
+/// ```
+fn client(said: &[u8]) -> Option<SocketAddr> {
+    if let Some(line) = said.strip_prefix(LINE) {
+        let mut words = std::str::from_utf8(line).ok()?.trim_ascii_end().split(' ');
+        let is_known = words.next()? != "UNKNOWN";
+        let source: IpAddr = words.next().filter(|_| is_known)?.parse().ok()?;
+        let port = words.nth(1)?.parse().ok()?;
+        return Some(SocketAddr::new(source.to_canonical(), port));
+    }
+    let (head, addresses) = said.split_first_chunk::<HEAD>()?;
+    let [.., command, kind, _, _] = head;
+    let (source, port): (IpAddr, [u8; 2]) = match (command & 0x0f, kind >> 4) {
+        (1, 1) => {
+            let (source, rest) = addresses.split_first_chunk::<4>()?;
+            ((*source).into(), *rest.get(4..)?.first_chunk()?)
+        }
+        (1, 2) => {
+            let (source, rest) = addresses.split_first_chunk::<16>()?;
+            ((*source).into(), *rest.get(16..)?.first_chunk()?)
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(source.to_canonical(), u16::from_be_bytes(port)))
 }
 
 /// What the first bytes of a direction are; whatever stands behind the longest line makes no difference.
@@ -271,6 +340,9 @@ mod tests {
                 assert_eq!(begin, whole.then_some(preface.len() as u64), "{all:?} in {cut}");
                 assert!(found.ends_at(Direction::Ingress, preface.len() as u64));
                 assert!(found.ends_at(Direction::Egress, 0));
+                let client = found.client.map(|client| client.to_string());
+                let expected = (!preface.is_empty()).then_some("127.0.0.1:12345");
+                assert_eq!(client.as_deref(), expected, "{all:?} in {cut}");
             }
         }
     }
@@ -297,5 +369,57 @@ mod tests {
         }
         let told: Vec<_> = queue.into_iter().map(|piece| (piece.offset, piece.content)).collect();
         assert_eq!(told, [(272, Content::Bytes(Bytes::from_static(b"GET")))]);
+        assert_eq!(prefaces.news().map(|found| found.client), Some(None));
+        assert_eq!(prefaces.news(), None, "told once");
+    }
+
+    #[test]
+    fn clients() {
+        let head = |command: u8, kind: u8| [SIGNATURE, &[command, kind, 0, 0]].concat();
+        let six = "2001:db8::7"
+            .parse::<std::net::Ipv6Addr>()
+            .expect("an address")
+            .octets();
+        let mapped = std::net::Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped().octets();
+        for (said, expected) in [
+            (
+                b"PROXY TCP4 192.0.2.7 192.0.2.8 40000 80\r\n".to_vec(),
+                Some("192.0.2.7:40000"),
+            ),
+            (
+                b"PROXY TCP6 2001:db8::7 ::1 40000 80\r\n".to_vec(),
+                Some("[2001:db8::7]:40000"),
+            ),
+            (
+                b"PROXY TCP6 ::ffff:192.0.2.7 ::1 40000 80\r\n".to_vec(),
+                Some("192.0.2.7:40000"),
+            ),
+            (b"PROXY UNKNOWN\r\n".to_vec(), None),
+            (b"PROXY UNKNOWN 192.0.2.7 192.0.2.8 40000 80\r\n".to_vec(), None),
+            (
+                b"PROXY TCP4 192.0.2.7 192.0.2.8 40000\r\n".to_vec(),
+                Some("192.0.2.7:40000"),
+            ),
+            (b"PROXY TCP4 192.0.2.7 192.0.2.8 400000 80\r\n".to_vec(), None),
+            (b"PROXY TCP4 192.0.2 192.0.2.8 40000 80\r\n".to_vec(), None),
+            (VERSION_2.to_vec(), Some("127.0.0.1:12345")),
+            (VERSION_2[..25].to_vec(), None),
+            (
+                [head(0x21, 0x21), six.to_vec(), vec![0; 16], vec![0x9c, 0x40, 0, 80]].concat(),
+                Some("[2001:db8::7]:40000"),
+            ),
+            (
+                [head(0x21, 0x22), mapped.to_vec(), vec![0; 16], vec![0x9c, 0x40, 0, 80]].concat(),
+                Some("192.0.2.7:40000"),
+            ),
+            ([head(0x21, 0x21), six.to_vec(), vec![0; 17]].concat(), None),
+            // It speaks for itself, or for sockets that are none of IP's.
+            ([head(0x20, 0x11), vec![1; 12]].concat(), None),
+            ([head(0x21, 0x31), vec![1; 216]].concat(), None),
+            (head(0x20, 0), None),
+        ] {
+            let client = client(&said).map(|client| client.to_string());
+            assert_eq!(client.as_deref(), expected, "{said:?}");
+        }
     }
 }

@@ -103,7 +103,7 @@ impl Spans {
     pub fn step(&mut self, facts: &Arc<ConnFacts>, process: &Arc<Process>, step: Step, out: &mut Vec<SpanEvent>) {
         match step {
             // Whoever follows the connection has read it.
-            Step::Hello(_) => {}
+            Step::Hello(_) | Step::Preface(_) => {}
             Step::Named { id, name } => self.topics.named(id, name),
             Step::Count(name) => out.push(SpanEvent::Count(name)),
             Step::Request(request) => self.request(facts, process, request, out),
@@ -364,7 +364,7 @@ impl Spans {
         let is_connection = open.request.head.is_connection();
         let is_lookup = matches!(open.request.head, RequestHead::Dns(_));
         if open.kind == SpanKind::Client
-            && open.request.offset == 0
+            && facts.is_first(&open.request)
             && !pushed
             && !is_lookup
             && let (Some(server), Some(connect_ns)) = (exchanged.server, facts.connect_ns)
@@ -540,7 +540,14 @@ fn connection(span: &mut Span, facts: &ConnFacts, serves_here: bool) {
             default(attributes, "server.address", || Value::Text(address.ip().to_smolstr()));
             default(attributes, "server.port", || Value::Int(i64::from(address.port())));
             if serves_here {
-                default(attributes, "client.address", || Value::Text(remote_address));
+                match facts.preface.client {
+                    // Whom the proxy speaks for, which is no end of the connection.
+                    Some(client) if !attributes.iter().any(|(name, _)| *name == "client.address") => {
+                        attributes.push(("client.address", Value::Text(client.ip().to_smolstr())));
+                        attributes.push(("client.port", Value::Int(i64::from(client.port()))));
+                    }
+                    _ => default(attributes, "client.address", || Value::Text(remote_address)),
+                }
             }
         }
         Endpoints::Unix { .. } => attributes.push(("network.transport", Value::fixed("unix"))),

@@ -63,7 +63,7 @@ fn graphql(span: &mut Span, document: &str, asked: &[u8], answered: &[u8]) {
     if errors > 0 {
         let count = i64::try_from(errors).unwrap_or(i64::MAX);
         span.attributes.push(("clew.graphql.errors", Value::Int(count)));
-        failed(span, SmolStr::new_static("graphql"));
+        failed(span, SmolStr::new_static("graphql"), String::new());
     }
 }
 
@@ -112,13 +112,13 @@ fn json_rpc(span: &mut Span, asked: &[u8], answered: &[u8]) {
         return;
     };
     span.name = method.clone();
-    span.attributes.push(("rpc.system", Value::fixed("jsonrpc")));
+    span.attributes.push(("rpc.system.name", Value::fixed("jsonrpc")));
     span.attributes.push(("rpc.method", Value::Text(method)));
     span.attributes
-        .push(("rpc.jsonrpc.version", Value::Text(version.into())));
+        .push(("jsonrpc.protocol.version", Value::Text(version.into())));
     if let Some(id) = member(asked, "id").filter(|id| *id != b"null" && id.len() <= MAX_NAME) {
         let id = string(id).unwrap_or_else(|| String::from_utf8_lossy(id));
-        span.attributes.push(("rpc.jsonrpc.request_id", Value::Text(id.into())));
+        span.attributes.push(("jsonrpc.request.id", Value::Text(id.into())));
     }
     let Some(error) = member(answered, "error").filter(|error| *error != b"null") else {
         return;
@@ -126,25 +126,24 @@ fn json_rpc(span: &mut Span, asked: &[u8], answered: &[u8]) {
     let Some(code) = member(error, "code").and_then(integer) else {
         return;
     };
-    span.attributes.push(("rpc.jsonrpc.error_code", Value::Int(code)));
-    if let Some(message) = member(error, "message").and_then(string) {
-        span.attributes
-            .push(("rpc.jsonrpc.error_message", Value::Text(message.into())));
-    }
+    let code_text = format_smolstr!("{code}");
+    span.attributes
+        .push(("rpc.response.status_code", Value::Text(code_text.clone())));
     /// What the caller did wrong, by the specification.
     const CALLERS: [i64; 4] = [-32700, -32600, -32601, -32602];
     if span.kind == SpanKind::Client || !CALLERS.contains(&code) {
-        failed(span, format_smolstr!("{code}"));
+        let message = member(error, "message").and_then(string);
+        failed(span, code_text, message.unwrap_or_default().into_owned());
     }
 }
 
 /// The answer says of itself that it failed, whatever its status.
-fn failed(span: &mut Span, kind: SmolStr) {
+fn failed(span: &mut Span, kind: SmolStr, message: String) {
     if !span.attributes.iter().any(|(key, _)| *key == "error.type") {
         span.attributes.push(("error.type", Value::Text(kind)));
     }
     if span.status == Status::Unset {
-        span.status = Status::Error(String::new());
+        span.status = Status::Error(message);
     }
 }
 

@@ -4,6 +4,8 @@
 //! [`SpanEvent`]s. Names and attributes follow the OpenTelemetry semantic conventions, [`SEMCONV_VERSION`]; what they do
 //! not know lives under `clew.`.
 #![forbid(unsafe_code)]
+#[cfg(test)]
+mod asked;
 mod aws;
 mod build;
 mod carried;
@@ -46,14 +48,14 @@ pub use policy::{Policy, RuleError};
 
 use crate::capture::{Actor, ConnId, Connection, Direction, Endpoints, Moment};
 use crate::discover::Process;
-use crate::protocol::Exchange;
 use crate::protocol::message::{self, Identity};
 use crate::protocol::tls::Handshake;
+use crate::protocol::{Exchange, Preface, Request};
 
 /// The version of the OpenTelemetry semantic conventions all names here follow.
-pub const SEMCONV_VERSION: &str = "1.37.0";
+pub const SEMCONV_VERSION: &str = "1.42.0";
 /// The schema URL of that version.
-pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.42.0";
 
 /// The attribute of an exchange without a regular end.
 pub const OUTCOME: &str = "clew.exchange.outcome";
@@ -82,6 +84,8 @@ pub struct ConnFacts {
     pub connect_ns: Option<u64>,
     /// How long it waited to be accepted, where the other end opened it. None where that was not seen.
     pub accept_ns: Option<u64>,
+    /// What a proxy said on it before all else.
+    pub preface: Preface,
     /// What a handshake of it came to, where what the connection carries is seen, and the exchange that tells of it.
     pub handshake: Option<(Exchange, Box<Handshake>)>,
 }
@@ -98,7 +102,18 @@ impl From<&Connection> for ConnFacts {
             asks: None,
             connect_ns: None,
             accept_ns: None,
+            preface: Preface::default(),
             handshake: None,
+        }
+    }
+}
+
+impl ConnFacts {
+    /// Whether a request is the first that the connection, or the stream of its layer, carries.
+    pub(crate) fn is_first(&self, request: &Request) -> bool {
+        match self.layer {
+            Layer::Wire => self.preface.ends_at(request.direction, request.offset),
+            Layer::Plain | Layer::PlainMidway => request.offset == 0,
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Phases<'a> {
 /// Says how long each phase took. One that did not happen, that was not seen, or that overlaps the one before it (an answer
 /// that did not wait for the whole request) is left out.
 pub(super) fn describe(span: &mut Span, facts: &ConnFacts, phases: &Phases<'_>) {
-    let reused = phases.request.offset > 0;
+    let reused = !facts.is_first(phases.request);
     // Of a connection older than the agent it is not known whether its first bytes are the ones seen first.
     if reused || !facts.midway {
         span.attributes
@@ -68,7 +68,7 @@ pub(super) fn describe(span: &mut Span, facts: &ConnFacts, phases: &Phases<'_>) 
 
 /// Says what a request waited for before the server read it, and how the transport did.
 pub(super) fn serve(span: &mut Span, facts: &ConnFacts, request: &Request, begun: Transport, ended: Transport) {
-    if request.offset == 0
+    if facts.is_first(request)
         && !facts.midway
         && let Some(waited) = facts.accept_ns
     {
@@ -154,6 +154,7 @@ mod tests {
             asks: None,
             connect_ns: times.connect,
             accept_ns: None,
+            preface: crate::protocol::Preface::default(),
             handshake: None,
         };
         let request = Request {

@@ -263,8 +263,7 @@ fn endpoint(method: &str, path: &str) -> (Option<SmolStr>, Option<SmolStr>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::http1::Version;
-    use crate::protocol::{Body, Known};
+    use crate::span::asked::Asked;
 
     #[test]
     fn endpoints() {
@@ -305,58 +304,24 @@ mod tests {
     fn check(
         (method, target, asked): (&str, &str, &[(&str, &str)]),
         (status, answered): (u16, &[(&str, &str)]),
-        bodies: [&str; 2],
+        [body, answer]: [&str; 2],
         expected: Option<&[&str]>,
     ) {
-        let body = |text: &str| {
-            Body::from(Known {
-                bytes: Some(text.len() as u64),
-                captured: bytes::Bytes::copy_from_slice(text.as_bytes()),
-                ..Known::default()
-            })
-        };
-        let request = RequestHead {
-            method: method.into(),
-            target: target.into(),
-            version: Version::Http11,
-            scheme: None,
-            authority: None,
-            fields: asked.iter().copied().collect(),
-            unknown: 0,
-            gateway: None,
-        };
-        let response = ResponseHead {
+        let asked = Asked {
+            method,
+            target,
+            fields: asked,
+            body,
             status,
-            version: Version::Http11,
-            fields: answered.iter().copied().collect(),
-            unknown: 0,
+            answered,
+            answer,
         };
-        let [asked, answered] = bodies.map(body);
-        let exchanged = Exchanged {
-            kind: SpanKind::Client,
-            request_body: &asked,
-            response_body: &answered,
-            server: None,
-            secured: false,
-        };
-        let mut span = Span {
-            kind: SpanKind::Client,
-            name: "POST".into(),
-            start_ns: 1000,
-            end_ns: 2000,
-            attributes: vec![("url.full", Value::Text(format_smolstr!("http://a{target}")))],
-            named: Vec::new(),
-            status: Status::Unset,
-            events: Vec::new(),
-        };
-        let policy = Policy::default();
-        let is_one = describe(&mut span, &request, Some(&response), &exchanged, ConnId(1), &policy);
-        assert_eq!(is_one, expected.is_some());
-        let attributes = span.attributes.iter().map(|(key, value)| match value {
-            Value::Text(text) => format!("{key}={text}"),
-            other => format!("{key}={other:?}"),
+        let url = format!("http://a{target}");
+        let told = asked.told(("url.full", &url), |span, request, response, exchanged| {
+            describe(span, request, response, exchanged, ConnId(1), &Policy::default())
         });
-        let told: Vec<String> = [format!("name={}", span.name)].into_iter().chain(attributes).collect();
+        assert_eq!(told.is_some(), expected.is_some(), "{told:?}");
+        let told = told.unwrap_or_default();
         for part in expected.into_iter().flatten() {
             assert!(told.iter().any(|told| told == part), "{part} in {told:#?}");
         }

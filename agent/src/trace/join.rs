@@ -244,6 +244,7 @@ mod tests {
             asks: None,
             connect_ns: None,
             accept_ns: None,
+            preface: crate::protocol::Preface::default(),
             handshake: None,
         }
     }

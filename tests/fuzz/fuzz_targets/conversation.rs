@@ -207,7 +207,7 @@ fn check(steps: &[Step]) {
                 assert!(body.captured.len() <= BODY_BYTES);
             }
             Step::Count(name) => assert!(name.starts_with("protocol.")),
-            Step::Hello(_) | Step::Named { .. } => {}
+            Step::Hello(_) | Step::Preface(_) | Step::Named { .. } => {}
             Step::Shared { exchange } => assert!(begun.contains(exchange)),
             Step::Withdrawn { exchange } => assert!(begun.contains(exchange) && ended.insert(*exchange)),
         }

@@ -124,6 +124,7 @@ fn play(parts: &[Part], cut: usize) -> Vec<String> {
             }
             Step::ResponseEnd { exchange, body: it, .. } => format!("{} done {}", exchange.0, body(it)),
             Step::Broken { exchange, reason, .. } => format!("{} broken {reason:?}", exchange.0),
+            Step::Preface(preface) => format!("speaks for {:?}", preface.client),
             Step::Hello(hello) => format!("hello {:?}", hello.direction),
             Step::Withdrawn { exchange } => format!("{} withdrawn", exchange.0),
             Step::Named { name, .. } => format!("named {name}"),

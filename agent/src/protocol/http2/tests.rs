@@ -179,7 +179,9 @@ fn line(step: &Step) -> String {
             body: it,
             ..
         } => format!("{} broken {reason:?} {}", exchange.0, body(it)),
-        Step::Hello(_) | Step::Withdrawn { .. } | Step::Named { .. } => panic!("said of others only"),
+        Step::Hello(_) | Step::Preface(_) | Step::Withdrawn { .. } | Step::Named { .. } => {
+            panic!("said of others only")
+        }
         Step::Count(name) => format!("count {}", name.trim_start_matches("protocol.")),
         Step::Shared { exchange } => format!("shared {}", exchange.0),
     }

@@ -101,7 +101,7 @@ fn play(all: &[Passes], cut: usize) -> (Vec<Step>, Recognition) {
 
 fn tell(steps: &[Step]) -> Vec<String> {
     let tell = |step: &Step| match step {
-        Step::Hello(_) | Step::Named { .. } | Step::RequestEnd { .. } => None,
+        Step::Hello(_) | Step::Preface(_) | Step::Named { .. } | Step::RequestEnd { .. } => None,
         Step::Request(request) => Some(match &request.head {
             RequestHead::Tls(hello) => format!(
                 "hello {} @{}",

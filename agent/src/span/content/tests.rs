@@ -79,8 +79,8 @@ fn check(kind: SpanKind, path: &str, asked: &str, answered: &str, expected: &[&s
         Value::Texts(texts) => format!("{key}={}", texts.join(",")),
         Value::Bool(is) => format!("{key}={is}"),
     }));
-    if span.status != Status::Unset {
-        told.push("failed".to_owned());
+    if let Status::Error(message) = &span.status {
+        told.push(format!("failed {message}").trim_end().to_owned());
     }
     assert_eq!(told, expected, "{asked}");
 }
@@ -130,10 +130,10 @@ fn calls_of_json_rpc() {
     let asked = r#"{"jsonrpc":"2.0","method":"sum","params":[1,2],"id":"a7"}"#;
     let usual = [
         "sum",
-        "rpc.system=jsonrpc",
+        "rpc.system.name=jsonrpc",
         "rpc.method=sum",
-        "rpc.jsonrpc.version=2.0",
-        "rpc.jsonrpc.request_id=a7",
+        "jsonrpc.protocol.version=2.0",
+        "jsonrpc.request.id=a7",
     ];
     check(
         SpanKind::Server,
@@ -143,17 +143,14 @@ fn calls_of_json_rpc() {
         &usual,
     );
     let answered = r#"{"jsonrpc":"2.0","error":{"code":-32601,"message":"no such method"},"id":"a7"}"#;
-    let error = [
-        "rpc.jsonrpc.error_code=-32601",
-        "rpc.jsonrpc.error_message=no such method",
-    ];
+    let error = ["rpc.response.status_code=-32601"];
     check(SpanKind::Server, "/", asked, answered, &[&usual[..], &error].concat());
     check(
         SpanKind::Client,
         "/",
         asked,
         answered,
-        &[&usual[..], &error, &["error.type=-32601", "failed"]].concat(),
+        &[&usual[..], &error, &["error.type=-32601", "failed no such method"]].concat(),
     );
     check(
         SpanKind::Server,

@@ -38,6 +38,7 @@ fn shop() -> (Arc<ConnFacts>, Arc<Process>) {
         asks: None,
         connect_ns: None,
         accept_ns: None,
+        preface: crate::protocol::Preface::default(),
         handshake: None,
     };
     let process = Process {

@@ -161,6 +161,7 @@ fn facts(n: u64, serves: bool) -> ConnFacts {
         asks: None,
         connect_ns: None,
         accept_ns: None,
+        preface: crate::protocol::Preface::default(),
         handshake: None,
     }
 }

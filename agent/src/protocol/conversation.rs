@@ -114,15 +114,13 @@ impl Conversation {
     /// Takes the next piece.
     pub fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) {
         let (mut queue, mut switches) = (VecDeque::new(), 0_usize);
-        let first = match self.state {
-            State::Detecting(_) if self.from_beginning => {
-                let rest = self.prefaces.take(piece, &mut queue);
-                out.extend(self.prefaces.news().map(Step::Preface));
-                rest
+        if matches!(self.state, State::Detecting(_)) && self.from_beginning {
+            let rest = self.prefaces.take(piece, &mut queue);
+            out.extend(self.prefaces.news().map(Step::Preface));
+            if let Some(piece) = rest {
+                self.take(piece, &mut queue, &mut switches, out);
             }
-            _ => Some(piece),
-        };
-        if let Some(piece) = first {
+        } else {
             self.take(piece, &mut queue, &mut switches, out);
         }
         while let Some(piece) = queue.pop_front() {
@@ -132,75 +130,51 @@ impl Conversation {
 
     /// Takes a piece; what is to be taken before any other comes to the front of `queue`.
     fn take(&mut self, piece: Piece, queue: &mut VecDeque<Piece>, switches: &mut usize, out: &mut Vec<Step>) {
-        let (direction, moment) = (piece.direction, piece.moment);
-        let mut successor = None;
-        let (detecting, rest) = match &mut self.state {
+        match &mut self.state {
             State::Unknown => {
                 if let Some(turns) = &mut self.turns {
                     turns.piece(&piece, out);
                     turns.tell(&mut self.next, out);
                 }
-                return;
             }
-            State::Speaking(_, parser) => match parser.piece(piece, out) {
-                Flow::Continue => return,
-                Flow::Switched(rest) => {
-                    self.carried = parser.carried();
-                    successor = parser.successor();
-                    (Detecting::default(), rest)
+            State::Speaking(_, parser) => {
+                let (direction, time_ns) = (piece.direction, piece.moment.time_ns);
+                match parser.piece(piece, out) {
+                    Flow::Continue => {}
+                    flow => self.over(flow, direction, time_ns, queue, switches, out),
                 }
-                Flow::Rejected => {
-                    self.rejections = self.rejections.saturating_add(1);
-                    (Detecting::behind(direction, moment.time_ns), Vec::new())
-                }
-            },
-            State::Detecting(detecting) => {
-                if let Some(turns) = &mut self.turns {
-                    turns.piece(&piece, out);
-                }
-                let detected = detecting.take(piece);
-                if let Some(turns) = &mut self.turns {
-                    match detected {
-                        Detected::Protocol(..) => turns.known(out),
-                        Detected::Nothing if detecting.awaits(turns.asks()) => {}
-                        Detected::Nothing | Detected::GivenUp => turns.tell(&mut self.next, out),
-                    }
-                }
-                match detected {
-                    Detected::Nothing => {}
-                    Detected::GivenUp => self.give_up(out),
-                    Detected::Protocol(protocol, direction, bytes) => {
-                        let behind = std::mem::replace(queue, detecting.take_kept().into());
-                        queue.extend(behind);
-                        let start = Start {
-                            limits: self.limits,
-                            first: self.next,
-                            direction,
-                            bytes,
-                            from_beginning: self.from_beginning,
-                            preface: self.prefaces.found(),
-                            datagrams: false,
-                            carried: self.carried.take(),
-                        };
-                        let parser = (protocol.parser)(&start);
-                        if let Some(exchange) = start.carried.filter(|_| parser.open() == 0) {
-                            // What follows is not what was agreed on, and answers nothing.
-                            out.push(Step::Broken {
-                                exchange,
-                                at: Mark { offset: 0, moment },
-                                reason: Broken::Invalid,
-                                body: Body::default(),
-                            });
-                        }
-                        self.state = State::Speaking(protocol.name, parser);
-                    }
-                }
-                return;
+            }
+            State::Detecting(_) => self.detect(piece, queue, out),
+        }
+    }
+
+    /// What is spoken was not what it was taken for, or is another protocol from here on.
+    fn over(
+        &mut self,
+        flow: Flow,
+        direction: Direction,
+        time_ns: u64,
+        queue: &mut VecDeque<Piece>,
+        switches: &mut usize,
+        out: &mut Vec<Step>,
+    ) {
+        let State::Speaking(_, parser) = &mut self.state else {
+            return;
+        };
+        self.next = parser.next_exchange();
+        let mut successor = None;
+        let (detecting, rest) = match flow {
+            Flow::Continue => return,
+            Flow::Switched(rest) => {
+                self.carried = parser.carried();
+                successor = parser.successor();
+                (Detecting::default(), rest)
+            }
+            Flow::Rejected => {
+                self.rejections = self.rejections.saturating_add(1);
+                (Detecting::behind(direction, time_ns), Vec::new())
             }
         };
-        if let State::Speaking(_, parser) = &self.state {
-            self.next = parser.next_exchange();
-        }
         self.from_beginning = false;
         if let Some(turns) = &mut self.turns {
             turns.behind(direction);
@@ -215,6 +189,54 @@ impl Conversation {
         }
         for piece in rest.into_iter().rev() {
             queue.push_front(piece);
+        }
+    }
+
+    /// Takes a piece of a protocol that is not known.
+    fn detect(&mut self, piece: Piece, queue: &mut VecDeque<Piece>, out: &mut Vec<Step>) {
+        let State::Detecting(detecting) = &mut self.state else {
+            return;
+        };
+        let moment = piece.moment;
+        if let Some(turns) = &mut self.turns {
+            turns.piece(&piece, out);
+        }
+        let detected = detecting.take(piece);
+        if let Some(turns) = &mut self.turns {
+            match detected {
+                Detected::Protocol(..) => turns.known(out),
+                Detected::Nothing if detecting.awaits(turns.asks()) => {}
+                Detected::Nothing | Detected::GivenUp => turns.tell(&mut self.next, out),
+            }
+        }
+        match detected {
+            Detected::Nothing => {}
+            Detected::GivenUp => self.give_up(out),
+            Detected::Protocol(protocol, direction, bytes) => {
+                let behind = std::mem::replace(queue, detecting.take_kept().into());
+                queue.extend(behind);
+                let start = Start {
+                    limits: self.limits,
+                    first: self.next,
+                    direction,
+                    bytes,
+                    from_beginning: self.from_beginning,
+                    preface: self.prefaces.found(),
+                    datagrams: false,
+                    carried: self.carried.take(),
+                };
+                let parser = (protocol.parser)(&start);
+                if let Some(exchange) = start.carried.filter(|_| parser.open() == 0) {
+                    // What follows is not what was agreed on, and answers nothing.
+                    out.push(Step::Broken {
+                        exchange,
+                        at: Mark { offset: 0, moment },
+                        reason: Broken::Invalid,
+                        body: Body::default(),
+                    });
+                }
+                self.state = State::Speaking(protocol.name, parser);
+            }
         }
     }
 

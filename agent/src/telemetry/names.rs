@@ -195,6 +195,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Frames of an AMQP connection not followed because it has too many channels.",
     ),
     (
+        "protocol.amqp.consumers_full",
+        "Consumers of an AMQP channel whose queue is not told because it has too many.",
+    ),
+    (
         "protocol.amqp.early",
         "Answers of an AMQP server to a get that was not seen, or not yet.",
     ),
@@ -420,6 +424,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Answers of MongoDB to something that was not seen.",
     ),
     (
+        "protocol.mqtt.aliases_full",
+        "MQTT messages with an alias of their topic that is not remembered, because a connection has too many.",
+    ),
+    (
         "protocol.mqtt.cut",
         "MQTT messages that are not told, because their topic or properties were not seen whole.",
     ),
@@ -462,6 +470,10 @@ pub const NAMES: &[(&str, &str)] = &[
     (
         "protocol.mysql.text_too_long",
         "Statements to MySQL of which only the beginning is shown.",
+    ),
+    (
+        "protocol.nats.groups_full",
+        "Subscriptions of a NATS connection whose queue group is not told because it has too many.",
     ),
     (
         "protocol.nats.invalid",

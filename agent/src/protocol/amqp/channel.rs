@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 
 use smol_str::{SmolStr, format_smolstr};
 
+use super::consumers::{Consumer, Consumers};
 use super::method::{Method, Route};
 use crate::capture::{Direction, Moment};
 use crate::protocol::call::Failure;
@@ -12,8 +13,6 @@ use crate::protocol::{Broken, Exchange, Mark, Step};
 
 /// The system, as the conventions name it.
 const SYSTEM: &str = "rabbitmq";
-/// Consumers of a channel that are remembered.
-const MAX_CONSUMERS: usize = 256;
 /// What came before what it answers and is kept.
 const MAX_EARLY: usize = 64;
 /// How long it is, nanoseconds: threads report within microseconds of each other.
@@ -36,9 +35,7 @@ pub(super) struct Channel {
     early_gets: VecDeque<(Outcome, Moment, Mark)>,
     /// Answers to this many gets may be among those to come.
     owed: usize,
-    consumers: Vec<Consumer>,
-    /// Consumers whose name the server is yet to make.
-    unnamed: VecDeque<Consumer>,
+    consumers: Consumers,
     /// Messages that were delivered, by their number.
     unsettled: VecDeque<(u64, Exchange)>,
     early_settled: VecDeque<Settling>,
@@ -65,13 +62,6 @@ struct Get {
     queue: SmolStr,
     /// Its answer may be another's.
     doubtful: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Consumer {
-    tag: SmolStr,
-    queue: SmolStr,
-    no_ack: bool,
 }
 
 /// What settles messages, and where it was said.
@@ -124,6 +114,7 @@ impl Channel {
     pub(super) fn opened() -> Self {
         Self {
             fresh: true,
+            consumers: Consumers::opened(),
             ..Self::default()
         }
     }
@@ -151,16 +142,23 @@ impl Channel {
                 queue,
                 consumer,
                 no_ack,
-            } => self.consume(queue, consumer, no_ack),
-            Method::ConsumeOk { consumer } => {
-                if let Some(unnamed) = self.unnamed.pop_front() {
-                    self.add(Consumer {
-                        tag: consumer,
-                        ..unnamed
-                    });
+                no_wait,
+            } => {
+                let consumer = Consumer {
+                    tag: consumer,
+                    queue: self.named(queue),
+                    no_ack,
+                };
+                if !self.consumers.asked(consumer, !no_wait, said.begin.moment) {
+                    said.out.push(Step::Count("protocol.amqp.consumers_full"));
                 }
             }
-            Method::Cancel { consumer } => self.consumers.retain(|known| known.tag != consumer),
+            Method::ConsumeOk { consumer } => {
+                if !self.consumers.confirmed(consumer, said.begin.moment) {
+                    said.out.push(Step::Count("protocol.amqp.consumers_full"));
+                }
+            }
+            Method::Cancel { consumer } => self.consumers.canceled(&consumer),
             Method::Settle {
                 tag,
                 multiple,
@@ -222,7 +220,7 @@ impl Channel {
                 redelivered,
                 route,
             } => {
-                let queue = self.consumer(consumer).map(|known| known.queue.clone());
+                let queue = self.consumers.get(consumer).map(|known| known.queue.clone());
                 let content = std::mem::take(&mut reading.content);
                 let message = handed(Action::Deliver, "deliver", queue, (*tag, *redelivered), route, content);
                 reading.exchange = Some(self.begin(message, reading.begin, said));
@@ -416,30 +414,6 @@ impl Channel {
         }
     }
 
-    fn consume(&mut self, queue: SmolStr, tag: SmolStr, no_ack: bool) {
-        let consumer = Consumer {
-            queue: self.named(queue),
-            tag,
-            no_ack,
-        };
-        if !consumer.tag.is_empty() {
-            self.add(consumer);
-        } else if self.unnamed.len() < MAX_CONSUMERS {
-            self.unnamed.push_back(consumer);
-        }
-    }
-
-    fn add(&mut self, consumer: Consumer) {
-        self.consumers.retain(|known| known.tag != consumer.tag);
-        if self.consumers.len() < MAX_CONSUMERS {
-            self.consumers.push(consumer);
-        }
-    }
-
-    fn consumer(&self, tag: &str) -> Option<&Consumer> {
-        self.consumers.iter().find(|consumer| consumer.tag == tag)
-    }
-
     /// The name of a queue, where it is empty the one that was declared last.
     fn named(&self, queue: SmolStr) -> SmolStr {
         if queue.is_empty() { self.declared.clone() } else { queue }
@@ -448,7 +422,7 @@ impl Channel {
     /// A message was delivered.
     fn delivered(&mut self, consumer: &str, tag: u64, exchange: Exchange, said: &mut Said<'_>) {
         self.delivered = self.delivered.max(tag);
-        let no_ack = self.consumer(consumer).map(|consumer| consumer.no_ack);
+        let no_ack = self.consumers.get(consumer).map(|consumer| consumer.no_ack);
         if no_ack.unwrap_or(!self.settles) {
             said.handled.unsettled(exchange, said.end, said.out);
             return;
@@ -504,13 +478,12 @@ impl Channel {
                 self.fresh = false;
                 self.confirms = None;
                 self.early_settled.clear();
-                self.consumers.clear();
-                self.unnamed.clear();
+                self.consumers.lost(true);
                 broken.extend(self.unsettled.drain(..).map(|(_, exchange)| exchange));
             }
             Side::Server => {
                 self.early_confirms.clear();
-                self.unnamed.clear();
+                self.consumers.lost(false);
                 self.declared = SmolStr::default();
                 broken.extend(self.unconfirmed.drain(..).map(|one| one.exchange));
             }
@@ -571,7 +544,7 @@ fn take_early(early: &mut VecDeque<Settling>, tag: u64, now: Mark) -> Option<Set
     }
 }
 
-const fn is_near(early: Moment, now: Moment) -> bool {
+pub(super) const fn is_near(early: Moment, now: Moment) -> bool {
     now.time_ns.saturating_sub(early.time_ns) < EARLY_NS
 }
 

@@ -90,6 +90,8 @@ pub(super) enum Method {
         queue: SmolStr,
         consumer: SmolStr,
         no_ack: bool,
+        /// It is not confirmed.
+        no_wait: bool,
     },
     ConsumeOk {
         consumer: SmolStr,
@@ -147,6 +149,7 @@ pub(super) fn method(bytes: &[u8]) -> Option<(Origin, Method)> {
                 queue,
                 consumer,
                 no_ack: bits & 2 != 0,
+                no_wait: bits & 8 != 0,
             }
         }
         (BASIC, 21) => Method::ConsumeOk {

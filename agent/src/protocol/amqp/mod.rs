@@ -9,6 +9,7 @@
 //! it and what its numbers were counted in. Behind a hole frames are looked for by evidence.
 mod channel;
 mod connection;
+mod consumers;
 mod frame;
 mod method;
 #[cfg(test)]

@@ -267,8 +267,9 @@ impl Open {
         let Some(head) = &mut self.head else {
             return self.response.take(record.content, length, at, limit);
         };
+        let before = head.bytes.len();
         head.take(record);
-        let end = head::end(&head.bytes);
+        let end = head::end(&head.bytes, before);
         if end.is_none() && !head.cut {
             return;
         }
@@ -288,7 +289,7 @@ impl Open {
         };
         let bytes = head.bytes.get(..end).unwrap_or_default();
         // A head that ends was seen whole, whatever follows it.
-        let cut = head.cut && head::end(bytes).is_none();
+        let cut = head.cut && head::end(bytes, 0).is_none();
         out.push(Step::Response(Response {
             whole: false,
             exchange,

@@ -132,9 +132,15 @@ fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((usize::try_from(length).ok()?, rest))
 }
 
-/// Where the head of a response ends, if it does: behind its first empty line.
-pub(super) fn end(bytes: &[u8]) -> Option<usize> {
-    let behind = |needle: &[u8]| memmem::find(bytes, needle).map(|at| at.saturating_add(needle.len()));
+/// Where the head of a response ends, if it does: behind its first empty line. It is known not to end within the first `before` bytes,
+/// so that a head that comes byte by byte is not looked through each time.
+pub(super) fn end(bytes: &[u8], before: usize) -> Option<usize> {
+    let from = before.saturating_sub(2);
+    let rest = bytes.get(from..).unwrap_or_default();
+    let behind = |needle: &[u8]| {
+        let at = memmem::find(rest, needle)?;
+        Some(from.saturating_add(at).saturating_add(needle.len()))
+    };
     let ends = [behind(b"\n\n"), behind(b"\n\r\n")];
     // A response may have no fields at all.
     let empty = bytes.starts_with(b"\r\n").then_some(2);

@@ -69,7 +69,7 @@ fn variables_become_fields() {
 #[test]
 fn the_head_of_a_response_says_its_status_in_a_field() {
     let status = |head: &str| {
-        let end = head::end(head.as_bytes());
+        let end = head::end(head.as_bytes(), 0);
         let end = end.unwrap_or(head.len());
         head::response(&head.as_bytes()[..end], crate::protocol::http1::Version::Http11, false).status
     };
@@ -78,5 +78,17 @@ fn the_head_of_a_response_says_its_status_in_a_field() {
     assert_eq!(status("Location: https://elsewhere/\r\n\r\n"), 302);
     assert_eq!(status("Location: /here\r\n\r\n"), 200);
     assert_eq!(status("\r\nbody"), 200);
-    assert_eq!(head::end(b"Status: 200\r\n"), None);
+    assert_eq!(head::end(b"Status: 200\r\n", 0), None);
+}
+
+#[test]
+fn a_head_ends_where_it_does_however_it_comes() {
+    for head in ["\r\n", "\n", "A: b\n\n", "A: b\r\n\r\n", "A: b\r\n\n", "A: b\n\r\n"] {
+        let all = format!("{head}\n\nbody");
+        let ends = |length: usize, before: usize| head::end(&all.as_bytes()[..length], before);
+        for before in 0..head.len() {
+            let (short, whole) = (ends(before, before.saturating_sub(1)), ends(all.len(), before));
+            assert_eq!((short, whole), (None, Some(head.len())), "{all:?} behind {before}");
+        }
+    }
 }

@@ -224,7 +224,7 @@ impl Mqtt {
             return true;
         };
         let (qos, id) = (told.qos, told.id);
-        let message = self.message(side, told);
+        let message = self.message(side, told, out);
         let exchange = self.handled.whole(message, client, packet.begin, packet.end, out);
         if qos == 0 {
             self.handled.unsettled(exchange, packet.end, out);
@@ -250,13 +250,15 @@ impl Mqtt {
         true
     }
 
-    fn message(&mut self, side: Side, told: Publish) -> Message {
+    fn message(&mut self, side: Side, told: Publish, out: &mut Vec<Step>) -> Message {
         let known = &mut self.aliases;
         let topic = match told.properties.alias {
             Some(alias) if told.topic.is_empty() => known.get(&(side, alias)).cloned().unwrap_or_default(),
             Some(alias) => {
                 if known.len() < MAX_ALIASES || known.contains_key(&(side, alias)) {
                     known.insert((side, alias), told.topic.clone());
+                } else {
+                    out.push(Step::Count("protocol.mqtt.aliases_full"));
                 }
                 told.topic
             }

@@ -1,4 +1,7 @@
 use super::*;
+use crate::capture::Direction;
+use crate::protocol::played::played;
+use crate::protocol::{Conversation, Limits, RequestHead, Step};
 
 #[track_caller]
 fn check(bytes: &[u8], expected: Recognized) {
@@ -37,4 +40,37 @@ fn what_proves_itself_is_recognized() {
     ] {
         check(no, Recognized::No);
     }
+}
+
+#[test]
+fn aliases_of_topics_are_bounded() {
+    let connect = b"\x10\x12\0\x04MQTT\x05\x02\0\x3c\0\0\x05taker".to_vec();
+    let publish = |topic: &str, alias: u16| {
+        let mut packet = vec![0x30, 0, 0, topic.len() as u8];
+        packet.extend(topic.as_bytes());
+        packet.extend([3, 0x23]);
+        packet.extend(alias.to_be_bytes());
+        packet[1] = packet.len() as u8 - 2;
+        packet
+    };
+    let all: Vec<u8> = (1..=4097).flat_map(|alias| publish("a/b", alias)).collect();
+    let again = [
+        publish("", 4096),
+        publish("c", 4096),
+        publish("", 4096),
+        publish("", 4097),
+    ]
+    .concat();
+    let said = [connect, all, again].map(|bytes| (Direction::Egress, bytes));
+    let steps = played(Conversation::new(Limits::default()), false, &said, 1000);
+    let told = steps.iter().filter_map(|step| match step {
+        Step::Request(request) => match &request.head {
+            RequestHead::Message(message) => Some(message.destination.as_str()),
+            other => panic!("{other:?}"),
+        },
+        Step::Count(name) => Some(*name),
+        _ => None,
+    });
+    let told: Vec<&str> = told.skip_while(|told| *told == "a/b").collect();
+    assert_eq!(told, ["protocol.mqtt.aliases_full", "a/b", "a/b", "c", "c", ""]);
 }

@@ -46,8 +46,9 @@ pub(super) struct Nats {
     egress: Option<Box<Reader>>,
     /// What the server, or its cluster, calls itself.
     server: Option<SmolStr>,
-    /// Queue groups by subscription.
-    groups: HashMap<SmolStr, SmolStr, RandomState>,
+    /// Queue groups by subscription, and how many of those are over.
+    groups: HashMap<SmolStr, Group, RandomState>,
+    groups_over: usize,
     sending: Option<Passing>,
     receiving: Option<Passing>,
     /// What waits for an answer, by whose answer and its subject.
@@ -72,6 +73,14 @@ impl Side {
             Self::Server => Self::Client,
         }
     }
+}
+
+/// The queue group of a subscription.
+#[derive(Debug)]
+struct Group {
+    name: SmolStr,
+    /// The client has ended the subscription.
+    over: bool,
 }
 
 /// A message of which the end is to come.
@@ -118,6 +127,7 @@ impl Nats {
             egress: None,
             server: None,
             groups: HashMap::default(),
+            groups_over: 0,
             sending: None,
             receiving: None,
             waiting: HashMap::default(),
@@ -169,7 +179,7 @@ impl Nats {
                 if !self.is_said_by(*origin, direction) {
                     return self.offended(direction, end, out);
                 }
-                self.line(std::mem::replace(line, Line::Other));
+                self.line(std::mem::replace(line, Line::Other), out);
             }
             Event::Head(origin, told, headers) => {
                 if !self.is_said_by(*origin, direction) {
@@ -219,17 +229,33 @@ impl Nats {
         }
     }
 
-    fn line(&mut self, line: Line) {
+    fn line(&mut self, line: Line, out: &mut Vec<Step>) {
         match line {
             Line::Info(name) => self.server = name.or_else(|| self.server.take()),
             Line::Subscribe { sid, queue } if !queue.is_empty() => {
+                // A number may be used again.
+                self.groups.remove(&sid);
+                if self.groups.len() >= MAX_SUBSCRIPTIONS && self.groups_over > 0 {
+                    self.groups.retain(|_, group| !group.over);
+                    self.groups_over = 0;
+                }
                 if self.groups.len() < MAX_SUBSCRIPTIONS {
-                    self.groups.insert(sid, queue);
+                    let (name, over) = (queue, false);
+                    self.groups.insert(sid, Group { name, over });
+                } else {
+                    out.push(Step::Count("protocol.nats.groups_full"));
                 }
             }
-            // A number may be used again.
             Line::Subscribe { sid, .. } => drop(self.groups.remove(&sid)),
-            Line::Unsubscribe { .. } | Line::Message(_) | Line::Other => {}
+            // What is on its way still comes.
+            Line::Unsubscribe { sid } => {
+                if let Some(group) = self.groups.get_mut(&sid)
+                    && !std::mem::replace(&mut group.over, true)
+                {
+                    self.groups_over = self.groups_over.saturating_add(1);
+                }
+            }
+            Line::Message(_) | Line::Other => {}
         }
     }
 
@@ -298,7 +324,7 @@ impl Nats {
         }
         content.identities.extend(content.recognized_by(SYSTEM, &told.subject));
         if let Some(group) = self.groups.get(&told.sid).filter(|_| side == Side::Server) {
-            let group = Detail::Text(group.clone());
+            let group = Detail::Text(group.name.clone());
             content.details.push(("messaging.consumer.group.name", group));
         }
         let (action, operation) = match side {

@@ -82,7 +82,15 @@ fn tell(step: &Step) -> Option<String> {
             let RequestHead::Message(message) = &request.head else {
                 panic!("no message")
             };
-            format!("{} {} {}", message.operation, message.destination, request.exchange.0)
+            let details = message.content.details.iter();
+            let group: String = details
+                .filter(|(key, _)| *key == "messaging.consumer.group.name")
+                .map(|(_, group)| format!(" to {group:?}"))
+                .collect();
+            format!(
+                "{} {} {}{group}",
+                message.operation, message.destination, request.exchange.0
+            )
         }
         Step::Response(response) => {
             let ResponseHead::Message(outcome) = &response.head else {
@@ -172,6 +180,43 @@ fn what_is_no_line_costs_its_operation() {
             "protocol.nats.resync",
             "publish b 1",
             "over 1",
+        ],
+    );
+}
+
+#[test]
+fn queue_groups_of_subscriptions_are_bounded() {
+    let ended: String = (0..5000)
+        .map(|number| format!("SUB a workers {number}\r\nUNSUB {number}\r\n"))
+        .collect();
+    let delivered = "MSG a 9999 0\r\n\r\n";
+    play(
+        &[BEGIN, ('>', &ended), ('>', "SUB a late 9999\r\n"), ('<', delivered)],
+        &["deliver a 0 to Text(\"late\")", "over 0"],
+    );
+    let open: String = (0..4096).map(|number| format!("SUB a workers {number}\r\n")).collect();
+    play(
+        &[BEGIN, ('>', &open), ('>', "SUB a late 9999\r\n"), ('<', delivered)],
+        &["protocol.nats.groups_full", "deliver a 0", "over 0"],
+    );
+    // A number that is used again is of its new group, which it may have none of.
+    play(
+        &[
+            BEGIN,
+            ('>', "SUB a one 9999\r\nSUB a two 9999\r\n"),
+            ('<', delivered),
+            ('>', "UNSUB 9999\r\n"),
+            ('<', delivered),
+            ('>', "SUB a 9999\r\n"),
+            ('<', delivered),
+        ],
+        &[
+            "deliver a 0 to Text(\"two\")",
+            "over 0",
+            "deliver a 1 to Text(\"two\")",
+            "over 1",
+            "deliver a 2",
+            "over 2",
         ],
     );
 }

@@ -31,32 +31,73 @@ pub(super) enum Special {
     Streams,
 }
 
-/// Whether a command's first argument is part of its name.
-fn is_container(name: &str) -> bool {
-    matches!(
-        name,
-        "ACL"
-            | "CLIENT"
-            | "CLUSTER"
-            | "COMMAND"
-            | "CONFIG"
-            | "DEBUG"
-            | "FUNCTION"
-            | "LATENCY"
-            | "MEMORY"
-            | "MODULE"
-            | "OBJECT"
-            | "PUBSUB"
-            | "SCRIPT"
-            | "SLOWLOG"
-            | "XGROUP"
-            | "XINFO"
-    )
+/// What the name of a command says of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kind {
+    does: Does,
+    /// Its first argument is part of its name.
+    container: bool,
+    /// Its arguments may be passwords.
+    secret: bool,
 }
 
-/// Whether a command's arguments may be passwords.
-fn is_secret(name: &str) -> bool {
-    matches!(name, "AUTH" | "HELLO" | "ACL" | "CONFIG" | "MIGRATE")
+/// What a command does that is of interest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Does {
+    #[default]
+    Other,
+    Multi,
+    Exec,
+    Discard,
+    Select,
+    Subscribe,
+    /// It sets how the connection goes on.
+    Client,
+    Lookup,
+    Streams,
+}
+
+impl Kind {
+    fn of(name: &str) -> Self {
+        let plain = |does| Self {
+            does,
+            ..Self::default()
+        };
+        let container = |does, secret| Self {
+            does,
+            container: true,
+            secret,
+        };
+        match name {
+            "GET" | "GETEX" | "GETDEL" | "HGET" | "MGET" | "HMGET" => plain(Does::Lookup),
+            "MULTI" => plain(Does::Multi),
+            "EXEC" => plain(Does::Exec),
+            "DISCARD" => plain(Does::Discard),
+            "SELECT" => plain(Does::Select),
+            "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" | "UNSUBSCRIBE" | "PUNSUBSCRIBE" | "SUNSUBSCRIBE" => {
+                plain(Does::Subscribe)
+            }
+            "MONITOR" | "SYNC" | "PSYNC" => plain(Does::Streams),
+            "AUTH" | "HELLO" | "MIGRATE" => Self {
+                secret: true,
+                ..Self::default()
+            },
+            "ACL" | "CONFIG" => container(Does::Other, true),
+            "CLIENT" => container(Does::Client, false),
+            "CLUSTER" | "COMMAND" | "DEBUG" | "FUNCTION" | "LATENCY" | "MEMORY" | "MODULE" | "OBJECT" | "PUBSUB"
+            | "SCRIPT" | "SLOWLOG" | "XGROUP" | "XINFO" => container(Does::Other, false),
+            _ => Self::default(),
+        }
+    }
+
+    /// How many words behind the name say what it does.
+    const fn words(self) -> usize {
+        match self.does {
+            Does::Client => 2,
+            Does::Select => 1,
+            _ => self.container as usize,
+        }
+    }
 }
 
 /// A command on its way.
@@ -66,7 +107,8 @@ pub(super) struct Asked {
     /// Whether arguments are kept.
     values: bool,
     name: Word,
-    /// The words behind it, which may say what it does.
+    kind: Kind,
+    /// The words behind it that say what it does.
     rest: [Word; 2],
     count: usize,
     arguments: Vec<SmolStr>,
@@ -101,12 +143,16 @@ impl Asked {
 
     fn word(&mut self, word: &[u8]) {
         match self.count.checked_sub(1) {
-            None => self.name.set(word),
-            Some(place) => {
+            None => {
+                self.name.set(word);
+                self.kind = Kind::of(self.name.upper());
+            }
+            Some(place) if place < self.kind.words() => {
                 if let Some(place) = self.rest.get_mut(place) {
                     place.set(word);
                 }
             }
+            Some(_) => {}
         }
         if self.values && self.count > 0 && self.arguments.len() < MAX_ARGUMENTS {
             self.arguments.push(SmolStr::from(String::from_utf8_lossy(word)));
@@ -120,14 +166,14 @@ impl Asked {
         let mut arguments = std::mem::take(&mut self.arguments);
         let mut argument_count = std::mem::take(&mut self.count).checked_sub(1)?;
         let [first, second] = &mut self.rest;
-        let name = self.name.upper();
-        let special = special(name, first, second, argument_count);
-        if is_secret(name) {
+        let (name, kind) = (self.name.upper(), self.kind);
+        let special = special(kind.does, first, second, argument_count);
+        if kind.secret {
             arguments.clear();
         }
         let named = if !is_name(name) {
             SmolStr::new_static("_OTHER")
-        } else if is_container(name) && is_name(first.upper()) {
+        } else if kind.container && is_name(first.upper()) {
             argument_count = argument_count.saturating_sub(1);
             if !arguments.is_empty() {
                 arguments.remove(0);
@@ -166,7 +212,7 @@ impl Word {
         }
     }
 
-    const fn clear(&mut self) {
+    pub(super) const fn clear(&mut self) {
         self.length = 0;
     }
 
@@ -190,29 +236,27 @@ fn is_name(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(is_of_name)
 }
 
-fn special(name: &str, first: &mut Word, second: &mut Word, arguments: usize) -> Special {
-    match name {
-        "MULTI" => Special::Multi,
-        "EXEC" => Special::Exec,
-        "DISCARD" => Special::Discard,
-        "SELECT" => match first.upper() {
+fn special(does: Does, first: &mut Word, second: &mut Word, arguments: usize) -> Special {
+    match does {
+        Does::Other => Special::No,
+        Does::Multi => Special::Multi,
+        Does::Exec => Special::Exec,
+        Does::Discard => Special::Discard,
+        Does::Select => match first.upper() {
             "" => Special::No,
             database => Special::Select(SmolStr::new(database)),
         },
         // Without arguments it is confirmed for each that there was; those behind the first are taken for pushes.
-        "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" | "UNSUBSCRIBE" | "PUNSUBSCRIBE" | "SUNSUBSCRIBE" => {
-            Special::Subscribe((arguments as u64).max(1))
-        }
-        "CLIENT" => match (first.upper(), second.upper()) {
+        Does::Subscribe => Special::Subscribe((arguments as u64).max(1)),
+        Does::Client => match (first.upper(), second.upper()) {
             ("REPLY", "OFF") => Special::Reply(false),
             ("REPLY", "ON") => Special::Reply(true),
             ("REPLY", "SKIP") => Special::Skip,
             ("SETINFO" | "MAINT_NOTIFICATIONS", _) => Special::Introduced,
             _ => Special::No,
         },
-        "GET" | "GETEX" | "GETDEL" | "HGET" | "MGET" | "HMGET" => Special::Lookup,
-        "MONITOR" | "SYNC" | "PSYNC" => Special::Streams,
-        _ => Special::No,
+        Does::Lookup => Special::Lookup,
+        Does::Streams => Special::Streams,
     }
 }
 

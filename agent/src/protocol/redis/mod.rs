@@ -128,6 +128,18 @@ struct Answer {
     error: Option<(SmolStr, bool)>,
 }
 
+impl Answer {
+    /// The next byte begins an answer.
+    fn begin(&mut self, at: Mark) {
+        self.begin = Some(at);
+        self.kind = 0;
+        self.count = 0;
+        self.absent = 0;
+        self.word.clear();
+        self.error = None;
+    }
+}
+
 impl Sink for Answer {
     fn leaf(&mut self, depth: usize, kind: u8, content: &[u8]) {
         if depth == 0 {
@@ -224,10 +236,7 @@ impl Redis {
                 if self.calls.len() == 0 && !pushed {
                     return Read::Early(taken);
                 }
-                self.answer = Answer {
-                    begin: Some(here),
-                    ..Answer::default()
-                };
+                self.answer.begin(here);
             }
             match self.answers.read(left, &mut self.answer) {
                 Got::More => return Read::All,

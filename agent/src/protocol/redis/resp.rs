@@ -93,7 +93,11 @@ impl Reader {
                     self.line = 0;
                     if let Some((kind, number, taken)) = length(rest) {
                         at = at.saturating_add(taken);
-                        match self.counted(kind, number, sink) {
+                        let ended = match (kind, u64::try_from(number)) {
+                            (b'*', Ok(count @ 1..)) => self.array(count, bytes, &mut at, sink),
+                            _ => self.counted(kind, number, sink),
+                        };
+                        match ended {
                             Some(true) => return Got::Value(at),
                             Some(false) => continue,
                             None => return Got::Invalid,
@@ -210,6 +214,30 @@ impl Reader {
         Some(self.ended())
     }
 
+    /// An array of `count` values, which begin at `at`: bulks that lie whole within the piece, as those of commands do, are read at
+    /// once. Whether it ends a value that is in no other; none if it lies too deep.
+    fn array(&mut self, count: u64, bytes: &[u8], at: &mut usize, sink: &mut impl Sink) -> Option<bool> {
+        let depth = self.left.len();
+        sink.aggregate(depth, b'*', count);
+        if depth >= MAX_DEPTH {
+            return None;
+        }
+        let mut left = count;
+        while left > 0
+            && let Some((content, taken)) = bytes.get(*at..).and_then(bulk)
+        {
+            sink.leaf(depth.saturating_add(1), b'$', content.get(..KEPT).unwrap_or(content));
+            *at = at.saturating_add(taken);
+            left = left.saturating_sub(1);
+        }
+        if left == 0 {
+            return Some(self.ended());
+        }
+        self.left.push(left);
+        self.state = State::Between;
+        Some(false)
+    }
+
     /// The line of a bulk or an aggregate. Whether it ends a value that is in no other; none if it is no line.
     fn counted(&mut self, kind: u8, number: i64, sink: &mut impl Sink) -> Option<bool> {
         if number == -1 {
@@ -275,6 +303,14 @@ fn length(bytes: &[u8]) -> Option<(u8, i64, usize)> {
         }
     }
     None
+}
+
+/// The content of a bulk that is whole, and how many bytes all of it has.
+fn bulk(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let (kind, number, begin) = length(bytes)?;
+    let end = begin.checked_add(usize::try_from(number).ok().filter(|_| kind == b'$')?)?;
+    let behind = end.checked_add(2).filter(|behind| *behind <= bytes.len())?;
+    Some((bytes.get(begin..end)?, behind))
 }
 
 /// Where the first line ends. Most are short, for which a search for long texts takes longer to begin.

@@ -98,6 +98,8 @@ fn calls_of_every_kind(clew: Clew<'_>) -> Outcome {
     }
     let first = in_order(&out, Kind::Client)[0];
     out.check_eq(first.name.as_str(), UNARY, "name");
+    out.check_span(first, &[("clew.network.connection.reused", "false")]);
+    out.check(!first.text("clew.network.connect_ns").is_empty(), "its connect time");
     out.check_span(
         first,
         &[

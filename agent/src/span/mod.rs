@@ -50,7 +50,7 @@ use crate::capture::{Actor, ConnId, Connection, Direction, Endpoints, Moment};
 use crate::discover::Process;
 use crate::protocol::message::{self, Identity};
 use crate::protocol::tls::Handshake;
-use crate::protocol::{Exchange, Preface, Request};
+use crate::protocol::{Exchange, Preface, Request, RequestHead};
 
 /// The version of the OpenTelemetry semantic conventions all names here follow.
 pub const SEMCONV_VERSION: &str = "1.42.0";
@@ -111,10 +111,12 @@ impl From<&Connection> for ConnFacts {
 impl ConnFacts {
     /// Whether a request is the first that the connection, or the stream of its layer, carries.
     pub(crate) fn is_first(&self, request: &Request) -> bool {
-        match self.layer {
+        let begins = match self.layer {
             Layer::Wire => self.preface.ends_at(request.direction, request.offset),
             Layer::Plain | Layer::PlainMidway => request.offset == 0,
-        }
+        };
+        // Those of HTTP/2 stand behind what each side sets; their numbers ascend (RFC 9113 section 5.1.1).
+        begins || (request.stream == Some(1) && matches!(request.head, RequestHead::Http(_)))
     }
 }
 

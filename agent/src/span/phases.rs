@@ -124,8 +124,9 @@ mod tests {
     /// When something happened on a connection, nanoseconds; none if it was not seen.
     #[derive(Clone, Copy, Default)]
     struct Times {
-        /// Offset of the request.
+        /// Offset of the request, and its stream.
         offset: u64,
+        stream: Option<u32>,
         midway: bool,
         connect: Option<u64>,
         request_end: Option<u64>,
@@ -162,7 +163,7 @@ mod tests {
             record: None,
             exchange: Exchange(0),
             direction: Direction::Egress,
-            stream: None,
+            stream: times.stream,
             offset: times.offset,
             start: mark(1000).moment,
             head_end: mark(1000),
@@ -223,6 +224,7 @@ mod tests {
 
     const WHOLE: Times = Times {
         offset: 0,
+        stream: None,
         midway: false,
         connect: Some(300),
         request_end: Some(1200),
@@ -281,6 +283,22 @@ mod tests {
                 "receive_ns=4000",
             ],
         );
+    }
+
+    /// Both sides of HTTP/2 say something before.
+    #[test]
+    fn the_first_stream_of_a_connection() {
+        for (stream, reused) in [(1, false), (3, true)] {
+            let times = Times {
+                offset: 80,
+                stream: Some(stream),
+                connect: Some(300),
+                ..Times::default()
+            };
+            let expected = [format!("connection.reused=Bool({reused})"), "connect_ns=300".to_owned()];
+            let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+            check(times, &expected[..if reused { 1 } else { 2 }]);
+        }
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Conversation {
                     flow => self.over(flow, direction, time_ns, queue, switches, out),
                 }
             }
-            State::Detecting(_) => self.detect(piece, queue, out),
+            State::Detecting(_) => self.detect(piece, queue, switches, out),
         }
     }
 
@@ -193,7 +193,7 @@ impl Conversation {
     }
 
     /// Takes a piece of a protocol that is not known.
-    fn detect(&mut self, piece: Piece, queue: &mut VecDeque<Piece>, out: &mut Vec<Step>) {
+    fn detect(&mut self, piece: Piece, queue: &mut VecDeque<Piece>, switches: &mut usize, out: &mut Vec<Step>) {
         let State::Detecting(detecting) = &mut self.state else {
             return;
         };
@@ -212,13 +212,12 @@ impl Conversation {
         match detected {
             Detected::Nothing => {}
             Detected::GivenUp => self.give_up(out),
-            Detected::Protocol(protocol, direction, bytes) => {
-                let behind = std::mem::replace(queue, detecting.take_kept().into());
-                queue.extend(behind);
+            Detected::Protocol(protocol, bytes, piece) => {
+                let kept = detecting.take_kept();
                 let start = Start {
                     limits: self.limits,
                     first: self.next,
-                    direction,
+                    direction: piece.direction,
                     bytes,
                     from_beginning: self.from_beginning,
                     preface: self.prefaces.found(),
@@ -236,6 +235,14 @@ impl Conversation {
                     });
                 }
                 self.state = State::Speaking(protocol.name, parser);
+                if kept.is_empty() {
+                    self.take(piece, queue, switches, out);
+                } else {
+                    queue.push_front(piece);
+                    for kept in kept.into_iter().rev() {
+                        queue.push_front(kept);
+                    }
+                }
             }
         }
     }

@@ -33,8 +33,8 @@ struct Side {
 
 pub(super) enum Detected {
     Nothing,
-    /// The protocol, and the direction and bytes that showed it. What was kept is to be parsed.
-    Protocol(&'static Protocol, Direction, Bytes),
+    /// The protocol, the bytes that showed it, and the piece that was taken. What was kept is to be parsed before that.
+    Protocol(&'static Protocol, Bytes, Piece),
     GivenUp,
 }
 
@@ -97,8 +97,7 @@ impl Detecting {
                 // A protocol that comes first is waited for.
                 Recognized::Yes if !more => {
                     side.seen = Bytes::new();
-                    self.kept.push(piece);
-                    return Detected::Protocol(protocol, direction, seen);
+                    return Detected::Protocol(protocol, seen, piece);
                 }
                 Recognized::Yes => {}
                 Recognized::More => more = !full,

@@ -93,6 +93,13 @@ impl Prefaces {
             Direction::Egress => &mut self.egress,
         };
         let bytes = match &piece.content {
+            // Most begin with something else.
+            Content::Bytes(bytes)
+                if matches!(side, Side::Begins) && !matches!(bytes.first(), None | Some(b'P' | b'\r')) =>
+            {
+                *side = Side::Over;
+                return Some(piece);
+            }
             Content::Bytes(bytes) if !matches!(side, Side::Over) => bytes.clone(),
             Content::Unseen(length) if let Side::Within(left, said) = side => {
                 *said = None;

@@ -466,6 +466,9 @@ pub(super) fn recognize(bytes: &[u8]) -> Recognized {
         b"mn\r",
         b"version\r",
     ];
+    if bytes.first().is_some_and(|first| !first.is_ascii_lowercase()) {
+        return Recognized::No;
+    }
     let end = memchr::memchr(b'\n', bytes);
     let line = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
     let name = line.split(|byte| *byte == b' ').next().unwrap_or_default();

@@ -443,7 +443,7 @@ fn tell(steps: &[Step]) -> Vec<String> {
             hello.direction,
             hello.random.first_chunk::<4>().expect("32 bytes")
         )),
-        Step::Named { id, name } => Some(format!("named {id:032x} {name}")),
+        Step::Named { id, name } => Some(format!("named {:032x} {name}", u128::from_be_bytes(*id))),
         _ => None,
     });
     let lines = exchanges(steps)

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::Id;
 use super::message::Detail;
 
 /// A call to a database.
@@ -50,7 +51,7 @@ pub struct Statement {
     /// Values of its parameters in their order, where they are text or can be told as one; none for NULL and others.
     pub parameters: Vec<Option<SmolStr>>,
     /// What stands for its text on whatever connection, where the text is not known: [`Step::Named`](super::Step) may tell it.
-    pub id: Option<u128>,
+    pub id: Option<Id>,
     /// Further names and numbers, as the attributes that tell them are called.
     pub details: Vec<(&'static str, Detail)>,
 }

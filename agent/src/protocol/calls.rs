@@ -2,7 +2,7 @@
 use std::collections::VecDeque;
 
 use super::call::Outcome;
-use super::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Start, Step};
+use super::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Start, Step, put};
 use crate::capture::{Direction, Moment};
 
 /// Calls of a connection without an answer.
@@ -92,17 +92,20 @@ impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
     pub(super) fn ask(&mut self, begin: Mark, end: Mark, call: impl Into<RequestHead>, what: T, out: &mut Vec<Step>) {
         let exchange = self.next;
         self.next = Exchange(exchange.0.wrapping_add(1));
-        out.push(Step::Request(Request {
-            whole: true,
-            exchange,
-            direction: self.asks,
-            offset: begin.offset,
-            start: begin.moment,
-            head_end: end,
-            record: None,
-            stream: None,
-            head: call.into(),
-        }));
+        let direction = self.asks;
+        put(out, || {
+            Step::Request(Request {
+                whole: true,
+                exchange,
+                direction,
+                offset: begin.offset,
+                start: begin.moment,
+                head_end: end,
+                record: None,
+                stream: None,
+                head: call.into(),
+            })
+        });
         self.queue.push_back(Waiting {
             exchange,
             offset: begin.offset,
@@ -174,11 +177,13 @@ pub(super) fn answered(
     end: Mark,
     out: &mut Vec<Step>,
 ) {
-    out.push(Step::Response(Response {
-        whole: true,
-        exchange,
-        start: start.unwrap_or(end.moment),
-        head_end: end,
-        head: outcome.into(),
-    }));
+    put(out, || {
+        Step::Response(Response {
+            whole: true,
+            exchange,
+            start: start.unwrap_or(end.moment),
+            head_end: end,
+            head: outcome.into(),
+        })
+    });
 }

@@ -114,14 +114,23 @@ impl Conversation {
     /// Takes the next piece.
     pub fn piece(&mut self, piece: Piece, out: &mut Vec<Step>) {
         let (mut queue, mut switches) = (VecDeque::new(), 0_usize);
-        if matches!(self.state, State::Detecting(_)) && self.from_beginning {
-            let rest = self.prefaces.take(piece, &mut queue);
-            out.extend(self.prefaces.news().map(Step::Preface));
-            if let Some(piece) = rest {
-                self.take(piece, &mut queue, &mut switches, out);
+        match &mut self.state {
+            // Most pieces are of a protocol that goes on.
+            State::Speaking(_, parser) => {
+                let (direction, time_ns) = (piece.direction, piece.moment.time_ns);
+                match parser.piece(piece, out) {
+                    Flow::Continue => return,
+                    flow => self.over(flow, direction, time_ns, &mut queue, &mut switches, out),
+                }
             }
-        } else {
-            self.take(piece, &mut queue, &mut switches, out);
+            State::Detecting(_) if self.from_beginning => {
+                let rest = self.prefaces.take(piece, &mut queue);
+                out.extend(self.prefaces.news().map(Step::Preface));
+                if let Some(piece) = rest {
+                    self.take(piece, &mut queue, &mut switches, out);
+                }
+            }
+            State::Detecting(_) | State::Unknown => self.take(piece, &mut queue, &mut switches, out),
         }
         while let Some(piece) = queue.pop_front() {
             self.take(piece, &mut queue, &mut switches, out);

@@ -1,6 +1,6 @@
 //! Exchanges of messages: each has a number of its own, and ends when what it waits for comes.
 use super::message::{Action, Message, Outcome};
-use super::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Start, Step};
+use super::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Start, Step, put};
 use crate::capture::{Direction, Moment};
 
 /// Messages of a connection without an end.
@@ -74,17 +74,19 @@ impl Handled {
         self.open = self.open.saturating_add(1);
         let pushed = message.action == Action::Deliver;
         let sent = message.action == Action::Send;
-        out.push(Step::Request(Request {
-            whole,
-            exchange,
-            direction: if pushed { client.flip() } else { client },
-            offset: begin.offset,
-            start: begin.moment,
-            head_end: end,
-            record: None,
-            stream: None,
-            head: RequestHead::Message(Box::new(message)),
-        }));
+        put(out, || {
+            Step::Request(Request {
+                whole,
+                exchange,
+                direction: if pushed { client.flip() } else { client },
+                offset: begin.offset,
+                start: begin.moment,
+                head_end: end,
+                record: None,
+                stream: None,
+                head: RequestHead::Message(Box::new(message)),
+            })
+        });
         if sent {
             // Who wrote both may have written one of them for another.
             if let Some((other, _)) = self.last.filter(|(_, moment)| *moment == begin.moment) {
@@ -119,13 +121,15 @@ impl Handled {
         out: &mut Vec<Step>,
     ) {
         self.open = self.open.saturating_sub(1);
-        out.push(Step::Response(Response {
-            whole: true,
-            exchange,
-            start: begin,
-            head_end: end,
-            head: ResponseHead::Message(outcome),
-        }));
+        put(out, || {
+            Step::Response(Response {
+                whole: true,
+                exchange,
+                start: begin,
+                head_end: end,
+                head: ResponseHead::Message(outcome),
+            })
+        });
     }
 
     /// Nobody settles it: `end` is its own.

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use foldhash::fast::FixedState;
 use smol_str::SmolStr;
 
+use super::Id;
 use super::call::Failure;
 use super::http1::Fields;
 
@@ -60,7 +61,7 @@ pub struct Content {
     /// By what it is recognized on its way, each by itself.
     pub identities: Vec<Identity>,
     /// The number its destination goes by, where that is what is sent: a name of it may be told by [`Step::Named`](super::Step).
-    pub topic: Option<u128>,
+    pub topic: Option<Id>,
     /// Contexts that messages carry which are sent together, where they have not all the same.
     pub contexts: Vec<Fields>,
     /// Further names and numbers, as the attributes that tell them are called.
@@ -81,7 +82,7 @@ pub enum Detail {
 /// By what a message is recognized when a program sends it and when another gets it. Two messages have the same only if
 /// nothing of what is compared tells them apart; whoever sees two sent believes neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity(pub u128);
+pub struct Identity(pub [u64; 2]);
 
 impl Identity {
     /// Of something made of these parts, which no other message of the system has.
@@ -90,9 +91,9 @@ impl Identity {
             let mut hasher = FixedState::with_seed(seed).build_hasher();
             system.hash(&mut hasher);
             parts.hash(&mut hasher);
-            u128::from(hasher.finish())
+            hasher.finish()
         };
-        Self(half(1) << 64 | half(2))
+        Self([half(1), half(2)])
     }
 }
 

@@ -443,13 +443,21 @@ pub enum Step {
     /// A number stands for this name, on whatever connection.
     Named {
         /// The number.
-        id: u128,
+        id: Id,
         /// The name.
         name: SmolStr,
     },
     /// Something was dropped or not understood; the counter of this name is raised.
     Count(&'static str),
 }
+
+/// Adds a step, which is made where it is kept: it is too large to be made elsewhere and copied.
+fn put(out: &mut Vec<Step>, step: impl FnOnce() -> Step) {
+    out.extend(std::iter::once_with(step));
+}
+
+/// A number that stands for a name wherever it is said, as it is sent.
+pub type Id = [u8; 16];
 
 /// Why an exchange has no regular end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

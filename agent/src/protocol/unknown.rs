@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::turn::QUIET_NS;
-use super::{Body, Broken, Exchange, Known, Mark, Request, RequestHead, Response, ResponseHead, Step};
+use super::{Body, Broken, Exchange, Known, Mark, Request, RequestHead, Response, ResponseHead, Step, put};
 use crate::capture::Direction;
 use crate::stream::{Content, Piece};
 
@@ -235,18 +235,20 @@ impl Turn {
         let exchange = *next;
         *next = Exchange(exchange.0.wrapping_add(1));
         self.exchange = Some(exchange);
-        out.push(Step::Request(Request {
-            whole: false,
-            exchange,
-            direction: asks,
-            stream: None,
-            offset: self.asked.begin.offset,
-            start: self.asked.begin.moment,
-            record: None,
-            // Where a head ends is not known: it has begun.
-            head_end: self.asked.begin,
-            head: RequestHead::Turn,
-        }));
+        put(out, || {
+            Step::Request(Request {
+                whole: false,
+                exchange,
+                direction: asks,
+                stream: None,
+                offset: self.asked.begin.offset,
+                start: self.asked.begin.moment,
+                record: None,
+                // Where a head ends is not known: it has begun.
+                head_end: self.asked.begin,
+                head: RequestHead::Turn,
+            })
+        });
         self.turned(out);
     }
 
@@ -260,13 +262,15 @@ impl Turn {
             end: self.asked.end,
             body: self.asked.body(),
         });
-        out.push(Step::Response(Response {
-            whole: false,
-            exchange,
-            start: answered.begin.moment,
-            head_end: answered.begin,
-            head: ResponseHead::Turn,
-        }));
+        put(out, || {
+            Step::Response(Response {
+                whole: false,
+                exchange,
+                start: answered.begin.moment,
+                head_end: answered.begin,
+                head: ResponseHead::Turn,
+            })
+        });
     }
 
     fn over(&self, out: &mut Vec<Step>) {

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use foldhash::fast::RandomState;
 use smol_str::SmolStr;
 
+use crate::protocol::Id;
 use crate::protocol::call::{Call, Query, Text};
 use crate::protocol::message::{Detail, Message};
 
@@ -15,13 +16,13 @@ const MAX_NAMES: usize = 3584;
 /// Names by number, the oldest of which is forgotten first.
 #[derive(Debug, Default)]
 pub(super) struct Topics {
-    names: HashMap<u128, SmolStr, RandomState>,
-    order: VecDeque<u128>,
+    names: HashMap<Id, SmolStr, RandomState>,
+    order: VecDeque<Id>,
 }
 
 impl Topics {
     /// A number stands for a name.
-    pub(super) fn named(&mut self, id: u128, name: SmolStr) {
+    pub(super) fn named(&mut self, id: Id, name: SmolStr) {
         if self.names.insert(id, name).is_some() {
             return;
         }
@@ -61,8 +62,8 @@ impl Topics {
 }
 
 /// A number in base 64.
-fn shown(id: u128) -> SmolStr {
-    URL_SAFE_NO_PAD.encode(id.to_be_bytes()).into()
+fn shown(id: Id) -> SmolStr {
+    URL_SAFE_NO_PAD.encode(id).into()
 }
 
 #[cfg(test)]
@@ -71,9 +72,9 @@ mod tests {
 
     #[test]
     fn numbers_are_shown_as_the_tools_of_kafka_do() {
-        assert_eq!(shown(0), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(shown(Id::default()), "AAAAAAAAAAAAAAAAAAAAAA");
         assert_eq!(
-            shown(0x3dc3_ce20_072b_4a4d_bdbe_e13f_80c9_2bb7),
+            shown(0x3dc3_ce20_072b_4a4d_bdbe_e13f_80c9_2bb7_u128.to_be_bytes()),
             "PcPOIAcrSk29vuE_gMkrtw"
         );
     }
@@ -81,11 +82,11 @@ mod tests {
     #[test]
     fn the_oldest_name_is_forgotten() {
         let mut topics = Topics::default();
-        for id in 0..=MAX_NAMES as u128 {
+        for id in (0..=MAX_NAMES as u128).map(u128::to_be_bytes) {
             topics.named(id, "name".into());
             topics.named(id, "name".into());
         }
         assert_eq!((topics.names.len(), topics.order.len()), (MAX_NAMES, MAX_NAMES));
-        assert!(!topics.names.contains_key(&0));
+        assert!(!topics.names.contains_key(&Id::default()));
     }
 }

@@ -80,15 +80,15 @@ mod tests {
     #[test]
     fn what_was_sent_twice_was_sent_by_nobody() {
         let mut messages = Messages::<()>::default();
-        let sender = |messages: &Messages<()>, n| messages.sender(Identity(n)).map(|sent| sent.key.0);
-        messages.sent(Identity(1), SpanKey(1));
-        messages.sent(Identity(2), SpanKey(2));
-        messages.sent(Identity(1), SpanKey(1));
+        let sender = |messages: &Messages<()>, n| messages.sender(Identity([n, 0])).map(|sent| sent.key.0);
+        messages.sent(Identity([1, 0]), SpanKey(1));
+        messages.sent(Identity([2, 0]), SpanKey(2));
+        messages.sent(Identity([1, 0]), SpanKey(1));
         assert_eq!([sender(&messages, 1), sender(&messages, 2)], [Some(1), Some(2)]);
-        messages.sent(Identity(1), SpanKey(3));
+        messages.sent(Identity([1, 0]), SpanKey(3));
         assert_eq!([sender(&messages, 1), sender(&messages, 2)], [None, Some(2)]);
-        for n in 0..MAX_SENT as u128 {
-            messages.sent(Identity(10 + n), SpanKey(9));
+        for n in 0..MAX_SENT as u64 {
+            messages.sent(Identity([10 + n, 0]), SpanKey(9));
         }
         assert_eq!((sender(&messages, 2), messages.sent.len()), (None, MAX_SENT));
     }

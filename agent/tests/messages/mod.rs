@@ -40,7 +40,7 @@ fn tell_content(content: &Content) -> String {
         let _ = write!(told, " {:?}", content.contexts);
     }
     if let Some(topic) = content.topic {
-        let _ = write!(told, " topic {topic:032x}");
+        let _ = write!(told, " topic {:032x}", u128::from_be_bytes(topic));
     }
     if !content.identities.is_empty() {
         told.push_str(" recognized");

@@ -14,7 +14,7 @@ use crate::protocol::calls;
 use crate::protocol::frames::Frame;
 use crate::protocol::message::Detail;
 use crate::protocol::numbered::Numbered;
-use crate::protocol::{Body as Passed, Broken, Exchange, Flow, Mark, Parser, Request, Start, Step};
+use crate::protocol::{Body as Passed, Broken, Exchange, Flow, Id, Mark, Parser, Request, Start, Step, put};
 use crate::stream::{Content, Piece};
 
 /// Requests without an answer that are followed.
@@ -40,7 +40,7 @@ struct Streams {
     client: Direction,
     next: Exchange,
     keyspace: Option<SmolStr>,
-    prepared: HashMap<u128, Text, RandomState>,
+    prepared: HashMap<Id, Text, RandomState>,
     waiting: Numbered<i16, Waiting, Answered>,
     strikes: u32,
 }
@@ -126,22 +126,24 @@ impl Streams {
         let exchange = self.next;
         self.next = Exchange(exchange.0.wrapping_add(1));
         let namespace = asked.keyspace.clone().or_else(|| self.keyspace.clone());
-        out.push(Step::Request(Request {
-            whole: true,
-            exchange,
-            direction: self.client,
-            stream: u32::try_from(head.stream).ok(),
-            offset: frame.begin.offset,
-            start: frame.begin.moment,
-            record: None,
-            head_end: frame.end,
-            head: Call {
-                system: SYSTEM,
-                query: self.query(head.opcode, asked),
-                namespace,
-            }
-            .into(),
-        }));
+        put(out, || {
+            Step::Request(Request {
+                whole: true,
+                exchange,
+                direction: self.client,
+                stream: u32::try_from(head.stream).ok(),
+                offset: frame.begin.offset,
+                start: frame.begin.moment,
+                record: None,
+                head_end: frame.end,
+                head: Call {
+                    system: SYSTEM,
+                    query: self.query(head.opcode, asked),
+                    namespace,
+                }
+                .into(),
+            })
+        });
         exchange
     }
 

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use smol_str::{SmolStr, format_smolstr};
 
 use super::frame::{Head, KEPT, flag, opcode};
+use crate::protocol::Id;
 use crate::protocol::call::{Failure, Outcome, Text};
 use crate::protocol::frames::Frame;
 
@@ -94,7 +95,7 @@ pub(super) struct Asked {
     /// The text it is asked in.
     pub(super) text: Option<Text>,
     /// What the text, or each of a batch, was called when it was prepared.
-    pub(super) prepared: Vec<u128>,
+    pub(super) prepared: Vec<Id>,
     /// Texts of a batch, in their order; none where they were prepared.
     pub(super) batch: Vec<Option<Text>>,
     /// Queries of a batch.
@@ -218,7 +219,7 @@ pub(super) struct Answered {
     /// The keyspace that the connection uses from here on.
     pub(super) keyspace: Option<SmolStr>,
     /// What stands for the text that was prepared.
-    pub(super) prepared: Option<u128>,
+    pub(super) prepared: Option<Id>,
 }
 
 /// Reads an answer; what cannot be read is not told.
@@ -360,8 +361,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// A hash of 16 bytes.
-    fn id(&mut self) -> Option<u128> {
-        self.string()?.try_into().ok().map(u128::from_be_bytes)
+    fn id(&mut self) -> Option<Id> {
+        self.string()?.try_into().ok()
     }
 
     fn flags(&mut self, version: u8) -> Option<u32> {

@@ -117,11 +117,62 @@ impl Told {
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
+pub(super) struct Message<'a> {
+    bytes: &'a [u8],
     pub(super) id: u16,
-    pub(super) question: Question,
+    pub(super) kind: u16,
+    pub(super) class: u16,
     /// None if it asks.
     pub(super) answer: Option<Answer>,
+}
+
+impl Message<'_> {
+    /// What is asked; none where the name is no name.
+    pub(super) fn question(&self) -> Option<Question> {
+        Some(Question {
+            name: name(self.bytes, HEAD_BYTES)?,
+            kind: self.kind,
+            class: self.class,
+        })
+    }
+
+    /// Whether it is of this question. Most names are sent as they were asked for, and so are not made again to be compared; some clients
+    /// write them in a mixture of cases, which answers repeat.
+    pub(super) fn is_of(&self, question: &Question) -> bool {
+        let is_same = |name: SmolStr| name.eq_ignore_ascii_case(&question.name);
+        self.kind == question.kind
+            && self.class == question.class
+            && (is_written(self.bytes, HEAD_BYTES, &question.name) || name(self.bytes, HEAD_BYTES).is_some_and(is_same))
+    }
+}
+
+/// Whether the labels that begin at `at` are those of a name.
+fn is_written(bytes: &[u8], mut at: usize, name: &str) -> bool {
+    let mut rest = name.as_bytes();
+    loop {
+        let Some((length, label)) = bytes.get(at..).and_then(<[u8]>::split_first) else {
+            return false;
+        };
+        match *length {
+            0 => return rest.is_empty(),
+            1..=MAX_LABEL => {}
+            // It goes on elsewhere.
+            _ => return false,
+        }
+        let length = usize::from(*length);
+        let (Some(label), Some((part, behind))) = (label.get(..length), rest.split_at_checked(length)) else {
+            return false;
+        };
+        rest = match behind {
+            [] => behind,
+            [b'.', behind @ ..] if !behind.is_empty() => behind,
+            _ => return false,
+        };
+        if !part.eq_ignore_ascii_case(label) {
+            return false;
+        }
+        at = at.saturating_add(length).saturating_add(1);
+    }
 }
 
 /// Names up to this long take no memory of their own.
@@ -135,7 +186,7 @@ const SHORT: usize = 23;
 /// ```
 ///
 /// A question is a name, a type and a class, a record the same with a lifetime and data of a length behind it.
-pub(super) fn parse(bytes: &[u8]) -> Option<Message> {
+pub(super) fn parse(bytes: &[u8]) -> Option<Message<'_>> {
     let (head, _) = bytes.split_first_chunk::<HEAD_BYTES>()?;
     let [i0, i1, high, low, q0, q1, a0, a1, ..] = *head;
     // One question of those that look names up; none of dynamic update or notification.
@@ -143,9 +194,9 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Message> {
     if !is_query {
         return None;
     }
-    let (name, at) = name(bytes, HEAD_BYTES)?;
-    let (kind, at) = number(bytes, at)?;
-    let (class, at) = number(bytes, at)?;
+    let at = behind_name(bytes, HEAD_BYTES)?;
+    let [kind_high, kind_low, class_high, class_low] = *bytes.get(at..)?.first_chunk()?;
+    let at = at.checked_add(4)?;
     let count = u16::from_be_bytes([a0, a1]);
     let answer = (high & 0x80 != 0).then(|| Answer {
         code: low & 0x0f,
@@ -159,8 +210,10 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Message> {
         return None;
     }
     Some(Message {
+        bytes,
         id: u16::from_be_bytes([i0, i1]),
-        question: Question { name, kind, class },
+        kind: u16::from_be_bytes([kind_high, kind_low]),
+        class: u16::from_be_bytes([class_high, class_low]),
         answer,
     })
 }
@@ -176,7 +229,7 @@ fn records(bytes: &[u8], mut at: usize, count: u16) -> Vec<Told> {
         found.extend(match kind {
             A => four(bytes, data, behind).map(|address| Told::Address(address.into())),
             AAAA => sixteen(bytes, data, behind).map(|address| Told::Address(address.into())),
-            CNAME => name(bytes, data).map(|(name, _)| Told::Name(name)),
+            CNAME => name(bytes, data).map(Told::Name),
             _ => None,
         });
         if found.len() >= MAX_ANSWERS {
@@ -187,12 +240,17 @@ fn records(bytes: &[u8], mut at: usize, count: u16) -> Vec<Told> {
 }
 
 /// A record: its type, and where its data begin and end.
+///
+/// ```text
+/// | name | type 2 | class 2 | lifetime 4 | length 2 | so many bytes
+/// ```
 fn record(bytes: &[u8], at: usize) -> Option<(u16, usize, usize)> {
-    let (kind, at) = number(bytes, behind_name(bytes, at)?)?;
-    // Class and lifetime.
-    let (length, data) = number(bytes, at.checked_add(6)?)?;
-    let behind = data.checked_add(usize::from(length))?;
-    (behind <= bytes.len()).then_some((kind, data, behind))
+    const BEHIND_NAME: usize = 10;
+    let at = behind_name(bytes, at)?;
+    let [k0, k1, .., l0, l1] = *bytes.get(at..)?.first_chunk::<BEHIND_NAME>()?;
+    let data = at.checked_add(BEHIND_NAME)?;
+    let behind = data.checked_add(usize::from(u16::from_be_bytes([l0, l1])))?;
+    (behind <= bytes.len()).then_some((u16::from_be_bytes([k0, k1]), data, behind))
 }
 
 fn four(bytes: &[u8], from: usize, to: usize) -> Option<Ipv4Addr> {
@@ -201,12 +259,6 @@ fn four(bytes: &[u8], from: usize, to: usize) -> Option<Ipv4Addr> {
 
 fn sixteen(bytes: &[u8], from: usize, to: usize) -> Option<Ipv6Addr> {
     Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes.get(from..to)?).ok()?))
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<(u16, usize)> {
-    let behind = at.checked_add(2)?;
-    let number = <[u8; 2]>::try_from(bytes.get(at..behind)?).ok()?;
-    Some((u16::from_be_bytes(number), behind))
 }
 
 /// Where the name at `at` ends: see [`name`].
@@ -223,8 +275,8 @@ fn behind_name(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// The same of a name that stands there whole, and is short and of ASCII, as most are: dots take the places of lengths.
-fn short(bytes: &[u8], at: usize) -> Option<(SmolStr, usize)> {
+/// A name that stands there whole, and is short and of ASCII, as most are: dots take the places of lengths.
+fn short(bytes: &[u8], at: usize) -> Option<SmolStr> {
     let begin = at.checked_add(1)?;
     let mut space = [0_u8; SHORT];
     let written = bytes.get(begin..)?;
@@ -248,16 +300,15 @@ fn short(bytes: &[u8], at: usize) -> Option<(SmolStr, usize)> {
     let text = std::str::from_utf8(name.get(..length)?)
         .ok()
         .filter(|text| text.is_ascii())?;
-    Some((SmolStr::new_inline(text), begin.checked_add(length)?.checked_add(1)?))
+    Some(SmolStr::new_inline(text))
 }
 
-/// The name at `at` and what is behind it: labels with their length before them, and an empty one or a place where it goes on.
-fn name(bytes: &[u8], mut at: usize) -> Option<(SmolStr, usize)> {
+/// The name at `at`: labels with their length before them, and an empty one or a place where it goes on.
+fn name(bytes: &[u8], mut at: usize) -> Option<SmolStr> {
     if let Some(short) = short(bytes, at) {
         return Some(short);
     }
     let (mut name, mut length) = ([0_u8; MAX_NAME], 0_usize);
-    let mut behind = None;
     let mut jumps = 0_usize;
     loop {
         let kind = *bytes.get(at)?;
@@ -277,7 +328,6 @@ fn name(bytes: &[u8], mut at: usize) -> Option<(SmolStr, usize)> {
             }
             0xc0.. => {
                 let low = *bytes.get(at)?;
-                behind.get_or_insert(at.checked_add(1)?);
                 at = usize::from(u16::from_be_bytes([kind & 0x3f, low]));
                 jumps = jumps.saturating_add(1);
                 if jumps > MAX_JUMPS {
@@ -287,9 +337,8 @@ fn name(bytes: &[u8], mut at: usize) -> Option<(SmolStr, usize)> {
             _ => return None,
         }
     }
-    let name = match name.get(..length)? {
+    Some(match name.get(..length)? {
         [] => SmolStr::new_static("."),
         name => SmolStr::from(String::from_utf8_lossy(name)),
-    };
-    Some((name, behind.unwrap_or(at)))
+    })
 }

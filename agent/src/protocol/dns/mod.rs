@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use super::frames::{Cut, Format, Frames, Shape};
 use super::{
     Body, Broken, Exchange, Flow, Mark, Parser, Recognized, Request, RequestHead, Response, ResponseHead, Start, Step,
+    put,
 };
 use crate::capture::Direction;
 use crate::stream::{Content, Piece};
@@ -62,7 +63,11 @@ pub(super) fn recognize(bytes: &[u8]) -> Recognized {
     }
     let whole = rest.get(..length.min(rest.len())).unwrap_or_default();
     match message::parse(whole) {
-        Some(message) if message.answer.is_none() && matches!(message.question.class, 1 | 3 | 4 | 254 | 255) => {
+        Some(message)
+            if message.answer.is_none()
+                && matches!(message.class, 1 | 3 | 4 | 254 | 255)
+                && message.question().is_some() =>
+        {
             Recognized::Yes
         }
         Some(_) => Recognized::No,
@@ -182,23 +187,37 @@ impl Dns {
 impl Lookups {
     /// A message is complete.
     fn message(&mut self, direction: Direction, bytes: &[u8], begin: Mark, end: Mark, out: &mut Vec<Step>) {
-        let Some(message) = message::parse(bytes) else {
-            self.strikes = self.strikes.saturating_add(1);
-            out.push(Step::Count("protocol.dns.invalid"));
-            if self.strikes >= MAX_STRIKES {
-                self.break_all(end, Broken::Invalid, out);
-            }
-            return;
+        let was_told = match message::parse(bytes) {
+            Some(message) if message.answer.is_some() => self.answered(direction, message, begin, end, out),
+            Some(message) => match message.question() {
+                Some(question) => {
+                    self.asked(direction, message.id, question, begin, end, out);
+                    true
+                }
+                None => false,
+            },
+            None => false,
         };
-        self.strikes = 0;
-        match message.answer {
-            None => self.asked(direction, message, begin, end, out),
-            Some(answer) => self.answered(direction, message.id, &message.question, answer, begin, end, out),
+        if was_told {
+            self.strikes = 0;
+            return;
+        }
+        self.strikes = self.strikes.saturating_add(1);
+        out.push(Step::Count("protocol.dns.invalid"));
+        if self.strikes >= MAX_STRIKES {
+            self.break_all(end, Broken::Invalid, out);
         }
     }
 
-    fn asked(&mut self, direction: Direction, message: Message, begin: Mark, end: Mark, out: &mut Vec<Step>) {
-        let (id, question) = (message.id, message.question);
+    fn asked(
+        &mut self,
+        direction: Direction,
+        id: u16,
+        question: Question,
+        begin: Mark,
+        end: Mark,
+        out: &mut Vec<Step>,
+    ) {
         let again = |waiting: &&mut Waiting| {
             waiting.direction == direction && waiting.id == id && waiting.question.is_same(&question)
         };
@@ -214,17 +233,19 @@ impl Lookups {
         }
         let exchange = self.next;
         self.next = Exchange(exchange.0.wrapping_add(1));
-        out.push(Step::Request(Request {
-            whole: true,
-            exchange,
-            direction,
-            stream: None,
-            offset: begin.offset,
-            start: begin.moment,
-            record: None,
-            head_end: end,
-            head: RequestHead::Dns(question.clone()),
-        }));
+        put(out, || {
+            Step::Request(Request {
+                whole: true,
+                exchange,
+                direction,
+                stream: None,
+                offset: begin.offset,
+                start: begin.moment,
+                record: None,
+                head_end: end,
+                head: RequestHead::Dns(question.clone()),
+            })
+        });
         self.waiting.push_back(Waiting {
             exchange,
             direction,
@@ -236,41 +257,45 @@ impl Lookups {
         });
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a message and where it stands")]
+    /// An answer is complete. Whether it is one.
     fn answered(
         &mut self,
         direction: Direction,
-        id: u16,
-        question: &Question,
-        answer: Answer,
+        message: Message<'_>,
         begin: Mark,
         end: Mark,
         out: &mut Vec<Step>,
-    ) {
+    ) -> bool {
         let is_of = |waiting: &Waiting| {
-            waiting.direction != direction && waiting.id == id && waiting.question.is_same(question)
+            waiting.direction != direction && waiting.id == message.id && message.is_of(&waiting.question)
         };
         let place = self.waiting.iter().position(is_of);
         let Some(waiting) = place.and_then(|place| self.waiting.remove(place)) else {
-            out.push(Step::Count("protocol.dns.response_unmatched"));
-            return;
+            let is_one = message.question().is_some();
+            if is_one {
+                out.push(Step::Count("protocol.dns.response_unmatched"));
+            }
+            return is_one;
         };
-        let exchange = waiting.exchange;
+        let answer = message.answer.unwrap_or_default();
         if answer.truncated {
             for other in &mut self.waiting {
                 other.excused = true;
             }
         }
-        out.push(Step::Response(Response {
-            whole: true,
-            exchange,
-            start: begin.moment,
-            head_end: end,
-            head: ResponseHead::Dns(Answer {
-                repeated: waiting.repeated,
-                ..answer
-            }),
-        }));
+        put(out, || {
+            Step::Response(Response {
+                whole: true,
+                exchange: waiting.exchange,
+                start: begin.moment,
+                head_end: end,
+                head: ResponseHead::Dns(Answer {
+                    repeated: waiting.repeated,
+                    ..answer
+                }),
+            })
+        });
+        true
     }
 
     /// Whether what was asked this way is not answered.

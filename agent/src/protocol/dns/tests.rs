@@ -57,8 +57,9 @@ fn addresses_and_names_are_told() {
         b"\x04real\xc0\x11\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x02",
         b"\xc0\x0c\x00\x1c\x00\x01\x00\x00\x00\x3c\x00\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01",
     ];
-    let message = message::parse(&answer(0, &records)).expect("a message");
-    assert_eq!(message.question.name, NAME_AND_REST);
+    let bytes = answer(0, &records);
+    let message = message::parse(&bytes).expect("a message");
+    assert_eq!(message.question().expect("a question").name, NAME_AND_REST);
     let answer = message.answer.expect("it answers");
     let told: Vec<SmolStr> = answer.answers.iter().map(Told::text).collect();
     assert_eq!(told, ["real.test", "127.0.0.2", "::1"]);
@@ -69,7 +70,7 @@ fn a_name_that_goes_on_for_ever_is_none() {
     let mut bytes = QUESTION.to_vec();
     bytes[12] = 0xc0;
     bytes[13] = 12;
-    assert_eq!(message::parse(&bytes), None);
+    assert_eq!(message::parse(&bytes).and_then(|message| message.question()), None);
 }
 
 /// What is told of datagrams, by the client if true, at these milliseconds.
@@ -220,13 +221,36 @@ fn names_of_any_length() {
         }
         bytes.extend_from_slice(b"\0\0\x01\0\x01");
         let message = message::parse(&bytes).expect("a message");
-        assert_eq!(message.question.name, labels.join("."));
-        assert_eq!((message.question.kind, message.question.class), (1, 1));
+        let mut question = message.question().expect("a question");
+        assert_eq!(question.name, labels.join("."));
+        assert_eq!((question.kind, question.class), (1, 1));
+        assert!(message.is_of(&question));
+        question.name = labels.join(".").to_uppercase().into();
+        assert!(message.is_of(&question), "whatever the case");
+        for other in [
+            "",
+            ".",
+            "b",
+            "clew.tes",
+            "clew.test.",
+            "clew.test.a",
+            "clewxtest",
+            "lew.test",
+        ] {
+            question.name = other.into();
+            assert!(!message.is_of(&question), "{other} is not {labels:?}");
+        }
+        question.name = labels.join(".").into();
+        question.kind = 28;
+        assert!(!message.is_of(&question), "another type");
         for length in 0..bytes.len() {
             assert_eq!(message::parse(&bytes[..length]), None, "{length} of {bytes:?}");
         }
     }
     let mut root = QUESTION[..12].to_vec();
     root.extend_from_slice(b"\0\0\x02\0\x01");
-    assert_eq!(message::parse(&root).expect("a message").question.name, ".");
+    let root = message::parse(&root).expect("a message");
+    let question = root.question().expect("a question");
+    assert_eq!(question.name, ".");
+    assert!(root.is_of(&question));
 }

@@ -6,7 +6,7 @@ use crate::protocol::calls;
 use crate::protocol::frames::{Cut, Frame, Frames, Hole};
 use crate::protocol::numbered::Numbered;
 use crate::protocol::procedure::{Fault, Procedure, Returned};
-use crate::protocol::{Body, Broken, Exchange, Flow, Mark, Parser, Request, Start, Step};
+use crate::protocol::{Body, Broken, Exchange, Flow, Mark, Parser, Request, Start, Step, put};
 use crate::stream::{Content, Piece};
 
 /// Calls without an answer that are followed.
@@ -151,18 +151,20 @@ impl Connection {
             oneway: !head.is_answered(),
         };
         let (begin, end) = (frame.begin, frame.end);
-        out.push(Step::Request(Request {
-            whole: true,
-            exchange,
-            direction: self.client,
-            // The lower half tells those apart that are under way.
-            stream: u32::try_from(head.number & u64::from(u32::MAX)).ok(),
-            offset: begin.offset,
-            start: begin.moment,
-            record: None,
-            head_end: end,
-            head: procedure.into(),
-        }));
+        put(out, || {
+            Step::Request(Request {
+                whole: true,
+                exchange,
+                direction: self.client,
+                // The lower half tells those apart that are under way.
+                stream: u32::try_from(head.number & u64::from(u32::MAX)).ok(),
+                offset: begin.offset,
+                start: begin.moment,
+                record: None,
+                head_end: end,
+                head: procedure.into(),
+            })
+        });
         if !head.is_answered() {
             let end = Mark { offset: 0, ..end };
             calls::answered(exchange, None, Returned::default(), end, out);

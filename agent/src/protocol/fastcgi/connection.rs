@@ -5,7 +5,9 @@ use crate::capture::{Direction, Moment};
 use crate::protocol::frames::{Cut, Frame, Frames, Hole as FrameHole};
 use crate::protocol::http1::Version;
 use crate::protocol::ordered::{Dialect, Hole, Read, Side};
-use crate::protocol::{Body, Broken, Exchange, Known, Mark, Request, RequestHead, Response, ResponseHead, Start, Step};
+use crate::protocol::{
+    Body, Broken, Exchange, Known, Mark, Request, RequestHead, Response, ResponseHead, Start, Step, put,
+};
 
 /// Requests without an end. PHP serves one at a time on a connection.
 const MAX_OPEN: usize = 64;
@@ -207,17 +209,19 @@ impl Requests<'_> {
         let head = head::request(&variables.bytes, variables.cut);
         open.version = head.version;
         open.exchange = Some(exchange);
-        out.push(Step::Request(Request {
-            whole: false,
-            exchange,
-            direction,
-            stream: None,
-            offset: open.begin.offset,
-            start: open.begin.moment,
-            record: None,
-            head_end: end,
-            head: RequestHead::Http(head),
-        }));
+        put(out, || {
+            Step::Request(Request {
+                whole: false,
+                exchange,
+                direction,
+                stream: None,
+                offset: open.begin.offset,
+                start: open.begin.moment,
+                record: None,
+                head_end: end,
+                head: RequestHead::Http(head),
+            })
+        });
         *self.next = Exchange(exchange.0.wrapping_add(1));
         Came::Asked
     }
@@ -290,13 +294,15 @@ impl Open {
         let bytes = head.bytes.get(..end).unwrap_or_default();
         // A head that ends was seen whole, whatever follows it.
         let cut = head.cut && head::end(bytes, 0).is_none();
-        out.push(Step::Response(Response {
-            whole: false,
-            exchange,
-            start: self.answered.unwrap_or(at.moment),
-            head_end: at,
-            head: ResponseHead::Http(head::response(bytes, self.version, cut)),
-        }));
+        put(out, || {
+            Step::Response(Response {
+                whole: false,
+                exchange,
+                start: self.answered.unwrap_or(at.moment),
+                head_end: at,
+                head: ResponseHead::Http(head::response(bytes, self.version, cut)),
+            })
+        });
     }
 
     fn end(&mut self, exchange: Exchange, record: &Record<'_>, frame: &Frame<'_>, out: &mut Vec<Step>) {

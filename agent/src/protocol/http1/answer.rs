@@ -7,7 +7,7 @@ use super::reader::{Head, Read, State};
 use super::{field, head};
 use crate::capture::Moment;
 use crate::protocol::turn::Turn;
-use crate::protocol::{Broken, Flow, Mark, Response, ResponseHead as AnyResponse, Step};
+use crate::protocol::{Broken, Flow, Mark, Response, ResponseHead as AnyResponse, Step, put};
 use crate::stream::{Content, Piece};
 
 /// How long a response waits for its request, nanoseconds: threads report within microseconds of each other.
@@ -160,13 +160,15 @@ impl Http1 {
         } else {
             Framing::of(&parsed.fields, true)
         };
-        out.push(Step::Response(Response {
-            whole: false,
-            exchange,
-            start: head.start,
-            head_end: end,
-            head: AnyResponse::Http(parsed),
-        }));
+        put(out, || {
+            Step::Response(Response {
+                whole: false,
+                exchange,
+                start: head.start,
+                head_end: end,
+                head: AnyResponse::Http(parsed),
+            })
+        });
         let ends = framing.is_none();
         self.responses.begin(framing);
         if switched && is_websocket {

@@ -8,7 +8,7 @@ use super::reader::{Head, Read, State};
 use super::{RequestHead, Version, field};
 use crate::protocol::turn::Turn;
 use crate::protocol::{
-    Body, Broken, DETECT_BYTES, Exchange, Flow, Known, Mark, Recognized, Request, RequestHead as AnyRequest, Step,
+    Body, Broken, DETECT_BYTES, Exchange, Flow, Known, Mark, Recognized, Request, RequestHead as AnyRequest, Step, put,
 };
 use crate::stream::{Content, Piece};
 
@@ -153,18 +153,20 @@ impl Http1 {
             responding: false,
             switching: connect || asks_to_switch(&parsed),
         };
-        out.push(Step::Request(Request {
-            whole: false,
-            record: None,
-            exchange,
-            direction: self.asks,
-            // Should the server agree, the request is stream 1 of what follows.
-            stream: asks_for_http2(&parsed).then_some(1),
-            offset: head.offset,
-            start: head.start,
-            head_end: end,
-            head: AnyRequest::Http(parsed),
-        }));
+        put(out, || {
+            Step::Request(Request {
+                whole: false,
+                record: None,
+                exchange,
+                direction: self.asks,
+                // Should the server agree, the request is stream 1 of what follows.
+                stream: asks_for_http2(&parsed).then_some(1),
+                offset: head.offset,
+                start: head.start,
+                head_end: end,
+                head: AnyRequest::Http(parsed),
+            })
+        });
         self.requests.begin(framing);
         if let Some(name) = refusal {
             out.push(Step::Count(name));

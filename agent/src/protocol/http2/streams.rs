@@ -10,7 +10,7 @@ use super::reader::{Block, Event, Reader};
 use super::stream::Stream;
 use crate::capture::{Direction, Moment};
 use crate::protocol::{
-    Broken, Exchange, Flow, Limits, Mark, Parser, Request, RequestHead, Response, ResponseHead, Start, Step,
+    Broken, Exchange, Flow, Limits, Mark, Parser, Request, RequestHead, Response, ResponseHead, Start, Step, put,
 };
 use crate::stream::{Content, Piece};
 
@@ -367,13 +367,15 @@ impl Http2 {
                 } else if !interim {
                     stream.responded = true;
                     stream.response.begin(&head.fields);
-                    out.push(Step::Response(Response {
-                        whole: false,
-                        exchange: stream.exchange,
-                        start,
-                        head_end: at,
-                        head: ResponseHead::Http(head.response()),
-                    }));
+                    put(out, || {
+                        Step::Response(Response {
+                            whole: false,
+                            exchange: stream.exchange,
+                            start,
+                            head_end: at,
+                            head: ResponseHead::Http(head.response()),
+                        })
+                    });
                 }
                 if end_stream {
                     self.finished(id, at, out);

@@ -4,6 +4,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::head;
 use super::topics::Topic;
 use super::wire::{Cursor, Got, Short};
+use crate::protocol::Id;
 use crate::protocol::call::Failure;
 
 /// The first version of metadata that gives topics a number.
@@ -69,12 +70,12 @@ fn read_stored(version: i16, cursor: &mut Cursor<'_>, each: &mut impl FnMut(Topi
 /// throttled (4) | brokers *(number (4) | host | port (4) | rack) | cluster | controller (4)
 ///   | topics *(error (2) | name | number (16) | internal (1) | partitions | operations (4))
 /// ```
-pub(super) fn named(version: i16, body: &[u8], mut each: impl FnMut(u128, &str)) {
+pub(super) fn named(version: i16, body: &[u8], mut each: impl FnMut(Id, &str)) {
     let mut cursor = Cursor::new(body, head::is_flexible(head::METADATA, version));
     let _ = read_named(&mut cursor, &mut each);
 }
 
-fn read_named(cursor: &mut Cursor<'_>, each: &mut impl FnMut(u128, &str)) -> Got<()> {
+fn read_named(cursor: &mut Cursor<'_>, each: &mut impl FnMut(Id, &str)) -> Got<()> {
     cursor.tags()?;
     cursor.i32()?;
     for _ in 0..cursor.length()?.unwrap_or(0) {
@@ -89,7 +90,7 @@ fn read_named(cursor: &mut Cursor<'_>, each: &mut impl FnMut(u128, &str)) -> Got
     for _ in 0..cursor.length()?.unwrap_or(0) {
         cursor.i16()?;
         let (name, id) = (cursor.text()?, cursor.id()?);
-        if let Some(name) = name.filter(|_| id != 0) {
+        if let Some(name) = name.filter(|_| id != Id::default()) {
             each(id, name);
         }
         cursor.i8()?;

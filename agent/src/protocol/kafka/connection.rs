@@ -11,7 +11,7 @@ use super::topics::{Topic, Walk};
 use crate::capture::Direction;
 use crate::protocol::handled::Handled;
 use crate::protocol::message::{Action, Content as Known, Detail, Identity, Message, Outcome, Settled};
-use crate::protocol::{Broken, Exchange, Flow, Limits, Mark, Parser, Start, Step};
+use crate::protocol::{Broken, Exchange, Flow, Id, Limits, Mark, Parser, Start, Step};
 use crate::stream::{Content, Piece};
 
 const SYSTEM: &str = "kafka";
@@ -275,7 +275,7 @@ impl Kafka {
         }
         let mut content = Known {
             identities,
-            topic: (batch.topic.id != 0).then_some(batch.topic.id),
+            topic: (batch.topic.id != Id::default()).then_some(batch.topic.id),
             ..Known::default()
         };
         match &batch.records.only {

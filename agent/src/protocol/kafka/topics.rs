@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 
 use super::head;
 use super::wire::{Cursor, Got, Short};
+use crate::protocol::Id;
 
 /// Transactions that were given up and are told of with a partition.
 const MAX_ABORTED: u32 = 1024;
@@ -15,7 +16,7 @@ const MAX_ABORTED: u32 = 1024;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Topic {
     pub(super) name: SmolStr,
-    pub(super) id: u128,
+    pub(super) id: Id,
 }
 
 /// What is read next.
@@ -78,7 +79,7 @@ impl Walk {
                 } else {
                     Topic {
                         name: SmolStr::new(cursor.text()?.ok_or(Short::Wrong)?),
-                        id: 0,
+                        id: Id::default(),
                     }
                 };
                 self.partitions = cursor.length()?.unwrap_or(0);

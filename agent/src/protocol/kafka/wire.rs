@@ -1,4 +1,5 @@
 //! Reads the protocol's types from bytes that may not have come yet.
+use crate::protocol::Id;
 
 /// Bytes are missing, at least so many; or what is there is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +72,8 @@ impl<'a> Cursor<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
-    pub(super) fn id(&mut self) -> Got<u128> {
-        self.array().map(u128::from_be_bytes)
+    pub(super) fn id(&mut self) -> Got<Id> {
+        self.array()
     }
 
     /// 7 bits a byte, the least first.

@@ -7,7 +7,7 @@ use super::{Answering, Group, MAX_AWAITED, MAX_OPEN, Postgresql, What};
 use crate::protocol::call::{Call, Command, Outcome, Query, Statement, Text};
 use crate::protocol::frames::{Cut, Frame, Hole as Passed};
 use crate::protocol::ordered::{Hole, Read};
-use crate::protocol::{Exchange, Mark, Request, RequestHead, Step};
+use crate::protocol::{Exchange, Mark, Request, RequestHead, Step, put};
 
 /// The name of this system, as `db.system.name` has it.
 const SYSTEM: &str = "postgresql";
@@ -239,21 +239,23 @@ impl Postgresql {
     fn call(&mut self, what: What, query: Query, to_savepoint: bool, span: Span, out: &mut Vec<Step>) {
         let exchange = self.next;
         self.next = Exchange(exchange.0.wrapping_add(1));
-        out.push(Step::Request(Request {
-            whole: true,
-            record: None,
-            exchange,
-            direction: self.asks,
-            stream: None,
-            offset: span.begin.offset,
-            start: span.begin.moment,
-            head_end: span.end,
-            head: RequestHead::Database(Call {
-                system: SYSTEM,
-                query,
-                namespace: self.session.database.clone(),
-            }),
-        }));
+        put(out, || {
+            Step::Request(Request {
+                whole: true,
+                record: None,
+                exchange,
+                direction: self.asks,
+                stream: None,
+                offset: span.begin.offset,
+                start: span.begin.moment,
+                head_end: span.end,
+                head: RequestHead::Database(Call {
+                    system: SYSTEM,
+                    query,
+                    namespace: self.session.database.clone(),
+                }),
+            })
+        });
         let call = Answering {
             exchange,
             offset: span.begin.offset,

@@ -18,7 +18,7 @@ use super::call::Outcome;
 use super::calls::answered;
 use super::frames::Frames;
 use super::ordered::{Dialect, Hole, Ordered, Read, Side};
-use super::{Body, Broken, Exchange, Limits, Mark, Parser, Response, ResponseHead, Start, Step};
+use super::{Body, Broken, Exchange, Limits, Mark, Parser, Response, ResponseHead, Start, Step, put};
 use crate::capture::{Direction, Moment};
 use session::Session;
 use types::Types;
@@ -234,13 +234,15 @@ impl Dialect for Postgresql {
                 if reason == Some(Broken::Unseen) {
                     call.outcome.returned_rows = None;
                 }
-                out.push(Step::Response(Response {
-                    whole: false,
-                    exchange: call.exchange,
-                    start,
-                    head_end: last,
-                    head: ResponseHead::Database(call.outcome),
-                }));
+                put(out, || {
+                    Step::Response(Response {
+                        whole: false,
+                        exchange: call.exchange,
+                        start,
+                        head_end: last,
+                        head: ResponseHead::Database(call.outcome),
+                    })
+                });
             }
             out.push(Step::Broken {
                 exchange: call.exchange,

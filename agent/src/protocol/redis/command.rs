@@ -106,7 +106,9 @@ pub(super) struct Asked {
     begin: Option<Mark>,
     /// Whether arguments are kept.
     values: bool,
-    name: Word,
+    /// The name as it was said, which often is that of the command before, and what it is.
+    said: Word,
+    name: SmolStr,
     kind: Kind,
     /// The words behind it that say what it does.
     rest: [Word; 2],
@@ -134,7 +136,6 @@ impl Asked {
     pub(super) fn begin(&mut self, at: Mark, values: bool) {
         self.begin = Some(at);
         self.values = values;
-        self.name.clear();
         for word in &mut self.rest {
             word.clear();
         }
@@ -143,9 +144,17 @@ impl Asked {
 
     fn word(&mut self, word: &[u8]) {
         match self.count.checked_sub(1) {
+            None if self.said.bytes() == word && !self.name.is_empty() => {}
             None => {
-                self.name.set(word);
-                self.kind = Kind::of(self.name.upper());
+                self.said.set(word);
+                let mut name = self.said;
+                let name = name.upper();
+                self.kind = Kind::of(name);
+                self.name = if is_name(name) {
+                    SmolStr::new(name)
+                } else {
+                    SmolStr::new_static("_OTHER")
+                };
             }
             Some(place) if place < self.kind.words() => {
                 if let Some(place) = self.rest.get_mut(place) {
@@ -166,25 +175,23 @@ impl Asked {
         let mut arguments = std::mem::take(&mut self.arguments);
         let mut argument_count = std::mem::take(&mut self.count).checked_sub(1)?;
         let [first, second] = &mut self.rest;
-        let (name, kind) = (self.name.upper(), self.kind);
+        let kind = self.kind;
         let special = special(kind.does, first, second, argument_count);
         if kind.secret {
             arguments.clear();
         }
-        let named = if !is_name(name) {
-            SmolStr::new_static("_OTHER")
-        } else if kind.container && is_name(first.upper()) {
+        let named = if kind.container && is_name(first.upper()) {
             argument_count = argument_count.saturating_sub(1);
             if !arguments.is_empty() {
                 arguments.remove(0);
             }
             let mut both = SmolStrBuilder::new();
-            both.push_str(name);
+            both.push_str(&self.name);
             both.push(' ');
             both.push_str(first.upper());
             both.finish()
         } else {
-            SmolStr::new(name)
+            self.name.clone()
         };
         let command = Command {
             name: named,

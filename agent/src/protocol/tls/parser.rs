@@ -10,7 +10,7 @@ use super::record::{Header, Kind, Part, Records};
 use super::{Alert, Handshake, Hello};
 use crate::capture::Direction;
 use crate::protocol::{
-    Body, Broken, Exchange, Flow, Known, Mark, Parser, Request, RequestHead, Response, ResponseHead, Start, Step,
+    Body, Broken, Exchange, Flow, Known, Mark, Parser, Request, RequestHead, Response, ResponseHead, Start, Step, put,
 };
 use crate::stream::{Content, Piece};
 
@@ -288,17 +288,19 @@ impl Tls {
         // Where the hello was not seen it is what this direction began with.
         let first = self.side(direction).first;
         let begin = self.begin.filter(|_| self.said_hello).or(first).unwrap_or(at);
-        out.push(Step::Request(Request {
-            whole: false,
-            stream: None,
-            record: None,
-            exchange: self.exchange,
-            direction,
-            offset: begin.offset,
-            start: begin.moment,
-            head_end: at,
-            head: RequestHead::Tls(self.handshake.hello.clone()),
-        }));
+        put(out, || {
+            Step::Request(Request {
+                whole: false,
+                stream: None,
+                record: None,
+                exchange: self.exchange,
+                direction,
+                offset: begin.offset,
+                start: begin.moment,
+                head_end: at,
+                head: RequestHead::Tls(self.handshake.hello.clone()),
+            })
+        });
     }
 
     /// Tells what the handshake came to.
@@ -308,13 +310,15 @@ impl Tls {
             return;
         }
         self.told = Told::Response;
-        out.push(Step::Response(Response {
-            whole: false,
-            exchange: self.exchange,
-            start: self.answered.unwrap_or(at).moment,
-            head_end: at,
-            head: ResponseHead::Tls(Box::new(self.handshake.clone())),
-        }));
+        put(out, || {
+            Step::Response(Response {
+                whole: false,
+                exchange: self.exchange,
+                start: self.answered.unwrap_or(at).moment,
+                head_end: at,
+                head: ResponseHead::Tls(Box::new(self.handshake.clone())),
+            })
+        });
     }
 
     /// The handshake is complete, by now or exactly now.

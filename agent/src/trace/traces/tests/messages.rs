@@ -57,10 +57,10 @@ fn close(traces: &mut Traces, of: &End, time_ms: u64) {
     });
 }
 
-fn message(traces: &mut Traces, key: u64, identity: u128, sent: bool) {
+fn message(traces: &mut Traces, key: u64, identity: u64, sent: bool) {
     traces.event(SpanEvent::Message {
         key: SpanKey(key),
-        identity: Identity(identity),
+        identity: Identity([identity, 0]),
         sent,
     });
 }

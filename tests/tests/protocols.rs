@@ -113,7 +113,8 @@ fn a_stream_of_events_is_live_while_it_is_open() {
     get(port, "/quit").expect("an answer");
     let out = run.wait();
     out.check_eq(out.code, 0, "exit code");
-    for (number, [size, outcome, error]) in [(1, ["25", "", ""]), (2, ["", "aborted", "connection_closed"])] {
+    // The second reader has left, with or without having read all that had come.
+    for (number, outcome) in [(1, ""), (2, "aborted")] {
         let client = only(&out, Kind::Client, "/events", number);
         let server = only(&out, Kind::Server, "/events", number);
         let front = only(&out, Kind::Server, "/front", number);
@@ -121,14 +122,10 @@ fn a_stream_of_events_is_live_while_it_is_open() {
             out.check_eq(span.parent.as_ref(), Some(&parent.id), "the parent");
             out.check_span(
                 span,
-                &[
-                    ("http.response.status_code", "200"),
-                    ("clew.exchange.outcome", outcome),
-                    ("error.type", error),
-                ],
+                &[("http.response.status_code", "200"), ("clew.exchange.outcome", outcome)],
             );
             if number == 1 {
-                out.check_span(span, &[("http.response.body.size", size)]);
+                out.check_span(span, &[("http.response.body.size", "25"), ("error.type", "")]);
             }
             out.check(span.end - span.start > SHOWN_NS, "it lasts as long as the stream");
         }

@@ -74,6 +74,7 @@ impl Handled {
         self.open = self.open.saturating_add(1);
         let pushed = message.action == Action::Deliver;
         let sent = message.action == Action::Send;
+        let head = RequestHead::Message(Box::new(message));
         put(out, || {
             Step::Request(Request {
                 whole,
@@ -84,7 +85,7 @@ impl Handled {
                 head_end: end,
                 record: None,
                 stream: None,
-                head: RequestHead::Message(Box::new(message)),
+                head,
             })
         });
         if sent {

@@ -41,8 +41,8 @@ const STAGES: &[Stage] = &[
     stage("bench", bench, false, false),
 ];
 
-/// The end-to-end tests in a browser.
-const PAGE: &str = "page";
+/// End-to-end tests that run beside the others: they wait more than they work, and are not after time.
+const BESIDE: [&str; 3] = ["page", "queues", "tls"];
 /// For each target; the long form is `cargo xtask fuzz`.
 const FUZZ_SECONDS: u64 = 20;
 
@@ -183,28 +183,32 @@ fn end_to_end(options: &Options, tally: &mut Tally) -> Result<()> {
     let clew = build::release()?;
     let env = [("CLEW_BIN", clew), ("CLEW_TEST_VENV", workspace::venv())];
     let limit = Duration::from_secs(1800);
-    // A browser traces nothing, so it does not matter to the others.
-    let mut tests = vec!["--package".to_owned(), "clew-tests".to_owned()];
+    let (mut beside, mut alone) = (Vec::new(), Vec::new());
     for file in std::fs::read_dir(workspace::root().join("tests/tests"))? {
-        let name = file?.path();
-        if let Some(name) = name
-            .file_stem()
-            .and_then(|name| name.to_str())
-            .filter(|name| *name != PAGE)
-        {
-            tests.extend(["--test".to_owned(), name.to_owned()]);
-        }
+        let file = file?.path();
+        let Some(name) = file.file_stem().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        let tests = if BESIDE.contains(&name) {
+            &mut beside
+        } else {
+            &mut alone
+        };
+        tests.extend(["--test".to_owned(), name.to_owned()]);
     }
-    let tests: Vec<&str> = tests.iter().map(String::as_str).collect();
-    let page = ["--package", "clew-tests", "--test", PAGE];
+    let these = |tests: &[String], tally: &mut Tally| {
+        let mut what = vec!["--package", "clew-tests"];
+        what.extend(tests.iter().map(String::as_str));
+        cargo_test(&what, options, &env, limit, tally)
+    };
     let mut seen = Tally::default();
-    let (page, traced) = std::thread::scope(|scope| {
-        let page = scope.spawn(|| cargo_test(&page, options, &env, limit, &mut seen));
-        let traced = cargo_test(&tests, options, &env, limit, tally);
-        (page.join(), traced)
+    let (beside, alone) = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| these(&beside, &mut seen));
+        let alone = these(&alone, tally);
+        (beside.join(), alone)
     });
     tally.add(&seen);
-    traced.and(page.unwrap_or_else(|_| bail!("the test of the page panicked")))
+    alone.and(beside.unwrap_or_else(|_| bail!("the tests beside the others panicked")))
 }
 
 /// Both at once: a virtual machine keeps one core busy, and neither is after time.

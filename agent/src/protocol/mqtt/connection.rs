@@ -1,4 +1,5 @@
 //! One connection: what is on its way in each direction, and what is to be acknowledged.
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
@@ -245,7 +246,7 @@ impl Mqtt {
         while let Some(place) = self.early.iter().position(|one| one.of == side && one.said.id == id)
             && let Some(early) = self.early.remove(place)
         {
-            self.settle(&early, out);
+            self.settle(side, early.kind, &early.said, early.begin, early.end, out);
         }
         true
     }
@@ -312,22 +313,21 @@ impl Mqtt {
         let Some(side) = self.side(direction) else { return };
         // Whoever sent the message releases it.
         let of = if kind == packet::PUBREL { return } else { side.other() };
-        let early = Early {
+        let (begin, end) = (packet.begin.moment, packet.end);
+        if self.settle(of, kind, &said, begin, end, out) {
+            return;
+        }
+        self.forget_early(end.moment);
+        if self.early.len() >= MAX_EARLY {
+            self.early.pop_front();
+        }
+        self.early.push_back(Early {
             of,
             kind,
             said,
-            begin: packet.begin.moment,
-            end: packet.end,
-        };
-        if self.waiting.contains_key(&(of, early.said.id)) {
-            self.settle(&early, out);
-        } else {
-            self.forget_early(packet.end.moment);
-            if self.early.len() >= MAX_EARLY {
-                self.early.pop_front();
-            }
-            self.early.push_back(early);
-        }
+            begin,
+            end,
+        });
     }
 
     fn forget_early(&mut self, now: Moment) {
@@ -336,28 +336,36 @@ impl Mqtt {
             .retain(|one| now_ns.saturating_sub(one.end.moment.time_ns) < EARLY_NS);
     }
 
-    /// Ends the exchange an acknowledgement is of, if it is the last.
-    fn settle(&mut self, said: &Early, out: &mut Vec<Step>) {
-        let key = (said.of, said.said.id);
-        let failed = said.said.reason >= FAILED;
-        let ends = |waiting: &Waiting| match said.kind {
-            packet::PUBACK => waiting.qos == 1,
-            packet::PUBREC => waiting.qos == 2 && failed,
-            _ => waiting.qos == 2,
+    /// Ends the exchange an acknowledgement is of, if it is the last. Whether there is one.
+    fn settle(
+        &mut self,
+        of: Side,
+        kind: u8,
+        said: &Acknowledged,
+        begin: Moment,
+        end: Mark,
+        out: &mut Vec<Step>,
+    ) -> bool {
+        let failed = said.reason >= FAILED;
+        let Entry::Occupied(waiting) = self.waiting.entry((of, said.id)) else {
+            return false;
         };
-        if !self.waiting.get(&key).is_some_and(ends) {
-            return;
+        let ends = match kind {
+            packet::PUBACK => waiting.get().qos == 1,
+            packet::PUBREC => waiting.get().qos == 2 && failed,
+            _ => waiting.get().qos == 2,
+        };
+        if !ends {
+            return true;
         }
-        let Some(waiting) = self.waiting.remove(&key) else {
-            return;
-        };
+        let exchange = waiting.remove().exchange;
         let outcome = Outcome {
             settled: Some(if failed { Settled::Rejected } else { Settled::Accepted }),
-            error: failed.then(|| Box::new(failure(&said.said))),
+            error: failed.then(|| Box::new(failure(said))),
             ..Outcome::default()
         };
-        self.handled
-            .settled(waiting.exchange, outcome, said.begin, said.end, out);
+        self.handled.settled(exchange, outcome, begin, end, out);
+        true
     }
 
     /// Packets of a direction may have been missed.

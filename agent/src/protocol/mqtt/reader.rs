@@ -105,7 +105,7 @@ impl Reader {
         if self.skipped == Some(at.moment) {
             return (bytes.len(), Read::More);
         }
-        let new = self.last.replace(at.moment) != Some(at.moment);
+        let last = self.last.replace(at.moment);
         match self.state {
             State::Head => self.head(bytes, at),
             State::Content {
@@ -131,12 +131,11 @@ impl Reader {
                 }
                 (taken, self.finish(first, length, at.behind(taken as u64)))
             }
-            State::Seeking(may_be) => self.seek(bytes, at, new, may_be),
+            State::Seeking(may_be) => self.seek(bytes, at, last != Some(at.moment), may_be),
         }
     }
 
     fn head<'a>(&'a mut self, bytes: &'a [u8], at: Mark) -> (usize, Read<'a>) {
-        let begin = *self.begin.get_or_insert(at);
         // What is whole in this piece is taken from there.
         if self.kept.is_empty()
             && let Heading::Is(head) = packet::head(bytes)
@@ -145,16 +144,16 @@ impl Reader {
                 .and_then(|length| length.checked_add(head.bytes))
             && let Some(content) = bytes.get(head.bytes..end)
         {
-            self.begin = None;
             let packet = Packet {
                 first: head.first,
                 content: content.get(..MAX_KEPT).unwrap_or(content),
                 length: head.length,
-                begin,
+                begin: self.begin.take().unwrap_or(at),
                 end: at.behind(end as u64),
             };
             return (end, Read::Packet(packet));
         }
+        self.begin.get_or_insert(at);
         for (place, byte) in bytes.iter().enumerate() {
             self.kept.push(*byte);
             let taken = place.saturating_add(1);

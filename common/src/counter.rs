@@ -51,7 +51,8 @@ counters! {
     TARGETS_FULL = 18, "capture.targets_full";
     /// Operations and links whose execution context could not be read: their parent is unknown.
     CONTEXT_UNREAD = 19, "context.unread";
-    /// Sessions of TLS whose calls used another connection than before; what follows is taken as a new session.
+    /// Sessions of TLS whose calls used another connection than before; what follows is taken as a new session. Or than their
+    /// ClientHello, which tells the right one.
     TLS_TIE_CONFLICT = 24, "tls.tie_conflict";
     /// Calls of TLS libraries whose entry was not seen, or in which another one ran.
     TLS_CALL_UNKNOWN = 25, "tls.call_unknown";

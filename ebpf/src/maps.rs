@@ -440,7 +440,7 @@ pub struct TlsCall {
     pub stack: u64,
     /// `clew_common::tls::Cookie`.
     pub cookie: u64,
-    /// The connection that operations within the call were on; 0 for none.
+    /// The connection that the first operation within the call was on; 0 for none.
     pub conn: u64,
     /// Offsets in it behind what was received and sent within the call; 0 for nothing.
     pub received: u64,
@@ -457,7 +457,7 @@ pub struct TlsCall {
     pub context_kind: u64,
     /// `EGRESS`, `INGRESS` or `tls::NO_DATA`.
     pub direction: u32,
-    /// Operations within it were on several connections.
+    /// Others were on other connections.
     pub torn: u32,
 }
 

@@ -276,12 +276,13 @@ pub extern "C" fn tls_carried(conn: u64, direction: u64, end: u64, moved: u64) -
         }
         if (*call).conn != 0 && (*call).conn != conn {
             (*call).torn = 1;
-        }
-        (*call).conn = conn;
-        if direction == u64::from(EGRESS) {
-            (*call).sent = end;
         } else {
-            (*call).received = end;
+            (*call).conn = conn;
+            if direction == u64::from(EGRESS) {
+                (*call).sent = end;
+            } else {
+                (*call).received = end;
+            }
         }
         if Cookie::unpack((*call).cookie).source == SOURCE_RUSTLS {
             return rustls::rustls_carried((*call).object, (*call).cookie, conn, end, moved);
@@ -339,8 +340,31 @@ pub fn tls_done(ctx: RetProbeContext) -> u32 {
     if (moved > size && !again) || direction == NO_DATA {
         moved = 0;
     }
+    if within != 0 && moved != 0 && hands_on(call, direction) {
+        moved = 0;
+    }
     tls_settled(within, moved);
     0
+}
+
+/// Whether the call that this one runs within tells of the same plaintext: functions for early data hand on to those that read and
+/// write, and may send what was given when those are over. One for files does too, but has seen nothing of it.
+#[inline(always)]
+fn hands_on(call: *mut TlsCall, direction: u32) -> bool {
+    let Some(outer) = TLS_CALLS.get_ptr_mut(&key(0)) else {
+        return false;
+    };
+    // SAFETY: the map gave the pointers, and only this thread uses the entries.
+    unsafe {
+        let same = (*outer).object == (*call).object && (*outer).direction == direction;
+        let told = same && (*outer).buffer != 0;
+        if told {
+            (*call).direction = NO_DATA;
+        } else if same {
+            (*outer).direction = NO_DATA;
+        }
+        told
+    }
 }
 
 /// A call was seen that moved `moved` bytes of plaintext.
@@ -436,15 +460,25 @@ pub extern "C" fn tls_settle(within: u64, moved: u64) -> u64 {
     // SAFETY: the map gave the pointers, and only this thread uses the call.
     unsafe {
         let name = scoped((*call).object);
-        let torn = (*call).torn != 0;
-        let conn = if torn { 0 } else { (*call).conn };
+        let mut conn = (*call).conn;
         let mut session = TLS_SESSIONS.get_ptr_mut(&name);
         let mut known = true;
+        let mut confirmed = false;
         if let Some(session) = session {
-            known = !(torn || (conn != 0 && (*session).conn != 0 && (*session).conn != conn));
+            confirmed = (*session).conn == conn;
+            known = confirmed || conn == 0 || (*session).conn == 0;
+            // One that was seen being made has one connection.
+            if !known && moved == 0 && (*session).flags & SESSION_FRESH != 0 {
+                known = true;
+                conn = 0;
+            }
             if !known {
                 ring::count(counter::TLS_TIE_CONFLICT, 1);
             }
+        }
+        // What is asked elsewhere meanwhile, as in a callback, leaves what was known before and nothing else.
+        if (*call).torn != 0 && !confirmed {
+            conn = 0;
         }
         if session.is_none() || !known {
             let _full = TLS_SESSIONS.insert(&name, &new(0), 0);

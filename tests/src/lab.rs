@@ -358,22 +358,31 @@ impl Lab {
             "rustls-server",
             "release",
             "rust-v0",
-            "-Csymbol-mangling-version=v0",
+            &[("RUSTFLAGS", "-Csymbol-mangling-version=v0")],
         )
     }
 
-    fn cargo(workspace: &str, name: &str, profile: &str) -> String {
-        Self::cargo_with(workspace, name, profile, "rust", "")
+    /// The Rust program over OpenSSL with all of that within, as images without a library of the system have it.
+    pub fn rust_openssl_static() -> String {
+        // Read by the package openssl-sys, which links nothing of the system's folders so unless it is told where it lies.
+        let how = [
+            ("OPENSSL_STATIC", "1"),
+            ("OPENSSL_LIB_DIR", "/usr/lib/x86_64-linux-gnu"),
+            ("OPENSSL_INCLUDE_DIR", "/usr/include"),
+        ];
+        Self::cargo_with("rust-openssl", "openssl-server", "release", "rust-openssl-static", &how)
     }
 
-    fn cargo_with(workspace: &str, name: &str, profile: &str, folder: &str, flags: &str) -> String {
+    fn cargo(workspace: &str, name: &str, profile: &str) -> String {
+        Self::cargo_with(workspace, name, profile, "rust", &[])
+    }
+
+    fn cargo_with(workspace: &str, name: &str, profile: &str, folder: &str, how: &[(&str, &str)]) -> String {
         let manifest = Self::workload(&format!("{workspace}/Cargo.toml"));
         let dir = target().join("workloads").join(folder);
         let mut cargo = Command::new("cargo");
-        if !flags.is_empty() {
-            cargo.env("RUSTFLAGS", flags);
-        }
         let output = cargo
+            .envs(how.iter().copied())
             .args([
                 "build",
                 "--profile",

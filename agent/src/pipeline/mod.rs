@@ -219,10 +219,13 @@ impl Pipeline {
             Event::Connection(connection) => self.connection(connection, out),
             Event::Data(data) => self.data(data, out),
             Event::Session(session) => {
-                self.sessions.session(&session);
+                let conn = self.sessions.session(&session);
+                if session.conn.is_some() && conn != session.conn {
+                    out.counts.push("tls.tie_conflict");
+                }
                 // Programs hand rustls's keys to the kernel and go on without it.
                 if session.library != Library::Rustls
-                    && let Some(live) = session.conn.and_then(|conn| self.connections.get_mut(&conn))
+                    && let Some(live) = conn.and_then(|conn| self.connections.get_mut(&conn))
                 {
                     live.tied();
                 }
@@ -375,7 +378,7 @@ impl Pipeline {
     }
 
     fn plain(&mut self, mut plain: Plain, out: &mut Output) {
-        let mut found = self.sessions.of(&plain);
+        let mut found = self.sessions.of(&mut plain);
         // Where the kernel side knows the connection it knows the place on it too; a session that was seen whole needs none.
         let is_moved = plain.data.conn == ConnId(0) && plain.wire.is_none();
         let needs = match &found {
@@ -390,7 +393,7 @@ impl Pipeline {
                     plain.wire = Some(end);
                     if conn.is_none() {
                         self.sessions.tie(plain.session, Some(on));
-                        found = self.sessions.of(&plain);
+                        found = self.sessions.of(&mut plain);
                     }
                 }
                 Says::Elsewhere => {

@@ -1,8 +1,9 @@
 //! Which connection carries a session of encryption.
 //!
-//! The kernel side knows it where an operation on a socket ran within a call for the session. Where the program moves the bytes
-//! itself, the random number of the ClientHello tells: it stands on the wire and in the library's object; or, where the beginning
-//! was not seen, what passes both (see [`super::passages`]). Anything else is a guess, and such a session is told of nowhere.
+//! The random number of the ClientHello tells, which stands on the wire and in the library's object. The kernel side knows the
+//! connection where an operation on a socket ran within a call for the session; in a callback a program may also ask elsewhere
+//! meanwhile, which the random number then contradicts. Where the program moves the bytes itself and the beginning was not seen,
+//! what passes both tells (see [`super::passages`]). Anything else is a guess, and such a session is told of nowhere.
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
@@ -32,6 +33,8 @@ pub(super) struct Known {
     /// Its plaintext counts from byte 0.
     pub(super) fresh: bool,
     hello: Option<Hello>,
+    /// The random number names the connection, whatever the kernel side saw.
+    proven: bool,
     /// Plaintext of it passed while nobody knew its connection; that was counted.
     pub(super) missed: bool,
 }
@@ -65,12 +68,16 @@ impl Sessions {
         *end = Some(conn);
     }
 
-    /// A session was seen first.
-    pub(super) fn session(&mut self, session: &Session) {
+    /// A session was seen first. Gives its connection, as far as it is known: another than `session` has, where the ClientHello
+    /// passed another.
+    pub(super) fn session(&mut self, session: &Session) -> Option<ConnId> {
+        let hello = session.random.map(|random| (session.moment.actor.pid, random));
+        let named = named(&self.hellos, hello);
         let known = Known {
-            conn: session.conn,
+            conn: named.or(session.conn),
             fresh: session.fresh,
-            hello: session.random.map(|random| (session.moment.actor.pid, random)),
+            hello,
+            proven: named.is_some(),
             missed: false,
         };
         if self.known.insert(session.session, known).is_none() {
@@ -81,21 +88,25 @@ impl Sessions {
                 self.known.remove(&oldest);
             }
         }
+        known.conn
     }
 
-    /// The session of plaintext that passed, with its connection; or the name of a counter, if it has to be raised.
-    pub(super) fn of(&mut self, plain: &Plain) -> Result<(ConnId, Known), Option<&'static str>> {
+    /// The session of plaintext that passed, with its connection; or the name of a counter, if it has to be raised. Where the kernel
+    /// side saw another connection, what it says of that is taken from the plaintext.
+    pub(super) fn of(&mut self, plain: &mut Plain) -> Result<(ConnId, Known), Option<&'static str>> {
         let Some(known) = self.known.get_mut(&plain.session) else {
             return Err(Some(UNKNOWN));
         };
-        if plain.data.conn != ConnId(0) {
-            known.conn = Some(plain.data.conn);
+        let seen = plain.data.conn;
+        if seen != ConnId(0) && !known.proven {
+            known.conn = Some(seen);
+        } else if seen != ConnId(0) && known.conn != Some(seen) {
+            plain.data.conn = ConnId(0);
+            plain.wire = None;
         }
         if known.conn.is_none() {
-            known.conn = known
-                .hello
-                .and_then(|hello| self.hellos.get(&hello))
-                .and_then(Ends::one);
+            known.conn = named(&self.hellos, known.hello);
+            known.proven = known.conn.is_some();
         }
         match known.conn {
             Some(conn) => Ok((conn, *known)),
@@ -110,6 +121,7 @@ impl Sessions {
             known.conn = conn;
             // What its random number said was not true.
             known.hello = known.hello.filter(|_| conn.is_some());
+            known.proven &= conn.is_some();
         }
     }
 
@@ -117,6 +129,11 @@ impl Sessions {
     pub(super) fn forget(&mut self, session: SessionId) {
         self.known.remove(&session);
     }
+}
+
+/// The connection that a ClientHello passed.
+fn named(hellos: &HashMap<Hello, Ends, RandomState>, hello: Option<Hello>) -> Option<ConnId> {
+    hellos.get(&hello?).and_then(Ends::one)
 }
 
 impl Ends {
@@ -176,7 +193,7 @@ mod tests {
 
     /// The connection that plaintext of session `n` passed, or the counter.
     fn of(sessions: &mut Sessions, n: u64, conn: u64) -> Result<u64, Option<&'static str>> {
-        sessions.of(&plain(n, conn)).map(|(conn, _)| conn.0)
+        sessions.of(&mut plain(n, conn)).map(|(conn, _)| conn.0)
     }
 
     #[test]
@@ -224,6 +241,36 @@ mod tests {
             sessions.session(&session(1, CURL, None, Some(RANDOM)));
             assert_eq!(of(&mut sessions, 1, 0), Err(Some("tls.untied")), "{second:?}");
         }
+    }
+
+    /// In a callback of the library a program asks elsewhere, on which the kernel side sees an operation within the call.
+    #[test]
+    fn a_hello_that_contradicts() {
+        let mut sessions = Sessions::default();
+        sessions.hello(CURL, Direction::Ingress, RANDOM, ConnId(8));
+        let told = sessions.session(&session(1, CURL, Some(5), Some(RANDOM)));
+        assert_eq!(told, Some(ConnId(8)));
+        let mut elsewhere = Plain {
+            wire: Some(70),
+            ..plain(1, 5)
+        };
+        let conn = sessions.of(&mut elsewhere).map(|(conn, _)| conn);
+        assert_eq!(conn, Ok(ConnId(8)));
+        assert_eq!((elsewhere.data.conn, elsewhere.wire), (ConnId(0), None));
+        let mut here = Plain {
+            wire: Some(70),
+            ..plain(1, 8)
+        };
+        assert!(sessions.of(&mut here).is_ok());
+        assert_eq!(
+            (here.data.conn, here.wire),
+            (ConnId(8), Some(70)),
+            "the kernel side agrees"
+        );
+        // The other end's random number says nothing of this one's.
+        let told = sessions.session(&session(2, SHOP, Some(6), Some(RANDOM)));
+        assert_eq!(told, Some(ConnId(6)));
+        assert_eq!(of(&mut sessions, 2, 7), Ok(7), "the kernel side alone knows");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(super) struct Functions {
     pub(super) read: &'static str,
     /// `int f(session, buffer, size)` that gives plaintext and returns how much was taken.
     pub(super) write: &'static str,
+    /// `ssize_t f(session, int file, off_t *start, size_t size)` that send what is in a file and return how much.
+    pub(super) files: &'static [&'static str],
     /// `f(session, ...)` that use the connection and move no plaintext, or what was given before.
     pub(super) calls: &'static [&'static str],
     /// `int f(session *, ...)` that makes a session object and says where.
@@ -32,6 +34,7 @@ pub(super) fn find(
     others: &[&'static str],
 ) -> Option<HashMap<&'static str, u64>> {
     let mut names = vec![functions.read, functions.write, functions.freed];
+    names.extend(functions.files);
     names.extend(functions.calls);
     names.extend(functions.made_at);
     names.extend(functions.cleared);
@@ -64,15 +67,16 @@ impl Functions {
             (self.write, "tls_write_counted", "tls_done"),
         ]
         .into_iter()
+        .chain(self.files.iter().map(|&name| (name, "tls_write_file", "tls_done")))
         .chain(calls)
         // A session that is seen being made has to be seen from then on.
         .chain(self.made_at.map(|name| (name, "tls_call", "tls_made_at")));
         for (name, begins, ends) in watched {
             let Some((_, address)) = known(name) else { continue };
-            let place = if begins == "tls_call" {
-                Place::entry(image, address)
-            } else {
-                Place::own(image, address, 3)
+            let place = match begins {
+                "tls_call" => Place::entry(image, address),
+                "tls_write_file" => Place::own(image, address, 4),
+                _ => Place::own(image, address, 3),
             };
             let at = place.unwrap_or_else(|| {
                 limits.push(format!("{name} has no cheap place for a probe: each call costs more"));

@@ -12,6 +12,7 @@ use super::{Encryption, alike};
 const FUNCTIONS: alike::Functions = alike::Functions {
     read: "gnutls_record_recv",
     write: "gnutls_record_send",
+    files: &["gnutls_record_send_file"],
     calls: &["gnutls_handshake", "gnutls_bye", "gnutls_record_uncork"],
     made_at: Some("gnutls_init"),
     cleared: &[],
@@ -81,9 +82,10 @@ mod tests {
         let found = encryption(&Image::open(path).expect("a library"), path).expect("probes");
         let programs: Vec<&str> = found.points.iter().map(|(point, _)| point.program).collect();
         for (program, number) in [
-            ("tls_done", 5),
+            ("tls_done", 6),
             ("tls_read_counted", 1),
             ("tls_write_counted", 1),
+            ("tls_write_file", 1),
             ("tls_call", 4),
             ("tls_made_at", 1),
             ("tls_freed", 1),

@@ -12,6 +12,7 @@ use super::{Encryption, alike};
 const FUNCTIONS: alike::Functions = alike::Functions {
     read: "mbedtls_ssl_read",
     write: "mbedtls_ssl_write",
+    files: &[],
     calls: &["mbedtls_ssl_handshake", "mbedtls_ssl_close_notify"],
     made_at: None,
     // The object is the program's own, which is told what it is for anew for each session.

@@ -1,5 +1,5 @@
 // Command secure PORT CERTIFICATE KEY answers over TLS on localhost and asks NEXT (PORT/path), if set, over TLS with the same number.
-// With PLAIN set it answers without TLS, with H2 it speaks HTTP/2. With ask before the port it asks that port COUNT times instead, eight requests at once.
+// With PLAIN set it answers without TLS, with H2 it speaks HTTP/2, with CHOOSER set it asks that port in plain during each handshake. With ask before the port it asks that port COUNT times instead, eight requests at once.
 package main
 
 import (
@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -84,6 +85,20 @@ func main() {
 	server := &http.Server{Addr: "127.0.0.1:" + arguments[0]}
 	if !second {
 		server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
+	}
+	if chooser := os.Getenv("CHOOSER"); chooser != "" {
+		pair, _ := tls.LoadX509KeyPair(arguments[1], arguments[2])
+		choose := func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			connection, err := net.Dial("tcp", "127.0.0.1:"+chooser)
+			if err != nil {
+				return nil, err
+			}
+			defer connection.Close()
+			fmt.Fprint(connection, "GET /chosen HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+			io.Copy(io.Discard, connection)
+			return &pair, nil
+		}
+		server.TLSConfig = &tls.Config{GetCertificate: choose}
 	}
 	if os.Getenv("PLAIN") != "" {
 		err = server.ListenAndServe()

@@ -45,6 +45,11 @@ const PACKAGES: &[Package] = &[
         "/usr/include/openssl/ssl.h",
         "a server and a client under test that have OpenSSL within",
     ),
+    package(
+        "libgnutls28-dev",
+        "/usr/include/gnutls/gnutls.h",
+        "a server under test that uses GnuTLS",
+    ),
     package("iproute2", "ip", "network namespaces"),
     package("util-linux", "setpriv", "running Clew as another user"),
     package("qemu-system-x86", "qemu-system-x86_64", "other kernels"),

@@ -17,6 +17,9 @@ pub struct ClientHello {
     pub protocols: Vec<SmolStr>,
     /// It sends data before the handshake is over.
     pub early_data: bool,
+    /// Which of the keys that it names are no earlier connection's, the first as the lowest bit; none if it names none or that was
+    /// not seen.
+    pub outside_keys: Option<u32>,
 }
 
 /// What a server chose.
@@ -27,8 +30,8 @@ pub(super) struct ServerHello {
     pub(super) cipher: u16,
     /// ALPN; since TLS 1.3 it is encrypted.
     pub(super) protocol: Option<SmolStr>,
-    /// A key is agreed on by an earlier connection's.
-    pub(super) pre_shared: bool,
+    /// Keys are agreed on by one that the client named: its place.
+    pub(super) pre_shared: Option<u16>,
     pub(super) group: Option<u16>,
     /// The client is to say hello again.
     pub(super) retry: bool,
@@ -106,6 +109,7 @@ pub(super) fn client(body: &[u8]) -> ClientHello {
                 SERVER_NAME => hello.server_name = server_name(&mut content),
                 ALPN => hello.protocols = protocols(&mut content),
                 EARLY_DATA => hello.early_data = true,
+                PRE_SHARED_KEY => hello.outside_keys = outside_keys(&mut content),
                 _ => {}
             }
         }
@@ -141,8 +145,7 @@ pub(super) fn server(body: &[u8]) -> Option<ServerHello> {
         match kind {
             SUPPORTED_VERSIONS => hello.version = content.short().unwrap_or(legacy),
             ALPN => hello.protocol = protocols(&mut content).into_iter().next(),
-            // The server says which of the client's keys it took.
-            PRE_SHARED_KEY => hello.pre_shared = true,
+            PRE_SHARED_KEY => hello.pre_shared = content.short(),
             KEY_SHARE => hello.group = content.short(),
             _ => {}
         }
@@ -154,6 +157,32 @@ impl ServerHello {
     pub(super) const fn is_1_3(&self) -> bool {
         self.version >= TLS_1_3
     }
+}
+
+impl ClientHello {
+    /// Whether the key at this place is an earlier connection's, where that is known.
+    pub(super) fn resumes(&self, place: u16) -> Option<bool> {
+        let outside = self.outside_keys?.checked_shr(place.into())?;
+        Some(outside & 1 == 0)
+    }
+}
+
+/// Keys that no server gave have an age of 0 (RFC 8446 section 4.2.11); to others a random number is added.
+///
+/// ```text
+/// | identities 2+n: | identity 2+n | age 4 | ... | binders 2+n |
+/// ```
+fn outside_keys(content: &mut Cursor<'_>) -> Option<u32> {
+    let mut identities = content.vector(2)?;
+    let mut outside = 0;
+    for place in 0..u32::BITS {
+        if identities.0.is_empty() {
+            break;
+        }
+        identities.vector(2)?;
+        outside |= u32::from(identities.number(4)? == 0) << place;
+    }
+    Some(outside)
 }
 
 /// The host name of a list of names (RFC 6066 section 3).

@@ -44,7 +44,7 @@ pub struct Handshake {
     pub group: Option<u16>,
     /// The protocol that was chosen (ALPN); since TLS 1.3 it is encrypted.
     pub protocol: Option<SmolStr>,
-    /// Keys of an earlier connection were used again.
+    /// Keys of an earlier connection were used again. None where it does not show.
     pub resumed: Option<bool>,
     /// It is complete.
     pub established: bool,

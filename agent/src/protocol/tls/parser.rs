@@ -220,7 +220,11 @@ impl Tls {
                 self.handshake.cipher = Some(answer.cipher);
                 self.handshake.group = answer.group.filter(|_| answer.is_1_3());
                 self.handshake.protocol.clone_from(&answer.protocol);
-                self.handshake.resumed = answer.is_1_3().then_some(answer.pre_shared);
+                self.handshake.resumed = match answer.pre_shared {
+                    _ if !answer.is_1_3() => None,
+                    Some(place) => self.handshake.hello.resumes(place),
+                    None => Some(false),
+                };
                 self.answer = Some(answer);
                 self.answered = Some(at);
             }

@@ -63,8 +63,8 @@ impl Header {
                 Kind::ChangeCipherSpec => length == 1,
                 // Two bytes, and what encryption adds to them.
                 Kind::Alert => length == 2 || (TAG_BYTES..=256).contains(&length),
-                Kind::Handshake => length >= 4,
-                Kind::Application => length > 0,
+                // A message may be cut anywhere.
+                Kind::Handshake | Kind::Application => length > 0,
             };
         (major && minor && fits).then_some(Self { kind, length })
     }
@@ -86,7 +86,14 @@ pub(super) fn recognize(bytes: &[u8]) -> Recognized {
         // What is encrypted cannot be looked at: the header is all the evidence its first bytes give, and what follows has
         // to bear it out.
         Kind::Application if header.length >= TAG_BYTES => return Recognized::Yes,
-        Kind::Handshake if matches!(content.first(), None | Some(1 | 2)) => return hello(content),
+        Kind::Handshake if matches!(content.first(), None | Some(1 | 2)) => {
+            let own = content.get(..header.length).unwrap_or(content);
+            match hello(own) {
+                // The rest of it is the next record's.
+                Recognized::More if own.len() == header.length => {}
+                recognized => return recognized,
+            }
+        }
         _ => {}
     }
     match content.get(header.length..) {

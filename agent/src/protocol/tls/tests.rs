@@ -204,6 +204,58 @@ fn the_end_of_a_hello_that_was_not_copied() {
     check(&all, &["hello shop.test @0", "1.3 established true ", "done 966"]);
 }
 
+/// Records may be cut anywhere, also where a hello is (RFC 8446 section 5.1); so are packets, which every test here does.
+#[test]
+fn a_hello_in_several_records() {
+    let whole = client_hello(&[name("shop.test"), extension(51, &[0; 1300])].concat());
+    let body = &whole[5..];
+    for at in [1, 4, 5, 40, 700, body.len() - 1] {
+        let (first, second) = body.split_at(at);
+        let mut all = established();
+        all[0] = Says(true, [record(22, first), record(22, second)].concat());
+        all.push(Closed);
+        check(&all, &["hello shop.test @0", "1.3 established true ", "done 966"]);
+    }
+}
+
+/// Which of a client's keys the server takes: one of an earlier connection, one that both have from elsewhere, or none.
+#[test]
+fn keys_that_are_known_before() {
+    let identity = |age: u32| [&[0, 3][..], b"key", &age.to_be_bytes()].concat();
+    let keys = |ages: &[u32]| {
+        let identities: Vec<u8> = ages.iter().flat_map(|age| identity(*age)).collect();
+        let length = u16::try_from(identities.len()).unwrap().to_be_bytes();
+        extension(41, &[&length[..], &identities, &[0, 3, 2, 9, 9]].concat())
+    };
+    let taken = |place: u16| extension(41, &place.to_be_bytes());
+    for (offered, answered, want) in [
+        (keys(&[77]), taken(0), Some(true)),
+        (keys(&[0]), taken(0), Some(false)),
+        (keys(&[77, 0]), taken(0), Some(true)),
+        (keys(&[77, 0]), taken(1), Some(false)),
+        (keys(&[0]), Vec::new(), Some(false)),
+        (Vec::new(), Vec::new(), Some(false)),
+        (Vec::new(), taken(0), None),
+        (keys(&[77; 40]), taken(39), None),
+        (extension(41, &[0, 9, 1]), taken(0), None),
+    ] {
+        let all = [
+            Says(true, client_hello(&offered)),
+            Says(false, server_hello(&[tls_1_3(), answered].concat())),
+            Says(true, record(23, &[9; 53])),
+        ];
+        let (steps, _) = play(&all, 3);
+        let resumed = steps.iter().find_map(|step| match step {
+            Step::Response(response) => match &response.head {
+                ResponseHead::Tls(handshake) => Some(handshake.resumed),
+                _ => None,
+            },
+            _ => None,
+        });
+        assert_eq!(resumed, Some(want), "{offered:?}");
+    }
+}
+
 #[test]
 fn a_hello_that_was_not_seen() {
     let mut all = established();

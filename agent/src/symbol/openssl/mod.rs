@@ -6,7 +6,7 @@
 mod hidden;
 mod place;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,25 +35,38 @@ struct Watched {
 }
 
 enum How {
-    /// `int f(session, buffer, int size)`: the number of bytes is returned, or told by the function it calls.
-    Counted { reads: bool },
-    /// `int f(session, buffer, size_t size, size_t *count)`.
-    Extended { reads: bool },
+    /// `int f(session, buffer, size, ...)` moves plaintext. The number of bytes is returned, or told by the function it calls; or this
+    /// argument of `f`, counted from 0, says where it is written.
+    Moves(What, Option<usize>),
     /// `ssize_t f(session, int file, off_t start, size_t size, flags)`: the number of bytes is returned.
     File,
     /// It uses the connection and moves no plaintext.
     Call,
 }
 
+/// What becomes of plaintext.
+#[derive(Clone, Copy)]
+enum What {
+    /// It is taken from the library.
+    Taken,
+    /// It is given to the library.
+    Given,
+    /// It is looked at and stays, but may have come from the connection.
+    Seen,
+}
+
 /// What has to be watched before a session is known to have been seen from its beginning, in this order.
 const WATCHED: &[Watched] = &[
-    watched("SSL_read", How::Counted { reads: true }),
-    watched("SSL_read_ex", How::Extended { reads: true }),
-    watched("SSL_read_early_data", How::Extended { reads: true }),
-    watched("SSL_write", How::Counted { reads: false }),
-    watched("SSL_write_ex", How::Extended { reads: false }),
-    watched("SSL_write_early_data", How::Extended { reads: false }),
+    watched("SSL_read", How::Moves(What::Taken, None)),
+    watched("SSL_read_ex", How::Moves(What::Taken, Some(3))),
+    watched("SSL_read_early_data", How::Moves(What::Taken, Some(3))),
+    watched("SSL_write", How::Moves(What::Given, None)),
+    watched("SSL_write_ex", How::Moves(What::Given, Some(3))),
+    watched("SSL_write_ex2", How::Moves(What::Given, Some(4))),
+    watched("SSL_write_early_data", How::Moves(What::Given, Some(3))),
     watched("SSL_sendfile", How::File),
+    watched("SSL_peek", How::Moves(What::Seen, None)),
+    watched("SSL_peek_ex", How::Moves(What::Seen, Some(3))),
     watched("SSL_do_handshake", How::Call),
     watched("SSL_shutdown", How::Call),
 ];
@@ -79,6 +92,16 @@ fn may_encrypt(path: &str) -> bool {
 fn may_have_within(path: &str) -> bool {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     name.contains(".so") && !super::LIBRARIES.contains(&folder)
+}
+
+/// Behind the path of a file that has no name any more (`d_path` in `fs/d_path.c`).
+const DELETED: &str = " (deleted)";
+
+/// A range of addresses as the names in `/proc/PID/map_files` have it, from a line of `/proc/PID/maps`, which fills up with zeros
+/// (`fs/proc/base.c`, `fs/proc/task_mmu.c`).
+fn without_zeros(range: &str) -> String {
+    let numbers: Vec<&str> = range.split('-').map(|number| number.trim_start_matches('0')).collect();
+    numbers.join("-")
 }
 
 /// No library that has OpenSSL or BoringSSL within is smaller, bytes.
@@ -127,21 +150,25 @@ impl Libraries {
     pub fn of(&mut self, exe: &Path, root: &Path, maps: &str) -> Vec<(Arc<Encryption>, PathBuf)> {
         let mapped = maps
             .lines()
-            .filter_map(|line| line.find('/').and_then(|start| line.get(start..)));
+            .filter_map(|line| Some((line.split(' ').next()?, line.get(line.find('/')?..)?)));
         let mut paths: Vec<PathBuf> = vec![exe.to_path_buf()];
         let mut others: Vec<PathBuf> = Vec::new();
-        for path in mapped {
-            let which = if may_encrypt(path) {
+        let mut seen = HashSet::new();
+        for (range, path) in mapped.filter(|(_, path)| seen.insert(*path)) {
+            let name = path.strip_suffix(DELETED).unwrap_or(path);
+            let which = if may_encrypt(name) {
                 &mut paths
-            } else if may_have_within(path) {
+            } else if may_have_within(name) {
                 &mut others
             } else {
                 continue;
             };
-            let path = root.join(path.trim_start_matches('/'));
-            if !which.contains(&path) {
-                which.push(path);
-            }
+            which.push(if name == path {
+                root.join(path.trim_start_matches('/'))
+            } else {
+                // Another may have taken its name since: a library is replaced under programs that run.
+                exe.with_file_name("map_files").join(without_zeros(range))
+            });
         }
         // The program may be mapped under its own name.
         others.retain(|path| FileKey::of(path) != FileKey::of(exe));
@@ -278,23 +305,19 @@ fn openssl(image: &Image, path: &Path) -> Option<Encryption> {
         let place = match how {
             How::Call => Place::entry(image, address).map(|at| (at, "tls_call")),
             How::File => Place::own(image, address, 4).map(|at| (at, "tls_write_file")),
-            How::Counted { reads } | How::Extended { reads } => {
-                let counted = matches!(how, How::Counted { .. });
+            How::Moves(what, count) => {
                 let place = if known.inner {
-                    Place::handed(image, address, counted)
+                    Place::handed(image, address, *count)
                 } else {
-                    Place::data(image, address, counted)
+                    Place::data(image, address, *count)
                 };
-                place.map(|place| (place.at, program(*reads, &place)))
+                place.map(|place| (place.at, program(*what, place.count)))
             }
         };
         let (at, program) = place.unwrap_or_else(|| {
             limits.push(format!("{name} has no cheap place for a probe: each call costs more"));
             let plain = match how {
-                How::Counted { reads: true } => "tls_read_counted",
-                How::Counted { reads: false } => "tls_write_counted",
-                How::Extended { reads: true } => "tls_read",
-                How::Extended { reads: false } => "tls_write",
+                How::Moves(what, count) => program(*what, *count),
                 How::File => "tls_write_file",
                 How::Call => "tls_call",
             };
@@ -322,13 +345,15 @@ fn openssl(image: &Image, path: &Path) -> Option<Encryption> {
     Some(encryption)
 }
 
-const fn program(reads: bool, place: &Place) -> &'static str {
-    match (reads, place.count) {
-        (true, Some(_)) => "tls_read",
-        (true, None) => "tls_read_counted",
-        (false, Some(4)) => "tls_write_flags",
-        (false, Some(_)) => "tls_write",
-        (false, None) => "tls_write_counted",
+/// The program at the start of a function that moves plaintext, whose argument `count` says where the number of bytes is written.
+const fn program(what: What, count: Option<usize>) -> &'static str {
+    match (what, count) {
+        (What::Seen, _) => "tls_call",
+        (What::Taken, Some(_)) => "tls_read",
+        (What::Taken, None) => "tls_read_counted",
+        (What::Given, Some(4)) => "tls_write_flags",
+        (What::Given, Some(_)) => "tls_write",
+        (What::Given, None) => "tls_write_counted",
     }
 }
 
@@ -349,6 +374,13 @@ mod tests {
         ] {
             assert_eq!(may_encrypt(path), want, "{path}");
         }
+    }
+
+    #[test]
+    fn ranges_of_mapped_files() {
+        assert_eq!(without_zeros("00400000-0040b000"), "400000-40b000");
+        assert_eq!(without_zeros("7f12a0000000-7f12a00b2000"), "7f12a0000000-7f12a00b2000");
+        assert_eq!(without_zeros(""), "");
     }
 
     #[test]

@@ -44,25 +44,38 @@ impl Place {
         cheap(&code, address, arguments, true)
     }
 
-    /// The place for a function that moves plaintext, which itself returns how much if it is `counted`.
-    pub(super) fn data(image: &Image, address: u64, counted: bool) -> Option<Self> {
+    /// The place for a function that moves plaintext, whose argument `count` says where the number of bytes is written; none if it
+    /// returns the number itself.
+    pub(super) fn data(image: &Image, address: u64, count: Option<usize>) -> Option<Self> {
         let code = image.code(address, CODE_BYTES)?;
-        let own = if counted { 3 } else { 4 };
-        if let Some(at) = cheap(&code, address, own, true) {
-            let count = (!counted).then_some(3);
+        let arguments = count.map_or(3, |count| count + 1);
+        if let Some(at) = cheap(&code, address, arguments, true) {
             return Some(Self { at, count });
         }
-        Self::handed(image, address, counted)
+        Self::handed(image, address, count)
     }
 
     /// The place in the function that such a one hands its arguments on to.
-    pub(super) fn handed(image: &Image, address: u64, counted: bool) -> Option<Self> {
-        let code = image.code(address, CODE_BYTES)?;
-        let (target, count) = handed_on(&code, address, counted)?;
-        let code = image.code(target, CODE_BYTES)?;
-        let at = cheap(&code, target, count + 1, true)?;
-        Some(Self { at, count: Some(count) })
+    pub(super) fn handed(image: &Image, address: u64, count: Option<usize>) -> Option<Self> {
+        handed_on_to(address, count, |address| image.code(address, CODE_BYTES))
     }
+}
+
+/// Follows a function to the first one that has a cheap place of those that hand on to each other: one adds an argument, the next
+/// changes what is returned.
+fn handed_on_to(mut address: u64, mut count: Option<usize>, code_at: impl Fn(u64) -> Option<Vec<u8>>) -> Option<Place> {
+    /// Functions in a row.
+    const MOST: usize = 3;
+    let mut code = code_at(address)?;
+    for _ in 0..MOST {
+        let (target, place) = handed_on(&code, address, count)?;
+        code = code_at(target)?;
+        if let Some(at) = cheap(&code, target, place + 1, true) {
+            return Some(Place { at, count: Some(place) });
+        }
+        (address, count) = (target, Some(place));
+    }
+    None
 }
 
 /// The first instruction of a function that the kernel emulates, if the first `arguments` are untouched there and, where
@@ -107,9 +120,13 @@ fn written(info: &mut InstructionInfoFactory, instruction: &Instruction, registe
 }
 
 /// The function that a short one hands the session, the buffer and its size on to, and which argument of that says where the
-/// number of bytes is written: a place on the stack if the short one returns the number, else its own fourth argument.
-fn handed_on(code: &[u8], address: u64, counted: bool) -> Option<(u64, usize)> {
-    let count = (!counted).then_some(Register::RCX);
+/// number of bytes is written: a place on the stack if the short one returns the number, else its own argument `count`.
+fn handed_on(code: &[u8], address: u64, count: Option<usize>) -> Option<(u64, usize)> {
+    let counted = count.is_none();
+    let count = match count {
+        Some(count) => Some(*ARGUMENTS.get(count)?),
+        None => None,
+    };
     let mut branches = Vec::new();
     let found = handed_on_from(code, address, counted, count, &mut branches);
     // Where a failure is told of first, a branch leads around it. A place on the stack is unlike anything that is told then.
@@ -270,27 +287,27 @@ mod tests {
 
     #[test]
     fn functions_handed_on_to() {
-        let check = |code: &[u8], counted, want: Option<(u64, usize)>| {
-            assert_eq!(handed_on(code, 0x1000, counted), want, "{code:x?}");
+        let check = |code: &[u8], count, want: Option<(u64, usize)>| {
+            assert_eq!(handed_on(code, 0x1000, count), want, "{code:x?}");
         };
         // sub $0x18,%rsp; test %edx,%edx; js; mov %rsp,%rcx; movslq %edx,%rdx; call 0x1112
         let read = [
             0x48, 0x83, 0xec, 0x18, 0x85, 0xd2, 0x78, 0x30, 0x48, 0x89, 0xe1, 0x48, 0x63, 0xd2, 0xe8, 0xff, 0, 0, 0,
         ];
-        check(&read, true, Some((0x1112, 3)));
+        check(&read, None, Some((0x1112, 3)));
         // sub $8,%rsp; call 0x1009: the fourth argument is the caller's.
-        check(&[0x48, 0x83, 0xec, 0x08, 0xe8, 0, 0, 0, 0], false, Some((0x1009, 3)));
-        check(&[0x48, 0x83, 0xec, 0x08, 0xe8, 0, 0, 0, 0], true, None);
+        check(&[0x48, 0x83, 0xec, 0x08, 0xe8, 0, 0, 0, 0], Some(3), Some((0x1009, 3)));
+        check(&[0x48, 0x83, 0xec, 0x08, 0xe8, 0, 0, 0, 0], None, None);
         // lea 8(%rsp),%r8; xor %ecx,%ecx; call: with flags between.
         check(
             &[0x4c, 0x8d, 0x44, 0x24, 0x08, 0x31, 0xc9, 0xe8, 0, 0, 0, 0],
-            true,
+            None,
             Some((0x100c, 4)),
         );
         // mov %rcx,%r8; xor %ecx,%ecx; jmp
         check(
             &[0x49, 0x89, 0xc8, 0x31, 0xc9, 0xe9, 0, 0, 0, 0],
-            false,
+            Some(3),
             Some((0x100a, 4)),
         );
         // sub $0x18,%rsp; test %edx,%edx; jns +7; call; nop; nop; mov %rsp,%rcx; call 0x1119: a failure is told of first.
@@ -298,9 +315,38 @@ mod tests {
             0x48, 0x83, 0xec, 0x18, 0x85, 0xd2, 0x79, 7, 0xe8, 0, 0, 0, 0, 0x90, 0x90, 0x48, 0x89, 0xe1, 0xe8, 0, 1, 0,
             0,
         ];
-        check(&told, true, Some((0x1117, 3)));
+        check(&told, None, Some((0x1117, 3)));
+        // sub $8,%rsp; call 0x1009: so is the fifth.
+        check(&[0x48, 0x83, 0xec, 0x08, 0xe8, 0, 0, 0, 0], Some(4), Some((0x1009, 4)));
         // xor %edi,%edi; call
-        check(&[0x31, 0xff, 0xe8, 0, 0, 0, 0], false, None);
+        check(&[0x31, 0xff, 0xe8, 0, 0, 0, 0], Some(3), None);
+    }
+
+    /// `SSL_write_ex` of OpenSSL 3.5, which jumps to `SSL_write_ex2`, which calls what writes.
+    #[test]
+    fn functions_that_hand_on_in_a_row() {
+        // mov %rcx,%r8; xor %ecx,%ecx; jmp 0x2000
+        let first = [0x49, 0x89, 0xc8, 0x31, 0xc9, 0xe9, 0xf6, 0x0f, 0, 0];
+        // sub $8,%rsp; call 0x3000
+        let second = [0x48, 0x83, 0xec, 0x08, 0xe8, 0xf7, 0x0f, 0, 0];
+        // push %r15
+        let third = [0x41, 0x57];
+        let code_at = |address: u64| match address {
+            0x1000 => Some(first.to_vec()),
+            0x2000 => Some(second.to_vec()),
+            0x3000 => Some(third.to_vec()),
+            _ => None,
+        };
+        let place = Some(Place {
+            at: 0x3000,
+            count: Some(4),
+        });
+        assert_eq!(handed_on_to(0x1000, Some(3), code_at), place);
+        assert_eq!(handed_on_to(0x2000, Some(4), code_at), place);
+        assert_eq!(handed_on_to(0x2000, None, code_at), None, "it returns no number");
+        // sub $8,%rsp; jmp back
+        let around = |_| Some(vec![0x48, 0x83, 0xec, 0x08, 0xe9, 0xf7, 0xff, 0xff, 0xff]);
+        assert_eq!(handed_on_to(0x1000, Some(3), around), None);
     }
 
     #[test]

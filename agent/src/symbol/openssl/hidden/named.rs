@@ -66,7 +66,7 @@ pub(super) fn identify(image: &Image, functions: &[Failing]) -> Result<Hidden, &
     let shake = one(HANDSHAKE, "what shakes hands does not show")?;
     for (_, outer, inner) in &inner {
         // A function that is inlined has its name in two.
-        let on = Place::handed(image, outer.range.address, true).is_some_and(|place| inner.range.holds(place.at));
+        let on = Place::handed(image, outer.range.address, None).is_some_and(|place| inner.range.holds(place.at));
         if !on || outer.range == inner.range || !inner.takes_three() {
             return Err("its functions hand on in another way than Clew knows");
         }

@@ -418,7 +418,7 @@ pub struct Log {
     pub flags: u32,
     /// Bytes of `name`.
     pub named: u32,
-    /// A file's own name, its end where it is longer.
+    /// A file's own name, its end where it is longer; nothing of a standard stream.
     pub name: [u8; LOG_NAME_BYTES],
 }
 

@@ -5,8 +5,9 @@
 //! sockets are (`--capture socket`).
 use core::ffi::c_void;
 
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::{
-    bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
+    bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
 };
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
@@ -14,6 +15,7 @@ use clew_common::counter;
 use clew_common::event::{
     CHUNK_BYTES, EGRESS, KIND_LOG, LOG_MESSAGE, LOG_MORE, LOG_NAME_BYTES, LOG_STDERR, LOG_STDOUT, Log, NO_PAYLOAD_NONE,
 };
+use clew_common::settings::{TARGET_ASSISTED, TARGET_LOGS};
 
 use crate::arch::{Registers, call};
 use crate::kernel::{self, Direct, Probe, Reader};
@@ -25,17 +27,20 @@ use crate::{assist, connection, context, ring, settings as offset, socket};
 /// Bytes copied within a second on one CPU.
 const RATE_BYTES: u64 = 8 << 20;
 /// Buffers of one call that are looked at.
-const MAX_BUFFERS: u64 = 8;
+const MAX_BUFFERS: u64 = 16;
 
 /// `syscalls/sys_exit_write`, `_writev`, `_pwrite64`. Needs the task's registers (Linux 5.15).
 #[tracepoint]
 pub fn log_written(ctx: TracePointContext) -> u32 {
     const RESULT: usize = 16;
-    if !context::logs() {
+    let Some(target) = context::target() else { return 0 };
+    // SAFETY: the map gave the pointer.
+    let target = unsafe { *target };
+    if target & TARGET_LOGS == 0 {
         return 0;
     }
-    // SAFETY: the record of a `syscalls` tracepoint has this field.
-    let written = unsafe { ctx.read_at::<i64>(RESULT) }.unwrap_or(0);
+    // SAFETY: the record of a `syscalls` tracepoint has this field, and the verifier checks loads through the context.
+    let written = unsafe { ctx.as_ptr().cast::<u8>().add(RESULT).cast::<i64>().read() };
     if written <= 0 {
         return 0;
     }
@@ -47,15 +52,12 @@ pub fn log_written(ctx: TracePointContext) -> u32 {
     }
     let [fd, memory, buffers, ..] = registers.arguments();
     let vector = registers.number() == call::WRITEV;
-    let (file, flags) = find(fd);
-    if file == 0 {
-        return 0;
-    }
-    begin(file, flags);
+    let Some(file) = find(fd) else { return 0 };
+    begin(&file, target & TARGET_ASSISTED != 0);
     if vector {
         pieces(memory, buffers, written as u64);
     } else {
-        piece(memory, written as u64, 0);
+        piece(memory, written as u64, written as u64, 0);
     }
     0
 }
@@ -72,7 +74,10 @@ fn pieces(memory: u64, buffers: u64, written: u64) {
         let size = if room < left { room } else { left };
         left -= size;
         if size > 0 {
-            piece(base, size, u64::from(left > 0 && index + 1 < MAX_BUFFERS));
+            let more = left > 0 && index + 1 < MAX_BUFFERS;
+            // Of what is behind the last buffer that is looked at, it is told that it was written.
+            let length = if more { size } else { size + left };
+            piece(base, size, length, u64::from(more));
         }
         index += 1;
     }
@@ -105,7 +110,7 @@ pub extern "C" fn sent(length: u64) -> u64 {
     if memory.vector != 0 {
         pieces(memory.vector, memory.vectors, length);
     } else {
-        piece(memory.base, length, 0);
+        piece(memory.base, length, length, 0);
     }
     0
 }
@@ -179,9 +184,18 @@ fn message(sk: *const c_void, service: u64) {
     }
 }
 
-/// The open file behind descriptor `fd`, if it is a log, and what it is: `LOG_` bits. Else 0.
+/// An open file that is a log.
+struct File {
+    /// `struct file`, and the number of its inode.
+    file: *const c_void,
+    number: u64,
+    /// Which standard streams it is: `LOG_` bits.
+    stream: u32,
+}
+
+/// The open file behind descriptor `fd`, if it is a log.
 #[inline(always)]
-fn find(fd: u64) -> (u64, u32) {
+fn find(fd: u64) -> Option<File> {
     const S_IFMT: u16 = 0o170_000;
     const S_IFREG: u16 = 0o100_000;
     const S_IFIFO: u16 = 0o010_000;
@@ -193,17 +207,16 @@ fn find(fd: u64) -> (u64, u32) {
     const MEMORY: u32 = 1;
     /// Bits of a device's minor number, in the kernel's own form.
     const MINOR_BITS: u32 = 20;
-    const NONE: (u64, u32) = (0, 0);
-    // SAFETY: the helper checks every address.
+    // SAFETY: the task is valid, the verifier knows the types up to the array, and the helper checks every other address.
     unsafe {
-        let files = kernel::of_task::<u64>(offset::task_files()) as *const c_void;
-        let table = Probe::pointer(files, offset::files_fdt());
+        let files = Direct::pointer(kernel::task(), offset::task_files());
+        let table = Direct::pointer(files, offset::files_fdt());
         let fd = fd & 0xffff_ffff;
-        let size = u64::from(Probe::read::<u32>(table, offset::fdt_max()));
+        let size = u64::from(Direct::read::<u32>(table, offset::fdt_max()));
         if fd >= size || size < 3 {
-            return NONE;
+            return None;
         }
-        let array = Probe::pointer(table, offset::fdt_fd());
+        let array = Direct::pointer(table, offset::fdt_fd());
         let file = Probe::pointer((array as u64 + fd * 8) as *const c_void, 0);
         let [input, output, error] = Probe::read::<[u64; 3]>(array, 0);
         let inode = Probe::pointer(file, offset::file_inode());
@@ -228,26 +241,35 @@ fn find(fd: u64) -> (u64, u32) {
             }
             _ => false,
         };
-        if logs { (file as u64, stream) } else { NONE }
+        logs.then(|| File {
+            file,
+            number: Probe::read(inode, offset::inode_ino()),
+            stream,
+        })
     }
 }
 
-/// Begins the records of a call: all but what was written.
+/// Begins the records of a call: all but what was written. `assisted` tells that the process may have a hook.
 #[inline(always)]
-fn begin(file: u64, flags: u32) {
+fn begin(file: &File, assisted: bool) {
     let Some(scratch) = LOG_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    let told = assist::or_read(assist::told_log());
-    let file = file as *const c_void;
+    let told = assist::or_read(if assisted { assist::told_log() } else { assist::NONE });
     // SAFETY: the map gave the pointer, nothing interrupts a program on its CPU that uses it, and the helper checks every address.
     unsafe {
         let head = &raw mut (*scratch).head;
         (*head).header = context::header(KIND_LOG);
         ((*head).header.context_kind, (*head).header.context) = told;
-        (*head).file = file as u64;
-        (*head).inode = Probe::read(Probe::pointer(file, offset::file_inode()), offset::inode_ino());
-        (*head).flags = flags;
+        (*head).file = file.file as u64;
+        (*head).inode = file.number;
+        (*head).flags = file.stream;
+        (*head).named = 0;
+        if file.stream != 0 {
+            // Nobody asks what they are called.
+            return;
+        }
+        let file = file.file;
         let dentry = Probe::pointer(file, offset::file_dentry());
         let name = Probe::pointer(dentry, offset::dentry_name()) as u64;
         let length = Probe::read::<u32>(dentry, offset::dentry_length());
@@ -265,21 +287,21 @@ fn begin(file: u64, flags: u32) {
     }
 }
 
-/// Tells of one buffer. Zero.
+/// Tells of one buffer of `size` bytes, where `length` were written. Zero.
 ///
 /// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn piece(base: u64, length: u64, more: u64) -> u64 {
+pub extern "C" fn piece(base: u64, mut size: u64, length: u64, more: u64) -> u64 {
     let Some(scratch) = LOG_SCRATCH.get_ptr_mut(0) else {
         return 0;
     };
-    let mut size = length;
     if size > CHUNK_BYTES as u64 {
+        ring::count(counter::LOG_CUT, size - CHUNK_BYTES as u64);
         size = CHUNK_BYTES as u64;
-        ring::count(counter::LOG_CUT, length - size);
     }
-    if !may_copy(size) {
+    // SAFETY: the map gave the pointer.
+    if !may_copy(size, unsafe { (*scratch).head.header.time_ns }) {
         ring::count(counter::LOG_RATE, size);
         size = 0;
     }
@@ -306,15 +328,14 @@ pub extern "C" fn piece(base: u64, length: u64, more: u64) -> u64 {
     0
 }
 
-/// Whether so many bytes may be copied now.
+/// Whether so many bytes may be copied at `time_ns`.
 #[inline(always)]
-fn may_copy(size: u64) -> bool {
+fn may_copy(size: u64, time_ns: u64) -> bool {
     const NS: u64 = 1_000_000_000;
     let Some(state) = LOG_SECOND.get_ptr_mut(0) else {
         return false;
     };
-    // SAFETY: no arguments.
-    let second = unsafe { bpf_ktime_get_ns() } / NS;
+    let second = time_ns / NS;
     // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
     unsafe {
         if (*state).second != second {

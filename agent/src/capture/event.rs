@@ -320,7 +320,7 @@ pub struct Plain {
 }
 
 /// A file that a process has open and logs to, only to be compared while it is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId {
     /// Kernel address of the open file.
     pub address: u64,
@@ -350,7 +350,7 @@ pub struct LogWrite {
     pub file: FileId,
     /// Which of its standard streams that is, or which service, if it is one.
     pub stream: Option<Stream>,
-    /// The file's own name, its end where it is longer; empty where it has none.
+    /// The file's own name, its end where it is longer; empty where it has none, and of standard streams.
     pub name: SmolStr,
     /// Bytes that were written.
     pub length: u64,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::bounded::Bounds;
-use super::otlp::{logs_request, write_request};
+use super::otlp::{write_logs_request, write_request};
 use super::waiting::Queue;
 use super::{Clock, Finished, Host, Logged, Warn};
 use crate::telemetry::Counters;
@@ -198,12 +198,7 @@ impl Writer {
         }
         let records: usize = batch.iter().map(|logged| logged.records().len()).sum();
         if records > 0 {
-            let logged: Vec<Logged> = batch
-                .iter()
-                .filter(|logged| !logged.records().is_empty())
-                .cloned()
-                .collect();
-            let _memory_cannot_fail = serde_json::to_writer(&mut self.line, &logs_request(&logged, host, clock));
+            write_logs_request(batch, host, clock, &mut self.line);
             self.line.push(b'\n');
         }
         let batch = spans;

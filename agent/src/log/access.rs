@@ -61,8 +61,10 @@ pub(crate) fn request_line(text: &str) -> Option<(&str, &str, &str, &str)> {
         let quote = from.checked_add(rest.find('"')?)?;
         let (before, inside) = text.split_at_checked(quote)?;
         let inside = inside.get(1..)?;
-        let parts = inside.split_once(' ').filter(|(method, _)| METHODS.contains(method));
-        if let Some((method, rest)) = parts
+        // Not up to the next space, which may be far behind each of very many quotes.
+        let method = METHODS.iter().find(|method| inside.starts_with(**method));
+        if let Some((method, rest)) = method.and_then(|method| inside.split_at_checked(method.len()))
+            && let Some(rest) = rest.strip_prefix(' ')
             && let Some((line, behind)) = rest.split_once('"')
             && let Some((target, version)) = line.rsplit_once(' ')
             && version.starts_with("HTTP/")

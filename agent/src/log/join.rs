@@ -1,6 +1,8 @@
 //! From what calls wrote to whole texts: lines are joined per open file and writer, and lines that belong together.
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap};
 
 use foldhash::fast::RandomState;
 use smol_str::SmolStr;
@@ -13,10 +15,10 @@ use crate::capture::{Actor, Context, FileId, LogWrite, Pid, Stream};
 const HOLD_NS: u64 = 100_000_000;
 /// How long the rest of a line is waited for.
 const REST_NS: u64 = 1_000_000_000;
-/// Files in which something is begun.
-const MAX_FILES: usize = 4_096;
-/// Writers of one file that have begun something.
-const MAX_WRITERS: usize = 1_024;
+/// Writers that have begun something: each goroutine that logs is one for as long as more lines of its text are waited for.
+const MAX_WRITERS: usize = 32_768;
+/// About the most memory that what they have begun takes.
+const MAX_BYTES: usize = 32 << 20;
 /// A call that writes so much and ends within a line emptied a buffer that was full: whoever empties it next goes on.
 const BUFFER_BYTES: usize = 4_096;
 
@@ -33,7 +35,7 @@ pub struct Written<T> {
     pub shared: bool,
     /// The standard stream it was written to.
     pub stream: Option<Stream>,
-    /// The file's name.
+    /// The file's name; empty of standard streams.
     pub name: SmolStr,
     /// The text, without the end of its last line.
     pub text: String,
@@ -43,19 +45,61 @@ pub struct Written<T> {
 
 /// Whoever writes one text at a time.
 type Who = (Pid, u8, u64);
+/// Who, to which file.
+type Key = (FileId, Who);
 
-/// Every file in which something is begun.
+/// Everything that is begun, in any file.
 #[derive(Debug)]
 pub struct Logs<T> {
-    files: HashMap<FileId, Writers<T>, RandomState>,
+    writers: HashMap<Key, Writer<T>, RandomState>,
+    /// Whose full buffer ended within a line, by process: those that share the file have buffers of their own.
+    torn: HashMap<(FileId, Pid), Who, RandomState>,
+    /// When each writer is looked at again, whoever is next at the top.
+    due: BinaryHeap<Reverse<(u64, Key)>>,
+    /// About how much memory what they have begun takes.
+    bytes: usize,
 }
-
-type Writers<T> = HashMap<Who, Writer<T>, RandomState>;
 
 impl<T> Default for Logs<T> {
     fn default() -> Self {
         Self {
-            files: HashMap::default(),
+            writers: HashMap::default(),
+            torn: HashMap::default(),
+            due: BinaryHeap::new(),
+            bytes: 0,
+        }
+    }
+}
+
+/// Who wrote, for whom, and where to.
+#[derive(Clone, Debug)]
+struct By<T> {
+    actor: Actor,
+    origin: T,
+    stream: Option<Stream>,
+    name: SmolStr,
+}
+
+impl<T: Clone> By<T> {
+    fn of(write: &LogWrite, origin: &T) -> Self {
+        Self {
+            actor: write.moment.actor,
+            origin: origin.clone(),
+            stream: write.stream,
+            name: write.name.clone(),
+        }
+    }
+
+    fn wrote(self, text: String, time_ns: u64, shared: bool) -> Written<T> {
+        Written {
+            actor: self.actor,
+            origin: self.origin,
+            time_ns,
+            shared,
+            stream: self.stream,
+            name: self.name,
+            text,
+            fields: Vec::new(),
         }
     }
 }
@@ -65,11 +109,13 @@ struct Writer<T> {
     /// What the call wrote so far that is being told in several pieces.
     call: Vec<u8>,
     /// When that was, and by whom.
-    call_by: Option<(u64, Actor, T)>,
+    call_by: Option<(u64, By<T>)>,
+    /// It wrote more than was told.
+    call_cut: bool,
     /// The beginning of a line, and when it was written.
     rest: Vec<u8>,
     rest_ns: u64,
-    rest_by: Option<(Actor, T)>,
+    rest_by: Option<By<T>>,
     /// It may be another's.
     rest_shared: bool,
     /// It is what did not fit into a buffer.
@@ -83,6 +129,7 @@ impl<T> Default for Writer<T> {
         Self {
             call: Vec::new(),
             call_by: None,
+            call_cut: false,
             rest: Vec::new(),
             rest_ns: 0,
             rest_by: None,
@@ -93,106 +140,191 @@ impl<T> Default for Writer<T> {
     }
 }
 
-impl<T> Writer<T> {
-    fn is_idle(&self) -> bool {
-        self.call.is_empty() && self.rest.is_empty() && self.open.is_none()
-    }
-}
-
 impl<T: Clone + PartialEq> Logs<T> {
-    /// A program wrote, for `origin`. Texts that are whole are pushed to `out`, names of counters to `counts`.
-    pub fn write(&mut self, write: &LogWrite, origin: &T, out: &mut Vec<Written<T>>, counts: &mut Vec<&'static str>) {
+    /// A program wrote, for `origin`. Texts that are whole are pushed to `out`, names of counters to `counts`. Whether the file is a log;
+    /// of one that is none nothing is told.
+    pub fn write(
+        &mut self,
+        write: &LogWrite,
+        origin: &T,
+        out: &mut Vec<Written<T>>,
+        counts: &mut Vec<&'static str>,
+    ) -> bool {
         if !is_log(write) {
-            return;
+            return false;
         }
-        if self.files.len() >= MAX_FILES && !self.files.contains_key(&write.file) {
-            counts.push("logs.writers_full");
-            return;
+        match text(write) {
+            Some(payload) => self.wrote(write, payload, origin, out, counts),
+            None => counts.push("logs.binary"),
         }
-        let writers = self.files.entry(write.file).or_default();
-        let who = who(&write.moment.actor);
-        let taken = take_torn(writers, who);
-        if writers.len() >= MAX_WRITERS && !writers.contains_key(&who) {
-            counts.push("logs.writers_full");
-            return;
-        }
-        let writer = writers.entry(who).or_default();
+        true
+    }
+
+    fn wrote(
+        &mut self,
+        write: &LogWrite,
+        payload: &[u8],
+        origin: &T,
+        out: &mut Vec<Written<T>>,
+        counts: &mut Vec<&'static str>,
+    ) {
+        let key = (write.file, who(&write.moment.actor));
+        let taken = self.take_torn(key);
+        let has_bytes = self.bytes < MAX_BYTES;
+        let has_room = has_bytes && self.writers.len() < MAX_WRITERS;
+        let mut alone;
+        let (writer, waits) = match self.writers.entry(key) {
+            Entry::Occupied(entry) => (entry.into_mut(), has_bytes),
+            Entry::Vacant(entry) if has_room => {
+                let due_ns = write.moment.time_ns.saturating_add(HOLD_NS);
+                self.due.push(Reverse((due_ns, key)));
+                (entry.insert(Writer::default()), true)
+            }
+            Entry::Vacant(_) => {
+                alone = Writer::default();
+                (&mut alone, false)
+            }
+        };
+        let before = writer.bytes();
         if let Some(rest) = taken {
+            out.extend(writer.take_rest());
             writer.rest = rest;
             writer.rest_shared = true;
             writer.rest_ns = write.moment.time_ns;
         }
-        if write.more && writer.call.len() < RECORD_BYTES {
-            writer.call.extend_from_slice(&write.payload);
-            writer.call_by = Some((write.moment.time_ns, write.moment.actor, origin.clone()));
-            return;
+        writer.write(write, origin, payload, out, counts);
+        if !waits {
+            counts.push("logs.writers_full");
+            writer.flush(u64::MAX, 0, 0, out);
         }
-        // It works for another now: what it began is not what it goes on with.
-        if writer.rest_by.as_ref().is_some_and(|(_, begun)| begun != origin) {
-            out.extend(writer.take_rest());
+        if writer.is_torn() {
+            self.torn.insert(buffer(key), key.1);
         }
-        let before = std::mem::take(&mut writer.call);
-        writer.call_by = None;
-        let call = if before.is_empty() {
-            Cow::Borrowed(write.payload.as_ref())
-        } else {
-            Cow::Owned([&before, write.payload.as_ref()].concat())
-        };
-        if is_message(write) {
-            out.extend(message(write, origin, &call));
-        } else {
-            let cut = write.length > write.payload.len() as u64;
-            writer.called(write, origin, &call, cut, out, counts);
-        }
-        if writer.is_idle() {
-            writers.remove(&who);
-        }
-        if writers.is_empty() {
-            self.files.remove(&write.file);
-        }
+        self.bytes = self.bytes.saturating_add(writer.bytes()).saturating_sub(before);
+    }
+
+    /// The rest of a line that another writer's full buffer left in the file. There is no more than one: whoever writes next takes it.
+    fn take_torn(&mut self, key: Key) -> Option<Vec<u8>> {
+        let other = *self.torn.get(&buffer(key)).filter(|other| **other != key.1)?;
+        self.torn.remove(&buffer(key));
+        let writer = self.writers.get_mut(&(key.0, other));
+        let writer = writer.filter(|writer| writer.is_torn())?;
+        self.bytes = self.bytes.saturating_sub(writer.rest.len());
+        writer.rest_by = None;
+        Some(std::mem::take(&mut writer.rest))
     }
 
     /// Nothing is begun.
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
+        self.writers.is_empty()
     }
 
     /// It is `now_ns`: what nobody goes on with is whole.
     pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Written<T>>) {
-        self.flush(now_ns, HOLD_NS, REST_NS, out);
+        let is_due = |next: &Reverse<(u64, Key)>| next.0.0 <= now_ns;
+        while self.due.peek().is_some_and(is_due) {
+            let Some(Reverse((_, key))) = self.due.pop() else { break };
+            let Entry::Occupied(mut entry) = self.writers.entry(key) else {
+                continue;
+            };
+            let writer = entry.get_mut();
+            let before = writer.bytes();
+            writer.flush(now_ns, HOLD_NS, REST_NS, out);
+            self.bytes = self.bytes.saturating_add(writer.bytes()).saturating_sub(before);
+            if writer.is_idle() {
+                entry.remove();
+                if self.torn.get(&buffer(key)) == Some(&key.1) {
+                    self.torn.remove(&buffer(key));
+                }
+            } else {
+                self.due.push(Reverse((writer.due_ns(now_ns), key)));
+            }
+        }
     }
 
     /// Nothing more will come.
     pub fn finish(&mut self, out: &mut Vec<Written<T>>) {
-        self.flush(u64::MAX, 0, 0, out);
+        for writer in self.writers.values_mut() {
+            writer.flush(u64::MAX, 0, 0, out);
+        }
+        *self = Self::default();
+    }
+}
+
+impl<T> Writer<T> {
+    fn is_idle(&self) -> bool {
+        self.call.is_empty() && self.rest.is_empty() && self.open.is_none()
     }
 
-    fn flush(&mut self, now_ns: u64, hold_ns: u64, rest_ns: u64, out: &mut Vec<Written<T>>) {
-        self.files.retain(|_, writers| {
-            writers.retain(|_, writer| {
-                if let Some((time_ns, ..)) = &writer.call_by
-                    && now_ns.saturating_sub(*time_ns) >= rest_ns
-                {
-                    writer.give_up_call();
-                }
-                let rest_is_due = now_ns.saturating_sub(writer.rest_ns) >= rest_ns;
-                if let Some((open, _)) = writer
-                    .open
-                    .take_if(|(open, _)| now_ns.saturating_sub(open.time_ns) >= hold_ns)
-                {
-                    out.push(open);
-                }
-                if !writer.rest.is_empty() && rest_is_due {
-                    out.extend(writer.take_rest());
-                }
-                !writer.is_idle()
-            });
-            !writers.is_empty()
-        });
+    fn is_torn(&self) -> bool {
+        self.torn && !self.rest.is_empty()
+    }
+
+    /// About how much memory what it has begun takes.
+    fn bytes(&self) -> usize {
+        let open = self.open.as_ref().map_or(0, |(open, _)| open.text.len());
+        self.call.len().saturating_add(self.rest.len()).saturating_add(open)
+    }
+
+    /// When to look at it again: as soon as its text is due, and not much later than it may have begun another.
+    fn due_ns(&self, now_ns: u64) -> u64 {
+        let open_ns = self.open.as_ref().map_or(now_ns, |(open, _)| open.time_ns.min(now_ns));
+        open_ns.saturating_add(HOLD_NS).max(now_ns.saturating_add(1))
     }
 }
 
 impl<T: Clone + PartialEq> Writer<T> {
+    /// It wrote `payload`, or began to.
+    fn write(
+        &mut self,
+        write: &LogWrite,
+        origin: &T,
+        payload: &[u8],
+        out: &mut Vec<Written<T>>,
+        counts: &mut Vec<&'static str>,
+    ) {
+        self.call_cut |= write.length > write.payload.len() as u64;
+        if write.more && self.call.len() < RECORD_BYTES {
+            self.call.extend_from_slice(payload);
+            self.call_by = Some((write.moment.time_ns, By::of(write, origin)));
+            return;
+        }
+        // It works for another now: what it began is not what it goes on with.
+        if self.rest_by.as_ref().is_some_and(|by| by.origin != *origin) {
+            out.extend(self.take_rest());
+        }
+        let before = std::mem::take(&mut self.call);
+        self.call_by = None;
+        let call = if before.is_empty() {
+            Cow::Borrowed(payload)
+        } else {
+            Cow::Owned([&before, payload].concat())
+        };
+        let cut = std::mem::take(&mut self.call_cut);
+        if is_message(write) {
+            out.extend(message(write, origin, &call));
+        } else {
+            self.called(write, origin, &call, cut, out, counts);
+        }
+    }
+
+    /// Tells what nobody has gone on with for `hold_ns`, and for `rest_ns` if it is a line without an end.
+    fn flush(&mut self, now_ns: u64, hold_ns: u64, rest_ns: u64, out: &mut Vec<Written<T>>) {
+        let is_due = |time_ns: u64, wait_ns| now_ns.saturating_sub(time_ns) >= wait_ns;
+        if self
+            .call_by
+            .as_ref()
+            .is_some_and(|(time_ns, _)| is_due(*time_ns, rest_ns))
+        {
+            self.give_up_call();
+        }
+        let open = self.open.take_if(|(open, _)| is_due(open.time_ns, hold_ns));
+        out.extend(open.map(|(open, _)| open));
+        if !self.rest.is_empty() && is_due(self.rest_ns, rest_ns) {
+            out.extend(self.take_rest());
+        }
+    }
+
     /// A call is over that wrote `call`, `cut` if it wrote more.
     fn called(
         &mut self,
@@ -227,9 +359,9 @@ impl<T: Clone + PartialEq> Writer<T> {
         }
         self.rest_shared = torn;
         self.rest_ns = write.moment.time_ns;
-        self.rest_by = (!self.rest.is_empty()).then(|| (write.moment.actor, origin.clone()));
+        self.rest_by = (!self.rest.is_empty()).then(|| By::of(write, origin));
         self.torn = call.len() >= BUFFER_BYTES;
-        if cut {
+        if cut && !self.rest.is_empty() {
             let rest = std::mem::take(&mut self.rest);
             self.line(write, origin, &rest, true, &mut begun, out);
         }
@@ -248,32 +380,24 @@ impl<T: Clone + PartialEq> Writer<T> {
     /// The last piece of a call was lost: what came of it is told as it is.
     fn give_up_call(&mut self) {
         let call = std::mem::take(&mut self.call);
-        if let Some((time_ns, actor, origin)) = self.call_by.take() {
+        if let Some((time_ns, by)) = self.call_by.take() {
             // Which of its lines would have been a record's is not known.
             self.rest
                 .extend(call.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
             self.rest.truncate(RECORD_BYTES);
             self.rest_ns = time_ns;
             self.rest_shared = true;
-            self.rest_by.get_or_insert((actor, origin));
+            self.rest_by.get_or_insert(by);
         }
     }
 
     /// The line that was begun, which nobody goes on with.
     fn take_rest(&mut self) -> Option<Written<T>> {
         let rest = std::mem::take(&mut self.rest);
-        let (actor, origin) = self.rest_by.take()?;
+        let shared = std::mem::take(&mut self.rest_shared);
+        let by = self.rest_by.take()?;
         let text = clean(&rest);
-        (!text.trim().is_empty()).then(|| Written {
-            actor,
-            origin,
-            time_ns: self.rest_ns,
-            shared: std::mem::take(&mut self.rest_shared),
-            stream: None,
-            name: SmolStr::default(),
-            text,
-            fields: Vec::new(),
-        })
+        (!text.trim().is_empty()).then(|| by.wrote(text, self.rest_ns, shared))
     }
 
     /// A line is whole.
@@ -303,16 +427,7 @@ impl<T: Clone + PartialEq> Writer<T> {
         }
         *begun = begun.saturating_add(1);
         let group = Group::begin(&line);
-        let written = Written {
-            actor: write.moment.actor,
-            origin: origin.clone(),
-            time_ns: write.moment.time_ns,
-            shared,
-            stream: write.stream,
-            name: write.name.clone(),
-            text: line,
-            fields: Vec::new(),
-        };
+        let written = By::of(write, origin).wrote(line, write.moment.time_ns, shared);
         self.open = Some((written, group));
     }
 }
@@ -328,28 +443,19 @@ fn message<T: Clone>(write: &LogWrite, origin: &T, payload: &[u8]) -> Option<Wri
         Some(Stream::Journal) => journal::parse(payload),
         _ => (payload.strip_suffix(b"\0").unwrap_or(payload).to_vec(), Vec::new()),
     };
-    let lines: Vec<String> = text.split(|byte| *byte == b'\n').map(clean).collect();
-    let text = lines.join("\n");
+    let text = clean_lines(&text);
     let text = text.get(..text.floor_char_boundary(RECORD_BYTES)).unwrap_or_default();
-    let fields = fields.into_iter().map(|(name, value)| (name, clean(&value)));
+    let fields = fields.into_iter().map(|(name, value)| (name, clean_lines(&value)));
     (!text.trim().is_empty()).then(|| Written {
-        actor: write.moment.actor,
-        origin: origin.clone(),
-        time_ns: write.moment.time_ns,
-        shared: false,
-        stream: write.stream,
         name: SmolStr::default(),
-        text: text.to_owned(),
         fields: fields.collect(),
+        ..By::of(write, origin).wrote(text.to_owned(), write.moment.time_ns, false)
     })
 }
 
-/// The rest of a line that another writer's full buffer left.
-fn take_torn<T>(writers: &mut Writers<T>, who: Who) -> Option<Vec<u8>> {
-    let torn = |(other, writer): &(&Who, &mut Writer<T>)| **other != who && writer.torn && !writer.rest.is_empty();
-    let (_, writer) = writers.iter_mut().find(torn)?;
-    writer.torn = false;
-    Some(std::mem::take(&mut writer.rest))
+/// What a writer's process writes to the file from, where it gathers lines.
+const fn buffer((file, (pid, ..)): Key) -> (FileId, Pid) {
+    (file, pid)
 }
 
 /// Whoever writes one text at a time: a thread may be left by what runs on it between two calls.
@@ -366,13 +472,33 @@ fn who(actor: &Actor) -> Who {
     (actor.pid, kind, id)
 }
 
-/// Whether it is text, and a file that is none of the standard streams is called like a log: databases append to files, too.
+/// Whether it is a service, a standard stream, or a file that is called like a log: databases append to files, too. The name of
+/// one that was rotated while it is open has more behind it.
 fn is_log(write: &LogWrite) -> bool {
     let called_so = |name: &str| {
         let name = name.to_ascii_lowercase();
-        name.contains("log") || name.ends_with(".out") || name.ends_with(".err") || name.ends_with(".txt")
+        let rotated = |letter: char| letter.is_ascii_digit() || matches!(letter, '.' | '-');
+        let begins = name.trim_end_matches(rotated);
+        name.contains("log") || [".out", ".err", ".txt"].iter().any(|end| begins.ends_with(end))
     };
-    is_message(write) || ((write.stream.is_some() || called_so(&write.name)) && !write.payload.contains(&0))
+    write.stream.is_some() || called_so(&write.name)
+}
+
+/// What was written, if it is text. Programs that write a whole buffer write the zeros behind their text, too.
+fn text(write: &LogWrite) -> Option<&[u8]> {
+    let payload = write.payload.as_ref();
+    if is_message(write) {
+        return Some(payload);
+    }
+    let last = payload.iter().rposition(|byte| *byte != 0);
+    let payload = payload.get(..last.map_or(0, |last| last.saturating_add(1)))?;
+    memchr::memchr(0, payload).is_none().then_some(payload)
+}
+
+/// [`clean`], of several lines.
+fn clean_lines(bytes: &[u8]) -> String {
+    let lines: Vec<String> = bytes.split(|byte| *byte == b'\n').map(clean).collect();
+    lines.join("\n")
 }
 
 /// A line without what only a terminal understands (ECMA-48 control sequences), and without other control characters.

@@ -163,38 +163,186 @@ fn calls_and_files() {
     for name in ["appendonly.aof", "shop.log", "base.db"] {
         logs.write(&file(name), &0, &mut out, &mut counts);
     }
+    assert_eq!(counts, [""; 0]);
     logs.write(&write(2, b"\0\x01binary\n", 7), &0, &mut out, &mut counts);
-    let cut = LogWrite {
+    let cut = |who, text: &[u8], more| LogWrite {
         length: 99,
-        ..write(3, b"INFO c", 8)
+        more,
+        ..write(who, text, 8)
     };
-    logs.write(&cut, &0, &mut out, &mut counts);
+    logs.write(&cut(3, b"INFO c", false), &0, &mut out, &mut counts);
+    logs.write(&cut(4, b"INFO d", true), &0, &mut out, &mut counts);
+    logs.write(&write(4, b" behind what is missing\n", 8), &0, &mut out, &mut counts);
     logs.finish(&mut out);
-    out.sort_by_key(|written| written.time_ns);
+    out.sort_by(|one, other| (one.time_ns, &one.text).cmp(&(other.time_ns, &other.text)));
     let got: Vec<(&str, bool)> = out
         .iter()
         .map(|written| (written.text.as_str(), written.shared))
         .collect();
     assert_eq!(
         got,
-        [("INFO a b", false), ("INFO from a file", false), ("INFO c", true)]
+        [
+            ("INFO a b", false),
+            ("INFO from a file", false),
+            ("INFO c", true),
+            ("INFO d behind what is missing", true)
+        ]
     );
+    assert_eq!(counts, ["logs.binary"]);
+}
+
+/// What a file is called, before and after it was rotated while it is open.
+#[test]
+fn files_that_are_logs() {
+    let is_log = |name: &str| {
+        let file = LogWrite {
+            stream: None,
+            name: name.into(),
+            ..write(1, b"line\n", 1)
+        };
+        let (mut logs, mut out) = (Logs::default(), Vec::new());
+        logs.write(&file, &0, &mut out, &mut Vec::new());
+        logs.finish(&mut out);
+        out.iter().all(|written| written.name == name) && !out.is_empty()
+    };
+    for name in [
+        "shop.log",
+        "Access_Log.1",
+        "catalina.out",
+        "catalina.out.1",
+        "shop.err-20261130",
+        "notes.txt",
+    ] {
+        assert!(is_log(name), "{name}");
+    }
+    for name in ["appendonly.aof", "data-out.db", "out", "wal.000012", ""] {
+        assert!(!is_log(name), "{name}");
+    }
+}
+
+/// Who empties a buffer that is full goes on with the line that it ended within; another process has a buffer of its own, also where it
+/// shares the file.
+#[test]
+fn buffers_that_are_full() {
+    let (mut logs, mut out, mut counts) = (Logs::default(), Vec::new(), Vec::new());
+    let of = |pid: u32, who: u32, text: &[u8], time_ns| LogWrite {
+        moment: Moment::new(time_ns, Actor::thread(Pid(pid), who)),
+        ..write(who, text, time_ns)
+    };
+    let full = [&[b'x'; 4_096][..], b"\nbeg"].concat();
+    logs.write(&of(1, 1, &full, 1), &0, &mut out, &mut counts);
+    logs.write(&of(2, 2, b"of another process\n", 2), &0, &mut out, &mut counts);
+    logs.write(&of(1, 3, b"un\n", 3), &0, &mut out, &mut counts);
+    logs.finish(&mut out);
+    out.sort_by_key(|written| written.time_ns);
+    let got: Vec<(&str, bool)> = out
+        .iter()
+        .skip(1)
+        .map(|written| (written.text.as_str(), written.shared))
+        .collect();
+    assert_eq!(got, [("of another process", false), ("begun", true)]);
     assert_eq!(counts, [""; 0]);
+}
+
+/// Zeros behind a text, bytes that are no UTF-8, a letter that is parted by two calls, and what was begun keeps its stream.
+#[test]
+fn bytes_that_are_no_text() {
+    let texts = |calls: &[&[u8]]| {
+        let calls: Vec<(u32, Vec<u8>)> = calls.iter().map(|call| (1, call.to_vec())).collect();
+        let out = join(&calls);
+        assert!(out.iter().all(|written| written.stream == Some(Stream::Error)));
+        out.into_iter().map(|written| written.text).collect::<Vec<_>>()
+    };
+    assert_eq!(texts(&[b"one\n\0\0\0", b"two\0", b"\n\0", b"\0"]), ["one", "two"]);
+    assert_eq!(
+        texts(&[b"f\xc3", b"\xa4iled \xff \x1b[31mred\x1b[0m\r\n"]),
+        ["fäiled \u{fffd} red"]
+    );
+    assert_eq!(texts(&[b"no end"]), ["no end"]);
+}
+
+/// Fields of the journal keep their lines.
+#[test]
+fn a_message_to_the_journal() {
+    let message = LogWrite {
+        stream: Some(Stream::Journal),
+        name: "l/socket".into(),
+        ..write(
+            1,
+            b"PRIORITY=3\nMESSAGE=failed\nTRACE\n\x07\0\0\0\0\0\0\0a\n\xff\0b\nc\nCODE_LINE=7\n",
+            1,
+        )
+    };
+    let (mut logs, mut out, mut counts) = (Logs::default(), Vec::new(), Vec::new());
+    logs.write(&message, &1, &mut out, &mut counts);
+    assert_eq!(counts, [""; 0]);
+    let record = Record::parse(&out[0].text, &out[0]);
+    assert_eq!((record.body.as_str(), record.severity.number()), ("failed", 17));
+    let trace = record.attributes.iter().find(|(name, _)| name == "TRACE");
+    assert_eq!(
+        trace.map(|(_, value)| value.clone()),
+        Some(Value::Text("a\n\u{fffd}b\nc".into()))
+    );
+}
+
+/// A goroutine for each line: none is in another's way, and each is told when its text is due.
+#[test]
+fn writers_that_write_once() {
+    let (mut logs, mut out, mut counts) = (Logs::default(), Vec::new(), Vec::new());
+    for who in 0..20_000_u32 {
+        let now_ns = u64::from(who) * 10_000;
+        logs.write(&write(who, b"INFO line\n", now_ns), &who, &mut out, &mut counts);
+        if who % 1_000 == 0 {
+            logs.tick(now_ns, &mut out);
+            assert_eq!(
+                out.len(),
+                who.saturating_sub(9_999) as usize,
+                "100 ms are waited for more"
+            );
+        }
+    }
+    logs.tick(300_000_000, &mut out);
+    assert_eq!((out.len(), logs.is_empty(), counts), (20_000, true, Vec::new()));
+}
+
+/// A text is told when it is due, also of a writer that was about to be looked at for another reason.
+#[test]
+fn texts_are_told_when_they_are_due() {
+    let (mut logs, mut out, mut counts) = (Logs::default(), Vec::new(), Vec::new());
+    logs.write(&write(1, b"INFO be", 0), &0, &mut out, &mut counts);
+    logs.tick(110_000_000, &mut out);
+    logs.write(&write(1, b"gun\n", 150_000_000), &0, &mut out, &mut counts);
+    logs.tick(240_000_000, &mut out);
+    assert_eq!(out.len(), 0);
+    logs.tick(250_000_000, &mut out);
+    assert_eq!(out.len(), 1);
+    assert!(logs.is_empty());
 }
 
 #[test]
 fn bounds() {
     let (mut logs, mut out, mut counts) = (Logs::default(), Vec::new(), Vec::new());
-    for who in 0..2_000 {
+    for who in 0..40_000 {
         logs.write(&write(who, b"begun", 1), &0, &mut out, &mut counts);
     }
-    assert_eq!(counts.len(), 976);
-    assert!(counts.iter().all(|name| *name == "logs.writers_full"));
+    assert_eq!(counts, ["logs.writers_full"; 40_000 - 32_768]);
+    assert_eq!(out.len(), counts.len(), "what there is no room for is told at once");
     counts.clear();
     for _ in 0..100 {
         logs.write(&write(1, &[b'x'; 16_000], 1), &0, &mut out, &mut counts);
     }
     assert!(counts.contains(&"logs.lines_cut"));
+    counts.clear();
+    logs.write(&write(1, b"\n", 1), &0, &mut out, &mut counts);
+    let before = out.len();
+    for who in 2..10_002 {
+        logs.write(&write(who, &[b'x'; 4_000], 1), &0, &mut out, &mut counts);
+    }
+    assert!(counts.iter().all(|name| *name == "logs.writers_full"));
+    assert_eq!(out.len() - before, counts.len());
+    let held = 10_000 - counts.len();
+    assert!((8_000..=(32 << 20) / 4_000).contains(&held), "{held}");
     logs.finish(&mut out);
+    assert!(logs.is_empty());
     assert!(out.iter().all(|written| written.text.len() <= super::RECORD_BYTES));
 }

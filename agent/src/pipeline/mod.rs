@@ -285,7 +285,8 @@ impl Pipeline {
             let process = self.processes.get(text.actor.pid);
             for (name, value) in &mut text.fields {
                 // Secrets are known by the names before them.
-                let shown = self.policy.text(&format!("{name}={value}"));
+                let named = format!("{name}={value}");
+                let shown = self.policy.text(&named);
                 *value = shown
                     .split_once('=')
                     .map_or_else(String::new, |(_, value)| value.to_owned());

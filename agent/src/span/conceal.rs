@@ -2,11 +2,13 @@
 //!
 //! A body may be cut anywhere, and what it says of its type may be wrong: so nothing here needs a document that is whole
 //! or valid, and where it is in doubt it hides more, not less.
+use std::borrow::Cow;
+
 use super::policy::REDACTED;
 
 /// `"key" : value` anywhere (RFC 8259), whole or cut: the value becomes a text. `hidden` judges the key.
-pub(super) fn json(bytes: &[u8], hidden: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
+pub(super) fn json<'a>(bytes: &'a [u8], hidden: &dyn Fn(&[u8]) -> bool) -> Cow<'a, [u8]> {
+    let mut out = Vec::new();
     let (mut at, mut told) = (0, 0);
     // Each quote may begin a key: in a text that is no JSON they need not come in pairs.
     while let Some(quote) = find(bytes, at, |byte| byte == b'"') {
@@ -19,8 +21,11 @@ pub(super) fn json(bytes: &[u8], hidden: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
         told = value_end(bytes, value);
         at = told;
     }
+    if out.is_empty() {
+        return Cow::Borrowed(bytes);
+    }
     out.extend_from_slice(bytes.get(told..).unwrap_or_default());
-    out
+    Cow::Owned(out)
 }
 
 /// `key=value&key=value` (`application/x-www-form-urlencoded`), whole or cut.
@@ -53,47 +58,39 @@ pub(super) fn form(bytes: &[u8], hidden: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
 
 /// `key=value` and `key: value` anywhere in a line: the value up to the next space, `&`, `,`, `;` or, where it is quoted, to the
 /// end of the quotes. What stands behind the name of a header is hidden to the end of the line: it may be several words.
-pub(super) fn pairs(text: &str, hidden: &dyn Fn(&[u8]) -> bool) -> String {
-    let is_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(['=', ':']) {
-        let (before, behind) = rest.split_at_checked(at).unwrap_or((rest, ""));
-        let (sign, behind) = behind.split_at_checked(1).unwrap_or((behind, ""));
-        let start = before.rfind(|letter| !is_name(letter)).map_or(0, |place| {
-            place.saturating_add(
-                before
-                    .get(place..)
-                    .and_then(|text| text.chars().next())
-                    .map_or(1, char::len_utf8),
-            )
-        });
-        let name = before.get(start..).unwrap_or_default();
-        out.push_str(before);
-        out.push_str(sign);
-        rest = behind;
-        if name.is_empty() || !hidden(name.as_bytes()) {
+pub(super) fn pairs<'a>(text: &'a str, hidden: &dyn Fn(&[u8]) -> bool) -> Cow<'a, str> {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let mut out = String::new();
+    let (mut at, mut told) = (0_usize, 0_usize);
+    while let Some(sign) = find(text.as_bytes(), at, |byte| matches!(byte, b'=' | b':')) {
+        let before = text.as_bytes().get(at..sign).unwrap_or_default();
+        let letters = before.iter().rev().take_while(|byte| is_name(byte)).count();
+        let name = before.get(before.len().saturating_sub(letters)..).unwrap_or_default();
+        at = sign.saturating_add(1);
+        if name.is_empty() || !hidden(name) {
             continue;
         }
+        let behind = text.get(at..).unwrap_or_default();
         let value = behind.trim_start_matches(' ');
-        out.push_str(
-            behind
-                .get(..behind.len().saturating_sub(value.len()))
-                .unwrap_or_default(),
-        );
+        let start = text.len().saturating_sub(value.len());
         let end = match value.chars().next() {
             Some(quote @ ('"' | '\'')) => value
                 .get(1..)
                 .and_then(|inner| inner.find(quote))
                 .map(|end| end.saturating_add(2)),
-            _ if sign == ":" => value.find('\n'),
+            _ if text.as_bytes().get(sign) == Some(&b':') => value.find('\n'),
             _ => value.find([' ', '&', ',', ';', '\n', '"', '\'', ')', '}', ']']),
         };
+        out.push_str(text.get(told..start).unwrap_or_default());
         out.push_str(REDACTED);
-        rest = value.get(end.unwrap_or(value.len())..).unwrap_or_default();
+        told = end.map_or(text.len(), |end| start.saturating_add(end));
+        at = told;
     }
-    out.push_str(rest);
-    out
+    if out.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(text.get(told..).unwrap_or_default());
+    Cow::Owned(out)
 }
 
 /// Where the value of the key that begins with the quote at `quote` begins, if it is one to be hidden.
@@ -168,11 +165,10 @@ mod tests {
         key.eq_ignore_ascii_case(b"password")
     }
 
-    type Conceal = fn(&[u8], &dyn Fn(&[u8]) -> bool) -> Vec<u8>;
-
-    fn check(how: Conceal, lines: &[(&str, &str)]) {
+    #[track_caller]
+    fn check(how: impl Fn(&[u8]) -> Vec<u8>, lines: &[(&str, &str)]) {
         for (text, expected) in lines {
-            let got = how(text.as_bytes(), &hidden);
+            let got = how(text.as_bytes());
             assert_eq!(String::from_utf8_lossy(&got), *expected, "of {text}");
         }
     }
@@ -180,7 +176,7 @@ mod tests {
     #[test]
     fn json_values() {
         check(
-            json,
+            |text| json(text, &hidden).into_owned(),
             &[
                 (
                     r#"{"a":1,"password":"x","b":2}"#,
@@ -221,7 +217,7 @@ mod tests {
             assert!(!String::from_utf8_lossy(&got).contains("top"), "cut at {cut}");
         }
         let text = r#"{"password":"tops\"ecr\\"#;
-        assert_eq!(json(text.as_bytes(), &hidden), br#"{"password":"REDACTED""#);
+        assert_eq!(json(text.as_bytes(), &hidden)[..], br#"{"password":"REDACTED""#[..]);
     }
 
     #[test]
@@ -237,17 +233,24 @@ mod tests {
             ("é=password=x", "é=password=REDACTED"),
             ("mypassword=x: password=", "mypassword=x: password=REDACTED"),
             ("12:00:01 plain = text", "12:00:01 plain = text"),
+            ("a=é password: x é", "a=é password: REDACTED"),
             ("", ""),
         ];
         for (text, want) in cases {
-            assert_eq!(pairs(text, &hidden), want, "of {text}");
+            let shown = pairs(text, &hidden);
+            assert_eq!(shown, want, "of {text}");
+            assert_eq!(
+                matches!(shown, Cow::Borrowed(_)),
+                text == want,
+                "what hides nothing is not copied: {text}"
+            );
         }
     }
 
     #[test]
     fn form_values() {
         check(
-            form,
+            |text| form(text, &hidden),
             &[
                 ("a=1&password=x&b=2", "a=1&password=REDACTED&b=2"),
                 ("PASSWORD=x", "PASSWORD=REDACTED"),

@@ -199,7 +199,11 @@ impl Policy {
         let shown = conceal::json(bytes, &hidden);
         let media_type = field(fields, "content-type").map(<[u8]>::to_ascii_lowercase);
         let is_form = media_type.is_none_or(|name| name.trim_ascii().starts_with(b"application/x-www-form-urlencoded"));
-        Cow::Owned(if is_form { conceal::form(&shown, &hidden) } else { shown })
+        if is_form {
+            Cow::Owned(conceal::form(&shown, &hidden))
+        } else {
+            shown
+        }
     }
 
     fn is_secret_key(&self, key: &[u8]) -> bool {
@@ -334,36 +338,33 @@ impl Policy {
                 _ => Cow::Owned(REDACTED.to_owned()),
             };
         }
-        if may_have_keys(text) {
-            let shown = conceal::json(text.as_bytes(), &|key| self.is_secret_key(key));
-            if shown != text.as_bytes() {
-                let shown = String::from_utf8_lossy(&shown).into_owned();
-                return Cow::Owned(redact::text(&shown).into_owned());
-            }
+        if may_have_keys(text)
+            && let Cow::Owned(shown) = conceal::json(text.as_bytes(), &|key| self.is_secret_key(key))
+        {
+            let shown = String::from_utf8_lossy(&shown);
+            return Cow::Owned(redact::text(&shown).into_owned());
         }
         redact::text(text)
     }
 
     /// A line of a log as it may be shown. It has no form that is known: what is called like a secret is hidden wherever a value
     /// is named, as in JSON, in `key=value` or in `key: value`.
-    pub fn text(&self, text: &str) -> String {
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let named = |key: &[u8]| {
             let mut names = self.secret_parameters.iter().chain(&self.secret_headers);
             names.any(|secret| secret.as_bytes().eq_ignore_ascii_case(key))
         };
         let hidden = |key: &[u8]| self.is_secret_key(key) || named(key);
-        let has = |sign| memchr::memchr(sign, text.as_bytes()).is_some();
-        let shown = if has(b'"') {
-            let shown = conceal::json(text.as_bytes(), &hidden);
-            conceal::pairs(&String::from_utf8_lossy(&shown), &hidden)
-        } else if has(b'=') || has(b':') {
-            conceal::pairs(text, &hidden)
-        } else {
-            text.to_owned()
+        let in_json = match memchr::memchr(b'"', text.as_bytes()) {
+            Some(_) => conceal::json(text.as_bytes(), &hidden),
+            None => Cow::Borrowed(text.as_bytes()),
         };
-        match redact::text(&shown) {
-            Cow::Borrowed(_) => shown,
-            Cow::Owned(shown) => shown,
+        match in_json {
+            Cow::Borrowed(_) => redacted(conceal::pairs(text, &hidden)),
+            Cow::Owned(shown) => {
+                let shown = String::from_utf8_lossy(&shown);
+                Cow::Owned(redacted(conceal::pairs(&shown, &hidden)).into_owned())
+            }
         }
     }
 
@@ -382,6 +383,17 @@ impl Policy {
             _ => pair.to_owned(),
         };
         query.split('&').map(shown).collect::<Vec<_>>().join("&")
+    }
+}
+
+/// As [`redact::text`], of a text in which something may have been hidden.
+fn redacted(shown: Cow<'_, str>) -> Cow<'_, str> {
+    match shown {
+        Cow::Borrowed(text) => redact::text(text),
+        Cow::Owned(text) => match redact::text(&text) {
+            Cow::Borrowed(_) => Cow::Owned(text),
+            Cow::Owned(text) => Cow::Owned(text),
+        },
     }
 }
 

@@ -45,7 +45,8 @@ const MESSAGES: &[&str] = &[
 pub(super) fn describe(span: &mut Span, body: &[u8], policy: &Policy) {
     let body = body.get(..MAX_BYTES).unwrap_or(body);
     let Some(exception) = of_body(body) else { return };
-    let [kind, message, trace] = [exception.kind, exception.message, exception.trace].map(|text| policy.text(&text));
+    let [kind, message, trace] =
+        [exception.kind, exception.message, exception.trace].map(|text| policy.text(&text).into_owned());
     let mut attributes = vec![("exception.type", Value::Text(kind.as_str().into()))];
     if !message.is_empty() {
         attributes.push(("exception.message", Value::Text(message.as_str().into())));

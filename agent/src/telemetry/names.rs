@@ -138,6 +138,7 @@ pub const NAMES: &[(&str, &str)] = &[
         "export.trees_hidden",
         "Traces that were not drawn in the terminal, which draws so many a second; other outputs have them.",
     ),
+    ("logs.binary", "Writes to logs not read because they are no text."),
     (
         "logs.dropped",
         "Records of logs without a span that were dropped because too many waited.",
@@ -166,7 +167,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     (
         "logs.writers_full",
-        "Writes to logs not read because too many files or writers had begun a line.",
+        "Writes to logs whose lines were joined with no others, because too much had been begun and might go on.",
     ),
     (
         "otlp.inbox_full",

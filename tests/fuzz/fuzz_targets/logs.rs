@@ -10,8 +10,9 @@ fuzz_target!(|input: &[u8]| {
     // A piece ends where a byte that is no text stands; it tells the writer and how the call went on.
     for (place, piece) in input.split_inclusive(|byte| *byte >= 0xf8).enumerate() {
         let code = piece.last().copied().unwrap_or(0);
+        let (pid, tid) = (u32::from(code >> 2 & 1), u32::from(code & 3));
         let write = LogWrite {
-            moment: Moment::new(place as u64 * 30_000_000, Actor::thread(Pid(1), u32::from(code & 3))),
+            moment: Moment::new(place as u64 * 30_000_000, Actor::thread(Pid(pid), tid)),
             file: FileId { address: 1, inode: 1 },
             stream: match code & 3 {
                 0 => Some(Stream::Out),
@@ -24,7 +25,10 @@ fuzz_target!(|input: &[u8]| {
             payload: bytes::Bytes::copy_from_slice(piece),
             more: code == 0xff,
         };
-        logs.write(&write, &code, &mut out, &mut counts);
+        assert!(
+            logs.write(&write, &code, &mut out, &mut counts),
+            "it is called like a log"
+        );
         logs.tick(place as u64 * 30_000_000, &mut out);
     }
     logs.finish(&mut out);

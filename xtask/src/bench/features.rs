@@ -42,12 +42,17 @@ struct Program {
     argv: fn() -> Vec<String>,
 }
 
-/// One that logs nothing, and two that write three lines a request.
-const PROGRAMS: [Program; 3] = [
+/// Two that log nothing, the second with two tasks of Tokio's a request, and two that write three lines a request.
+const PROGRAMS: [Program; 4] = [
     Program {
         name: "go",
         path: "/page?id=1",
         argv: || vec![Lab::go("server")],
+    },
+    Program {
+        name: "rust",
+        path: "/waits?id=1",
+        argv: || vec![Lab::rust("axum-server")],
     },
     Program {
         name: "go-logs",

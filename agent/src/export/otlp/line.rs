@@ -1,35 +1,82 @@
-//! Spans as OTLP JSON, written straight into memory: what [`request`](super::request) would make of them, but at a tenth of
-//! its cost. Fields that hold nothing are left out, as Protobuf's JSON mapping has it.
+//! Spans and records of logs as OTLP JSON, written straight into memory: what [`request`](super::request) and
+//! [`logs_request`](super::logs::logs_request) would make of them, but at a tenth of its cost. Fields that hold nothing are left out, as
+//! Protobuf's JSON mapping has it.
 use std::sync::Arc;
 
-use super::Finished;
 use super::convert::{NAME, VERSION, flags, kind, link_flags, resource};
+use super::logs::exception;
+use super::{Finished, Logged};
 use crate::discover::Process;
 use crate::export::{Clock, Host};
+use crate::log::{Record, Severity};
 use crate::span::{Event, SCHEMA_URL, Status, Value};
 use crate::trace::Link;
 
 /// Appends one `ExportTraceServiceRequest` with all of `spans`, grouped by process, without the end of its line.
 pub fn write_request(spans: &[Finished], host: &Host, clock: &Clock, out: &mut Vec<u8>) {
-    let mut groups: Vec<(&Arc<Process>, Vec<&Finished>)> = Vec::new();
-    for placed in spans {
-        let same = |(process, _): &&mut (&Arc<Process>, _)| Arc::ptr_eq(process, &placed.process);
-        match groups.iter_mut().find(same) {
-            Some((_, group)) => group.push(placed),
-            None => groups.push((&placed.process, vec![placed])),
+    let names = ["resourceSpans", "scopeSpans", "spans"];
+    by_process(
+        spans,
+        names,
+        |placed| &placed.process,
+        host,
+        out,
+        |out, spans| {
+            list(out, spans, |out, placed| span(out, placed, clock));
+        },
+    );
+}
+
+/// Appends one `ExportLogsServiceRequest` with all records of `logged`, as [`write_request`].
+pub fn write_logs_request(logged: &[Logged], host: &Host, clock: &Clock, out: &mut Vec<u8>) {
+    let logged = logged.iter().filter(|logged| !logged.records().is_empty());
+    let names = ["resourceLogs", "scopeLogs", "logRecords"];
+    by_process(logged, names, Logged::process, host, out, |out, group| {
+        let records = group.into_iter().flat_map(|logged| {
+            let records = logged.records().iter();
+            records.map(move |of| (logged, of))
+        });
+        list(out, records, |out, (logged, of)| record(out, of, logged, clock));
+    });
+}
+
+/// What is sent of each process, and of the one scope in it; `names` are those of the three lists, from the outer to the inner.
+fn by_process<'a, T: 'a>(
+    all: impl IntoIterator<Item = &'a T>,
+    [resources, scopes, elements]: [&str; 3],
+    process: impl Fn(&'a T) -> &'a Arc<Process>,
+    host: &Host,
+    out: &mut Vec<u8>,
+    mut group: impl FnMut(&mut Vec<u8>, Vec<&'a T>),
+) {
+    let mut groups: Vec<(&Arc<Process>, Vec<&T>)> = Vec::new();
+    for one in all {
+        let its = process(one);
+        match groups.iter_mut().find(|(process, _)| Arc::ptr_eq(process, its)) {
+            Some((_, group)) => group.push(one),
+            None => groups.push((its, vec![one])),
         }
     }
-    raw(out, r#"{"resourceSpans":["#);
-    list(out, groups, |out, (process, spans)| {
+    let key = |out: &mut Vec<u8>, name| {
+        raw(out, "\"");
+        raw(out, name);
+        raw(out, "\":[");
+    };
+    raw(out, "{");
+    key(out, resources);
+    list(out, groups, |out, (process, all)| {
         raw(out, r#"{"resource":"#);
         // It is the same for hundreds of spans.
         let _memory_cannot_fail = serde_json::to_writer(&mut *out, &resource(process, host));
-        raw(out, r#","scopeSpans":[{"scope":{"name":"#);
+        raw(out, ",");
+        key(out, scopes);
+        raw(out, r#"{"scope":{"name":"#);
         text(out, NAME);
         raw(out, r#","version":"#);
         text(out, VERSION);
-        raw(out, r#"},"spans":["#);
-        list(out, spans, |out, placed| span(out, placed, clock));
+        raw(out, "},");
+        key(out, elements);
+        group(out, all);
         raw(out, r#"],"schemaUrl":"#);
         text(out, SCHEMA_URL);
         raw(out, r#"}],"schemaUrl":"#);
@@ -96,6 +143,45 @@ fn link(out: &mut Vec<u8>, link: &Link) {
     if !link.trace_state.is_empty() {
         raw(out, r#","traceState":"#);
         text(out, &link.trace_state);
+    }
+    raw(out, "}");
+}
+
+fn record(out: &mut Vec<u8>, record: &Record, logged: &Logged, clock: &Clock) {
+    let time = clock.unix_ns(record.time_ns);
+    raw(out, r#"{"timeUnixNano":""#);
+    number(out, time);
+    raw(out, r#"","observedTimeUnixNano":""#);
+    number(out, time);
+    raw(out, "\"");
+    if record.severity != Severity::UNSPECIFIED {
+        raw(out, r#","severityNumber":"#);
+        number(out, u64::from(record.severity.number()));
+    }
+    if !record.severity_text.is_empty() {
+        raw(out, r#","severityText":"#);
+        text(out, &record.severity_text);
+    }
+    raw(out, r#","body":{"stringValue":"#);
+    text(out, &record.body);
+    raw(out, r#"},"attributes":["#);
+    let own = record.attributes.iter().map(|(key, value)| (key.as_str(), value));
+    let exception: Vec<_> = exception(record)
+        .map(|(key, text)| (key, Value::Text(text.into())))
+        .collect();
+    list(
+        out,
+        own.chain(exception.iter().map(|(key, value)| (*key, value))),
+        attribute,
+    );
+    raw(out, r#"],"flags":"#);
+    number(out, u64::from(logged.flags()));
+    if let Some((trace_id, span_id)) = logged.place() {
+        raw(out, r#","traceId":""#);
+        hex(out, &trace_id);
+        raw(out, r#"","spanId":""#);
+        hex(out, &span_id);
+        raw(out, "\"");
     }
     raw(out, "}");
 }
@@ -211,12 +297,16 @@ fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
     use super::*;
     use crate::discover::Runtime;
+    use crate::export::otlp::logs::logs_request;
     use crate::export::otlp::request;
     use crate::export::sample::{Sample, host, process, service};
+    use crate::log::Exception;
+    use crate::trace::Loose;
 
     /// What is written is read as the request that the other transports send.
     fn check(spans: &[Finished]) {
@@ -262,6 +352,60 @@ mod tests {
             .push(("http.request.header.\"x\"".into(), Value::fixed("y")));
         check(&[busy, Sample::client(2, &stock).done(), Sample::client(3, &shop).done()]);
         check(&[]);
+    }
+
+    /// The same of records of logs.
+    #[test]
+    fn records_the_same_as_the_messages() {
+        let (shop, stock) = (Arc::new(process(41, "shop", Runtime::Python)), service("stock"));
+        let plain = Record {
+            time_ns: 5,
+            severity: Severity::UNSPECIFIED,
+            severity_text: "".into(),
+            body: "said \"é\"\n".into(),
+            attributes: Vec::new(),
+            exception: None,
+        };
+        let full = Record {
+            severity: Severity::ERROR,
+            severity_text: "ERR".into(),
+            attributes: vec![
+                ("a.\"b\"".into(), Value::Double(0.5)),
+                ("thread.id".into(), Value::Int(7)),
+            ],
+            exception: Some(Box::new(Exception {
+                kind: "KeyError".into(),
+                message: String::new(),
+                trace: "Traceback\n".into(),
+            })),
+            ..plain.clone()
+        };
+        let mut told = Sample::server(1, &shop).done();
+        Arc::get_mut(&mut told).expect("one owner").logs = vec![plain.clone(), full.clone()];
+        let alone = |process: &Arc<Process>, place, flags, record: &Record| {
+            Logged::Alone(Arc::new(Loose {
+                place,
+                flags,
+                process: Arc::clone(process),
+                record: record.clone(),
+            }))
+        };
+        let logged = [
+            Logged::OfSpan(Sample::server(2, &shop).done()),
+            alone(&stock, None, 0, &full),
+            Logged::OfSpan(told),
+            alone(&shop, Some(([7; 16], [8; 8])), 1, &plain),
+        ];
+        let (host, clock) = (host(), Clock::at(1_000));
+        for logged in [&logged[..], &logged[..1], &[]] {
+            let mut line = Vec::new();
+            write_logs_request(logged, &host, &clock, &mut line);
+            let read: ExportLogsServiceRequest = serde_json::from_slice(&line)
+                .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&line)));
+            let with_records: Vec<Logged> = logged.iter().filter(|it| !it.records().is_empty()).cloned().collect();
+            assert_eq!(read, logs_request(&with_records, &host, &clock));
+            assert!(!line.contains(&b'\n'));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::log::Record;
 use crate::span::SCHEMA_URL;
 
 /// One request with all records of `logged`, grouped by process.
-pub fn logs_request(logged: &[Logged], host: &Host, clock: &Clock) -> ExportLogsServiceRequest {
+pub(super) fn logs_request(logged: &[Logged], host: &Host, clock: &Clock) -> ExportLogsServiceRequest {
     let mut groups: Vec<(&Arc<Process>, Vec<LogRecord>)> = Vec::new();
     for logged in logged {
         let records = logged.records().iter().map(|of| record(of, logged, clock));
@@ -71,15 +71,18 @@ pub(crate) fn attributes(record: &Record) -> Vec<KeyValue> {
         .attributes
         .iter()
         .map(|(key, of)| pair(key.to_string(), value(of)));
-    let exception = record.exception.iter().flat_map(|exception| {
+    let exception = exception(record).map(|(key, text)| pair(key.to_owned(), Any::StringValue(text.to_owned())));
+    own.chain(exception).collect()
+}
+
+/// The attributes of the exception that a record tells of.
+pub(super) fn exception(record: &Record) -> impl Iterator<Item = (&'static str, &str)> {
+    let all = record.exception.iter().flat_map(|exception| {
         [
-            ("exception.type", &exception.kind),
-            ("exception.message", &exception.message),
-            ("exception.stacktrace", &exception.trace),
+            ("exception.type", exception.kind.as_str()),
+            ("exception.message", exception.message.as_str()),
+            ("exception.stacktrace", exception.trace.as_str()),
         ]
     });
-    let exception = exception
-        .filter(|(_, text)| !text.is_empty())
-        .map(|(key, text)| pair(key.to_owned(), Any::StringValue(text.clone())));
-    own.chain(exception).collect()
+    all.filter(|(_, text)| !text.is_empty())
 }

@@ -57,17 +57,19 @@ impl Program<'_> {
         let woken = woken.ok_or(UNSEEN)?;
         let called = self.only(WAKE_BY_REFERENCE).and_then(|wake| self.kept(wake));
         points.extend([woken, called.ok_or(UNSEEN)?]);
+        // A thread of a runtime is a task itself: a driver that is not known would be taken for another task.
         let straight = self.all(WAKE_ALL).is_empty() && !self.is_plain();
         let code = |names: &[&str]| {
             let mut found = names.iter().filter_map(|name| self.only(name));
             let function = found.next().filter(|_| straight)?;
             Some(code_range(function.address, u16::try_from(function.size).ok()?))
         };
+        const NO_DRIVERS: &str = "whether it is the network or the clock that wakes them cannot be seen";
         Ok(Timed {
             words: [
                 (TOKIO_TIMED, woken.1),
-                (TOKIO_NETWORK, code(&NETWORK).unwrap_or(0)),
-                (TOKIO_CLOCK, code(&CLOCK).unwrap_or(0)),
+                (TOKIO_NETWORK, code(&NETWORK).ok_or(NO_DRIVERS)?),
+                (TOKIO_CLOCK, code(&CLOCK).ok_or(NO_DRIVERS)?),
             ],
             points,
         })

@@ -145,6 +145,12 @@ async fn logs(Query(Number { id }): Query<Number>) -> &'static str {
     "ok\n"
 }
 
+/// Waits for another task, and does nothing else.
+async fn waits() -> &'static str {
+    let _done = tokio::spawn(async {}).await;
+    "ok\n"
+}
+
 async fn failing() {
     panic!("no stock");
 }
@@ -154,6 +160,7 @@ async fn serve(port: u16) {
     let app = Router::new()
         .route("/front", get(front))
         .route("/logs", get(logs))
+        .route("/waits", get(waits))
         .route("/panic", get(failing))
         .with_state((client, refusing_port()));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))

@@ -5,7 +5,9 @@
 //! server's answer. The answer says how long that took, and how much of it was CPU time, in nanoseconds. `/many` does all but burning in
 //! one request of many at once, and `/outside` waits while the thread of its runtime is kept by what is no task.
 //!
-//! times-server [ROUNDS [KIND ...]]: so many requests come first, then all kinds or those that are named.
+//! times-server [ROUNDS [KIND ...]]: so many requests come first, then all kinds or those that are named. RUNTIME says what runs the
+//! tasks: several threads, or one (`current`), or a `LocalSet` on one (`local`), where `/outside` is not asked.
+use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -15,13 +17,54 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper_util::rt::TokioIo;
 use tokio::sync::{Mutex, oneshot};
+use tokio::task::{LocalSet, spawn_local};
 
 const SPENT: Duration = Duration::from_millis(200);
 /// How often what is asked alone is asked.
 const TIMES: usize = 3;
-/// Threads of the runtime.
-const WORKERS: usize = 2;
+
+/// What runs the tasks.
+#[derive(Clone, Copy, PartialEq)]
+enum Runner {
+    /// Several threads.
+    Threads,
+    /// One thread.
+    One,
+    /// A `LocalSet` on one thread.
+    Local,
+    /// One thread, which is also kept by what is no task.
+    Kept,
+}
+
+impl Runner {
+    fn of_environment() -> Self {
+        match std::env::var("RUNTIME").as_deref() {
+            Ok("current") => Self::One,
+            Ok("local") => Self::Local,
+            _ => Self::Threads,
+        }
+    }
+
+    const fn n_threads(self) -> usize {
+        if matches!(self, Self::Threads) { 2 } else { 1 }
+    }
+
+    fn runtime(self) -> tokio::runtime::Runtime {
+        let mut builder = match self {
+            Self::Threads => tokio::runtime::Builder::new_multi_thread(),
+            _ => tokio::runtime::Builder::new_current_thread(),
+        };
+        if self == Self::Threads {
+            builder.worker_threads(self.n_threads());
+        }
+        builder.enable_all().build().expect("a runtime")
+    }
+}
 
 /// The CPU time of the current thread.
 fn thread_time() -> Duration {
@@ -38,10 +81,10 @@ fn burn(much: Duration) -> Duration {
 }
 
 /// Is woken when others have all the runtime's threads.
-async fn contend() {
+async fn contend(n_threads: usize) {
     let busy = Arc::new(AtomicUsize::new(0));
     let (tell, told) = oneshot::channel();
-    for _ in 0..WORKERS {
+    for _ in 0..n_threads {
         let busy = Arc::clone(&busy);
         tokio::spawn(async move {
             busy.fetch_add(1, Ordering::SeqCst);
@@ -49,7 +92,7 @@ async fn contend() {
         });
     }
     std::thread::spawn(move || {
-        while busy.load(Ordering::SeqCst) < WORKERS {}
+        while busy.load(Ordering::SeqCst) < n_threads {}
         let _gone = tell.send(());
     });
     let _told = told.await;
@@ -86,12 +129,12 @@ async fn network(slow: SocketAddr) {
     while connection.readable().await.is_ok() && connection.try_read(&mut [0; 4096]).is_err() {}
 }
 
-async fn serve(Path(kind): Path<String>, State(slow): State<SocketAddr>) -> String {
+async fn serve(kind: &str, slow: SocketAddr, runner: Runner) -> String {
     let begun = Instant::now();
     let mut burned = Duration::ZERO;
-    match kind.as_str() {
+    match kind {
         "burn" => burned = burn(SPENT),
-        "contend" => contend().await,
+        "contend" => contend(runner.n_threads()).await,
         "threadsleep" => std::thread::sleep(SPENT),
         "mutex" => mutex().await,
         "channel" => channel().await,
@@ -126,31 +169,48 @@ fn answer_slowly(listener: &TcpListener) {
     }
 }
 
-/// A server of its own on a runtime of `workers` threads, or on this thread alone, which `main` keeps.
-fn start(listener: TcpListener, slow: SocketAddr, workers: usize) {
-    let mut builder = match workers {
-        0 => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
-    };
-    if workers > 0 {
-        builder.worker_threads(workers);
-    }
-    let runtime = builder.enable_all().build().expect("a runtime");
-    std::thread::spawn(move || {
-        runtime.block_on(async move {
-            listener.set_nonblocking(true).expect("no waiting");
-            let listener = tokio::net::TcpListener::from_std(listener).expect("listen");
-            let app = Router::new().route("/{kind}", get(serve)).with_state(slow);
-            let served = tokio::spawn(async { axum::serve(listener, app).await.expect("serve") });
-            if workers > 0 {
-                return served.await.expect("a server");
-            }
+/// A server of its own.
+fn start(listener: TcpListener, slow: SocketAddr, runner: Runner) {
+    let runtime = runner.runtime();
+    listener.set_nonblocking(true).expect("no waiting");
+    let listen = || tokio::net::TcpListener::from_std(listener).expect("listen");
+    std::thread::spawn(move || match runner {
+        Runner::Local => runtime.block_on(async { LocalSet::new().run_until(serve_locally(listen(), slow)).await }),
+        Runner::Threads | Runner::One => runtime.block_on(async {
+            let served = tokio::spawn(serve_all(listen(), slow, runner));
+            served.await.expect("a server");
+        }),
+        Runner::Kept => runtime.block_on(async {
+            let _served = tokio::spawn(serve_all(listen(), slow, runner));
             loop {
                 tokio::time::sleep(SPENT / 10).await;
                 burn(SPENT / 5);
             }
-        })
+        }),
     });
+}
+
+async fn serve_all(listener: tokio::net::TcpListener, slow: SocketAddr, runner: Runner) {
+    let handler = move |Path(kind): Path<String>, State(slow)| async move { serve(&kind, slow, runner).await };
+    let app = Router::new().route("/{kind}", get(handler)).with_state(slow);
+    axum::serve(listener, app).await.expect("serve");
+}
+
+/// Each connection is served by a task of the `LocalSet`.
+async fn serve_locally(listener: tokio::net::TcpListener, slow: SocketAddr) {
+    loop {
+        let (stream, _) = listener.accept().await.expect("accept");
+        let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| async move {
+            let kind = request.uri().path().trim_start_matches('/').to_owned();
+            let said = serve(&kind, slow, Runner::Local).await;
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(said)))
+        });
+        spawn_local(async move {
+            let _gone = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
 }
 
 fn ask(server: SocketAddr, kind: &str, id: usize) {
@@ -167,7 +227,8 @@ fn main() {
     let chosen: Vec<String> = arguments.collect();
     let ((slow, at), (own, server), (single, kept)) = (listen(), listen(), listen());
     std::thread::spawn(move || answer_slowly(&slow));
-    start(own, at, WORKERS);
+    let runner = Runner::of_environment();
+    start(own, at, runner);
     // Clew may still be looking for what the program is.
     for id in 0..rounds {
         ask(server, "warm", id);
@@ -187,8 +248,8 @@ fn main() {
             asked.join().expect("an answer");
         }
     }
-    if is_chosen("outside") {
-        start(single, at, 0);
+    if is_chosen("outside") && runner != Runner::Local {
+        start(single, at, Runner::Kept);
         ask(kept, "warm", 0);
         for id in 0..TIMES {
             ask(kept, "outside", id);

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
+use tokio::runtime::{self, Builder};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::attach::{AttachError, Capture, Probes, Setup};
@@ -143,14 +144,19 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
     } else {
         None
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| SessionError::Agent("start the runtime", error))?;
+    let runtimes = || -> io::Result<(runtime::Runtime, runtime::Runtime)> {
+        // What sends must not wait for what reads.
+        let background = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        // The loop waits by itself: one that another thread wakes takes two turns of the scheduler.
+        Ok((background, Builder::new_current_thread().enable_all().build()?))
+    };
+    let (background, runtime) = runtimes().map_err(|error| SessionError::Agent("start the runtime", error))?;
     let code = runtime.block_on(async {
         let counters = Counters::new();
-        let outputs = Outputs::new(&session, policy.clone(), counters.clone())?;
+        let outputs = {
+            let _spawns = background.enter();
+            Outputs::new(&session, policy.clone(), counters.clone())?
+        };
         let limits = Limits {
             body_bytes: session.settings.body_bytes as usize,
             values: session.settings.db_values,
@@ -185,7 +191,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
         agent.trace(session, looks, ciphers, existing).await
     });
     // What may still run is a collector that does not answer.
-    runtime.shutdown_timeout(Duration::from_millis(100));
+    background.shutdown_timeout(Duration::from_millis(100));
     code
 }
 
@@ -277,10 +283,17 @@ impl Agent {
         let mut code = 0;
         loop {
             match waker.next().await {
-                Wake::Events => self.drain(&start),
-                Wake::Time => {
-                    self.follow_machines();
-                    self.drain(&start);
+                wake @ (Wake::Events | Wake::Time) => {
+                    if matches!(wake, Wake::Time) {
+                        self.follow_machines();
+                    }
+                    let events = self.drain(&start);
+                    let more = events >= BATCH;
+                    waker.found(events > 0, more);
+                    if more {
+                        // Signals are looked for also where there is always something to do.
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Wake::Rescan => {
                     self.rescan(&start);
@@ -482,9 +495,10 @@ impl Agent {
     }
 
     /// Passes what the ring buffer holds to the pipeline, and tells it the time: now, or where more comes than can be taken
-    /// at once, how far it has got.
-    fn drain(&mut self, start: &Start) {
+    /// at once, how far it has got. Gives the number of events.
+    fn drain(&mut self, start: &Start) -> usize {
         let mut events = std::mem::take(&mut self.events);
+        let mut taken = 0;
         for _ in 0..MAX_BATCHES {
             for _ in 0..BATCH {
                 let Some(record) = self.ring.next() else { break };
@@ -503,6 +517,7 @@ impl Agent {
                 self.time();
                 break;
             };
+            taken += events.len();
             for event in events.drain(..) {
                 self.event(event, start);
             }
@@ -511,6 +526,7 @@ impl Agent {
             }
         }
         self.events = events;
+        taken
     }
 
     fn event(&mut self, event: Event, start: &Start) {

@@ -15,6 +15,10 @@ use crate::run::{Caught, Child, Exit, Signals};
 
 /// How often the ring buffer is looked at without having been filled, and the pipeline told the time.
 const TICK: Duration = Duration::from_millis(10);
+/// The same once nothing has been seen for as many looks as [`CALM`].
+const REST: Duration = Duration::from_millis(40);
+/// Looks in vain after which nothing is expected soon.
+const CALM: u32 = 25;
 /// How often rules are tried again.
 const RESCAN: Duration = Duration::from_secs(1);
 
@@ -44,7 +48,10 @@ pub(super) struct Waker {
     signals: Signals,
     signaled: AsyncFd<OwnedFd>,
     command: Option<AsyncFd<OwnedFd>>,
-    tick: Interval,
+    /// When it is looked next.
+    look: Instant,
+    /// Looks in vain since something was seen.
+    vain: u32,
     rescan: Interval,
     looks: UnboundedReceiver<Look>,
     ciphers: UnboundedReceiver<Cipher>,
@@ -60,8 +67,6 @@ impl Waker {
         ciphers: UnboundedReceiver<Cipher>,
         duration: Option<Duration>,
     ) -> io::Result<Self> {
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut rescan = interval(RESCAN);
         rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
@@ -69,7 +74,8 @@ impl Waker {
             signaled: watched(signals.as_fd())?,
             signals,
             command: None,
-            tick,
+            look: Instant::now(),
+            vain: 0,
             rescan,
             looks,
             ciphers,
@@ -81,6 +87,20 @@ impl Waker {
     pub(super) fn watch(&mut self, child: &Child) -> io::Result<()> {
         self.command = Some(watched(child.as_fd())?);
         Ok(())
+    }
+
+    /// What was looked for was found, or was not; it is looked again after a while, or at once where there may be `more`.
+    pub(super) fn found(&mut self, any: bool, more: bool) {
+        self.vain = if any { 0 } else { self.vain.saturating_add(1) };
+        if more {
+            self.look = Instant::now();
+        } else {
+            self.rest();
+        }
+    }
+
+    fn rest(&mut self) {
+        self.look = Instant::now() + if self.vain < CALM { TICK } else { REST };
     }
 
     pub(super) async fn next(&mut self) -> Wake {
@@ -110,7 +130,10 @@ impl Waker {
                     }
                     return Wake::Events;
                 }
-                _ = self.tick.tick() => return Wake::Time,
+                () = sleep_until(self.look) => {
+                    self.rest();
+                    return Wake::Time;
+                }
                 _ = self.rescan.tick() => return Wake::Rescan,
                 () = at(over) => {
                     self.over = None;

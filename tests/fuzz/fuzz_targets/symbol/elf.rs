@@ -333,6 +333,8 @@ fn tokio(code: &mut Code, symbols: &mut Symbols) {
     function("tokio::runtime::task::core::TaskIdGuard::drop", PUSH, &[]);
     function("tokio::runtime::task::waker::wake_by_val", PUSH, &[]);
     function("tokio::runtime::task::waker::wake_by_ref", PUSH, &[]);
+    function("tokio::runtime::io::scheduled_io::ScheduledIo::wake", PUSH, &[]);
+    function("tokio::runtime::time::handle::Handle::process_at_time", PUSH, &[]);
     function("tokio::runtime::task::list::OwnedTasks::bind_inner", reads, &[]);
     function("tokio::runtime::blocking::pool::Spawner::spawn_task", reads, &[]);
     let wake = function("tokio::sync::task::atomic_waker::AtomicWaker::wake", PUSH, &[]);

@@ -15,6 +15,10 @@ use crate::run::{Caught, Child, Exit, Signals};
 
 /// How often the ring buffer is looked at without having been filled, and the pipeline told the time.
 const TICK: Duration = Duration::from_millis(10);
+/// The same where much comes: what is taken at once keeps a processor from the programs for as long.
+const SHORT: Duration = Duration::from_millis(2);
+/// Events of one look from which on much comes.
+const MUCH: usize = 32;
 /// The same once nothing has been seen for as many looks as [`CALM`].
 const REST: Duration = Duration::from_millis(40);
 /// Looks in vain after which nothing is expected soon.
@@ -89,18 +93,19 @@ impl Waker {
         Ok(())
     }
 
-    /// What was looked for was found, or was not; it is looked again after a while, or at once where there may be `more`.
-    pub(super) fn found(&mut self, any: bool, more: bool) {
-        self.vain = if any { 0 } else { self.vain.saturating_add(1) };
-        if more {
-            self.look = Instant::now();
-        } else {
-            self.rest();
-        }
+    /// So many `events` were found; it is looked again after a while, or at once where there may be `more`.
+    pub(super) fn found(&mut self, events: usize, more: bool) {
+        self.vain = if events > 0 { 0 } else { self.vain.saturating_add(1) };
+        self.look = Instant::now()
+            + match events {
+                _ if more => Duration::ZERO,
+                MUCH.. => SHORT,
+                _ => self.pause(),
+            };
     }
 
-    fn rest(&mut self) {
-        self.look = Instant::now() + if self.vain < CALM { TICK } else { REST };
+    const fn pause(&self) -> Duration {
+        if self.vain < CALM { TICK } else { REST }
     }
 
     pub(super) async fn next(&mut self) -> Wake {
@@ -131,7 +136,7 @@ impl Waker {
                     return Wake::Events;
                 }
                 () = sleep_until(self.look) => {
-                    self.rest();
+                    self.look = Instant::now() + self.pause();
                     return Wake::Time;
                 }
                 _ = self.rescan.tick() => return Wake::Rescan,

@@ -645,20 +645,24 @@ impl Causality {
                 .is_none_or(|inbound| !inbound.is_open())
     }
 
+    /// Whether a request was sent so long after its candidate's end that what started it may serve everybody by then.
+    fn is_long_over(&self, candidate: &Candidate) -> bool {
+        match self.ended.0.get(&candidate.parent) {
+            Some(end) => candidate.sent_ns.saturating_sub(*end) > LATE_NS,
+            // One that is forgotten was over long before.
+            None => !self.inbound.contains_key(&candidate.parent),
+        }
+    }
+
     /// Whether a candidate holds, now that everything about it was seen.
     pub(super) fn holds(&self, candidate: &Candidate, runtime: Runtime) -> Result<(), &'static str> {
         let inbound = self.inbound.get(&candidate.parent);
-        let outlives = candidate.late && matches!(candidate.source, Source::Context(_) | Source::Header);
-        let is_late = match self.ended.0.get(&candidate.parent) {
-            Some(end) => candidate.sent_ns.saturating_sub(*end) > LATE_NS,
-            // One that is forgotten was over long before.
-            None => inbound.is_none(),
-        };
-        if outlives && is_late && !candidate.is_by_header() {
+        let inherits = candidate.late && matches!(candidate.source, Source::Context(_));
+        if inherits && self.is_long_over(candidate) {
             return Err("causality.unknown.late");
         }
         let Some(inbound) = inbound else {
-            return if outlives {
+            return if inherits || candidate.is_by_header() {
                 Ok(())
             } else {
                 Err("causality.unknown.ambiguous")

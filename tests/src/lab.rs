@@ -346,6 +346,11 @@ impl Lab {
         Self::cargo("rust-openssl-before", "openssl-before-server", "release")
     }
 
+    /// The Rust program over tonic.
+    pub fn tonic() -> String {
+        Self::cargo("tonic", "tonic-server", "release")
+    }
+
     /// The Rust program with a pool of connections to PostgreSQL.
     pub fn rust_sqlx() -> String {
         Self::cargo("rust-sqlx", "sqlx-server", "release")

@@ -22,6 +22,7 @@ mod log;
 mod mariadb;
 mod nginx;
 mod outcome;
+mod pair;
 #[cfg(feature = "agent")]
 mod passed;
 mod php;

@@ -2,6 +2,10 @@
 use clew_tests::{Certificate, Clew, Kind, Lab, Outcome, Span, free_port, nginx};
 
 const UNARY: &str = "clew.test.Calls/Unary";
+/// What a call ends with whose time is over.
+const LATE: &[&str] = &["DEADLINE_EXCEEDED"];
+/// The same where tonic's server notices it first, or grpc-java's client, whose clock runs before the head goes out.
+const LATE_OR_CANCELLED: &[&str] = &["DEADLINE_EXCEEDED", "CANCELLED"];
 
 /// Attributes of a call, as text: method, status, messages asked and answered, `error.type`.
 fn told(span: &Span) -> [String; 5] {
@@ -45,28 +49,72 @@ fn check_joined(out: &Outcome, count: usize, same: &[&str]) {
 #[test]
 fn grpcio_calls_of_every_kind() {
     let Some(lab) = Lab::new("grpcio") else { return };
-    calls_of_every_kind(Clew::run(&lab));
+    check_opens(&calls_of_every_kind(Clew::run(&lab), &grpcio(), LATE));
 }
 
 /// The same through the BoringSSL within grpcio, which names none of its functions, on memory BIOs.
 #[test]
 fn grpcio_over_tls() {
     let Some(lab) = Lab::new("grpcio_over_tls") else { return };
-    let certificate = Certificate::new(&lab);
-    let clew = Clew::run(&lab)
+    check_opens(&over_tls(&lab, &grpcio(), LATE));
+}
+
+#[test]
+fn tonic_calls_of_every_kind() {
+    let Some(lab) = Lab::new("tonic") else { return };
+    check_opens(&calls_of_every_kind(
+        Clew::run(&lab),
+        &[Lab::tonic()],
+        LATE_OR_CANCELLED,
+    ));
+}
+
+/// The same through rustls.
+#[test]
+fn tonic_over_tls() {
+    let Some(lab) = Lab::new("tonic_over_tls") else { return };
+    check_opens(&over_tls(&lab, &[Lab::tonic()], LATE_OR_CANCELLED));
+}
+
+#[test]
+fn grpc_java_calls_of_every_kind() {
+    let Some(lab) = Lab::new("grpc_java") else { return };
+    let Some(java) = lab.grpc_java() else { return };
+    calls_of_every_kind(Clew::run(&lab), &java, LATE_OR_CANCELLED);
+}
+
+/// The same through the BoringSSL that Netty brings along, a library whose file is gone once it is loaded.
+#[test]
+fn grpc_java_over_tls() {
+    let Some(lab) = Lab::new("grpc_java_over_tls") else {
+        return;
+    };
+    let Some(java) = lab.grpc_java() else { return };
+    over_tls(&lab, &java, LATE_OR_CANCELLED);
+}
+
+fn grpcio() -> Vec<String> {
+    vec![Lab::python("python"), Lab::workload("python/grpc_calls.py")]
+}
+
+fn over_tls(lab: &Lab, argv: &[String], late: &[&str]) -> Outcome {
+    let certificate = Certificate::new(lab);
+    let clew = Clew::run(lab)
         .env("CERTIFICATE", certificate.file())
         .env("KEY", certificate.key());
-    let out = calls_of_every_kind(clew);
+    let out = calls_of_every_kind(clew, argv, late);
     for span in &out.spans.0 {
         out.check_eq(span.text("url.scheme").as_str(), "https", &span.brief());
     }
     for counter in ["tls.untied", "tls.tie_conflict", "tls.unwatched"] {
         out.check_eq(out.counter(counter), 0, counter);
     }
+    out
 }
 
-fn calls_of_every_kind(clew: Clew<'_>) -> Outcome {
-    let out = clew.traced(&[Lab::python("python"), Lab::workload("python/grpc_calls.py")]);
+/// `late` are the statuses that the call may have that takes longer than its client has time for.
+fn calls_of_every_kind(clew: Clew<'_>, argv: &[String], late: &[&str]) -> Outcome {
+    let out = clew.traced(argv);
     out.check_eq(out.code, 0, "exit code");
     check_joined(
         &out,
@@ -79,7 +127,7 @@ fn calls_of_every_kind(clew: Clew<'_>) -> Outcome {
         row([UNARY, "OK", "1", "1", ""]),
         row([UNARY, "NOT_FOUND", "1", "0", "NOT_FOUND"]),
         row([UNARY, "UNKNOWN", "1", "0", "UNKNOWN"]),
-        row([UNARY, "DEADLINE_EXCEEDED", "1", "", "DEADLINE_EXCEEDED"]),
+        row([UNARY, "late", "1", "", "late"]),
         row([UNARY, "CANCELLED", "1", "", "CANCELLED"]),
         row(["clew.test.Calls/Down", "OK", "1", "5", ""]),
         row(["clew.test.Calls/Up", "OK", "4", "1", ""]),
@@ -94,12 +142,17 @@ fn calls_of_every_kind(clew: Clew<'_>) -> Outcome {
             // Who notices first that the time is over ends the call: the client by a reset, or the server by trailers.
             got[3].clear();
         }
+        if want[1] == "late" {
+            out.check(
+                late.contains(&got[1].as_str()) && got[4] == got[1],
+                &format!("{got:?} is late"),
+            );
+            continue;
+        }
         out.check_eq(&got, want, "a call");
     }
     let first = in_order(&out, Kind::Client)[0];
     out.check_eq(first.name.as_str(), UNARY, "name");
-    out.check_span(first, &[("clew.network.connection.reused", "false")]);
-    out.check(!first.text("clew.network.connect_ns").is_empty(), "its connect time");
     out.check_span(
         first,
         &[
@@ -112,11 +165,35 @@ fn calls_of_every_kind(clew: Clew<'_>) -> Outcome {
     out
 }
 
+/// The first call is told to have opened its connection.
+fn check_opens(out: &Outcome) {
+    let first = in_order(out, Kind::Client)[0];
+    out.check_span(first, &[("clew.network.connection.reused", "false")]);
+    out.check(!first.text("clew.network.connect_ns").is_empty(), "its connect time");
+}
+
 #[test]
 fn grpcio_many_streams_at_once() {
     let Some(lab) = Lab::new("grpcio_many") else { return };
-    let script = Lab::workload("python/grpc_calls.py");
-    let out = Clew::run(&lab).traced(&[Lab::python("python"), script, "many".to_owned(), "2000".to_owned()]);
+    many_streams_at_once(&lab, grpcio());
+}
+
+#[test]
+fn tonic_many_streams_at_once() {
+    let Some(lab) = Lab::new("tonic_many") else { return };
+    many_streams_at_once(&lab, vec![Lab::tonic()]);
+}
+
+#[test]
+fn grpc_java_many_streams_at_once() {
+    let Some(lab) = Lab::new("grpc_java_many") else { return };
+    let Some(java) = lab.grpc_java() else { return };
+    many_streams_at_once(&lab, java);
+}
+
+fn many_streams_at_once(lab: &Lab, mut argv: Vec<String>) {
+    argv.extend(["many", "2000"].map(str::to_owned));
+    let out = Clew::run(lab).traced(&argv);
     out.check_eq(out.code, 0, "exit code");
     check_joined(
         &out,

@@ -91,7 +91,7 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "http2",
         title: "HTTP/2 without TLS, gRPC, gRPC-Web, Connect",
-        tested: "curl, nginx, grpc-go, grpcio, grpc-js, Go net/http, httpx",
+        tested: "curl, nginx, grpc-go, grpc-java, grpcio, grpc-js, tonic, Go net/http, httpx",
         limits: "pushed responses are counted only; parents within a process in Go alone",
         recognize: http2::recognize,
         parser: http2::parser,

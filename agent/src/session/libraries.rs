@@ -127,7 +127,14 @@ fn find(proc: &Proc, asks: &Receiver<Ask>, answers: &UnboundedSender<Cipher>) {
 
 /// What a process uses.
 fn of(libraries: &mut Libraries, proc: &Proc, pid: Pid) -> Vec<(Arc<Encryption>, PathBuf)> {
-    libraries.of(&proc.of(pid, "exe"), &proc.of(pid, "root"), &proc.maps(pid))
+    let mut look = || libraries.of(&proc.of(pid, "exe"), &proc.of(pid, "root"), &proc.maps(pid));
+    let found = look();
+    // Who brings a library along, as Netty does, may have removed the file as soon as it was loaded: it is still mapped.
+    if found.iter().all(|(_, path)| path.exists()) {
+        found
+    } else {
+        look()
+    }
 }
 
 /// What lies where programs look for libraries, for a command that has not begun.

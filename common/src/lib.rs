@@ -11,6 +11,7 @@ pub mod budget;
 pub mod context;
 pub mod counter;
 pub mod event;
+pub mod log;
 pub mod settings;
 pub mod tls;
 pub mod unwind;

@@ -4,7 +4,8 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use clew_common::context::{PLANS as MOST_PLANS, Plan};
 use clew_common::counter::SLOTS;
-use clew_common::event::{BLOCKED, CHUNK_BYTES, Data, Log, Stack, StackRest};
+use clew_common::event::{BLOCKED, CHUNK_BYTES, Data, Log, Stack, StackRest, Times};
+use clew_common::log::Name;
 use clew_common::unwind;
 
 /// Events. Written by every probe, read by the agent. When full the event is lost and `capture.ring_full` counts it.
@@ -262,18 +263,20 @@ pub struct Worker {
     pub told: u64,
 }
 
-/// A record and its payload.
+/// A record and its payload, and where the time of its thread has gone, which is told with it once unless its kind is 0.
 #[repr(C)]
 pub struct Scratch {
+    pub times: Times,
     pub head: Data,
     pub payload: [u8; CHUNK_BYTES],
 }
 
-/// A record of a log and its payload.
+/// A record of a log and its payload, and what its file is called as far as it was read.
 #[repr(C)]
 pub struct LogScratch {
     pub head: Log,
     pub payload: [u8; CHUNK_BYTES],
+    pub called: Name,
 }
 
 /// A second, and bytes that were copied in it.
@@ -347,7 +350,8 @@ pub struct Thread {
     pub gap: u32,
     /// 1 until it was seen that the thread has the task as its own.
     pub entering: u32,
-    pub reserved: u32,
+    /// 1 if it is a task of Tokio's, 0 if it is a goroutine.
+    pub polled: u32,
 }
 
 impl Thread {
@@ -362,7 +366,7 @@ impl Thread {
             state: 0,
             gap: 0,
             entering: 0,
-            reserved: 0,
+            polled: 0,
         }
     }
 }

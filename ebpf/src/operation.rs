@@ -4,14 +4,14 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use clew_common::event::{
     CHUNK_BYTES, DATA_CONTINUED, DATA_END, Data, EGRESS, INGRESS, NO_PAYLOAD_BUDGET, NO_PAYLOAD_FD_MISMATCH,
-    NO_PAYLOAD_NONE, NO_PAYLOAD_SPLICE, NO_PAYLOAD_TRUNC, NO_PAYLOAD_USER_FAULT,
+    NO_PAYLOAD_NONE, NO_PAYLOAD_SPLICE, NO_PAYLOAD_TRUNC, NO_PAYLOAD_USER_FAULT, Times,
 };
 use clew_common::{budget, counter};
 
 use crate::arch::call;
 use crate::connection::{Mode, Socket};
 use crate::kernel;
-use crate::maps::{BATCH_WALK, BatchWalk, CONNECTIONS_BY_INODE, Conn, SCRATCH, VERDICTS, WALK, Walk};
+use crate::maps::{BATCH_WALK, BatchWalk, CONNECTIONS_BY_INODE, Conn, SCRATCH, Scratch, VERDICTS, WALK, Walk};
 use crate::verifier::opaque;
 use crate::{assist, ring, settings, stacks, times, tls};
 
@@ -317,7 +317,7 @@ unsafe fn copy(
             (*conn).arrived_ns = 0;
         }
         if moved == 0 {
-            ring::write(scratch, size_of::<Data>() as u64);
+            write(scratch, 0);
             return;
         }
         *walk = Walk {
@@ -337,6 +337,25 @@ unsafe fn copy(
         (*conn).budget = (*walk).budget as u32;
         if (*walk).settled != 0 {
             (*conn).verdict = (*walk).settled as u16;
+        }
+    }
+}
+
+/// Writes the record that was built, with `payload` bytes.
+///
+/// # Safety
+/// The map gave the pointer, and no more bytes are there.
+#[inline(always)]
+unsafe fn write(scratch: *mut Scratch, payload: u64) {
+    const HEAD: u64 = size_of::<Data>() as u64;
+    const TIMES: u64 = size_of::<Times>() as u64;
+    // SAFETY: the caller vouches for the pointer, and nothing interrupts a program on its CPU that uses it.
+    unsafe {
+        if (*scratch).times.header.kind == 0 {
+            ring::write(&raw const (*scratch).head, HEAD + payload);
+        } else {
+            ring::write(&raw const (*scratch).times, TIMES + HEAD + payload);
+            (*scratch).times.header.kind = 0;
         }
     }
 }
@@ -409,7 +428,7 @@ pub extern "C" fn step() -> i64 {
             (*scratch).head.length = left as u32;
             (*scratch).head.captured = 0;
             (*scratch).head.no_payload = (*walk).stopped as u8;
-            ring::write(scratch, size_of::<Data>() as u64);
+            write(scratch, 0);
             (*walk).left = 0;
             return 1;
         }
@@ -455,7 +474,7 @@ pub extern "C" fn step() -> i64 {
             NO_PAYLOAD_NONE
         };
         ring::count(counter::PAYLOAD_BYTES, size);
-        ring::write(scratch, size_of::<Data>() as u64 + size);
+        write(scratch, size);
         (*scratch).head.flags |= DATA_CONTINUED;
         (*walk).budget -= size;
         (*walk).base += size;

@@ -34,38 +34,43 @@ pub unsafe fn running(thread: *mut Thread) -> Option<*mut Task> {
     }
 }
 
-/// The current thread has stopped to run what it ran.
+/// The current thread has stopped to run `task`, which is what it is [`running`].
 ///
 /// # Safety
-/// `thread` is what is kept of the current task.
+/// `thread` is what is kept of the current task, and a map gave the other pointer.
 #[inline(always)]
-pub unsafe fn release(thread: *mut Thread) {
-    // SAFETY: the caller vouches for the pointer, and the map gave the other.
+pub unsafe fn release(thread: *mut Thread, task: Option<*mut Task>) {
+    // SAFETY: the caller vouches for the pointers.
     unsafe {
-        if let Some(task) = running(thread) {
+        if let Some(task) = task {
             (*task).thread = 0;
         }
         (*thread).task = 0;
     }
 }
 
-/// What is kept of `id`, which the current thread runs; none where there is no memory. Where it was not known to run here, its time begins
-/// anew.
+/// What is kept of `id`, which the current thread runs, and is one of Tokio's if it is `polled`; none where there is no memory. Where it was
+/// not known to run here, its time begins anew. `known` is what the thread is [`running`].
 ///
 /// # Safety
-/// `thread` is what is kept of the current task.
+/// `thread` is what is kept of the current task, and a map gave the other pointer.
 #[inline(always)]
-pub unsafe fn of(thread: *mut Thread, id: u64, now_ns: u64) -> Option<*mut Task> {
-    // SAFETY: the caller vouches for the pointer.
+pub unsafe fn of(
+    thread: *mut Thread,
+    known: Option<*mut Task>,
+    id: u64,
+    polled: bool,
+    now_ns: u64,
+) -> Option<*mut Task> {
+    // SAFETY: the caller vouches for the pointers.
     unsafe {
-        if (*thread).task == id
-            && let Some(task) = running(thread)
-        {
-            return Some(task);
+        if (*thread).task == id && known.is_some() {
+            return known;
         }
-        release(thread);
+        release(thread, known);
         (*thread).task = id;
         (*thread).entering = 0;
+        (*thread).polled = u32::from(polled);
     }
     let task = Task {
         parts: [0; PARTS],
@@ -87,7 +92,8 @@ pub unsafe fn check(thread: *mut Thread, preempted: bool) {
     // SAFETY: the caller vouches for the pointer.
     unsafe {
         let id = (*thread).task;
-        if id == 0 {
+        // Of a goroutine's end the next one tells that is run.
+        if id == 0 || (*thread).polled == 0 {
             return;
         }
         let Some(plan) = timed() else { return };
@@ -108,30 +114,37 @@ fn timed() -> Option<*const Plan> {
 }
 
 /// The current thread begins to run `id` now; `before` tells what it did since its time was brought up last. None where that is not known:
-/// its time begins anew then. What the thread ran until now is `over`, or else runs this within its own time, of which nothing more is
-/// known then.
+/// its time begins anew then. Where a thread begins to run a goroutine, it has stopped to run what it ran. A task of Tokio's, which is
+/// `polled`, may be run within another's own time, of which nothing more is known then.
 #[inline(always)]
-fn begin(id: u64, over: bool, before: impl FnOnce(*const Task) -> Option<usize>) {
-    // SAFETY: no arguments.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
+fn begin(id: u64, polled: bool, before: impl FnOnce(*const Task) -> Option<usize>) {
     let known = THREADS.get_ptr_mut(&tid());
     if let Some(thread) = known {
         // SAFETY: the map gave the pointer, and no other CPU runs the task.
         unsafe {
             check(thread, false);
-            if (*thread).task != 0 && !over {
+            if (*thread).task != 0 && polled {
                 let _absent = TASKS.remove(scoped(id));
                 return;
             }
-            bring_up(thread, now_ns, kernel::of_task(offset::task_run_delay()));
-            if (*thread).task != 0 {
-                release(thread);
-            }
         }
     }
-    let Some(task) = TASKS.get_ptr_mut(&scoped(id)) else {
+    let next = TASKS.get_ptr_mut(&scoped(id));
+    // SAFETY: the map gave the pointer.
+    if next.is_none() && known.is_none_or(|thread| unsafe { (*thread).task } == 0) {
+        // As most: nobody's time is followed, neither of what ends to run nor of what begins to.
         return;
-    };
+    }
+    // SAFETY: no arguments.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    if let Some(thread) = known {
+        // SAFETY: the map gave the pointer, and no other CPU runs the task.
+        unsafe {
+            let ended = bring_up(thread, now_ns, kernel::of_task(offset::task_run_delay()));
+            release(thread, ended);
+        }
+    }
+    let Some(task) = next else { return };
     let Some(part) = before(task).filter(|part| *part < PARTS) else {
         let _absent = TASKS.remove(scoped(id));
         return;
@@ -146,7 +159,8 @@ fn begin(id: u64, over: bool, before: impl FnOnce(*const Task) -> Option<usize>)
         (*task).thread = tid();
         (*task).woken = 0;
         (*thread).task = id;
-        (*thread).entering = u32::from(!over);
+        (*thread).entering = u32::from(polled);
+        (*thread).polled = u32::from(polled);
     }
 }
 
@@ -158,7 +172,7 @@ pub fn go_runs(ctx: ProbeContext) -> u32 {
     let Some(plan) = golang::plan() else { return 0 };
     let g = go_argument(&ctx, 0);
     if let Some(id) = kernel::user::<u64>(g.wrapping_add(word(plan, GO_GOID))) {
-        begin(id, true, |task| {
+        begin(id, false, |task| {
             // SAFETY: the map gave the pointer.
             let is_run = unsafe { (*task).thread } != 0;
             Some(if is_run { CPU } else { waited_for(&ctx, plan, g) })
@@ -215,7 +229,7 @@ pub fn tokio_polls(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn run(id: u64) {
-    begin(id, false, |task| {
+    begin(id, true, |task| {
         // SAFETY: the map gave the pointer.
         let (thread, woken) = unsafe { ((*task).thread, (*task).woken) };
         let waited_for = if woken != 0 {
@@ -238,9 +252,9 @@ pub fn tokio_leaves(_ctx: ProbeContext) -> u32 {
     // SAFETY: the map gave the pointer, no other CPU runs the task, and the helper has no arguments.
     unsafe {
         if (*thread).task == id {
-            bring_up(thread, bpf_ktime_get_ns(), kernel::of_task(offset::task_run_delay()));
-            release(thread);
-        } else {
+            let ended = bring_up(thread, bpf_ktime_get_ns(), kernel::of_task(offset::task_run_delay()));
+            release(thread, ended);
+        } else if TASKS.get_ptr(&scoped(id)).is_some() {
             // That it began was not seen, or it was run within another.
             let _absent = TASKS.remove(scoped(id));
         }

@@ -12,14 +12,14 @@ use aya_ebpf::programs::BtfTracePointContext;
 use clew_common::context::{GO_RUNS, PLAN_GO, PLAN_JAVA, PLAN_TOKIO, TOKIO_TIMED};
 use clew_common::event::{
     BLOCKED_DISK, BLOCKED_FAULT, BLOCKED_LOCK, BLOCKED_NETWORK, BLOCKED_OTHER, BLOCKED_SLEEP, CONTEXT_GOROUTINE,
-    CONTEXT_TOKIO, CONTEXT_UNKNOWN, KIND_TIMES, Times,
+    CONTEXT_TOKIO, CONTEXT_UNKNOWN, Header, KIND_TIMES,
 };
 
 use crate::arch::{Registers, call};
 use crate::context::word;
 use crate::kernel::{self, Direct, Reader};
-use crate::maps::{BLOCKED_BY, CPU, PARTS, RUNQUEUE, TARGETS, THREADS, Task, Thread};
-use crate::{context, descriptor, golang, java, ring, settings as offset, tasks, tokio};
+use crate::maps::{BLOCKED_BY, CPU, PARTS, RUNQUEUE, SCRATCH, TARGETS, THREADS, Task, Thread};
+use crate::{context, descriptor, golang, java, settings as offset, tasks, tokio};
 
 /// `sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next, ...)`.
 #[btf_tracepoint(function = "sched_switch")]
@@ -67,15 +67,15 @@ unsafe fn leave(thread: *mut Thread, task: *const c_void, preempted: bool) {
         let state: u32 = Direct::read(task, offset::task_state());
         let is_preempted = preempted || state == 0;
         tasks::check(thread, is_preempted);
-        bring_up(thread, bpf_ktime_get_ns(), delay_ns);
+        let task = bring_up(thread, bpf_ktime_get_ns(), delay_ns);
         (*thread).state = if is_preempted {
             RUNQUEUE as u32
         } else {
             BLOCKED_BY as u32 + reason(state & TASK_UNINTERRUPTIBLE != 0)
         };
         // What the thread waits for with no goroutine is not the last one's.
-        if (*thread).task != 0 && (*thread).entering == 0 && running_here().1 != (*thread).task {
-            tasks::release(thread);
+        if (*thread).task != 0 && (*thread).polled == 0 && running_here().1 != (*thread).task {
+            tasks::release(thread, task);
         }
     }
 }
@@ -98,12 +98,13 @@ unsafe fn enter(thread: *mut Thread) {
 }
 
 /// The time of the current thread, and of the goroutine or task that it runs, is known until now. The last time off the CPU is divided: the
-/// kernel knows how long of it the task waited for a CPU once it has one, which is after the switch was told of (`sched_info_arrive`).
+/// kernel knows how long of it the task waited for a CPU once it has one, which is after the switch was told of (`sched_info_arrive`). What
+/// the thread is [`tasks::running`].
 ///
 /// # Safety
 /// `thread` is what is kept of the current task.
 #[inline(always)]
-pub unsafe fn bring_up(thread: *mut Thread, now_ns: u64, delay_ns: u64) {
+pub unsafe fn bring_up(thread: *mut Thread, now_ns: u64, delay_ns: u64) -> Option<*mut Task> {
     // SAFETY: the caller vouches for the pointer.
     unsafe {
         let task = tasks::running(thread);
@@ -126,6 +127,7 @@ pub unsafe fn bring_up(thread: *mut Thread, now_ns: u64, delay_ns: u64) {
         if let Some(task) = task {
             (*task).until_ns = now_ns;
         }
+        task
     }
 }
 
@@ -234,48 +236,61 @@ pub extern "C" fn running_context() -> u64 {
     }
 }
 
-/// Tells of the time so far of the current thread, or of the goroutine or task that it runs. Zero.
+/// Has the next record of an operation tell of the time so far of the current thread, or of the goroutine or task that it runs. Zero.
 ///
 /// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn tell_times() -> u64 {
-    // SAFETY: no arguments.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: the map gave the pointer, nothing interrupts a program on its CPU that uses it, and the helper has no arguments.
+    let now_ns = unsafe {
+        (*scratch).times.header.kind = 0;
+        bpf_ktime_get_ns()
+    };
     let Some(thread) = THREADS.get_ptr_mut(&tid()).or_else(|| followed(now_ns)) else {
         return 0;
     };
     // SAFETY: the map gave the pointer, and no other CPU runs the task.
-    unsafe {
+    let known = unsafe {
         tasks::check(thread, false);
-        bring_up(thread, now_ns, kernel::of_task(offset::task_run_delay()));
-    }
+        bring_up(thread, now_ns, kernel::of_task(offset::task_run_delay()))
+    };
     let (kind, id) = running_here();
     let task = if id == 0 {
         None
     } else {
         // SAFETY: as above.
-        let task = unsafe { tasks::of(thread, id, now_ns) };
+        let task = unsafe { tasks::of(thread, known, id, kind == CONTEXT_TOKIO, now_ns) };
         if task.is_none() {
             return 0;
         }
         task
     };
-    ring::fill(|record: *mut Times| {
-        // SAFETY: the record was reserved for one, and the maps gave the pointers.
-        unsafe {
-            (*record).header = context::header(KIND_TIMES);
-            (*record).header.time_ns = now_ns;
-            (*record).header.context = id;
-            (*record).header.context_kind = kind;
-            let parts = match task {
-                Some(task) => &(*task).parts,
-                None => &(*thread).parts,
-            };
-            (*record).cpu_ns = parts[CPU];
-            (*record).runqueue_ns = parts[RUNQUEUE];
-            (*record).blocked_ns.copy_from_slice(&parts[BLOCKED_BY..]);
-        }
-    });
+    // SAFETY: the maps gave the pointers, nothing interrupts a program on its CPU that uses them, and the helper has no arguments.
+    unsafe {
+        let times = &raw mut (*scratch).times;
+        let ids = bpf_get_current_pid_tgid();
+        (*times).header = Header {
+            time_ns: now_ns,
+            cpu_ns: 0,
+            runqueue_ns: 0,
+            context: id,
+            tgid: (ids >> 32) as u32,
+            tid: ids as u32,
+            turn: 0,
+            kind: KIND_TIMES,
+            context_kind: kind,
+        };
+        let parts = match task {
+            Some(task) => &(*task).parts,
+            None => &(*thread).parts,
+        };
+        (*times).cpu_ns = parts[CPU];
+        (*times).runqueue_ns = parts[RUNQUEUE];
+        (*times).blocked_ns.copy_from_slice(&parts[BLOCKED_BY..]);
+    }
     0
 }

@@ -31,7 +31,16 @@ pub enum Malformed {
     Field(&'static str),
 }
 
-/// Decodes one record of the ring buffer.
+/// The parts of a record of the ring buffer, each of which is an event: what is told of an operation beside its bytes stands before it.
+pub fn parts(record: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (first, rest) = match take::<abi::Header>(record) {
+        Ok((header, _)) if header.kind == abi::KIND_TIMES => record.split_at(record.len().min(size_of::<abi::Times>())),
+        _ => (record, &[][..]),
+    };
+    std::iter::once(first).chain((!rest.is_empty()).then_some(rest))
+}
+
+/// Decodes one of the [`parts`] of a record.
 ///
 /// # Errors
 /// [`Malformed`] says what is wrong with the record.
@@ -535,6 +544,34 @@ mod tests {
         let whole = data_record(|_| {}, b"abcdef");
         for length in 0..whole.len() {
             assert!(decode(&whole[..length]).is_err());
+        }
+    }
+
+    #[test]
+    fn an_operation_with_its_time() {
+        let times = abi::Times {
+            header: abi::Header {
+                kind: abi::KIND_TIMES,
+                ..abi::Header::default()
+            },
+            cpu_ns: 5,
+            ..abi::Times::default()
+        };
+        let data = data_record(|_| {}, b"abc");
+        let whole = [times.as_bytes(), &data].concat();
+        let told: Vec<_> = parts(&whole).map(decode).collect();
+        let [Ok(Event::Times(_, times)), Ok(Event::Data(data))] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!((times.cpu_ns, &*data.payload), (5, &b"abc"[..]));
+        let alone = data_record(|_| {}, b"abc");
+        assert_eq!(parts(&alone).collect::<Vec<_>>(), [&alone[..]]);
+        for length in 0..whole.len() {
+            let told = parts(&whole[..length]).map(decode);
+            assert_eq!(
+                told.filter(Result::is_ok).count(),
+                usize::from(length >= size_of::<abi::Times>())
+            );
         }
     }
 

@@ -4,5 +4,5 @@
 mod decode;
 mod event;
 
-pub use decode::{Malformed, decode};
+pub use decode::{Malformed, decode, parts};
 pub use event::*;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::bounded::Bounds;
-use super::otlp::{write_logs_request, write_request};
+use super::otlp::{Traces, write_logs_request, write_request};
 use super::waiting::Queue;
 use super::{Clock, Finished, Host, Logged, Warn};
 use crate::telemetry::Counters;
@@ -88,6 +88,7 @@ impl OtlpFile {
             waiting: Arc::clone(&waiting),
             failed: false,
             line: Vec::new(),
+            traces: Traces::default(),
         };
         let thread = std::thread::Builder::new().name("clew-file".to_owned());
         thread.spawn(move || {
@@ -179,6 +180,7 @@ struct Writer {
     failed: bool,
     /// The line being made; kept for its memory.
     line: Vec<u8>,
+    traces: Traces,
 }
 
 impl Writer {
@@ -193,7 +195,7 @@ impl Writer {
         self.line.clear();
         let spans: Vec<Finished> = batch.iter().filter_map(Logged::span).cloned().collect();
         if !spans.is_empty() {
-            write_request(&spans, host, clock, &mut self.line);
+            write_request(&spans, host, clock, &mut self.traces, &mut self.line);
             self.line.push(b'\n');
         }
         let records: usize = batch.iter().map(|logged| logged.records().len()).sum();

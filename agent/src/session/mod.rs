@@ -19,7 +19,7 @@ use tokio::runtime::{self, Builder};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::attach::{AttachError, Capture, Probes, Setup};
-use crate::capture::{Actor, Event, Moment, Pid, decode};
+use crate::capture::{Actor, Event, Moment, Pid, decode, parts};
 use crate::config::Settings;
 use crate::discover::{Discovery, NoProcess, Process, Rules, Runtime};
 use crate::export::otlp::SettingsError;
@@ -169,7 +169,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
             Looker::start(discovery.proc().clone()).map_err(|error| SessionError::Agent("start a thread", error))?;
         let (finder, ciphers) =
             Finder::start(discovery.proc().clone()).map_err(|error| SessionError::Agent("start a thread", error))?;
-        let symbolizer = Symbolizer::start(discovery.proc().clone(), rows)
+        let symbolizer = Symbolizer::start(discovery.proc().clone(), rows, policy.clone())
             .map_err(|error| SessionError::Agent("start a thread", error))?;
         let agent = Agent {
             pipeline: Pipeline::new(policy, limits, rand::random()),
@@ -508,13 +508,15 @@ impl Agent {
         for _ in 0..MAX_BATCHES {
             for _ in 0..BATCH {
                 let Some(record) = self.ring.next() else { break };
-                match decode(&record) {
-                    Ok(event) => events.push(event),
-                    Err(error) => {
-                        self.counters.raise("capture.malformed");
-                        if self.counters.value("capture.malformed") == 1 {
-                            self.outputs
-                                .mention(&format!("an event of the kernel programs is left out: {error}"));
+                for part in parts(&record) {
+                    match decode(part) {
+                        Ok(event) => events.push(event),
+                        Err(error) => {
+                            self.counters.raise("capture.malformed");
+                            if self.counters.value("capture.malformed") == 1 {
+                                self.outputs
+                                    .mention(&format!("an event of the kernel programs is left out: {error}"));
+                            }
                         }
                     }
                 }
@@ -631,8 +633,9 @@ impl Agent {
         }
     }
 
-    /// Puts the functions of its stack on a span.
+    /// Hides what a span must not show, and puts the functions of its stack on it, of which that was hidden before.
     fn place(&mut self, span: &mut Placed) {
+        self.outputs.conceal(&mut span.span);
         if let Some(count) = self.symbolizer.show(&mut span.span) {
             self.counters.raise(count);
         }

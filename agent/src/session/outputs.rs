@@ -15,7 +15,7 @@ use crate::export::otlp::{Exporter, LogRecords, Settings as OtlpSettings};
 use crate::export::summary::Summary;
 use crate::export::{Assembler, Clock, Finished, Host, Limits, Logged, Warn, json, tree};
 use crate::serve::{ADDRESS, Listening, Receiver, ServeError, Server, bind, bind_near};
-use crate::span::Policy;
+use crate::span::{Policy, Span};
 use crate::store::sqlite::{Bounds, SqliteStore};
 use crate::store::{Setup, Writer};
 use crate::telemetry::{Counters, usage};
@@ -181,8 +181,13 @@ impl Outputs {
         }
     }
 
-    pub(super) fn push(&mut self, mut span: Placed, now_ns: u64) {
-        self.policy.conceal(&mut span.span);
+    /// Hides what a span must not show.
+    pub(super) fn conceal(&self, span: &mut Span) {
+        self.policy.conceal(span);
+    }
+
+    /// Brings out a span that shows nothing which it must not.
+    pub(super) fn push(&mut self, span: Placed, now_ns: u64) {
         let span: Finished = Arc::new(span);
         self.summary.add(&span);
         let exported = self.exported(&span);

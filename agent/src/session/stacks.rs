@@ -1,4 +1,5 @@
 //! Finds the functions of stacks beside the loop, and puts them on spans.
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::attach::Rows;
 use crate::capture::{Language, Pid, Stack};
 use crate::discover::Proc;
-use crate::span::{STACK, Span, Value};
+use crate::span::{Policy, STACK, STACK_TRACE, Span, Value};
 use crate::symbol::{Frame, Stacks};
 
 /// Stacks that wait to be looked at.
@@ -66,7 +67,14 @@ impl Told {
     }
 }
 
-/// What a span says of a stack.
+/// The attributes that say where a stack is.
+const FUNCTION: &str = "code.function.name";
+const FILE: &str = "code.file.path";
+const LINE: &str = "code.line.number";
+/// The same of the one where a process ended.
+const EXCEPTION_TRACE: &str = "exception.stacktrace";
+
+/// What a span says of a stack, save what may not be shown: many spans say the same.
 struct Shown {
     trace: SmolStr,
     function: SmolStr,
@@ -74,23 +82,44 @@ struct Shown {
     line: u32,
 }
 
+impl Shown {
+    fn concealed(mut self, policy: &Policy) -> Self {
+        for (key, text) in [
+            (FUNCTION, &mut self.function),
+            (FILE, &mut self.file),
+            (STACK_TRACE, &mut self.trace),
+        ] {
+            if let Cow::Owned(shown) = policy.attribute(key, text) {
+                *text = shown.into();
+            }
+        }
+        self
+    }
+}
+
 /// Hands stacks to the thread that looks at them.
 pub(super) struct Symbolizer {
     asks: SyncSender<Ask>,
     known: Known,
     waiting: Arc<AtomicUsize>,
+    policy: Policy,
 }
 
 impl Symbolizer {
-    /// Starts the thread. `rows` is where the kernel side reads how stacks are walked.
-    pub(super) fn start(proc: Proc, rows: Option<Rows>) -> io::Result<Self> {
+    /// Starts the thread. `rows` is where the kernel side reads how stacks are walked, `policy` says what may be shown.
+    pub(super) fn start(proc: Proc, rows: Option<Rows>, policy: Policy) -> io::Result<Self> {
         let (asks, asked) = sync_channel(MOST_WAITING);
         let (known, waiting) = (Known::default(), Arc::new(AtomicUsize::new(0)));
-        let (answers, open) = (Arc::clone(&known), Arc::clone(&waiting));
+        let (answers, open, shows) = (Arc::clone(&known), Arc::clone(&waiting), policy.clone());
         std::thread::Builder::new()
             .name("clew-stacks".to_owned())
-            .spawn(move || answer(&proc, rows, &asked, &answers, &open))?;
-        Ok(Self { asks, known, waiting })
+            .spawn(move || answer(&proc, rows, &shows, &asked, &answers, &open))?;
+        Ok(Self {
+            asks,
+            known,
+            waiting,
+            policy,
+        })
     }
 
     /// Has a stack looked at that was told whole; the name of a counter where it cannot be.
@@ -123,8 +152,11 @@ impl Symbolizer {
             match take(&mut event.attributes).map(|hash| self.shown(hash)) {
                 None => {}
                 Some(Ok(shown)) => {
-                    let trace = Value::Text(shown.trace.clone());
-                    event.attributes.push(("exception.stacktrace", trace));
+                    let trace = match self.policy.attribute(EXCEPTION_TRACE, &shown.trace) {
+                        Cow::Borrowed(_) => shown.trace.clone(),
+                        Cow::Owned(concealed) => concealed.into(),
+                    };
+                    event.attributes.push((EXCEPTION_TRACE, Value::Text(trace)));
                 }
                 Some(Err(count)) => unknown = Some(count),
             }
@@ -138,15 +170,15 @@ impl Symbolizer {
         };
         let mut push = |name, value| span.attributes.push((name, value));
         if !shown.function.is_empty() {
-            push("code.function.name", Value::Text(shown.function.clone()));
+            push(FUNCTION, Value::Text(shown.function.clone()));
         }
         if !shown.file.is_empty() {
-            push("code.file.path", Value::Text(shown.file.clone()));
+            push(FILE, Value::Text(shown.file.clone()));
         }
         if shown.line > 0 {
-            push("code.line.number", Value::Int(i64::from(shown.line)));
+            push(LINE, Value::Int(i64::from(shown.line)));
         }
-        push("code.stacktrace", Value::Text(shown.trace.clone()));
+        push(STACK_TRACE, Value::Text(shown.trace.clone()));
         unknown
     }
 
@@ -180,21 +212,29 @@ fn take(attributes: &mut Vec<(&'static str, Value)>) -> Option<u64> {
 
 /// Answers until nobody asks any more: walks what is asked at once, so that the kernel side need not ask again, and names it when nothing
 /// else waits.
-fn answer(proc: &Proc, mut rows: Option<Rows>, asks: &Receiver<Ask>, known: &Known, waiting: &AtomicUsize) {
+fn answer(
+    proc: &Proc,
+    mut rows: Option<Rows>,
+    policy: &Policy,
+    asks: &Receiver<Ask>,
+    known: &Known,
+    waiting: &AtomicUsize,
+) {
     let mut stacks = Stacks::default();
     let mut unnamed: VecDeque<Stack> = VecDeque::new();
-    let know = |name, shown| {
+    let know = |name, frames: &[Frame], language| {
+        let shown = shown(frames, language).concealed(policy);
         known.lock().unwrap_or_else(PoisonError::into_inner).know(name, shown);
     };
     let name = |stacks: &mut Stacks, stack: &Stack| {
-        know(stack.hash, shown(&stacks.frames(proc, stack), stack.language));
+        know(stack.hash, &stacks.frames(proc, stack), stack.language);
         waiting.fetch_sub(1, Ordering::AcqRel);
     };
     let mut caught_up = Instant::now();
     loop {
         let since = caught_up.elapsed();
         if since >= CATCH_UP {
-            let again = stacks.catch_up(proc, &mut |name, language, frames| know(name, shown(frames, language)));
+            let again = stacks.catch_up(proc, &mut |name, language, frames| know(name, frames, language));
             for place in again {
                 if let Some(rows) = &mut rows {
                     rows.remove(place);

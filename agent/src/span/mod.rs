@@ -63,6 +63,9 @@ pub const OUTCOME: &str = "clew.exchange.outcome";
 /// The attribute of a span that names where in its program its request was sent, until whoever knows the stack puts its functions there.
 pub const STACK: &str = "clew.stack";
 
+/// The attribute with these functions.
+pub const STACK_TRACE: &str = "code.stacktrace";
+
 /// What is known of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnFacts {

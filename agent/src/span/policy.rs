@@ -321,7 +321,7 @@ impl Policy {
     }
 
     /// An attribute's text as it may be shown.
-    fn attribute<'a>(&self, key: &str, text: &'a str) -> Cow<'a, str> {
+    pub fn attribute<'a>(&self, key: &str, text: &'a str) -> Cow<'a, str> {
         let is_secret = match header_name(key) {
             Some(name) => {
                 let name = name.replace('_', "-");

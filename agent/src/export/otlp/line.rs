@@ -1,7 +1,11 @@
 //! Spans and records of logs as OTLP JSON, written straight into memory: what [`request`](super::request) and
 //! [`logs_request`](super::logs::logs_request) would make of them, but at a tenth of its cost. Fields that hold nothing are left out, as
 //! Protobuf's JSON mapping has it.
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use smol_str::SmolStr;
 
 use super::convert::{NAME, VERSION, flags, kind, link_flags, resource};
 use super::logs::exception;
@@ -9,11 +13,46 @@ use super::{Finished, Logged};
 use crate::discover::Process;
 use crate::export::{Clock, Host};
 use crate::log::{Record, Severity};
-use crate::span::{Event, SCHEMA_URL, Status, Value};
+use crate::span::{Event, SCHEMA_URL, STACK_TRACE, Status, Value};
 use crate::trace::Link;
 
+/// Stacks as strings of JSON. Most spans share theirs with others, down to its memory, and each is long and has many escapes.
+#[derive(Debug, Default)]
+pub struct Traces {
+    /// By where the text lies, which it does for as long as it is kept here.
+    written: HashMap<usize, (SmolStr, Box<[u8]>), RandomState>,
+    bytes: usize,
+}
+
+impl Traces {
+    /// About the most memory they take. Those of one span alone would fill any.
+    const MAX_BYTES: usize = 4 << 20;
+
+    fn write(&mut self, out: &mut Vec<u8>, trace: &SmolStr) {
+        // A short one lies within its value, which moves.
+        if !trace.is_heap_allocated() {
+            text(out, trace);
+            return;
+        }
+        let place = trace.as_ptr().addr();
+        if let Some((_, json)) = self.written.get(&place) {
+            out.extend_from_slice(json);
+            return;
+        }
+        let start = out.len();
+        text(out, trace);
+        let json = out.get(start..).unwrap_or_default();
+        let bytes = size_of::<(SmolStr, Box<[u8]>)>() + trace.len() + json.len();
+        if self.bytes + bytes > Self::MAX_BYTES {
+            *self = Self::default();
+        }
+        self.bytes += bytes;
+        self.written.insert(place, (trace.clone(), json.into()));
+    }
+}
+
 /// Appends one `ExportTraceServiceRequest` with all of `spans`, grouped by process, without the end of its line.
-pub fn write_request(spans: &[Finished], host: &Host, clock: &Clock, out: &mut Vec<u8>) {
+pub fn write_request(spans: &[Finished], host: &Host, clock: &Clock, traces: &mut Traces, out: &mut Vec<u8>) {
     let names = ["resourceSpans", "scopeSpans", "spans"];
     by_process(
         spans,
@@ -22,7 +61,7 @@ pub fn write_request(spans: &[Finished], host: &Host, clock: &Clock, out: &mut V
         host,
         out,
         |out, spans| {
-            list(out, spans, |out, placed| span(out, placed, clock));
+            list(out, spans, |out, placed| span(out, placed, clock, traces));
         },
     );
 }
@@ -86,7 +125,7 @@ fn by_process<'a, T: 'a>(
     raw(out, "]}");
 }
 
-fn span(out: &mut Vec<u8>, placed: &Finished, clock: &Clock) {
+fn span(out: &mut Vec<u8>, placed: &Finished, clock: &Clock, traces: &mut Traces) {
     let span = &placed.span;
     raw(out, r#"{"traceId":""#);
     hex(out, &placed.trace_id);
@@ -113,7 +152,16 @@ fn span(out: &mut Vec<u8>, placed: &Finished, clock: &Clock) {
     raw(out, r#"","attributes":["#);
     let fixed = span.attributes.iter().map(|(key, value)| (*key, value));
     let named = span.named.iter().map(|(key, value)| (key.as_str(), value));
-    list(out, fixed.chain(named), attribute);
+    list(out, fixed.chain(named), |out, of| match of {
+        (STACK_TRACE, Value::Text(trace)) => {
+            raw(out, r#"{"key":"#);
+            text(out, STACK_TRACE);
+            raw(out, r#","value":{"stringValue":"#);
+            traces.write(out, trace);
+            raw(out, "}}");
+        }
+        of => attribute(out, of),
+    });
     raw(out, "]");
     if !span.events.is_empty() {
         raw(out, r#","events":["#);
@@ -312,7 +360,7 @@ mod tests {
     fn check(spans: &[Finished]) {
         let (host, clock) = (host(), Clock::at(1_000));
         let mut line = Vec::new();
-        write_request(spans, &host, &clock, &mut line);
+        write_request(spans, &host, &clock, &mut Traces::default(), &mut line);
         let read: ExportTraceServiceRequest =
             serde_json::from_slice(&line).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&line)));
         assert_eq!(read, request(spans, &host, &clock));
@@ -415,6 +463,31 @@ mod tests {
             let span = Sample::server(1, &service("a")).with("text", Value::Text(text.into()));
             check(&[span.done()]);
         }
+    }
+
+    #[test]
+    fn stacks_that_spans_share() {
+        let (host, clock, process) = (host(), Clock::at(1_000), service("a"));
+        let stack = |number: usize| SmolStr::from(format!("main.buy(...)\n\t\"/shop.go\":{number}").repeat(20));
+        let (one, other, short) = (stack(1), stack(2), SmolStr::from("f()\n"));
+        let mut traces = Traces::default();
+        for (round, known) in [(1, 2), (2, 2)] {
+            let texts = [&one, &other, &short, &one.clone()];
+            let spans = texts.map(|text| {
+                let span = Sample::server(round, &process);
+                span.with(STACK_TRACE, Value::Text(text.clone())).done()
+            });
+            let mut line = Vec::new();
+            write_request(&spans, &host, &clock, &mut traces, &mut line);
+            let read: ExportTraceServiceRequest = serde_json::from_slice(&line).expect("a request");
+            assert_eq!(read, request(&spans, &host, &clock));
+            assert_eq!(traces.written.len(), known);
+        }
+        for number in 0..20_000 {
+            traces.write(&mut Vec::new(), &stack(number));
+            assert!(traces.bytes <= Traces::MAX_BYTES);
+        }
+        assert!(traces.written.len() > 100);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod signal;
 pub use convert::request;
 pub(crate) use convert::{kind, resource, span};
 pub use exporter::Exporter;
-pub use line::{write_logs_request, write_request};
+pub use line::{Traces, write_logs_request, write_request};
 pub(crate) use logs::attributes;
 pub use settings::{Protocol, Settings, SettingsError};
 pub use signal::{LogRecords, Signal, Spans};

@@ -1,4 +1,4 @@
-//! What targets write to their logs: standard output and error, files that are appended to, and the sockets of syslog and the journal.
+//! What targets write to their logs: standard output and error, files that are called so, and the sockets of syslog and the journal.
 //!
 //! Seen where the call ends, when the result says how much was written; the registers still have the arguments. So an untraced
 //! process pays for one program at the end of a call that writes, and for nothing at its beginning. Datagrams are seen where all
@@ -15,6 +15,7 @@ use clew_common::counter;
 use clew_common::event::{
     CHUNK_BYTES, EGRESS, KIND_LOG, LOG_MESSAGE, LOG_MORE, LOG_NAME_BYTES, LOG_STDERR, LOG_STDOUT, Log, NO_PAYLOAD_NONE,
 };
+use clew_common::log::{ANY_LOG, LOG_IF_APPENDED, NO_LOG, Name};
 use clew_common::settings::{TARGET_ASSISTED, TARGET_LOGS};
 
 use crate::arch::{Registers, call};
@@ -28,6 +29,8 @@ use crate::{assist, connection, context, ring, settings as offset, socket};
 const RATE_BYTES: u64 = 8 << 20;
 /// Buffers of one call that are looked at.
 const MAX_BUFFERS: u64 = 16;
+/// Records that one buffer is told in at most.
+const MAX_CHUNKS: u64 = 8;
 
 /// `syscalls/sys_exit_write`, `_writev`, `_pwrite64`. Needs the task's registers (Linux 5.15).
 #[tracepoint]
@@ -53,6 +56,13 @@ pub fn log_written(ctx: TracePointContext) -> u32 {
     let [fd, memory, buffers, ..] = registers.arguments();
     let vector = registers.number() == call::WRITEV;
     let Some(file) = find(fd) else { return 0 };
+    if file.stream == 0 {
+        name(&file);
+        let called = is_called();
+        if called != ANY_LOG && (called != LOG_IF_APPENDED || !file.is_appended) {
+            return 0;
+        }
+    }
     begin(&file, target & TARGET_ASSISTED != 0);
     if vector {
         pieces(memory, buffers, written as u64);
@@ -184,16 +194,17 @@ fn message(sk: *const c_void, service: u64) {
     }
 }
 
-/// An open file that is a log.
+/// An open file that is a standard stream, or may be a log.
 struct File {
     /// `struct file`, and the number of its inode.
     file: *const c_void,
     number: u64,
     /// Which standard streams it is: `LOG_` bits.
     stream: u32,
+    is_appended: bool,
 }
 
-/// The open file behind descriptor `fd`, if it is a log.
+/// The open file behind descriptor `fd`, if it may be a log.
 #[inline(always)]
 fn find(fd: u64) -> Option<File> {
     const S_IFMT: u16 = 0o170_000;
@@ -230,7 +241,7 @@ fn find(fd: u64) -> Option<File> {
             0
         };
         let logs = match Probe::read::<u16>(inode, offset::inode_mode()) & S_IFMT {
-            S_IFREG => stream != 0 || Probe::read::<u32>(file, offset::file_flags()) & O_APPEND != 0,
+            S_IFREG => true,
             S_IFIFO => stream != 0,
             S_IFCHR => stream != 0 && Probe::read::<u32>(inode, offset::inode_rdev()) >> MINOR_BITS != MEMORY,
             // What a service manager or a parent reads. A server that is handed its connection has it as its input, too.
@@ -245,32 +256,21 @@ fn find(fd: u64) -> Option<File> {
             file,
             number: Probe::read(inode, offset::inode_ino()),
             stream,
+            is_appended: stream == 0 && Probe::read::<u32>(file, offset::file_flags()) & O_APPEND != 0,
         })
     }
 }
 
-/// Begins the records of a call: all but what was written. `assisted` tells that the process may have a hook.
+/// Notes what a file is called.
 #[inline(always)]
-fn begin(file: &File, assisted: bool) {
+fn name(file: &File) {
     let Some(scratch) = LOG_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    let told = assist::or_read(if assisted { assist::told_log() } else { assist::NONE });
     // SAFETY: the map gave the pointer, nothing interrupts a program on its CPU that uses it, and the helper checks every address.
     unsafe {
         let head = &raw mut (*scratch).head;
-        (*head).header = context::header(KIND_LOG);
-        ((*head).header.context_kind, (*head).header.context) = told;
-        (*head).file = file.file as u64;
-        (*head).inode = file.number;
-        (*head).flags = file.stream;
-        (*head).named = 0;
-        if file.stream != 0 {
-            // Nobody asks what they are called.
-            return;
-        }
-        let file = file.file;
-        let dentry = Probe::pointer(file, offset::file_dentry());
+        let dentry = Probe::pointer(file.file, offset::file_dentry());
         let name = Probe::pointer(dentry, offset::dentry_name()) as u64;
         let length = Probe::read::<u32>(dentry, offset::dentry_length());
         let named = if length > LOG_NAME_BYTES as u32 {
@@ -287,12 +287,89 @@ fn begin(file: &File, assisted: bool) {
     }
 }
 
+/// What the file is whose name was noted, as [`Name::is`] has it.
+#[inline(always)]
+fn is_called() -> u32 {
+    let Some(scratch) = LOG_SCRATCH.get_ptr_mut(0) else {
+        return NO_LOG;
+    };
+    // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+    unsafe {
+        (*scratch).called = Name::EMPTY;
+        let mut at = 0;
+        while at < LOG_NAME_BYTES as u64 && letter(at) != 0 {
+            at += 1;
+        }
+        (*scratch).called.is()
+    }
+}
+
+/// Reads the letter at `at` of the name that was noted; 0 behind its end.
+///
+/// A global function: the verifier looks at it once by itself, not anew for each letter and all that the one before may have been.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn letter(at: u64) -> u64 {
+    let Some(scratch) = LOG_SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    let at = opaque(at);
+    // SAFETY: the map gave the pointer, the place is within, and nothing interrupts a program on its CPU that uses it.
+    unsafe {
+        if at >= LOG_NAME_BYTES as u64 || at >= u64::from((*scratch).head.named) {
+            return 0;
+        }
+        (*scratch).called.read((*scratch).head.name[at as usize]);
+    }
+    1
+}
+
+/// Begins the records of a call: all but what was written, and what the file is called. `assisted` tells that the process may have a hook.
+#[inline(always)]
+fn begin(file: &File, assisted: bool) {
+    let Some(scratch) = LOG_SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    let told = assist::or_read(if assisted { assist::told_log() } else { assist::NONE });
+    // SAFETY: the map gave the pointer, nothing interrupts a program on its CPU that uses it, and the helper checks every address.
+    unsafe {
+        let head = &raw mut (*scratch).head;
+        (*head).header = context::header(KIND_LOG);
+        ((*head).header.context_kind, (*head).header.context) = told;
+        (*head).file = file.file as u64;
+        (*head).inode = file.number;
+        (*head).flags = file.stream;
+        if file.stream != 0 {
+            // Nobody asks what it is called.
+            (*head).named = 0;
+        }
+    }
+}
+
 /// Tells of one buffer of `size` bytes, where `length` were written. Zero.
 ///
 /// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn piece(base: u64, mut size: u64, length: u64, more: u64) -> u64 {
+pub extern "C" fn piece(base: u64, size: u64, length: u64, more: u64) -> u64 {
+    const CHUNK: u64 = CHUNK_BYTES as u64;
+    let mut told = 0;
+    let mut chunks = 1;
+    while chunks < MAX_CHUNKS && size - told > CHUNK {
+        chunk(base + told, CHUNK, CHUNK, 1);
+        told += CHUNK;
+        chunks += 1;
+    }
+    chunk(base + told, size - told, length - told, more);
+    0
+}
+
+/// Tells of a piece of a buffer as [`piece`] does of the buffer, but at most of so much as a record holds. Zero.
+///
+/// A global function, as [`piece`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn chunk(base: u64, mut size: u64, length: u64, more: u64) -> u64 {
     let Some(scratch) = LOG_SCRATCH.get_ptr_mut(0) else {
         return 0;
     };

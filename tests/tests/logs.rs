@@ -149,6 +149,53 @@ fn messages_are_on_the_span_of_their_request() {
     out.check_eq(ended.text("PASSWORD"), "REDACTED", "the secret is hidden");
 }
 
+/// Files that are called like logs, whether they are appended to or not, also where a line is longer than one record; and no others.
+#[test]
+fn files_that_are_logs() {
+    const PROGRAM: &str = "import os, sys
+def opened(name, flags):
+    return os.open(sys.argv[1] + '/' + name, os.O_WRONLY | os.O_CREAT | flags)
+for name, flags in (('shop.log', os.O_APPEND), ('rotated.log', 0), ('catalina.out', os.O_APPEND)):
+    file = opened(name, flags)
+    for number in range(20):
+        os.write(file, b'INFO line %d\\n' % number)
+for name, flags in (('appendonly.aof', os.O_APPEND), ('000012.log', 0), ('notes.txt', 0)):
+    file = opened(name, flags)
+    for number in range(2000):
+        os.write(file, b'SET key value\\n')
+os.write(opened('long.log', os.O_APPEND), b'ERROR ' + b'x' * 20000 + b' rid=7\\n')
+os.write(2, b'ERROR ' + b'y' * 60000 + b' rid=8\\n')
+";
+    let Some(lab) = Lab::new("files_that_are_logs") else {
+        return;
+    };
+    let folder = lab.dir().display().to_string();
+    let out = Clew::run(&lab).traced(&["/usr/bin/python3", "-c", PROGRAM, &folder]);
+    let of = |name: &str| out.logs.iter().filter(|log| log.text("log.file.name") == name).count();
+    let names = [
+        "shop.log",
+        "rotated.log",
+        "catalina.out",
+        "appendonly.aof",
+        "000012.log",
+        "notes.txt",
+    ];
+    out.check_eq(names.map(of), [20, 20, 20, 0, 0, 0], "lines of each file");
+    let long = |name: &str| out.logs.iter().find(|log| log.text("log.file.name") == name);
+    let whole = long("long.log").is_some_and(|log| log.body.ends_with(" rid=7") && log.body.len() == 20_012);
+    out.check(whole, "the long line");
+    let cut = out.logs.iter().find(|log| log.body.starts_with("ERROR yyy"));
+    out.check_eq(
+        cut.map(|log| log.body.len()),
+        Some(32 << 10),
+        "what is kept of a longer one",
+    );
+    out.check_eq(out.counter("logs.lines_cut"), 1, "lines that were cut");
+    out.check_eq(out.counter("logs.bytes_cut"), 0, "bytes that were not read");
+    let events = out.counter("capture.events");
+    out.check(events < 1_000, &format!("{events} events"));
+}
+
 /// Exceptions, refused connections and the ends of processes are told on the requests they broke.
 #[test]
 fn failures_are_told_on_the_requests_they_broke() {

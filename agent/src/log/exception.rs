@@ -1,5 +1,5 @@
 //! Exceptions and panics, as runtimes print them.
-use super::group::{is_exception_head, is_frame};
+use super::group::{GROUP, is_exception_head, is_frame, is_traceback};
 
 /// An exception that a log tells of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,13 +41,33 @@ pub fn find(text: &str) -> Option<Exception> {
 ///     raise KeyError("x")
 /// KeyError: 'x'
 /// ```
-/// Of several that were raised one within the handling of the other, the last is the one that was not handled.
+/// Of several that were raised one within the handling of the other, the last is the one that was not handled. Those of a group are drawn
+/// within it, behind what it says itself:
+///
+/// ```text
+///   + Exception Group Traceback (most recent call last):
+///   |   File "shop.py", line 3, in cart
+///   | ExceptionGroup: several (2 sub-exceptions)
+///   +-+---------------- 1 ----------------
+///     | KeyError: 'x'
+/// ```
 fn python(text: &str) -> Option<Exception> {
     let begin = text.find("Traceback (most recent call last):")?;
-    let trace = text.get(begin..)?;
-    let last = trace.rfind("Traceback (most recent call last):")?;
-    let mut lines = trace.get(last..)?.lines().skip(1);
-    let head = lines.find(|line| !line.is_empty() && !line.starts_with([' ', '\t', '|', '+']))?;
+    let group = text.get(..begin).and_then(|before| before.strip_suffix(GROUP));
+    let trace = text.get(group.map_or(begin, str::len)..)?;
+    let mut lines = trace.lines();
+    let mut head = None;
+    while let Some(line) = lines.next() {
+        if !is_traceback(line) {
+            continue;
+        }
+        let edge = if line.starts_with(GROUP) { "  | " } else { "" };
+        let mut own = lines.by_ref().map(|line| line.strip_prefix(edge).unwrap_or(line));
+        head = own
+            .find(|line| !line.is_empty() && !line.starts_with([' ', '\t', '|', '+']))
+            .or(head);
+    }
+    let head = head?;
     let (kind, message) = head.split_once(": ").unwrap_or((head.trim_end_matches(':'), ""));
     is_class(kind).then(|| Exception {
         kind: kind.to_owned(),
@@ -64,20 +84,18 @@ fn python(text: &str) -> Option<Exception> {
 ///         /src/main.go:3 +0x1d
 /// ```
 fn go(text: &str) -> Option<Exception> {
-    let stack = text.find("goroutine ")?;
-    text.get(stack..)?.lines().next()?.strip_suffix("]:")?;
-    let before = text.get(..stack)?;
-    let line = before
-        .lines()
-        .find(|line| line.contains("panic") || line.starts_with("fatal error: "))?;
-    let message = match line.split_once("panic: ") {
-        Some((_, message)) => message,
+    let is_stack = |line: &str| line.starts_with("goroutine ") && line.trim_end().ends_with("]:");
+    text.lines().find(|line| is_stack(line))?;
+    let mut before = text.lines().take_while(|line| !is_stack(line));
+    let message = before.find_map(|line| {
         // net/http: `http: panic serving 127.0.0.1:1: boom`.
-        None => match line.split_once("panic serving ") {
-            Some((_, rest)) => rest.split_once(": ").map_or(rest, |(_, message)| message),
-            None => line.split_once("fatal error: ")?.1,
-        },
-    };
+        let served = || {
+            let (_, rest) = line.split_once("panic serving ")?;
+            Some(rest.split_once(": ").map_or(rest, |(_, message)| message))
+        };
+        let said = line.split_once("panic: ").map(|(_, message)| message);
+        said.or_else(served).or_else(|| line.strip_prefix("fatal error: "))
+    })?;
     Some(Exception {
         kind: "panic".to_owned(),
         message: message.to_owned(),
@@ -189,7 +207,9 @@ fn framed(text: &str) -> Option<Exception> {
 
 /// Class and message of the line before the frames.
 pub(super) fn head_of(line: &str) -> Option<(&str, &str)> {
-    let line = line.strip_prefix("Uncaught ").unwrap_or(line);
+    // Node.js, and .NET.
+    let mut before = ["Uncaught ", "Unhandled exception. "].into_iter();
+    let line = before.find_map(|before| line.strip_prefix(before)).unwrap_or(line);
     let line = match line.strip_prefix("Exception in thread \"") {
         Some(rest) => rest.split_once("\" ").map_or(line, |(_, rest)| rest),
         None => line,

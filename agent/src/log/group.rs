@@ -10,6 +10,8 @@ enum Shape {
     Traceback,
     /// Behind that line.
     Raised,
+    /// A group of them.
+    Exceptions,
     /// A panic of Go.
     Goroutines,
     /// A panic of Rust; its message is still to come.
@@ -26,7 +28,7 @@ impl Group {
     /// A record begins with `line`.
     pub(super) fn begin(line: &str) -> Self {
         Self(if is_traceback(line) {
-            Shape::Traceback
+            of_traceback(line)
         } else if line.starts_with("panic: ") || line.starts_with("fatal error: ") || line.contains("panic serving ") {
             Shape::Goroutines
         } else if is_rust_panic(line) {
@@ -46,10 +48,11 @@ impl Group {
                 }
                 true
             }
-            Shape::Raised if is_traceback(line) => {
-                self.0 = Shape::Traceback;
+            Shape::Raised | Shape::Exceptions if is_traceback(line) => {
+                self.0 = of_traceback(line);
                 true
             }
+            Shape::Exceptions => is_drawn(line) || line.is_empty() || is_chained(line),
             Shape::Raised => indented || line.is_empty() || is_chained(line),
             Shape::Goroutines => {
                 let is_call = line.ends_with(')') && line.contains('(');
@@ -70,14 +73,14 @@ impl Group {
     }
 
     fn plain(&mut self, line: &str, same_call: bool, indented: bool) -> bool {
-        if is_frame(line) || line.starts_with("Caused by: ") || (line.starts_with('\t') && is_ruby_frame(line)) {
+        if is_frame(line) || is_cause(line) || (line.starts_with('\t') && is_ruby_frame(line)) {
             return true;
         }
         if !same_call {
             return false;
         }
         if is_traceback(line) {
-            self.0 = Shape::Traceback;
+            self.0 = of_traceback(line);
             return true;
         }
         if line.starts_with("goroutine ") {
@@ -102,8 +105,26 @@ fn starts_with_digit(text: &str) -> bool {
     text.starts_with(|letter: char| letter.is_ascii_digit())
 }
 
-fn is_traceback(line: &str) -> bool {
+/// The first line of a traceback of Python, or of that of a group.
+pub(super) fn is_traceback(line: &str) -> bool {
+    let line = line.strip_prefix(GROUP).unwrap_or(line);
     line.trim_end() == "Traceback (most recent call last):"
+}
+
+/// What stands before it there.
+pub(super) const GROUP: &str = "  + Exception Group ";
+
+fn of_traceback(line: &str) -> Shape {
+    if line.starts_with(GROUP) {
+        Shape::Exceptions
+    } else {
+        Shape::Traceback
+    }
+}
+
+/// A line of a group, whose left edge is drawn.
+fn is_drawn(line: &str) -> bool {
+    line.starts_with("  ") && line.trim_start().starts_with(['|', '+'])
 }
 
 /// What Python writes between two tracebacks.
@@ -114,6 +135,12 @@ fn is_chained(line: &str) -> bool {
 
 fn is_rust_panic(line: &str) -> bool {
     line.trim_start().starts_with("thread '") && line.contains("panicked at ")
+}
+
+/// What Java writes before the frames of another exception that a frame's belongs to.
+fn is_cause(line: &str) -> bool {
+    let cause = line.trim_start_matches('\t');
+    cause.starts_with("Caused by: ") || (cause.len() < line.len() && cause.starts_with("Suppressed: "))
 }
 
 /// A frame of Java, Node.js or .NET, or what Java writes for those it leaves out.

@@ -19,6 +19,8 @@ const REST_NS: u64 = 1_000_000_000;
 const MAX_WRITERS: usize = 32_768;
 /// About the most memory that what they have begun takes.
 const MAX_BYTES: usize = 32 << 20;
+/// Most of a call that is gathered before its lines are told.
+const CALL_BYTES: usize = 256 << 10;
 /// A call that writes so much and ends within a line emptied a buffer that was full: whoever empties it next goes on.
 const BUFFER_BYTES: usize = 4_096;
 
@@ -141,23 +143,12 @@ impl<T> Default for Writer<T> {
 }
 
 impl<T: Clone + PartialEq> Logs<T> {
-    /// A program wrote, for `origin`. Texts that are whole are pushed to `out`, names of counters to `counts`. Whether the file is a log;
-    /// of one that is none nothing is told.
-    pub fn write(
-        &mut self,
-        write: &LogWrite,
-        origin: &T,
-        out: &mut Vec<Written<T>>,
-        counts: &mut Vec<&'static str>,
-    ) -> bool {
-        if !is_log(write) {
-            return false;
-        }
+    /// A program wrote, for `origin`. Texts that are whole are pushed to `out`, names of counters to `counts`.
+    pub fn write(&mut self, write: &LogWrite, origin: &T, out: &mut Vec<Written<T>>, counts: &mut Vec<&'static str>) {
         match text(write) {
             Some(payload) => self.wrote(write, payload, origin, out, counts),
             None => counts.push("logs.binary"),
         }
-        true
     }
 
     fn wrote(
@@ -283,8 +274,9 @@ impl<T: Clone + PartialEq> Writer<T> {
         out: &mut Vec<Written<T>>,
         counts: &mut Vec<&'static str>,
     ) {
-        self.call_cut |= write.length > write.payload.len() as u64;
-        if write.more && self.call.len() < RECORD_BYTES {
+        let is_gathered = self.call.len() < CALL_BYTES;
+        self.call_cut |= write.length > write.payload.len() as u64 || (write.more && !is_gathered);
+        if write.more && is_gathered {
             self.call.extend_from_slice(payload);
             self.call_by = Some((write.moment.time_ns, By::of(write, origin)));
             return;
@@ -344,19 +336,23 @@ impl<T: Clone + PartialEq> Writer<T> {
             let (line, behind) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
             bytes = behind.get(1..).unwrap_or_default();
             let torn = std::mem::take(&mut torn);
-            if self.rest.is_empty() {
-                self.line(write, origin, line, torn, &mut begun, out);
-            } else {
-                let mut whole = std::mem::take(&mut self.rest);
-                whole.extend_from_slice(line);
-                self.line(write, origin, &whole, torn, &mut begun, out);
+            let was_cut = self.rest.len() > RECORD_BYTES;
+            let mut whole = Cow::Borrowed(line);
+            if !self.rest.is_empty() {
+                whole = Cow::Owned([&*std::mem::take(&mut self.rest), line].concat());
             }
+            if whole.len() > RECORD_BYTES && !was_cut {
+                counts.push("logs.lines_cut");
+            }
+            self.line(write, origin, &whole, torn, &mut begun, out);
         }
+        let was_cut = self.rest.len() > RECORD_BYTES;
         self.rest.extend_from_slice(bytes);
-        if self.rest.len() > RECORD_BYTES {
-            self.rest.truncate(RECORD_BYTES);
+        if self.rest.len() > RECORD_BYTES && !was_cut {
             counts.push("logs.lines_cut");
         }
+        // The byte too many tells that it was cut.
+        self.rest.truncate(RECORD_BYTES.saturating_add(1));
         self.rest_shared = torn;
         self.rest_ns = write.moment.time_ns;
         self.rest_by = (!self.rest.is_empty()).then(|| By::of(write, origin));
@@ -470,18 +466,6 @@ fn who(actor: &Actor) -> Who {
         Context::Handed(id) => (6, id),
     };
     (actor.pid, kind, id)
-}
-
-/// Whether it is a service, a standard stream, or a file that is called like a log: databases append to files, too. The name of
-/// one that was rotated while it is open has more behind it.
-fn is_log(write: &LogWrite) -> bool {
-    let called_so = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        let rotated = |letter: char| letter.is_ascii_digit() || matches!(letter, '.' | '-');
-        let begins = name.trim_end_matches(rotated);
-        name.contains("log") || [".out", ".err", ".txt"].iter().any(|end| begins.ends_with(end))
-    };
-    write.stream.is_some() || called_so(&write.name)
 }
 
 /// What was written, if it is text. Programs that write a whole buffer write the zeros behind their text, too.

@@ -1,7 +1,7 @@
 //! Messages to syslog, as the C library writes them (RFC 3164) and as RFC 5424 has them.
 //!
 //! ```text
-//! <PRI>Mmm dd hh:mm:ss TAG[PID]: text                       what syslog(3) sends to the local socket
+//! <PRI>Mmm dd hh:mm:ss TAG[PID]: text                       what syslog(3) sends to the local socket; others name the HOST before
 //! <PRI>1 TIMESTAMP HOST APP PROCID MSGID [DATA]... text      RFC 5424
 //! ```
 use smol_str::SmolStr;
@@ -81,7 +81,8 @@ fn behind_data(text: &str) -> &str {
     rest
 }
 
-/// The program and the text of RFC 3164, whose host the local socket does not carry.
+/// The program and the text of RFC 3164, whose host the local socket need not carry: a word before the program is taken for it where the
+/// program tells its process, too.
 fn older(text: &str) -> (&str, &str) {
     /// `Mmm dd hh:mm:ss `.
     const TIME_BYTES: usize = 16;
@@ -95,8 +96,23 @@ fn older(text: &str) -> (&str, &str) {
     } else {
         text
     };
-    match rest.split_once(": ") {
-        Some((tag, body)) if !tag.is_empty() && !tag.contains(' ') => (tag.split('[').next().unwrap_or(tag), body),
+    let is_word = |word: &str| !word.is_empty() && !word.contains(' ');
+    let program = |tag: &str| {
+        let (name, process) = tag.strip_suffix(']')?.split_once('[')?;
+        let is_number = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
+        (is_word(name) && is_number).then_some(name.len())
+    };
+    let Some((tag, body)) = rest.split_once(": ") else {
+        return ("", rest);
+    };
+    if is_word(tag) {
+        return (tag.split('[').next().unwrap_or(tag), body);
+    }
+    match tag.split_once(' ') {
+        Some((host, tag)) if is_time && is_word(host) => match program(tag) {
+            Some(length) => (tag.get(..length).unwrap_or(tag), body),
+            None => ("", rest),
+        },
         _ => ("", rest),
     }
 }
@@ -138,6 +154,25 @@ mod tests {
             "no tag here",
             &[("facility", "local0")],
         );
+        check(
+            "<11>Nov 29 13:00:01 web-1 shop[41]: card: refused",
+            17,
+            "card: refused",
+            &[("facility", "user"), ("appname", "shop")],
+        );
+        for text in [
+            "disk error: full",
+            "web-1 shop[4x]: full",
+            "a b shop[41]: full",
+            "web-1 [41]: full",
+        ] {
+            check(
+                &format!("<11>Nov 29 13:00:01 {text}"),
+                17,
+                text,
+                &[("facility", "user")],
+            );
+        }
         check("<14>plain", 9, "plain", &[("facility", "user")]);
         check(
             r#"<165>1 2026-11-29T13:00:01.5Z host shop 41 ID47 [a@1 x="]\"" y="2"][b@1] card refused"#,

@@ -21,7 +21,8 @@ fn check_sum(out: &Outcome, span: &Span) {
 }
 
 /// The parts of a span's time add up to it, and `least` went to one of them. What the program measured itself, but for what it did before
-/// and after, is what it had of a CPU and what it waited.
+/// and after, is what it had of a CPU and what it waited. Whom a CPU was taken from by an interrupt or another machine cannot know which of
+/// the two that was.
 fn check_parts(out: &Outcome, span: &Span, (name, least): (&str, u64)) {
     let length = span.end - span.start;
     check_sum(out, span);
@@ -30,19 +31,16 @@ fn check_parts(out: &Outcome, span: &Span, (name, least): (&str, u64)) {
         return;
     }
     out.check(part(span, name) >= least, &format!("{name} of {}", span.brief()));
-    let told = span.text("clew.http.response.body");
-    let told: Vec<u64> = told.split(' ').filter_map(|number| number.parse().ok()).collect();
-    let [wall, cpu] = told.as_slice() else {
-        out.fail(&format!("{} does not say what it took", span.brief()));
-    };
-    let margin = length / 50 + length.saturating_sub(*wall);
+    let [wall, cpu, taken] = &measured(out, span);
+    let margin = length / 50 + length.saturating_sub(*wall) + taken;
     let is_near = |got: u64, want: u64| got.abs_diff(want) <= margin;
     out.check(
         is_near(part(span, "cpu"), *cpu),
         &format!("cpu of {}: {}, not {cpu}, of {length}", span.brief(), part(span, "cpu")),
     );
     let waited = match name {
-        "cpu" | "runqueue" => part(span, "runqueue"),
+        // To have the only processor of Go's scheduler everything is stopped.
+        "cpu" | "runqueue" => part(span, "runqueue") + part(span, "blocked.lock"),
         name => part(span, name) + part(span, "runqueue"),
     };
     if name != "blocked.disk" {
@@ -54,13 +52,40 @@ fn check_parts(out: &Outcome, span: &Span, (name, least): (&str, u64)) {
     }
 }
 
+/// What the program measured itself and answered.
+fn measured<const N: usize>(out: &Outcome, span: &Span) -> [u64; N] {
+    let told = span.text("clew.http.response.body");
+    let told: Vec<u64> = told.split(' ').filter_map(|number| number.parse().ok()).collect();
+    let told = told.try_into();
+    told.unwrap_or_else(|_| out.fail(&format!("{} does not say what it took", span.brief())))
+}
+
+/// One request of many at once sleeps, waits for another server and for a channel, each as long as the program says: but for what it did in
+/// between, and what it waited for a CPU and its runtime.
+fn check_waits(out: &Outcome, span: &Span) {
+    check_sum(out, span);
+    let length = span.end - span.start;
+    let parts = ["sleep", "network", "lock"].map(|name| part(span, &format!("blocked.{name}")));
+    let walls = measured::<3>(out, span);
+    let between = length.saturating_sub(parts.iter().sum());
+    let margin = length / 50;
+    out.check(
+        parts
+            .into_iter()
+            .zip(walls)
+            .all(|(ns, wall)| ns <= wall + margin && ns + between + margin >= wall),
+        &format!("{parts:?} of {}, not {walls:?}; {between} in between", span.brief()),
+    );
+}
+
 /// Where `workloads/python/times.py` spends its requests' time, at least.
 #[test]
 fn where_a_thread_s_time_goes() {
     /// The kind of request, the part it has most of, and how much of that at least.
     const KINDS: &[(&str, &str, u64)] = &[
         ("burn", "cpu", 195_000_000),
-        ("contend", "runqueue", 50_000_000),
+        // How long, is up to the machine; it is as long as the program says.
+        ("contend", "runqueue", 1_000_000),
         ("sleep", "blocked.sleep", 150_000_000),
         ("lock", "blocked.lock", 150_000_000),
         ("network", "blocked.network", 150_000_000),
@@ -86,7 +111,8 @@ fn where_a_thread_s_time_goes() {
 fn where_a_goroutine_s_time_goes() {
     const KINDS: &[(&str, &str, u64)] = &[
         ("burn", "cpu", 190_000_000),
-        ("contend", "runqueue", 200_000_000),
+        // As above.
+        ("contend", "runqueue", 1_000_000),
         ("sleep", "blocked.sleep", 195_000_000),
         ("mutex", "blocked.lock", 395_000_000),
         ("channel", "blocked.lock", 195_000_000),
@@ -102,13 +128,7 @@ fn where_a_goroutine_s_time_goes() {
     let many = out.spans.at(Kind::Server, "/many");
     out.check_eq(many.len(), 64, "requests at once");
     for span in many {
-        for (name, least) in [("sleep", 50_000_000), ("lock", 195_000_000), ("network", 195_000_000)] {
-            let ns = part(span, &format!("blocked.{name}"));
-            out.check(
-                ns >= least && ns < 2 * least,
-                &format!("{name} of {}: {ns}", span.brief()),
-            );
-        }
+        check_waits(&out, span);
     }
 }
 
@@ -194,16 +214,8 @@ fn check_tasks(test: &str, profile: &str, runtime: &str, tells: bool) {
             &format!("waits for a thread of {}: {ns}", span.brief()),
         );
     }
-    // What is about to wait may be preempted before it does: then it has waited for a CPU until it would have been woken.
     for span in told("many", 56) {
-        let runqueue = part(span, "runqueue");
-        for (name, least) in [("sleep", 48_000_000), ("lock", 196_000_000), ("network", 196_000_000)] {
-            let ns = part(span, &format!("blocked.{name}"));
-            out.check(
-                ns + runqueue >= least && ns < 2 * least,
-                &format!("{name} of {}: {ns}, {runqueue} waiting for a CPU", span.brief()),
-            );
-        }
+        check_waits(&out, span);
     }
     if runtime == "local" {
         return;

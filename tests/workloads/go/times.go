@@ -1,8 +1,8 @@
 // Requests whose goroutine spends known times in known ways: times.go.
 //
 // A server answers its client, one request after the other: the goroutine burns CPU time, also where others want the only processor of
-// Go's scheduler, sleeps, waits for a mutex, a channel and another server's answer. The answer says how long that took, and how much of
-// it was CPU time, in nanoseconds. /many does all but burning in one request of many at once.
+// Go's scheduler, sleeps, waits for a mutex, a channel and another server's answer. The answer says how long that took, how much of it was
+// CPU time, and how much time of CPUs interrupts and other machines took meanwhile, in nanoseconds. /many does all but burning in one request of many at once, and says how long each took.
 package main
 
 import (
@@ -10,7 +10,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -36,17 +39,35 @@ func threadTime() time.Duration {
 	return time.Duration(now.Nano())
 }
 
-// had runs on whatever thread until it has had so much CPU time. It asks the clock all the time: where that jumps, others ran.
+// had runs on whatever thread until it has had so much CPU time, by the clocks of its threads, which it asks all the time: where one jumps
+// by more than half of what Go's scheduler gives a goroutine at once, others ran on it.
 func had(much time.Duration) time.Duration {
+	const most = 5 * time.Millisecond
 	var had time.Duration
-	for before := time.Now(); had < much; {
-		now := time.Now()
-		if step := now.Sub(before); step < 200*time.Microsecond {
+	for thread, before := syscall.Gettid(), threadTime(); had < much; {
+		now, on := threadTime(), syscall.Gettid()
+		if step := now - before; on == thread && step < most {
 			had += step
 		}
-		before = now
+		thread, before = on, now
 	}
 	return had
+}
+
+// taken is how much time of CPUs interrupts and other machines have taken.
+func taken() time.Duration {
+	const tick = time.Second / 100
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		panic(err)
+	}
+	// cpu user nice system idle iowait irq softirq steal
+	var sum time.Duration
+	for _, ticks := range strings.Fields(string(stat))[6:9] {
+		number, _ := strconv.Atoi(ticks)
+		sum += time.Duration(number) * tick
+	}
+	return sum
 }
 
 func contend() time.Duration {
@@ -126,8 +147,18 @@ func listen() net.Listener {
 func main() {
 	slow, own := listen(), listen()
 	go answerSlowly(slow)
+	took := func(wait func()) time.Duration {
+		begun := time.Now()
+		wait()
+		return time.Since(begun)
+	}
+	many := func() string {
+		slept := took(func() { time.Sleep(spent / 4) })
+		asked := took(func() { network(slow.Addr().String()) })
+		waited := took(channel)
+		return fmt.Sprintf("%d ns and %d ns and %d ns", slept, asked, waited)
+	}
 	ways := map[string]func() time.Duration{
-		// Clew may still be looking for what the program is.
 		"warm":    func() time.Duration { time.Sleep(spent); return 0 },
 		"burn":    burn,
 		"contend": contend,
@@ -135,17 +166,17 @@ func main() {
 		"mutex":   func() time.Duration { mutex(); return 0 },
 		"channel": func() time.Duration { channel(); return 0 },
 		"network": func() time.Duration { network(slow.Addr().String()); return 0 },
-		"many": func() time.Duration {
-			time.Sleep(spent / 4)
-			network(slow.Addr().String())
-			channel()
-			return 0
-		},
 	}
 	server := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/many" {
+			fmt.Fprint(w, many())
+			return
+		}
+		before := taken()
 		begun := time.Now()
 		burned := ways[r.URL.Path[1:]]()
-		fmt.Fprintf(w, "%d ns and %d ns", time.Since(begun), burned)
+		took := time.Since(begun)
+		fmt.Fprintf(w, "%d ns and %d ns and %d ns", took, burned, taken()-before)
 	})
 	go http.Serve(own, server)
 	ask := func(kind string, id int) {
@@ -156,7 +187,11 @@ func main() {
 		io.Copy(io.Discard, answer.Body)
 		answer.Body.Close()
 	}
-	for id, kind := range []string{"warm", "burn", "contend", "sleep", "mutex", "channel", "network"} {
+	// Clew may still be looking for what the program is.
+	for id := range [10]int{} {
+		ask("warm", id)
+	}
+	for id, kind := range []string{"burn", "contend", "sleep", "mutex", "channel", "network"} {
 		ask(kind, id)
 	}
 	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 64

@@ -2,8 +2,9 @@
 //!
 //! A server of axum's answers its client, one request after the other: the task that serves it burns CPU time, waits for one of the
 //! runtime's threads that others burn, sleeps, has its thread sleep, waits for a mutex, for a channel, for another task and for another
-//! server's answer. The answer says how long that took, and how much of it was CPU time, in nanoseconds. `/many` does all but burning in
-//! one request of many at once, and `/outside` waits while the thread of its runtime is kept by what is no task.
+//! server's answer. The answer says how long that took, how much of it was CPU time, and how much time of CPUs interrupts and other machines
+//! took meanwhile, in nanoseconds. `/many` does all but burning in
+//! one request of many at once, and says how long each took; `/outside` waits while the thread of its runtime is kept by what is no task.
 //!
 //! times-server [ROUNDS [KIND ...]]: so many requests come first, then all kinds or those that are named. RUNTIME says what runs the
 //! tasks: several threads, or one (`current`), or a `LocalSet` on one (`local`), where `/outside` is not asked.
@@ -129,7 +130,31 @@ async fn network(slow: SocketAddr) {
     while connection.readable().await.is_ok() && connection.try_read(&mut [0; 4096]).is_err() {}
 }
 
+/// How much time of CPUs interrupts and other machines have taken.
+fn taken() -> Duration {
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string("/proc/stat").expect("the kernel's statistics");
+    // cpu user nice system idle iowait irq softirq steal
+    let ticks = stat.split_whitespace().skip(6).take(3);
+    ticks.filter_map(|number| number.parse::<u32>().ok()).sum::<u32>() * TICK
+}
+
+/// How long something takes, nanoseconds.
+async fn took(wait: impl Future<Output = ()>) -> u128 {
+    let begun = Instant::now();
+    wait.await;
+    begun.elapsed().as_nanos()
+}
+
+async fn many(slow: SocketAddr) -> String {
+    let slept = took(tokio::time::sleep(SPENT / 4)).await;
+    let asked = took(network(slow)).await;
+    let waited = took(channel()).await;
+    format!("{slept} ns and {asked} ns and {waited} ns")
+}
+
 async fn serve(kind: &str, slow: SocketAddr, runner: Runner) -> String {
+    let before = taken();
     let begun = Instant::now();
     let mut burned = Duration::ZERO;
     match kind {
@@ -140,15 +165,12 @@ async fn serve(kind: &str, slow: SocketAddr, runner: Runner) -> String {
         "channel" => channel().await,
         "join" => tokio::spawn(tokio::time::sleep(SPENT)).await.expect("a task that sleeps"),
         "network" => network(slow).await,
-        "many" => {
-            tokio::time::sleep(SPENT / 4).await;
-            network(slow).await;
-            channel().await;
-        }
+        "many" => return many(slow).await,
         // Clew may still be looking for what the program is when it is asked to warm up.
         _ => tokio::time::sleep(SPENT).await,
     }
-    format!("{} ns and {} ns", begun.elapsed().as_nanos(), burned.as_nanos())
+    let [took, burned, taken] = [begun.elapsed(), burned, taken() - before].map(|time| time.as_nanos());
+    format!("{took} ns and {burned} ns and {taken} ns")
 }
 
 fn listen() -> (TcpListener, SocketAddr) {

@@ -8,7 +8,7 @@ use super::preface::{Preface, Prefaces};
 use super::unknown::Turns;
 use super::{Body, Broken, Exchange, Flow, Limits, Mark, PROTOCOLS, Parser, Start, Step, dns, tls};
 use crate::capture::Direction;
-use crate::stream::Piece;
+use crate::stream::{Content, Piece};
 
 /// Wrong guesses before a connection is given up as unknown.
 const MAX_REJECTIONS: u32 = 4;
@@ -37,7 +37,7 @@ pub struct Conversation {
     /// Asked for the protocol that is to be recognized, and is answered in it.
     carried: Option<Exchange>,
     /// What passes while no protocol is known, where that is to be told.
-    turns: Option<Turns>,
+    turns: Option<Box<Turns>>,
     prefaces: Prefaces,
 }
 
@@ -65,7 +65,7 @@ impl Conversation {
     /// Says which way questions go, where that is known: then turns in no known protocol are told, if they are to be.
     #[must_use]
     pub fn asking(mut self, asks: Option<Direction>) -> Self {
-        self.turns = asks.filter(|_| self.limits.turns).map(Turns::new);
+        self.turns = asks.filter(|_| self.limits.turns).map(Turns::new).map(Box::new);
         self
     }
 
@@ -123,7 +123,7 @@ impl Conversation {
                     flow => self.over(flow, direction, time_ns, &mut queue, &mut switches, out),
                 }
             }
-            State::Detecting(_) if self.from_beginning => {
+            State::Detecting(_) if self.from_beginning && !self.prefaces.passes(&piece) => {
                 let rest = self.prefaces.take(piece, &mut queue);
                 out.extend(self.prefaces.news().map(Step::Preface));
                 if let Some(piece) = rest {
@@ -210,18 +210,22 @@ impl Conversation {
         if let Some(turns) = &mut self.turns {
             turns.piece(&piece, out);
         }
-        let detected = detecting.take(piece);
+        let detected = detecting.look(&piece);
+        let is_kept = matches!((&detected, &piece.content), (Detected::Awaited, Content::Bytes(_)));
+        let kept = is_kept.then_some(piece.direction);
         if let Some(turns) = &mut self.turns {
+            let asks = turns.asks();
             match detected {
                 Detected::Protocol(..) => turns.known(out),
-                Detected::Nothing if detecting.awaits(turns.asks()) => {}
-                Detected::Nothing | Detected::GivenUp => turns.tell(&mut self.next, out),
+                Detected::Awaited | Detected::Nothing if kept == Some(asks) || detecting.awaits(asks) => {}
+                Detected::Awaited | Detected::Nothing | Detected::GivenUp => turns.tell(&mut self.next, out),
             }
         }
         match detected {
             Detected::Nothing => {}
+            Detected::Awaited => detecting.keep(piece),
             Detected::GivenUp => self.give_up(out),
-            Detected::Protocol(protocol, bytes, piece) => {
+            Detected::Protocol(protocol, bytes) => {
                 let kept = detecting.take_kept();
                 let start = Start {
                     limits: self.limits,
@@ -319,7 +323,7 @@ impl Conversation {
         match &self.state {
             State::Speaking(_, parser) => parser.open(),
             _ => {
-                let turns = self.turns.as_ref().map_or(0, Turns::open);
+                let turns = self.turns.as_ref().map_or(0, |turns| turns.open());
                 usize::from(self.carried.is_some()).saturating_add(turns)
             }
         }

@@ -1,4 +1,6 @@
 //! Recognizes the protocol of a connection by its bytes.
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 
 use super::{DETECT_BYTES, PROTOCOLS, Protocol, Recognized};
@@ -7,6 +9,19 @@ use crate::stream::{Content, Piece};
 
 /// Turns of the connection that are looked at before it is given up as unknown.
 const MAX_TRIES: u32 = 16;
+
+/// Which protocols may begin with a byte, a bit each by their places: what is not of a protocol does not become so by what follows.
+static BEGINS: LazyLock<[u32; 256]> = LazyLock::new(|| {
+    const { assert!(PROTOCOLS.len() <= 32, "a bit each") };
+    let mut begins = [0; 256];
+    for (byte, begins) in (0..=u8::MAX).zip(&mut begins) {
+        for (place, protocol) in PROTOCOLS.iter().enumerate() {
+            let may = (protocol.recognize)(&[byte]) != Recognized::No;
+            *begins |= u32::from(may) << place;
+        }
+    }
+    begins
+});
 
 /// A connection that is not recognized yet.
 ///
@@ -32,9 +47,12 @@ struct Side {
 }
 
 pub(super) enum Detected {
+    /// The piece is of no use.
     Nothing,
-    /// The protocol, the bytes that showed it, and the piece that was taken. What was kept is to be parsed before that.
-    Protocol(&'static Protocol, Bytes, Piece),
+    /// It may be of use, and is to be [kept](Detecting::keep).
+    Awaited,
+    /// The protocol, and the bytes that showed it. What was kept is to be parsed before the piece.
+    Protocol(&'static Protocol, Bytes),
     GivenUp,
 }
 
@@ -49,6 +67,11 @@ impl Detecting {
         detecting
     }
 
+    /// Keeps a piece.
+    pub(super) fn keep(&mut self, piece: Piece) {
+        self.kept.push(piece);
+    }
+
     /// The pieces that were kept.
     pub(super) fn take_kept(&mut self) -> Vec<Piece> {
         std::mem::take(&mut self.kept)
@@ -60,14 +83,14 @@ impl Detecting {
         self.kept.iter().any(|kept| kept.direction == direction && bytes(kept))
     }
 
-    pub(super) fn take(&mut self, piece: Piece) -> Detected {
+    /// Looks at the next piece.
+    pub(super) fn look(&mut self, piece: &Piece) -> Detected {
         let direction = piece.direction;
         let Content::Bytes(bytes) = &piece.content else {
             // What comes behind a hole is a new beginning; what came before it is of no use.
             *self.side(direction) = Side::default();
             self.kept.retain(|kept| kept.direction != direction);
-            self.kept.push(piece);
-            return Detected::Nothing;
+            return Detected::Awaited;
         };
         let turned = self.last.replace(direction) != Some(direction);
         let time_ns = piece.moment.time_ns;
@@ -92,12 +115,15 @@ impl Detecting {
         };
         let full = seen.len() >= DETECT_BYTES;
         let mut more = false;
-        for protocol in PROTOCOLS {
+        let begins = seen.first().and_then(|first| BEGINS.get(usize::from(*first)));
+        let begins = begins.copied().unwrap_or(u32::MAX);
+        let places = PROTOCOLS.iter().enumerate();
+        for (_, protocol) in places.filter(|(place, _)| begins >> place & 1 == 1) {
             match (protocol.recognize)(&seen) {
                 // A protocol that comes first is waited for.
                 Recognized::Yes if !more => {
                     side.seen = Bytes::new();
-                    return Detected::Protocol(protocol, seen, piece);
+                    return Detected::Protocol(protocol, seen);
                 }
                 Recognized::Yes => {}
                 Recognized::More => more = !full,
@@ -106,8 +132,7 @@ impl Detecting {
         }
         if more {
             side.seen = seen;
-            self.kept.push(piece);
-            return Detected::Nothing;
+            return Detected::Awaited;
         }
         let retried = side.retried;
         *side = Side {

@@ -62,9 +62,17 @@ pub(super) enum Hole<'a> {
     Lost,
 }
 
-/// The frame being read. A frame that lies within one piece is not copied.
+/// Reads frames. One that lies within one piece is not copied, and where all do nothing is kept.
 #[derive(Debug)]
 pub(super) struct Frames<F> {
+    /// Made for the first frame that is cut into pieces, and used for all others.
+    reading: Option<Box<Reading>>,
+    format: PhantomData<F>,
+}
+
+/// The frame being read.
+#[derive(Debug, Default)]
+struct Reading {
     head: [u8; MAX_HEAD],
     /// Bytes of the head that have come.
     headed: usize,
@@ -74,21 +82,14 @@ pub(super) struct Frames<F> {
     keep: usize,
     kept: Vec<u8>,
     cut: bool,
+    /// None between frames.
     begin: Option<Mark>,
-    format: PhantomData<F>,
 }
 
 impl<F> Default for Frames<F> {
     fn default() -> Self {
         Self {
-            head: [0; MAX_HEAD],
-            headed: 0,
-            length: 0,
-            left: 0,
-            keep: 0,
-            kept: Vec::new(),
-            cut: false,
-            begin: None,
+            reading: None,
             format: PhantomData,
         }
     }
@@ -97,49 +98,55 @@ impl<F> Default for Frames<F> {
 impl<F: Format> Frames<F> {
     /// The next byte begins a frame.
     pub(super) fn restart(&mut self) {
-        self.headed = 0;
-        self.left = 0;
-        self.begin = None;
-        // Rarely used room is given back.
-        if self.kept.capacity() > 8192 {
-            self.kept = Vec::new();
-        }
-        self.kept.clear();
-        self.cut = false;
+        self.reading = None;
     }
 
     /// Whether the next byte begins a frame.
-    pub(super) const fn between(&self) -> bool {
-        self.begin.is_none()
+    pub(super) fn between(&self) -> bool {
+        self.reading.as_ref().is_none_or(|reading| reading.begin.is_none())
     }
 
     /// Reads `bytes`, which begin at `at`, up to the end of a frame.
     pub(super) fn read<'a>(&'a mut self, bytes: &'a [u8], at: Mark) -> Cut<'a> {
-        let mut taken = 0_usize;
-        let begin = *self.begin.get_or_insert(at);
-        if self.headed < F::HEAD {
-            // What is whole in this piece is taken from there.
-            if self.headed == 0
-                && let Some((head, rest)) = bytes.split_at_checked(F::HEAD)
-            {
-                let Some(shape) = F::shape(head) else {
-                    return Cut::Invalid;
+        // What is whole in this piece is taken from there.
+        if self.between()
+            && let Some((head, rest)) = bytes.split_at_checked(F::HEAD)
+        {
+            let Some(shape) = F::shape(head) else {
+                return Cut::Invalid;
+            };
+            if let Some(payload) = usize::try_from(shape.length).ok().and_then(|length| rest.get(..length)) {
+                let taken = F::HEAD.saturating_add(payload.len());
+                let frame = Frame {
+                    head,
+                    // How bytes are cut into pieces makes no difference.
+                    payload: payload.get(..shape.keep).unwrap_or(payload),
+                    length: shape.length,
+                    cut: false,
+                    begin: at,
+                    end: at.behind(taken as u64),
                 };
-                if let Some(payload) = usize::try_from(shape.length).ok().and_then(|length| rest.get(..length)) {
-                    self.begin = None;
-                    let taken = F::HEAD.saturating_add(payload.len());
-                    let frame = Frame {
-                        head,
-                        // How bytes are cut into pieces makes no difference.
-                        payload: payload.get(..shape.keep).unwrap_or(payload),
-                        length: shape.length,
-                        cut: false,
-                        begin,
-                        end: at.behind(taken as u64),
-                    };
-                    return Cut::Frame(frame, taken);
-                }
+                return Cut::Frame(frame, taken);
             }
+        }
+        self.reading.get_or_insert_default().read::<F>(bytes, at)
+    }
+
+    /// Passes a hole of `length` bytes that begins at `at`.
+    pub(super) fn hole(&mut self, length: u64, at: Mark) -> Hole<'_> {
+        let reading = self.reading.as_mut();
+        match reading.filter(|reading| reading.headed >= F::HEAD && length <= reading.left) {
+            Some(reading) => reading.hole::<F>(length, at),
+            None => Hole::Lost,
+        }
+    }
+}
+
+impl Reading {
+    fn read<'a, F: Format>(&'a mut self, bytes: &[u8], at: Mark) -> Cut<'a> {
+        let begin = *self.begin.get_or_insert(at);
+        let mut taken = 0_usize;
+        if self.headed < F::HEAD {
             if self.headed == 0 {
                 self.kept.clear();
                 self.cut = false;
@@ -172,13 +179,12 @@ impl<F: Format> Frames<F> {
         if self.left > 0 {
             return Cut::More;
         }
-        Cut::Frame(self.finish(begin, at.behind(taken as u64)), taken)
+        Cut::Frame(self.finish::<F>(begin, at.behind(taken as u64)), taken)
     }
 
-    /// Passes a hole of `length` bytes that begins at `at`.
-    pub(super) fn hole(&mut self, length: u64, at: Mark) -> Hole<'_> {
-        let inside = self.begin.is_some() && self.headed >= F::HEAD && length <= self.left;
-        let Some(begin) = self.begin.filter(|_| inside) else {
+    /// Passes a hole that does not go beyond the frame.
+    fn hole<F: Format>(&mut self, length: u64, at: Mark) -> Hole<'_> {
+        let Some(begin) = self.begin else {
             return Hole::Lost;
         };
         self.cut |= self.kept.len() < self.keep;
@@ -186,10 +192,10 @@ impl<F: Format> Frames<F> {
         if self.left > 0 {
             return Hole::Within;
         }
-        Hole::Done(self.finish(begin, at.behind(length)))
+        Hole::Done(self.finish::<F>(begin, at.behind(length)))
     }
 
-    fn finish(&mut self, begin: Mark, end: Mark) -> Frame<'_> {
+    fn finish<F: Format>(&mut self, begin: Mark, end: Mark) -> Frame<'_> {
         let cut = self.cut;
         self.begin = None;
         self.headed = 0;

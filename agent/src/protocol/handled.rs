@@ -40,30 +40,30 @@ impl Handled {
     /// A message passes, the head of which is from `begin` to `end`; `client` is the way of what clients say.
     pub(super) fn begin(
         &mut self,
-        message: Message,
+        message: impl Into<Box<Message>>,
         client: Direction,
         begin: Mark,
         end: Mark,
         out: &mut Vec<Step>,
     ) -> Exchange {
-        self.passes(message, client, (begin, end), false, out)
+        self.passes(message.into(), client, (begin, end), false, out)
     }
 
     /// A message has passed, from `begin` to `end`.
     pub(super) fn whole(
         &mut self,
-        message: Message,
+        message: impl Into<Box<Message>>,
         client: Direction,
         begin: Mark,
         end: Mark,
         out: &mut Vec<Step>,
     ) -> Exchange {
-        self.passes(message, client, (begin, end), true, out)
+        self.passes(message.into(), client, (begin, end), true, out)
     }
 
     fn passes(
         &mut self,
-        message: Message,
+        message: Box<Message>,
         client: Direction,
         (begin, end): (Mark, Mark),
         whole: bool,
@@ -74,7 +74,7 @@ impl Handled {
         self.open = self.open.saturating_add(1);
         let pushed = message.action == Action::Deliver;
         let sent = message.action == Action::Send;
-        let head = RequestHead::Message(Box::new(message));
+        let head = RequestHead::Message(message);
         put(out, || {
             Step::Request(Request {
                 whole,

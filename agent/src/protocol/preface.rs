@@ -84,6 +84,20 @@ impl Prefaces {
         std::mem::take(&mut self.news).then_some(self.found)
     }
 
+    /// Whether a piece is no preface without more being known: most connections begin with something else.
+    pub(super) fn passes(&mut self, piece: &Piece) -> bool {
+        let side = match piece.direction {
+            Direction::Ingress => &mut self.ingress,
+            Direction::Egress => &mut self.egress,
+        };
+        if let (Side::Begins, Content::Bytes(bytes)) = (&*side, &piece.content)
+            && !matches!(bytes.first(), None | Some(b'P' | b'\r'))
+        {
+            *side = Side::Over;
+        }
+        matches!(side, Side::Over)
+    }
+
     /// Takes a piece of a connection that is followed from its beginning, and gives back what of it is no preface; where others were
     /// held before it, all go to `queue`.
     pub(super) fn take(&mut self, mut piece: Piece, queue: &mut VecDeque<Piece>) -> Option<Piece> {
@@ -93,13 +107,6 @@ impl Prefaces {
             Direction::Egress => &mut self.egress,
         };
         let bytes = match &piece.content {
-            // Most begin with something else.
-            Content::Bytes(bytes)
-                if matches!(side, Side::Begins) && !matches!(bytes.first(), None | Some(b'P' | b'\r')) =>
-            {
-                *side = Side::Over;
-                return Some(piece);
-            }
             Content::Bytes(bytes) if !matches!(side, Side::Over) => bytes.clone(),
             Content::Unseen(length) if let Side::Within(left, said) = side => {
                 *said = None;

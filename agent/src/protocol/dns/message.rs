@@ -1,6 +1,7 @@
 //! Messages.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use smallvec::SmallVec;
 use smol_str::{SmolStr, ToSmolStr};
 
 /// Longest name, as it is sent (RFC 1035 section 2.3.4).
@@ -54,11 +55,6 @@ impl Question {
             _ => return None,
         })
     }
-
-    /// Whether both ask the same; some clients write names in a mixture of cases, which answers repeat.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.class == other.class && self.name.eq_ignore_ascii_case(&other.name)
-    }
 }
 
 /// What is answered.
@@ -67,7 +63,7 @@ pub struct Answer {
     /// Whether it worked (`RCODE`).
     pub code: u8,
     /// Addresses and names, at most [`MAX_ANSWERS`]; of other records none.
-    pub answers: Vec<Told>,
+    pub answers: Answers,
     /// Records, including those that are not kept.
     pub count: u16,
     /// There was no room for all; the client has to ask again over TCP.
@@ -96,6 +92,9 @@ impl Answer {
     }
 }
 
+/// Most names have no more than two.
+pub type Answers = SmallVec<[Told; 2]>;
+
 /// What a record tells of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -115,18 +114,52 @@ impl Told {
     }
 }
 
-/// A message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A message. What it says is read when it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Message<'a> {
     bytes: &'a [u8],
     pub(super) id: u16,
     pub(super) kind: u16,
     pub(super) class: u16,
-    /// None if it asks.
-    pub(super) answer: Option<Answer>,
+    /// Records that answer, which begin behind the question.
+    count: u16,
+    behind: usize,
+    /// The flags.
+    high: u8,
+    low: u8,
 }
 
 impl Message<'_> {
+    /// Whether it answers; else it asks.
+    pub(super) const fn answers(&self) -> bool {
+        self.high & 0x80 != 0
+    }
+
+    /// Whether there was no room for all it was to say.
+    pub(super) const fn is_truncated(&self) -> bool {
+        self.high & 0x02 != 0
+    }
+
+    /// Writes what it answers, but for how often it was asked.
+    pub(super) fn tell(&self, answer: &mut Answer) {
+        answer.code = self.low & 0x0f;
+        records(self.bytes, self.behind, self.count, &mut answer.answers);
+        answer.count = self.count;
+        answer.truncated = self.is_truncated();
+    }
+
+    /// Whether it asks for a name that stands there whole, as all do that clients send.
+    pub(super) fn asks_plainly(&self) -> bool {
+        const BEHIND_NAME: usize = 4;
+        let length = self.behind.saturating_sub(HEAD_BYTES + BEHIND_NAME);
+        let name = self.bytes.get(HEAD_BYTES..).and_then(|rest| rest.get(..length));
+        // Its end is its only pointer, if it has one.
+        let jumps = name
+            .and_then(<[u8]>::split_last_chunk)
+            .is_some_and(|(_, [high, _])| *high >= 0xc0);
+        !self.answers() && !jumps && length <= MAX_NAME
+    }
+
     /// What is asked; none where the name is no name.
     pub(super) fn question(&self) -> Option<Question> {
         Some(Question {
@@ -197,46 +230,41 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Message<'_>> {
     let at = behind_name(bytes, HEAD_BYTES)?;
     let [kind_high, kind_low, class_high, class_low] = *bytes.get(at..)?.first_chunk()?;
     let at = at.checked_add(4)?;
-    let count = u16::from_be_bytes([a0, a1]);
-    let answer = (high & 0x80 != 0).then(|| Answer {
-        code: low & 0x0f,
-        answers: records(bytes, at, count),
-        count,
-        truncated: high & 0x02 != 0,
-        repeated: 0,
-    });
-    // What asks has no answers, and says nothing that only an answer does.
-    if answer.is_none() && (high & 0x06 != 0 || low & 0xcf != 0 || count != 0) {
-        return None;
-    }
-    Some(Message {
+    let message = Message {
         bytes,
         id: u16::from_be_bytes([i0, i1]),
         kind: u16::from_be_bytes([kind_high, kind_low]),
         class: u16::from_be_bytes([class_high, class_low]),
-        answer,
-    })
+        count: u16::from_be_bytes([a0, a1]),
+        behind: at,
+        high,
+        low,
+    };
+    // What asks has no answers, and says nothing that only an answer does.
+    let is_sound = message.answers() || (high & 0x06 == 0 && low & 0xcf == 0 && message.count == 0);
+    is_sound.then_some(message)
 }
 
 /// The addresses and names of so many records.
-fn records(bytes: &[u8], mut at: usize, count: u16) -> Vec<Told> {
-    let mut found = Vec::new();
+fn records(bytes: &[u8], mut at: usize, count: u16, found: &mut Answers) {
     for _ in 0..count {
         let Some((kind, data, behind)) = record(bytes, at) else {
             break;
         };
         at = behind;
-        found.extend(match kind {
+        let told = match kind {
             A => four(bytes, data, behind).map(|address| Told::Address(address.into())),
             AAAA => sixteen(bytes, data, behind).map(|address| Told::Address(address.into())),
             CNAME => name(bytes, data).map(Told::Name),
             _ => None,
-        });
+        };
+        if let Some(told) = told {
+            found.push(told);
+        }
         if found.len() >= MAX_ANSWERS {
             break;
         }
     }
-    found
 }
 
 /// A record: its type, and where its data begin and end.
@@ -275,7 +303,7 @@ fn behind_name(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// A name that stands there whole, and is short and of ASCII, as most are: dots take the places of lengths.
+/// A name that stands there whole, and is short and a text, as most are: dots take the places of lengths.
 fn short(bytes: &[u8], at: usize) -> Option<SmolStr> {
     let begin = at.checked_add(1)?;
     let mut space = [0_u8; SHORT];
@@ -297,10 +325,7 @@ fn short(bytes: &[u8], at: usize) -> Option<SmolStr> {
         }
         length = length.checked_add(1)?;
     }
-    let text = std::str::from_utf8(name.get(..length)?)
-        .ok()
-        .filter(|text| text.is_ascii())?;
-    Some(SmolStr::new_inline(text))
+    std::str::from_utf8(name.get(..length)?).ok().map(SmolStr::new_inline)
 }
 
 /// The name at `at`: labels with their length before them, and an empty one or a place where it goes on.

@@ -4,7 +4,7 @@
 //! the same exchange. Over TCP a message has its length before it; a datagram is one, and one operation.
 mod message;
 
-use std::collections::VecDeque;
+use smallvec::SmallVec;
 
 use super::frames::{Cut, Format, Frames, Shape};
 use super::{
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::capture::Direction;
 use crate::stream::{Content, Piece};
-pub use message::{Answer, Question, Told};
+pub use message::{Answer, Answers, Question, Told};
 use message::{HEAD_BYTES, Message};
 
 /// The name of this protocol.
@@ -30,10 +30,10 @@ const MAX_STRIKES: u32 = 4;
 /// A parser for one connection, or for one socket of datagrams.
 pub(super) fn parser(start: &Start) -> Box<dyn Parser> {
     Box::new(Dns {
-        sides: (!start.datagrams).then(Box::default),
+        sides: (!start.datagrams).then(Sides::default),
         last: None,
         lookups: Lookups {
-            waiting: VecDeque::new(),
+            waiting: SmallVec::new(),
             next: start.first,
             strikes: 0,
         },
@@ -63,13 +63,7 @@ pub(super) fn recognize(bytes: &[u8]) -> Recognized {
     }
     let whole = rest.get(..length.min(rest.len())).unwrap_or_default();
     match message::parse(whole) {
-        Some(message)
-            if message.answer.is_none()
-                && matches!(message.class, 1 | 3 | 4 | 254 | 255)
-                && message.question().is_some() =>
-        {
-            Recognized::Yes
-        }
+        Some(message) if message.asks_plainly() && matches!(message.class, 1 | 3 | 4 | 254 | 255) => Recognized::Yes,
         Some(_) => Recognized::No,
         None if rest.len() < length && bytes.len() < super::DETECT_BYTES => Recognized::More,
         None => Recognized::No,
@@ -79,7 +73,7 @@ pub(super) fn recognize(bytes: &[u8]) -> Recognized {
 /// One connection.
 struct Dns {
     /// None where each operation is a message.
-    sides: Option<Box<Sides>>,
+    sides: Option<Sides>,
     /// The direction that spoke last.
     last: Option<Direction>,
     lookups: Lookups,
@@ -131,7 +125,8 @@ impl Format for Messages {
 
 /// What was asked, and is not answered.
 struct Lookups {
-    waiting: VecDeque<Waiting>,
+    /// Those asked first come first. Clients ask for both kinds of addresses at once.
+    waiting: SmallVec<[Waiting; 2]>,
     next: Exchange,
     strikes: u32,
 }
@@ -188,14 +183,8 @@ impl Lookups {
     /// A message is complete.
     fn message(&mut self, direction: Direction, bytes: &[u8], begin: Mark, end: Mark, out: &mut Vec<Step>) {
         let was_told = match message::parse(bytes) {
-            Some(message) if message.answer.is_some() => self.answered(direction, message, begin, end, out),
-            Some(message) => match message.question() {
-                Some(question) => {
-                    self.asked(direction, message.id, question, begin, end, out);
-                    true
-                }
-                None => false,
-            },
+            Some(message) if message.answers() => self.answered(direction, &message, begin, end, out),
+            Some(message) => self.asked(direction, &message, begin, end, out),
             None => false,
         };
         if was_told {
@@ -209,25 +198,27 @@ impl Lookups {
         }
     }
 
+    /// A question is complete. Whether it is one.
     fn asked(
         &mut self,
         direction: Direction,
-        id: u16,
-        question: Question,
+        message: &Message<'_>,
         begin: Mark,
         end: Mark,
         out: &mut Vec<Step>,
-    ) {
+    ) -> bool {
         let again = |waiting: &&mut Waiting| {
-            waiting.direction == direction && waiting.id == id && waiting.question.is_same(&question)
+            waiting.direction == direction && waiting.id == message.id && message.is_of(&waiting.question)
         };
         if let Some(waiting) = self.waiting.iter_mut().find(again) {
             waiting.repeated = waiting.repeated.saturating_add(1);
-            return;
+            return true;
         }
-        if self.waiting.len() >= MAX_WAITING
-            && let Some(oldest) = self.waiting.pop_front()
-        {
+        let Some(question) = message.question() else {
+            return false;
+        };
+        if self.waiting.len() >= MAX_WAITING {
+            let oldest = self.waiting.remove(0);
             out.push(Step::Count("protocol.dns.waiting_full"));
             broken(&oldest, end, Broken::Unseen, out);
         }
@@ -246,22 +237,23 @@ impl Lookups {
                 head: RequestHead::Dns(question.clone()),
             })
         });
-        self.waiting.push_back(Waiting {
+        self.waiting.push(Waiting {
             exchange,
             direction,
-            id,
+            id: message.id,
             question,
             asked: end,
             repeated: 0,
             excused: false,
         });
+        true
     }
 
     /// An answer is complete. Whether it is one.
     fn answered(
         &mut self,
         direction: Direction,
-        message: Message<'_>,
+        message: &Message<'_>,
         begin: Mark,
         end: Mark,
         out: &mut Vec<Step>,
@@ -270,15 +262,14 @@ impl Lookups {
             waiting.direction != direction && waiting.id == message.id && message.is_of(&waiting.question)
         };
         let place = self.waiting.iter().position(is_of);
-        let Some(waiting) = place.and_then(|place| self.waiting.remove(place)) else {
+        let Some(Waiting { exchange, repeated, .. }) = place.map(|place| self.waiting.remove(place)) else {
             let is_one = message.question().is_some();
             if is_one {
                 out.push(Step::Count("protocol.dns.response_unmatched"));
             }
             return is_one;
         };
-        let answer = message.answer.unwrap_or_default();
-        if answer.truncated {
+        if message.is_truncated() {
             for other in &mut self.waiting {
                 other.excused = true;
             }
@@ -286,15 +277,23 @@ impl Lookups {
         put(out, || {
             Step::Response(Response {
                 whole: true,
-                exchange: waiting.exchange,
+                exchange,
                 start: begin.moment,
                 head_end: end,
                 head: ResponseHead::Dns(Answer {
-                    repeated: waiting.repeated,
-                    ..answer
+                    repeated,
+                    ..Answer::default()
                 }),
             })
         });
+        // What it says is read where it is kept.
+        if let Some(Step::Response(Response {
+            head: ResponseHead::Dns(answer),
+            ..
+        })) = out.last_mut()
+        {
+            message.tell(answer);
+        }
         true
     }
 
@@ -306,7 +305,8 @@ impl Lookups {
     /// Gives up on answers that have not come by now.
     fn give_up(&mut self, now_ns: u64, out: &mut Vec<Step>) {
         let is_due = |waiting: &Waiting| now_ns.saturating_sub(waiting.asked.moment.time_ns) >= PATIENCE_NS;
-        while let Some(waiting) = self.waiting.pop_front_if(|waiting| is_due(waiting)) {
+        while self.waiting.first().is_some_and(is_due) {
+            let waiting = self.waiting.remove(0);
             let at = Mark {
                 moment: crate::capture::Moment {
                     time_ns: now_ns,
@@ -324,7 +324,7 @@ impl Lookups {
     }
 
     fn break_all(&mut self, at: Mark, reason: Broken, out: &mut Vec<Step>) {
-        for waiting in self.waiting.drain(..) {
+        for waiting in std::mem::take(&mut self.waiting) {
             broken(&waiting, at, reason, out);
         }
     }

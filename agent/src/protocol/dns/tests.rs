@@ -60,7 +60,9 @@ fn addresses_and_names_are_told() {
     let bytes = answer(0, &records);
     let message = message::parse(&bytes).expect("a message");
     assert_eq!(message.question().expect("a question").name, NAME_AND_REST);
-    let answer = message.answer.expect("it answers");
+    assert!(message.answers());
+    let mut answer = Answer::default();
+    message.tell(&mut answer);
     let told: Vec<SmolStr> = answer.answers.iter().map(Told::text).collect();
     assert_eq!(told, ["real.test", "127.0.0.2", "::1"]);
 }

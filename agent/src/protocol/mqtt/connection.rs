@@ -15,8 +15,9 @@ use crate::protocol::{Broken, Exchange, Flow, Mark, Parser, Start, Step};
 use crate::stream::{Content, Piece};
 
 const SYSTEM: &str = "mqtt";
-/// Aliases of topics that are remembered.
+/// Aliases of topics that are remembered, and bytes of these topics.
 const MAX_ALIASES: usize = 4096;
+const MAX_ALIAS_BYTES: usize = 256 * 1024;
 /// Offences against the protocol before it is called a wrong guess.
 const MAX_STRIKES: u32 = 8;
 /// Acknowledgements that came before their message and are kept, and how long, nanoseconds: threads report within microseconds of
@@ -40,6 +41,8 @@ pub(super) struct Mqtt {
     egress: Option<Box<Reader>>,
     /// Topics by who made an alias for them, and the alias.
     aliases: HashMap<(Side, u16), SmolStr, RandomState>,
+    /// Bytes of these topics.
+    alias_bytes: usize,
     /// What is to be acknowledged, by who sent it and its identifier.
     waiting: HashMap<(Side, u16), Waiting, RandomState>,
     early: VecDeque<Early>,
@@ -94,6 +97,7 @@ impl Mqtt {
             ingress: None,
             egress: None,
             aliases: HashMap::default(),
+            alias_bytes: 0,
             waiting: HashMap::default(),
             early: VecDeque::new(),
             strikes: 0,
@@ -251,28 +255,37 @@ impl Mqtt {
         true
     }
 
-    fn message(&mut self, side: Side, told: Publish, out: &mut Vec<Step>) -> Message {
-        let known = &mut self.aliases;
+    /// The message, which is made where it stays.
+    fn message(&mut self, side: Side, told: Publish, out: &mut Vec<Step>) -> Box<Message> {
         let topic = match told.properties.alias {
-            Some(alias) if told.topic.is_empty() => known.get(&(side, alias)).cloned().unwrap_or_default(),
+            Some(alias) if told.topic.is_empty() => self.aliases.get(&(side, alias)).cloned().unwrap_or_default(),
             Some(alias) => {
-                if known.len() < MAX_ALIASES || known.contains_key(&(side, alias)) {
-                    known.insert((side, alias), told.topic.clone());
-                } else {
-                    out.push(Step::Count("protocol.mqtt.aliases_full"));
-                }
+                self.alias((side, alias), &told.topic, out);
                 told.topic
             }
             None => told.topic,
         };
-        let mut content = Known {
-            bytes: told.bytes,
-            conversation: told.properties.correlation,
-            headers: told.properties.user,
-            ..Known::default()
+        let (action, operation) = match side {
+            Side::Client => (Action::Send, "publish"),
+            Side::Server => (Action::Deliver, "deliver"),
         };
-        if !topic.is_empty() {
-            content.identities.extend(content.recognized_by(SYSTEM, &topic));
+        let mut message = Box::new(Message {
+            system: SYSTEM,
+            action,
+            operation,
+            destination: topic,
+            is_temporary: false,
+            content: Known {
+                bytes: told.bytes,
+                conversation: told.properties.correlation,
+                headers: told.properties.user,
+                ..Known::default()
+            },
+        });
+        let content = &mut message.content;
+        if !message.destination.is_empty() {
+            let identity = content.recognized_by(SYSTEM, &message.destination);
+            content.identities.extend(identity);
         }
         if !self.name.is_empty() {
             content
@@ -288,18 +301,20 @@ impl Mqtt {
         ];
         let marks = marks.into_iter().filter(|(_, is)| *is);
         content.details.extend(marks.map(|(key, is)| (key, Detail::Is(is))));
-        let (action, operation) = match side {
-            Side::Client => (Action::Send, "publish"),
-            Side::Server => (Action::Deliver, "deliver"),
-        };
-        Message {
-            system: SYSTEM,
-            action,
-            operation,
-            destination: topic,
-            is_temporary: false,
-            content,
+        message
+    }
+
+    /// An alias stands for a topic from here on.
+    fn alias(&mut self, alias: (Side, u16), topic: &SmolStr, out: &mut Vec<Step>) {
+        let before = self.aliases.remove(&alias).map_or(0, |topic| topic.len());
+        self.alias_bytes = self.alias_bytes.saturating_sub(before);
+        let bytes = self.alias_bytes.saturating_add(topic.len());
+        if self.aliases.len() >= MAX_ALIASES || bytes > MAX_ALIAS_BYTES {
+            out.push(Step::Count("protocol.mqtt.aliases_full"));
+            return;
         }
+        self.alias_bytes = bytes;
+        self.aliases.insert(alias, topic.clone());
     }
 
     fn acknowledged(
@@ -374,6 +389,7 @@ impl Mqtt {
         // What they may have acknowledged.
         self.end_waiting(at, Broken::Unseen, out, |sender| sender != side);
         self.aliases.retain(|(by, _), _| *by != side);
+        self.alias_bytes = self.aliases.values().map(SmolStr::len).sum();
         self.early.clear();
     }
 

@@ -291,15 +291,28 @@ impl Nats {
         });
     }
 
-    fn message(&self, side: Side, told: &Told, headers: Fields) -> Message {
+    /// The message, which is made where it stays.
+    fn message(&self, side: Side, told: &Told, headers: Fields) -> Box<Message> {
         let bytes = told.size.saturating_sub(told.headers);
         let id = field(&headers, "nats-msg-id").map(|id| SmolStr::from(String::from_utf8_lossy(id)));
-        let mut content = Known {
-            bytes: Some(bytes),
-            id: id.unwrap_or_default(),
-            headers,
-            ..Known::default()
+        let (action, operation) = match side {
+            Side::Client => (Action::Send, "publish"),
+            Side::Server => (Action::Deliver, "deliver"),
         };
+        let mut message = Box::new(Message {
+            system: SYSTEM,
+            action,
+            operation,
+            destination: told.subject.clone(),
+            is_temporary: false,
+            content: Known {
+                bytes: Some(bytes),
+                id: id.unwrap_or_default(),
+                headers,
+                ..Known::default()
+            },
+        });
+        let content = &mut message.content;
         let ack = Acknowledge::parse(&told.reply);
         if let Some(ack) = &ack {
             content
@@ -322,23 +335,13 @@ impl Nats {
             let parts = ("reply", &told.subject, &told.reply, bytes);
             content.identities.push(Identity::of(SYSTEM, parts));
         }
-        content.identities.extend(content.recognized_by(SYSTEM, &told.subject));
+        let identity = content.recognized_by(SYSTEM, &told.subject);
+        content.identities.extend(identity);
         if let Some(group) = self.groups.get(&told.sid).filter(|_| side == Side::Server) {
             let group = Detail::Text(group.name.clone());
             content.details.push(("messaging.consumer.group.name", group));
         }
-        let (action, operation) = match side {
-            Side::Client => (Action::Send, "publish"),
-            Side::Server => (Action::Deliver, "deliver"),
-        };
-        Message {
-            system: SYSTEM,
-            action,
-            operation,
-            destination: told.subject.clone(),
-            is_temporary: false,
-            content,
-        }
+        message
     }
 
     /// What a message is recognized by that a stream has taken.

@@ -115,6 +115,18 @@ impl Lab {
         path.display().to_string()
     }
 
+    /// A program of the environment of services and their clients; none where they could not be had, and the test is skipped, which is
+    /// then said.
+    pub fn services(&self, program: &str) -> Option<String> {
+        let folder = venv().with_file_name("venv-services");
+        let path = folder.join("bin").join(program);
+        let is_there = folder.join("requirements.txt").exists() && path.exists();
+        if !is_there {
+            self.skip("the services of Python could not be had: `cargo xtask setup` says why");
+        }
+        is_there.then(|| path.display().to_string())
+    }
+
     /// A file that a package of the Python environment brought along.
     pub fn python_file(name: &str) -> String {
         let lib = venv().join("lib");

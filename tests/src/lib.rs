@@ -21,6 +21,7 @@ mod lab;
 mod log;
 mod mariadb;
 mod nginx;
+mod opensearch;
 mod outcome;
 mod pair;
 #[cfg(feature = "agent")]
@@ -48,6 +49,7 @@ pub use lab::{Lab, Symbols};
 pub use log::Log;
 pub use mariadb::mariadb;
 pub use nginx::{nginx, nginx_tls};
+pub use opensearch::OpenSearch;
 pub use outcome::Outcome;
 #[cfg(feature = "agent")]
 pub use passed::{Passed, passed};

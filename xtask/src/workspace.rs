@@ -22,6 +22,11 @@ pub(crate) fn api_venv() -> PathBuf {
     target().join("venv-api")
 }
 
+/// Where services of the tests and their clients are, whose packages are many.
+pub(crate) fn services_venv() -> PathBuf {
+    target().join("venv-services")
+}
+
 /// The same with the newest interpreter, where that is another.
 pub(crate) fn newest_venv() -> PathBuf {
     target().join("venv-newest")

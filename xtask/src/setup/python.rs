@@ -1,5 +1,5 @@
-//! The Python environments of the tests, from tests/requirements.txt and tests/requirements-api.txt: one for the oldest interpreter that is looked after,
-//! one for the newest this machine has.
+//! The Python environments of the tests, from tests/requirements.txt, tests/requirements-api.txt and tests/requirements-services.txt: one
+//! for the oldest interpreter that is looked after, one for the newest this machine has.
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +26,14 @@ pub(super) fn provide() -> Result<Step> {
     let api = workspace::root().join("tests/requirements-api.txt");
     let api_wanted = std::fs::read_to_string(&api).context("failed to read tests/requirements-api.txt")?;
     made |= environment(&workspace::api_venv(), python, &api, &api_wanted)?;
+    // Their tests say that they are skipped without.
+    let services = workspace::root().join("tests/requirements-services.txt");
+    let services_wanted =
+        std::fs::read_to_string(&services).context("failed to read tests/requirements-services.txt")?;
+    match environment(&workspace::services_venv(), python, &services, &services_wanted) {
+        Ok(got) => made |= got,
+        Err(error) => println!("  no services for Python: {error:#}"),
+    }
     made |= older_openssl()?;
     // Tests of the newest interpreter say that they are skipped where there is none but the first.
     if let Some((newest, python)) = found.last()

@@ -283,7 +283,8 @@ fn bodies_say_what_is_asked() {
                         ("gen_ai.response.finish_reasons", reason),
                     ],
                 );
-                let first: Option<u64> = call.text("clew.gen_ai.time_to_first_token_ns").parse().ok();
+                let first: Option<f64> = call.text("gen_ai.response.time_to_first_chunk").parse().ok();
+                let first = first.map(|seconds| (seconds * 1e9) as u64);
                 // The server waits before the first, and between them; its client may be late to read.
                 let between = if kind == Kind::Server { 40_000_000 } else { 0 };
                 let fits = match first {
@@ -292,7 +293,7 @@ fn bodies_say_what_is_asked() {
                 };
                 out.check(
                     fits && first.is_some() == (reason == "stop"),
-                    "the time to the first token",
+                    "the time to the first chunk",
                 );
             }
         }

@@ -22,6 +22,7 @@ mod http2;
 mod kafka;
 mod memcached;
 pub mod message;
+mod messages;
 mod mongodb;
 mod mqtt;
 mod mysql;
@@ -76,7 +77,8 @@ pub const PROTOCOLS: &[Protocol] = &[
         name: "http",
         title: "HTTP/1.0, HTTP/1.1",
         tested: "curl, nginx, Go, Node.js, Python, Ruby, Java, Rust, Envoy",
-        limits: "bodies are looked into for GraphQL, JSON-RPC and calls to generative models alone, and only where they are kept (`--bodies`)",
+        limits: "bodies are looked into for GraphQL, JSON-RPC and calls to generative models alone, and only where they are kept (`--bodies`); \
+                 those that Brotli or Zstandard has compressed are not",
         recognize: http1::recognize,
         parser: http1::parser,
     },
@@ -619,6 +621,7 @@ static NOTHING: Known = Known {
     first_ns: None,
     messages: None,
     trailers: None,
+    end: Bytes::new(),
     websocket: None,
 };
 
@@ -629,12 +632,14 @@ pub struct Known {
     pub bytes: Option<u64>,
     /// The first of them, up to the limit of the settings.
     pub captured: Bytes,
-    /// When the first of them passed, `CLOCK_MONOTONIC` nanoseconds. Only HTTP/1's are told.
+    /// When the first of them passed, `CLOCK_MONOTONIC` nanoseconds. Only HTTP's are told.
     pub first_ns: Option<u64>,
     /// Messages within, where the content is made of some, as gRPC's is, and all were seen.
     pub messages: Option<u64>,
-    /// Fields behind the content. Only HTTP/2's are told.
+    /// Fields behind the content: HTTP/2's, and those that gRPC-Web puts into the content.
     pub trailers: Option<Box<http1::Fields>>,
+    /// What the message said that ended the others, where one does, as Connect's.
+    pub end: Bytes,
     /// What passed a connection that the exchange became.
     pub websocket: Option<Box<websocket::Passed>>,
 }

@@ -31,6 +31,8 @@ impl Asked<'_> {
             version: Version::Http11,
             scheme: None,
             authority: None,
+            protocol: None,
+            first: false,
             fields: self.fields.iter().copied().collect(),
             unknown: 0,
             gateway: None,

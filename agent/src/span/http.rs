@@ -6,13 +6,13 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use super::build::Exchanged;
 use super::policy::{Policy, REDACTED, Side};
-use super::{Span, SpanKind, Status, Value, content, raised, testcase, websocket};
+use super::{Span, SpanKind, Value, content, raised, testcase, websocket};
 use crate::protocol::Body;
 use crate::protocol::http1::{Fields, Gateway, RequestHead, ResponseHead, field};
 
-/// The methods this version of the conventions knows (RFC 9110, RFC 5789); any other is `_OTHER`.
+/// The methods the conventions know (RFC 9110, RFC 5789, and QUERY); any other is `_OTHER`.
 const METHODS: &[&str] = &[
-    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE",
 ];
 /// Most bytes a compressed body may become.
 const MAX_DECODED: u64 = 256 * 1024;
@@ -79,7 +79,7 @@ pub(super) fn describe(
     }
     testcase::describe(span, &request.fields);
     body(span, &REQUEST, &request.fields, exchanged.request_body, policy);
-    if !exchanged.request_body.captured.is_empty() {
+    if !exchanged.request_body.captured.is_empty() || request.method == "GET" {
         let asked = decoded(&request.fields, exchanged.request_body);
         let answered = response.map(|response| decoded(&response.fields, exchanged.response_body));
         let answered = answered
@@ -112,13 +112,14 @@ pub(super) fn describe(
     body(span, &RESPONSE, &response.fields, exchanged.response_body, policy);
     if let Some(passed) = &exchanged.response_body.websocket {
         websocket::describe(span, passed, response);
+    } else if request.protocol.as_deref() == Some("websocket") && (200..300).contains(&response.status) {
+        websocket::named(span, response);
     }
     // A client's mistake is no error of the server (conventions, "Status").
     let failed = response.status >= 500 || (response.status >= 400 && exchanged.kind == SpanKind::Client);
     if failed {
-        span.attributes
-            .push(("error.type", Value::Text(response.status.to_smolstr())));
-        span.status = Status::Error(String::new());
+        // What the answer itself says of it says more.
+        content::failed(span, response.status.to_smolstr(), String::new());
         if response.status >= 500
             && policy.bodies
             && !exchanged.response_body.captured.is_empty()
@@ -163,7 +164,9 @@ fn target(span: &mut Span, request: &RequestHead, exchanged: &Exchanged<'_>, pol
             let scheme = SmolStr::from(scheme.to_ascii_lowercase());
             (scheme, Some(Cow::Borrowed(authority)), rest)
         }
-        _ if request.method == "CONNECT" => (scheme, Some(Cow::Borrowed(request.target.as_str())), ""),
+        _ if request.method == "CONNECT" && request.protocol.is_none() => {
+            (scheme, Some(Cow::Borrowed(request.target.as_str())), "")
+        }
         // The asterisk form asks about the server as a whole and is no path.
         _ if request.target == "*" => (scheme, host, ""),
         _ => (scheme, host, request.target.as_str()),
@@ -192,7 +195,7 @@ fn target(span: &mut Span, request: &RequestHead, exchanged: &Exchanged<'_>, pol
         attributes.push(("url.full", Value::Text(url)));
     }
     attributes.push(("url.scheme", Value::Text(scheme)));
-    if request.method != "CONNECT" && !request.target.is_empty() {
+    if (request.method != "CONNECT" || request.protocol.is_some()) && !request.target.is_empty() {
         let path = if request.target == "*" { "*" } else { path };
         attributes.push(("url.path", Value::Text(path.into())));
     }

@@ -24,6 +24,13 @@ pub(super) fn elements(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// The same, if all of it is there.
+pub(super) fn whole_elements(text: &[u8]) -> Option<Vec<&[u8]>> {
+    let (array, behind) = value(text)?;
+    let is_whole = array.first() == Some(&b'[') && blank(behind).is_empty();
+    is_whole.then(|| elements(array).collect())
+}
+
 /// The member of this name.
 pub(super) fn member<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
     members(text).find(|(key, _)| key == name).map(|(_, value)| value)
@@ -148,6 +155,10 @@ mod tests {
         }
         let found: Vec<&[u8]> = elements(br#"[1, {"a":2} ,"x"]"#).collect();
         assert_eq!(found, [&b"1"[..], br#"{"a":2}"#, br#""x""#]);
+        assert_eq!(whole_elements(b" [1,2]\n"), Some(vec![&b"1"[..], b"2"]));
+        for cut in [&b"[1,2"[..], b"[1,[2]", b"{}", b"[1]x", b""] {
+            assert_eq!(whole_elements(cut), None, "{cut:?}");
+        }
         assert_eq!(string(br#""a\u00e9\n""#).as_deref(), Some("a\u{e9}\n"));
     }
 }

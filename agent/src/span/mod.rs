@@ -118,8 +118,8 @@ impl ConnFacts {
             Layer::Wire => self.preface.ends_at(request.direction, request.offset),
             Layer::Plain | Layer::PlainMidway => request.offset == 0,
         };
-        // Those of HTTP/2 stand behind what each side sets; their numbers ascend (RFC 9113 section 5.1.1).
-        begins || (request.stream == Some(1) && matches!(request.head, RequestHead::Http(_)))
+        // Those of HTTP/2 stand behind what each side sets; their numbers ascend, and some clients begin with 3 (RFC 9113 section 5.1.1).
+        begins || matches!(&request.head, RequestHead::Http(head) if head.first || request.stream == Some(1))
     }
 }
 

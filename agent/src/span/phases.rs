@@ -127,6 +127,7 @@ mod tests {
         /// Offset of the request, and its stream.
         offset: u64,
         stream: Option<u32>,
+        first: bool,
         midway: bool,
         connect: Option<u64>,
         request_end: Option<u64>,
@@ -173,6 +174,8 @@ mod tests {
                 version: http1::Version::Http11,
                 scheme: None,
                 authority: None,
+                protocol: None,
+                first: times.first,
                 fields: http1::Fields::default(),
                 unknown: 0,
                 gateway: None,
@@ -223,6 +226,7 @@ mod tests {
     }
 
     const WHOLE: Times = Times {
+        first: false,
         offset: 0,
         stream: None,
         midway: false,
@@ -288,10 +292,11 @@ mod tests {
     /// Both sides of HTTP/2 say something before.
     #[test]
     fn the_first_stream_of_a_connection() {
-        for (stream, reused) in [(1, false), (3, true)] {
+        for (stream, first, reused) in [(1, true, false), (1, false, false), (3, true, false), (3, false, true)] {
             let times = Times {
                 offset: 80,
                 stream: Some(stream),
+                first,
                 connect: Some(300),
                 ..Times::default()
             };

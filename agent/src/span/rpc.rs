@@ -2,6 +2,7 @@
 use smol_str::SmolStr;
 
 use super::build::Exchanged;
+use super::json::{member, string};
 use super::{Span, SpanKind, Status, Value};
 use crate::protocol::Broken;
 use crate::protocol::http1::{Fields, RequestHead, ResponseHead, field};
@@ -106,6 +107,9 @@ pub(super) fn describe(
     messages("clew.rpc.request.messages", exchanged.request_body.messages);
     messages("clew.rpc.response.messages", exchanged.response_body.messages);
     if system == System::Connect {
+        if let Some(response) = response {
+            connect(span, response, exchanged);
+        }
         return;
     }
     let trailers = exchanged.response_body.trailers.as_deref();
@@ -125,6 +129,37 @@ pub(super) fn describe(
         let message = anywhere(response, trailers, "grpc-message").map(decoded);
         span.status = Status::Error(message.unwrap_or_default());
     }
+}
+
+/// What went wrong with a call of Connect (Connect protocol, "Error End-Stream" and "Unary-Response"): the last message of a stream says
+/// so, whose status is always 200, and of a call that is no stream the body, where it was kept.
+fn connect(span: &mut Span, response: &ResponseHead, exchanged: &Exchanged<'_>) {
+    let body = exchanged.response_body;
+    let error = match response.status {
+        200 => member(&body.end, "error"),
+        _ => Some(body.captured.as_ref()),
+    };
+    let said = |name| member(error?, name).and_then(string);
+    let code = said("code").map(|code| code.to_ascii_uppercase());
+    let Some(code) = code.and_then(|code| CODES.iter().find(|known| **known == code || is_canceled(known, &code)))
+    else {
+        return;
+    };
+    // Connect writes them in lower case.
+    let name = SmolStr::from(said("code").unwrap_or_default());
+    span.attributes
+        .push(("rpc.response.status_code", Value::Text(name.clone())));
+    span.attributes.retain(|(key, _)| *key != "error.type");
+    span.status = Status::Unset;
+    if span.kind != SpanKind::Server || SERVER_ERRORS.contains(code) {
+        span.attributes.push(("error.type", Value::Text(name)));
+        span.status = Status::Error(said("message").unwrap_or_default().into_owned());
+    }
+}
+
+/// Connect has one `l` fewer.
+fn is_canceled(known: &str, code: &str) -> bool {
+    known == "CANCELLED" && code == "CANCELED"
 }
 
 /// A field of the trailers, or of the head where that is all there is.
@@ -181,4 +216,110 @@ fn timeout_ns(text: &[u8]) -> Option<u64> {
 /// Percent-encoded UTF-8, as `grpc-message` is.
 pub(super) fn decoded(text: &[u8]) -> String {
     percent_encoding::percent_decode(text).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::protocol::http1::Version;
+    use crate::protocol::{Body, Known};
+
+    /// What a span of a call of Connect says of its end.
+    #[track_caller]
+    fn check(kind: SpanKind, status: u16, end: &'static str, body: &'static str, expected: &[&str]) {
+        let fields = |lines: &[(&str, &str)]| lines.iter().copied().collect::<Fields>();
+        let request = RequestHead {
+            method: "POST".into(),
+            target: "/shop.Orders/Watch".into(),
+            version: Version::Http11,
+            scheme: None,
+            authority: None,
+            protocol: None,
+            first: false,
+            fields: fields(&[
+                ("content-type", "application/connect+json"),
+                ("connect-protocol-version", "1"),
+            ]),
+            unknown: 0,
+            gateway: None,
+        };
+        let response = ResponseHead {
+            status,
+            version: Version::Http11,
+            fields: Fields::default(),
+            unknown: 0,
+        };
+        let exchanged = Exchanged {
+            kind,
+            request_body: &Body::default(),
+            response_body: &Body::from(Known {
+                captured: Bytes::from_static(body.as_bytes()),
+                end: Bytes::from_static(end.as_bytes()),
+                ..Known::default()
+            }),
+            server: None,
+            secured: false,
+        };
+        let mut span = Span {
+            kind,
+            name: "POST".into(),
+            start_ns: 1,
+            end_ns: 2,
+            attributes: vec![("error.type", Value::fixed("before"))],
+            named: Vec::new(),
+            status: Status::Unset,
+            events: Vec::new(),
+        };
+        describe(&mut span, &request, Some(&response), &exchanged, None);
+        let mut told = vec![span.name.to_string()];
+        told.extend(span.attributes.iter().filter_map(|(key, value)| match value {
+            Value::Text(text) if matches!(*key, "rpc.response.status_code" | "error.type") => {
+                Some(format!("{key}={text}"))
+            }
+            _ => None,
+        }));
+        if let Status::Error(message) = span.status {
+            told.push(format!("failed {message}"));
+        }
+        assert_eq!(told, expected, "{end}{body}");
+    }
+
+    #[test]
+    fn what_went_wrong_with_connect() {
+        let name = "shop.Orders/Watch";
+        let gone = r#"{"error":{"code":"not_found","message":"gone"}}"#;
+        let failed = [
+            "rpc.response.status_code=not_found",
+            "error.type=not_found",
+            "failed gone",
+        ];
+        check(SpanKind::Client, 200, gone, "", &[&[name], &failed[..]].concat());
+        check(SpanKind::Server, 200, gone, "", &[name, failed[0]]);
+        check(
+            SpanKind::Client,
+            404,
+            "",
+            r#"{"code":"not_found","message":"gone"}"#,
+            &[&[name], &failed[..]].concat(),
+        );
+        let own = r#"{"error":{"code":"canceled"}}"#;
+        check(
+            SpanKind::Client,
+            200,
+            own,
+            "",
+            &[
+                name,
+                "rpc.response.status_code=canceled",
+                "error.type=canceled",
+                "failed ",
+            ],
+        );
+        // Nothing that is known went wrong, or nobody told.
+        for end in ["{}", "", r#"{"error":{"code":"tired"}}"#] {
+            check(SpanKind::Client, 200, end, "", &[name, "error.type=before"]);
+        }
+    }
 }

@@ -10,10 +10,9 @@ const FAILED: std::ops::RangeInclusive<u16> = 1002..=1014;
 /// Within them: nothing was said.
 const NO_STATUS: u16 = 1005;
 
-/// Says what passed the connection, and how it was closed.
-pub(super) fn describe(span: &mut Span, passed: &Passed, response: &ResponseHead) {
+/// Says that it became one, and what both ends agreed on.
+pub(super) fn named(span: &mut Span, response: &ResponseHead) {
     let text = |name| field(&response.fields, name).map(String::from_utf8_lossy);
-    let is_client = span.kind == SpanKind::Client;
     let attributes = &mut span.attributes;
     attributes.push(("clew.websocket", Value::Bool(true)));
     if let Some(protocol) = text("sec-websocket-protocol") {
@@ -22,6 +21,13 @@ pub(super) fn describe(span: &mut Span, passed: &Passed, response: &ResponseHead
     if text("sec-websocket-extensions").is_some_and(|extensions| extensions.contains("permessage-deflate")) {
         attributes.push(("clew.websocket.compressed", Value::Bool(true)));
     }
+}
+
+/// Says what passed the connection, and how it was closed.
+pub(super) fn describe(span: &mut Span, passed: &Passed, response: &ResponseHead) {
+    named(span, response);
+    let is_client = span.kind == SpanKind::Client;
+    let attributes = &mut span.attributes;
     let (sent, received) = if is_client {
         (passed.client, passed.server)
     } else {

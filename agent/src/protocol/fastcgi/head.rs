@@ -53,6 +53,8 @@ pub(super) fn request(mut variables: &[u8], cut: bool) -> RequestHead {
         },
         scheme: secured.then_some(SmolStr::new_static("https")),
         authority,
+        protocol: None,
+        first: false,
         fields,
         unknown: usize::from(cut || !variables.is_empty()),
         gateway: Some(Box::new(Gateway {

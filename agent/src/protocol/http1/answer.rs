@@ -6,6 +6,7 @@ use super::pair::{Http1, rest};
 use super::reader::{Head, Read, State};
 use super::{field, head};
 use crate::capture::Moment;
+use crate::protocol::messages::Messages;
 use crate::protocol::turn::Turn;
 use crate::protocol::{Broken, Flow, Mark, Response, ResponseHead as AnyResponse, Step, put};
 use crate::stream::{Content, Piece};
@@ -160,6 +161,7 @@ impl Http1 {
         } else {
             Framing::of(&parsed.fields, true)
         };
+        let messages = Messages::of(&parsed.fields);
         put(out, || {
             Step::Response(Response {
                 whole: false,
@@ -170,7 +172,7 @@ impl Http1 {
             })
         });
         let ends = framing.is_none();
-        self.responses.begin(framing);
+        self.responses.begin(framing, messages);
         if switched && is_websocket {
             // The exchange becomes the connection (RFC 6455 section 4.2.2).
             self.carried = Some(exchange);

@@ -6,6 +6,7 @@ use super::head;
 use super::pair::{Http1, Pending, Probe, rest};
 use super::reader::{Head, Read, State};
 use super::{RequestHead, Version, field};
+use crate::protocol::messages::Messages;
 use crate::protocol::turn::Turn;
 use crate::protocol::{
     Body, Broken, DETECT_BYTES, Exchange, Flow, Known, Mark, Recognized, Request, RequestHead as AnyRequest, Step, put,
@@ -37,7 +38,7 @@ impl Http1 {
             return Flow::Continue;
         }
         if verdict == Recognized::Yes {
-            self.requests.begin(None);
+            self.requests.begin(None, None);
         }
         let mut turn = Turn {
             turned: true,
@@ -141,6 +142,7 @@ impl Http1 {
             }
         }
         let framing = if cut { None } else { Framing::of(&parsed.fields, false) };
+        let messages = Messages::of(&parsed.fields);
         let exchange = self.next;
         self.next = Exchange(exchange.0.wrapping_add(1));
         let connect = parsed.method == "CONNECT";
@@ -167,7 +169,7 @@ impl Http1 {
                 head: AnyRequest::Http(parsed),
             })
         });
-        self.requests.begin(framing);
+        self.requests.begin(framing, messages);
         if let Some(name) = refusal {
             out.push(Step::Count(name));
             out.push(Step::Broken {

@@ -116,6 +116,8 @@ pub(super) fn request(bytes: &[u8]) -> Option<RequestHead> {
         version,
         scheme: None,
         authority: None,
+        protocol: None,
+        first: false,
         fields: Fields::parse(fields),
         unknown: 0,
         gateway: None,

@@ -54,6 +54,10 @@ pub struct RequestHead {
     pub scheme: Option<SmolStr>,
     /// HTTP/2: whom it is for.
     pub authority: Option<SmolStr>,
+    /// HTTP/2: what the stream is to carry instead of an answer (RFC 8441).
+    pub protocol: Option<SmolStr>,
+    /// HTTP/2: it is the first of a connection of which every byte was seen.
+    pub first: bool,
     /// Header fields.
     pub fields: Fields,
     /// Fields that were not seen whole. HTTP/2: what they refer to was sent before.

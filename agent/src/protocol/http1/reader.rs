@@ -5,6 +5,7 @@ use memchr::memchr;
 use super::body::{Framing, Hole, Progress};
 use super::head::recognize;
 use crate::capture::Moment;
+use crate::protocol::messages::Messages;
 use crate::protocol::{Body, DETECT_BYTES, Known, Mark, Recognized};
 
 /// Most bytes of a head that are kept.
@@ -48,6 +49,7 @@ pub(super) struct Reader {
     body_bytes: u64,
     /// When the first byte of content passed.
     first_ns: Option<u64>,
+    messages: Option<Box<Messages>>,
     counted: bool,
     /// A hole lies in the body: what comes behind it does not go on with what was captured.
     holed: bool,
@@ -80,6 +82,7 @@ impl Reader {
             body: Vec::new(),
             body_bytes: 0,
             first_ns: None,
+            messages: None,
             counted: true,
             holed: false,
             sought: false,
@@ -94,8 +97,9 @@ impl Reader {
         matches!(self.state, State::Idle)
     }
 
-    /// Begins a message's body, or none.
-    pub(super) fn begin(&mut self, framing: Option<Framing>) {
+    /// Begins a message's body, or none; it is made of messages itself where those can be counted.
+    pub(super) fn begin(&mut self, framing: Option<Framing>, messages: Option<Messages>) {
+        self.messages = messages.filter(|_| framing.is_some()).map(Box::new);
         self.body.clear();
         self.body_bytes = 0;
         self.first_ns = None;
@@ -108,10 +112,15 @@ impl Reader {
     /// What is known of the body that was read.
     pub(super) fn take_body(&mut self) -> Body {
         let captured = Bytes::from(std::mem::take(&mut self.body));
+        let mut messages = self.messages.take();
+        let within = messages.as_deref_mut();
         Known {
             bytes: self.counted.then_some(self.body_bytes),
             captured,
             first_ns: self.first_ns.take(),
+            messages: within.as_ref().and_then(|messages| messages.count()),
+            trailers: within.as_ref().and_then(|messages| messages.trailers()).map(Box::new),
+            end: within.map(Messages::end).unwrap_or_default(),
             ..Known::default()
         }
         .into()
@@ -125,6 +134,9 @@ impl Reader {
     /// The end of the current body can no longer be told from bytes.
     pub(super) fn blind(&mut self) {
         self.counted = false;
+        if let Some(messages) = &mut self.messages {
+            messages.lost();
+        }
         self.state = State::Blind;
     }
 
@@ -170,12 +182,15 @@ impl Reader {
             State::Body(framing) => {
                 let (body, count) = (&mut self.body, &mut self.body_bytes);
                 let limit = if self.holed { 0 } else { self.limit };
-                let first_ns = &mut self.first_ns;
+                let (first_ns, messages) = (&mut self.first_ns, &mut self.messages);
                 let progress = framing.feed(bytes, &mut |content| {
                     if !content.is_empty() {
                         first_ns.get_or_insert(moment.time_ns);
                     }
                     *count = count.saturating_add(content.len() as u64);
+                    if let Some(messages) = messages {
+                        messages.content(content, content.len() as u64);
+                    }
                     let room = limit.saturating_sub(body.len()).min(content.len());
                     body.extend_from_slice(content.get(..room).unwrap_or_default());
                 });
@@ -201,6 +216,9 @@ impl Reader {
                 self.holed = true;
                 if hole != Hole::Lost {
                     self.body_bytes = self.body_bytes.saturating_add(length);
+                    if let Some(messages) = &mut self.messages {
+                        messages.content(&[], length);
+                    }
                 }
                 if hole == Hole::Done {
                     self.state = State::Idle;

@@ -37,6 +37,7 @@ fn parse(script: &str) -> Vec<Part> {
                 Some(".") => Part::End(direction),
                 Some(_) => {
                     let text = line[2..].replace("\\r", "\r").replace("\\n", "\n").replace("\\t", "\t");
+                    let text = text.replace("\\0", "\0").replace("\\2", "\u{2}");
                     Part::Bytes(direction, text.into_bytes())
                 }
             }
@@ -46,7 +47,17 @@ fn parse(script: &str) -> Vec<Part> {
 
 fn body(body: &Body) -> String {
     let bytes = body.bytes.map_or("?".to_owned(), |bytes| bytes.to_string());
-    format!("{bytes} {:?}", String::from_utf8_lossy(&body.captured))
+    let mut told = format!("{bytes} {:?}", String::from_utf8_lossy(&body.captured));
+    if let Some(messages) = body.messages {
+        told += &format!(" {messages} messages");
+    }
+    if let Some(trailers) = &body.trailers {
+        told += &format!(" {trailers:?}");
+    }
+    if !body.end.is_empty() {
+        told += &format!(" {:?}", String::from_utf8_lossy(&body.end));
+    }
+    told
 }
 
 /// Plays a script with bytes cut into pieces of `cut` and gives what came of it, a line a step.
@@ -174,6 +185,26 @@ fn chunked_with_extensions_and_trailers() {
            0 asked 3 "abc"
            0 200
            0 done 10 "0123456789""#,
+    );
+}
+
+/// gRPC-Web and Connect put what ends a call into the content.
+#[test]
+fn calls_in_a_body() {
+    check(
+        r"> POST /a.B/C HTTP/1.1\r\nContent-Type: application/grpc-web-text\r\nContent-Length: 8\r\n\r\nAAAAAAFh
+          < HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web-text\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nAAAAAAFh\r\n20\r\ngAAAABFncnBjLXN0YXR1czogMTMNCg==\r\n0\r\n\r\n
+          > POST /a.B/D HTTP/1.1\r\nContent-Type: application/connect+json\r\nContent-Length: 7\r\n\r\n\0\0\0\0\2{}
+          < HTTP/1.1 200 OK\r\nContent-Type: application/connect+json\r\n\r\n\0\0\0\0\2{}\2\0\0\0\2{}
+          <.",
+        r#"0 POST /a.B/C @0
+           0 asked 8 "AAAAAAFh" 1 messages
+           0 200
+           0 done 40 "AAAAAAFhgAAAABFncnBjLXN0YXR1czogMTMNCg==" 1 messages {"grpc-status": "13"}
+           1 POST /a.B/D @92
+           1 asked 7 "\0\0\0\0\u{2}{}" 1 messages
+           1 200
+           1 done 14 "\0\0\0\0\u{2}{}\u{2}\0\0\0\u{2}{}" 1 messages "{}""#,
     );
 }
 

@@ -14,6 +14,8 @@ pub(super) struct Head {
     pub(super) scheme: Option<SmolStr>,
     pub(super) authority: Option<SmolStr>,
     pub(super) path: Option<SmolStr>,
+    /// What the stream is to carry (RFC 8441 section 4).
+    pub(super) protocol: Option<SmolStr>,
     pub(super) status: Option<u16>,
     pub(super) fields: Fields,
     /// Fields of which name or value is not known.
@@ -47,6 +49,7 @@ impl Head {
             b":scheme" => self.scheme = text(),
             b":authority" => self.authority = text(),
             b":path" => self.path = text(),
+            b":protocol" => self.protocol = text(),
             b":status" => {
                 let status = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                 self.status = status.filter(|status| (100..1000).contains(status));
@@ -62,13 +65,16 @@ impl Head {
         self.method.is_some() || self.scheme.is_some() || self.path.is_some() || self.authority.is_some()
     }
 
-    pub(super) fn request(self) -> RequestHead {
+    /// The same as a request, which may be the `first` of its connection.
+    pub(super) fn request(self, first: bool) -> RequestHead {
         RequestHead {
             method: self.method.unwrap_or_default(),
             target: self.path.unwrap_or_default(),
             version: Version::Http2,
             scheme: self.scheme,
             authority: self.authority,
+            protocol: self.protocol,
+            first,
             unknown: self.unknown,
             fields: self.fields,
             gateway: None,

@@ -7,7 +7,6 @@ mod frame;
 mod head;
 mod hpack;
 mod huffman;
-mod messages;
 mod reader;
 mod stream;
 mod streams;

@@ -1,8 +1,8 @@
 //! One stream: a request and its response.
 use bytes::Bytes;
 
-use super::messages::Messages;
-use crate::protocol::http1::{Fields, field};
+use crate::protocol::http1::Fields;
+use crate::protocol::messages::Messages;
 use crate::protocol::{Body, Exchange, Known, Mark};
 
 /// A stream without an end.
@@ -34,6 +34,8 @@ impl Stream {
 #[derive(Debug, Default)]
 pub(super) struct Message {
     bytes: u64,
+    /// When the first of them passed.
+    first_ns: Option<u64>,
     uncounted: bool,
     /// What comes behind a hole does not go on with what was captured.
     holed: bool,
@@ -45,11 +47,14 @@ pub(super) struct Message {
 impl Message {
     /// The head has come.
     pub(super) fn begin(&mut self, fields: &Fields) {
-        self.messages = field(fields, "content-type").and_then(Messages::of);
+        self.messages = Messages::of(fields);
     }
 
     /// Content passed: `length` bytes, of which `bytes` were seen, all or none.
-    pub(super) fn content(&mut self, bytes: &[u8], length: u64, limit: usize) {
+    pub(super) fn content(&mut self, bytes: &[u8], length: u64, at: Mark, limit: usize) {
+        if length > 0 {
+            self.first_ns.get_or_insert(at.moment.time_ns);
+        }
         self.bytes = self.bytes.saturating_add(length);
         self.holed |= (bytes.len() as u64) < length;
         if !self.holed {
@@ -76,18 +81,18 @@ impl Message {
 
     /// What is known of it.
     pub(super) fn take(&mut self) -> Body {
-        let messages = self.messages.take();
-        let mut trailers = std::mem::take(&mut self.trailers);
-        if let Some(messages) = messages.as_ref().filter(|messages| !messages.trailers().is_empty()) {
-            trailers = Fields::parse(messages.trailers());
-        }
+        let mut messages = self.messages.take();
+        let trailers = std::mem::take(&mut self.trailers);
+        let within = messages.as_ref().and_then(Messages::trailers);
+        let trailers = within.unwrap_or(trailers);
         Known {
             bytes: (!self.uncounted).then_some(self.bytes),
             captured: Bytes::from(std::mem::take(&mut self.captured)),
-            messages: messages.and_then(|messages| messages.count()),
+            first_ns: self.first_ns.take(),
+            messages: messages.as_ref().and_then(Messages::count),
             trailers: Some(trailers).filter(|trailers| !trailers.is_empty()).map(Box::new),
+            end: messages.as_mut().map(Messages::end).unwrap_or_default(),
             websocket: None,
-            first_ns: None,
         }
         .into()
     }

@@ -42,6 +42,8 @@ pub(super) struct Http2 {
     newest: u32,
     early: VecDeque<Early>,
     strikes: u32,
+    /// Every byte since the beginning was seen.
+    unbroken: bool,
 }
 
 /// What one direction is read with.
@@ -87,6 +89,7 @@ impl Http2 {
             newest: 0,
             early: VecDeque::new(),
             strikes: 0,
+            unbroken: start.from_beginning || start.carried.is_some(),
         };
         if let Some(exchange) = start.carried {
             // The request that asked for the switch is answered on stream 1 (RFC 7540 section 3.2).
@@ -274,7 +277,7 @@ impl Http2 {
                 if id <= self.newest {
                     return;
                 }
-                self.newest = id;
+                let first = std::mem::replace(&mut self.newest, id) == 0 && self.unbroken;
                 if !head.asks() {
                     // The tail of a request whose head was not seen.
                     out.push(Step::Count("protocol.http2.head_unseen"));
@@ -289,7 +292,7 @@ impl Http2 {
                     offset,
                     start,
                     head_end: at,
-                    head: RequestHead::Http(head.request()),
+                    head: RequestHead::Http(head.request(first)),
                 };
                 self.opened(id, request, end_stream, out);
             }
@@ -302,7 +305,7 @@ impl Http2 {
                     request_ended(stream, at, out);
                 }
             }
-            Said::Data(bytes, length) => stream.request.content(bytes, length, self.limits.body_bytes),
+            Said::Data(bytes, length) => stream.request.content(bytes, length, at, self.limits.body_bytes),
             Said::Ended => request_ended(stream, at, out),
             Said::Reset(code) => self.broken(id, at, Broken::Reset(code), out),
         }
@@ -381,7 +384,7 @@ impl Http2 {
                     self.finished(id, at, out);
                 }
             }
-            Said::Data(bytes, length) => stream.response.content(bytes, length, self.limits.body_bytes),
+            Said::Data(bytes, length) => stream.response.content(bytes, length, at, self.limits.body_bytes),
             Said::Ended => self.finished(id, at, out),
             Said::Reset(code) => self.broken(id, at, Broken::Reset(code), out),
         }
@@ -475,6 +478,7 @@ impl Http2 {
 
     /// What was said in this direction is not known from here on.
     fn lost(&mut self, direction: Direction, at: Mark) {
+        self.unbroken = false;
         self.side(direction, at).decoder.missed();
         for stream in self.streams.values_mut() {
             if self.asks == Some(direction) {

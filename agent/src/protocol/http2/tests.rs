@@ -232,6 +232,49 @@ fn streams_interleave() {
     );
 }
 
+/// Which requests are the first of their connection, and when the content of their answers began.
+#[test]
+fn the_first_request_of_a_connection() {
+    let told = |parts: &[Part]| -> Vec<(u32, bool)> {
+        let requests = steps(parts, usize::MAX);
+        let requests = requests.iter().filter_map(|step| match step {
+            Step::Request(request) => Some((request.stream, &request.head)),
+            _ => None,
+        });
+        let told = requests.map(|(stream, head)| match head {
+            RequestHead::Http(head) => (stream.unwrap(), head.first),
+            other => panic!("{other:?}"),
+        });
+        told.collect()
+    };
+    // Netty's and OkHttp's clients begin with 3.
+    let begins = [client(&[preface(), get(3, "/a"), get(5, "/b")])];
+    assert_eq!(told(&begins), [(3, true), (5, false)]);
+    let midway = [&[Part::Midway], &begins[..]].concat();
+    assert_eq!(told(&midway), [(3, false), (5, false)]);
+    // There may have been others.
+    let holed = [
+        client(&[preface()]),
+        Part::Unseen(Direction::Egress, 30),
+        client(&[get(3, "/a")]),
+        server(&[settings(), headers(3, true, "#8")]),
+        client(&[get(5, "/b")]),
+    ];
+    assert!(told(&holed).iter().all(|(_, first)| !first), "{:?}", told(&holed));
+    let answered = [
+        client(&[preface(), get(1, "/a")]),
+        server(&[settings(), headers(1, false, "#8")]),
+        server(&[data(1, false, b"")]),
+        server(&[data(1, false, b"ab")]),
+        server(&[data(1, true, b"c")]),
+    ];
+    let ends = steps(&answered, usize::MAX).into_iter().find_map(|step| match step {
+        Step::ResponseEnd { body, .. } => Some(body),
+        _ => None,
+    });
+    assert_eq!(ends.unwrap().first_ns, Some(4));
+}
+
 #[test]
 fn blocks_may_be_padded_prioritized_and_continued() {
     let whole = block("#2 #6 :path=/long");

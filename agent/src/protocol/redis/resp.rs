@@ -5,6 +5,8 @@
 //! $5  !5  =5                                       so many bytes and a line end behind the line; -1 is null
 //! *2  ~2  >2  %2  |2                               so many values behind the line, or pairs of them
 //! ```
+//!
+//! Behind `|` stands what is said beside the value that follows, and is no part of it.
 use memchr::memchr;
 
 /// Bytes of a value that are kept.
@@ -41,6 +43,10 @@ pub(super) struct Reader {
     state: State,
     /// Values that are to come of each aggregate.
     left: Vec<u64>,
+    /// Which of them, a bit each, hold what is said beside a value.
+    beside: u32,
+    /// Something was said beside the value that comes next.
+    described: bool,
     kept: Vec<u8>,
     /// What comes behind a hole does not go on with what was kept.
     holed: bool,
@@ -72,6 +78,8 @@ impl Reader {
     pub(super) fn restart(&mut self) {
         self.state = State::Between;
         self.left.clear();
+        self.beside = 0;
+        self.described = false;
         self.kept = Vec::new();
         self.holed = false;
         self.line = 0;
@@ -79,7 +87,7 @@ impl Reader {
 
     /// Whether the next byte begins a value that is in no other.
     pub(super) fn between(&self) -> bool {
-        self.state == State::Between && self.left.is_empty()
+        self.state == State::Between && self.left.is_empty() && !self.described
     }
 
     /// Reads up to the end of a value that is in no other.
@@ -147,7 +155,7 @@ impl Reader {
                     let left = left.saturating_sub(taken as u64);
                     if left == 0 && self.kept.is_empty() && !self.holed && taken > 2 {
                         let content = part.get(..taken.saturating_sub(2)).unwrap_or_default();
-                        sink.leaf(self.left.len(), kind, content.get(..KEPT).unwrap_or(content));
+                        self.leaf(kind, content, sink);
                     } else {
                         // The line end is no content.
                         let over = usize::try_from(2_u64.saturating_sub(left)).unwrap_or(0).min(taken);
@@ -163,7 +171,7 @@ impl Reader {
                             self.state = State::Bulk(kind, left);
                             continue;
                         }
-                        sink.leaf(self.left.len(), kind, &self.kept);
+                        self.leaf(kind, &self.kept, sink);
                         self.kept.clear();
                     }
                     if self.ended() {
@@ -184,11 +192,18 @@ impl Reader {
                 Some(false)
             }
             State::Bulk(kind, left) if length == left => {
-                sink.leaf(self.left.len(), kind, &self.kept);
+                self.leaf(kind, &self.kept, sink);
                 self.kept.clear();
                 Some(self.ended())
             }
             _ => None,
+        }
+    }
+
+    /// A value that holds no others; what is said beside a value is nobody's.
+    fn leaf(&self, kind: u8, content: &[u8], sink: &mut impl Sink) {
+        if self.beside == 0 {
+            sink.leaf(self.left.len(), kind, content.get(..KEPT).unwrap_or(content));
         }
     }
 
@@ -207,9 +222,9 @@ impl Reader {
             b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|' => return self.counted(kind, number(line)?, sink),
             b':' => {
                 number(line)?;
-                sink.leaf(self.left.len(), kind, line.get(..KEPT).unwrap_or(line));
+                self.leaf(kind, line, sink);
             }
-            _ => sink.leaf(self.left.len(), kind, line.get(..KEPT).unwrap_or(line)),
+            _ => self.leaf(kind, line, sink),
         }
         Some(self.ended())
     }
@@ -218,12 +233,15 @@ impl Reader {
     /// once. Whether it ends a value that is in no other; none if it lies too deep.
     fn array(&mut self, count: u64, bytes: &[u8], at: &mut usize, sink: &mut impl Sink) -> Option<bool> {
         let depth = self.left.len();
-        sink.aggregate(depth, b'*', count);
         if depth >= MAX_DEPTH {
             return None;
         }
+        if self.beside == 0 {
+            sink.aggregate(depth, b'*', count);
+        }
         let mut left = count;
         while left > 0
+            && self.beside == 0
             && let Some((content, taken)) = bytes.get(*at..).and_then(bulk)
         {
             sink.leaf(depth.saturating_add(1), b'$', content.get(..KEPT).unwrap_or(content));
@@ -241,7 +259,7 @@ impl Reader {
     /// The line of a bulk or an aggregate. Whether it ends a value that is in no other; none if it is no line.
     fn counted(&mut self, kind: u8, number: i64, sink: &mut impl Sink) -> Option<bool> {
         if number == -1 {
-            sink.leaf(self.left.len(), b'_', b"");
+            self.leaf(b'_', b"", sink);
             return Some(self.ended());
         }
         let number = u64::try_from(number).ok()?;
@@ -251,20 +269,27 @@ impl Reader {
                 self.state = State::Bulk(kind, length.checked_add(2)?);
                 return Some(false);
             }
-            b'%' => number.checked_mul(2)?,
-            // What the attribute is of follows it.
-            b'|' => number.checked_mul(2)?.checked_add(1)?,
+            b'%' | b'|' => number.checked_mul(2)?,
             _ => number,
         };
-        sink.aggregate(self.left.len(), kind, number);
-        if values == 0 {
-            return Some(self.ended());
+        let depth = self.left.len();
+        self.state = State::Between;
+        if kind == b'|' {
+            // What it is said of follows it.
+            self.described |= depth == 0;
+        } else if self.beside == 0 {
+            sink.aggregate(depth, kind, number);
         }
-        if self.left.len() >= MAX_DEPTH {
+        if values == 0 {
+            return Some(kind != b'|' && self.ended());
+        }
+        if depth >= MAX_DEPTH {
             return None;
         }
+        if kind == b'|' {
+            self.beside |= bit(depth);
+        }
         self.left.push(values);
-        self.state = State::Between;
         Some(false)
     }
 
@@ -277,9 +302,21 @@ impl Reader {
                 return false;
             }
             self.left.pop();
+            let this = bit(self.left.len());
+            if self.beside & this != 0 {
+                self.beside &= !this;
+                return false;
+            }
         }
+        self.described = false;
         true
     }
+}
+
+/// The bit of a depth below [`MAX_DEPTH`].
+fn bit(depth: usize) -> u32 {
+    let depth = u32::try_from(depth).unwrap_or(u32::MAX);
+    1_u32.checked_shl(depth).unwrap_or_default()
 }
 
 /// The whole line of a bulk or an aggregate, as most are: its kind, its number, and how many bytes it has.

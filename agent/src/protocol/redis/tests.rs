@@ -47,6 +47,50 @@ fn failure(asked: &Special, error: &str, expected: (&str, bool)) {
     assert_eq!((failure.code.as_str(), failure.expected), expected);
 }
 
+/// What is said beside an answer, at any depth and wherever it is cut, is no part of it.
+#[test]
+fn attributes_are_no_part_of_an_answer() {
+    for (said, error, kind, count, absent) in [
+        ("|1\r\n+ttl\r\n:3600\r\n-ERR no\r\n", Some("ERR no"), b'-', 0, 0),
+        (
+            "|1\r\n$3\r\nkey\r\n*2\r\n$1\r\na\r\n-x\r\n*2\r\n$1\r\na\r\n_\r\n",
+            None,
+            b'*',
+            2,
+            1,
+        ),
+        (
+            "|0\r\n|1\r\n+a\r\n|1\r\n+b\r\n:1\r\n:2\r\n$2\r\nok\r\n",
+            None,
+            b'$',
+            0,
+            0,
+        ),
+        ("*2\r\n|1\r\n+a\r\n_\r\n:1\r\n:2\r\n", None, b'*', 2, 0),
+    ] {
+        for cut in [1, 7, said.len()] {
+            let (mut answer, mut reader) = (Answer::default(), Reader::new(false));
+            let mut parts = said.as_bytes().chunks(cut).peekable();
+            while let Some(part) = parts.next() {
+                let got = reader.read(part, &mut answer);
+                let is_last = parts.peek().is_none();
+                assert_eq!(
+                    got,
+                    if is_last { Got::Value(part.len()) } else { Got::More },
+                    "{said:?} cut {cut}"
+                );
+                assert_eq!(reader.between(), is_last, "{said:?} cut {cut}");
+            }
+            let told = answer.error.as_ref().map(|(text, _)| text.as_str());
+            assert_eq!(
+                (told, answer.kind, answer.count, answer.absent),
+                (error, kind, count, absent),
+                "{said:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn redirects_are_no_failures() {
     let failure = |error: &str, expected| failure(&Special::No, error, expected);

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::super::Status;
 use super::*;
 use crate::capture::{Actor, ConnId, Direction, Endpoints, Moment, Pid};
 use crate::discover::{Process, Runtime};
@@ -57,6 +58,13 @@ fn shop() -> (Arc<ConnFacts>, Arc<Process>) {
 /// The span of a request line and fields, and the response's status, as `key=value` lines of those keys asked for.
 fn check(direction: Direction, request: &str, status: Option<u16>, broken: Option<Broken>, expected: &[(&str, &str)]) {
     let (line, fields) = request.split_once('\n').unwrap_or((request, ""));
+    let (protocol, fields) = match fields.strip_prefix(":protocol: ") {
+        Some(rest) => rest
+            .split_once('\n')
+            .map(|(protocol, rest)| (Some(protocol.into()), rest))
+            .unwrap(),
+        None => (None, fields),
+    };
     let (method, target) = line.split_once(' ').unwrap();
     let (facts, process) = shop();
     let mut spans = Spans::new(Policy::default());
@@ -71,6 +79,8 @@ fn check(direction: Direction, request: &str, status: Option<u16>, broken: Optio
         version: Version::Http11,
         scheme: None,
         authority: None,
+        protocol,
+        first: false,
         fields: parse_fields(fields),
         unknown: 0,
         gateway: None,
@@ -317,6 +327,22 @@ fn other_forms_of_targets_and_methods() {
         None,
         &[("server.port", "Int(443)"), ("url.path", "-")],
     );
+    // What opens a WebSocket over HTTP/2 has a path, and becomes one only if it is let (RFC 8441).
+    for (status, is_one) in [(200, "Bool(true)"), (403, "-")] {
+        check(
+            Direction::Egress,
+            "CONNECT /talk\n:protocol: websocket\nhost: h.example",
+            Some(status),
+            None,
+            &[
+                ("name", "CONNECT /talk"),
+                ("url.full", "http://h.example/talk"),
+                ("server.address", "h.example"),
+                ("url.path", "/talk"),
+                ("clew.websocket", is_one),
+            ],
+        );
+    }
     check(
         Direction::Egress,
         "OPTIONS *\nhost: h.example",
@@ -336,13 +362,12 @@ fn other_forms_of_targets_and_methods() {
             ("server.port", "Int(8080)"),
         ],
     );
-    // The conventions know QUERY from 1.38.0 on.
     check(
         Direction::Egress,
         "QUERY /x\nhost: [::1]:9",
         Some(200),
         None,
-        &[("http.request.method", "_OTHER")],
+        &[("name", "QUERY /x"), ("http.request.method", "QUERY")],
     );
     check(
         Direction::Egress,

@@ -67,6 +67,12 @@ counters! {
     LOG_RATE = 41, "logs.bytes_over_rate";
     /// Bytes of log lines that were not copied: the memory was not resident.
     LOG_FAULT = 42, "logs.bytes_fault";
+    /// Bytes read from pipes that were not copied: more were read at once than is copied of one call.
+    PIPE_CUT = 43, "pipes.bytes_cut";
+    /// Bytes read from pipes that were not copied: more were read within a second than are copied.
+    PIPE_RATE = 44, "pipes.bytes_over_rate";
+    /// Bytes read from pipes that were not copied: the memory was not resident.
+    PIPE_FAULT = 45, "pipes.bytes_fault";
     /// Stacks that were told for the first time.
     STACKS = 27, "stack.told";
     /// Stacks that were not told: too many wait for how to walk on from the same instruction.

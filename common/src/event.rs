@@ -45,6 +45,8 @@ pub const KIND_MAPPED: u16 = 34;
 
 /// A program wrote to what it logs to. A [`Log`] follows, then `captured` bytes of payload.
 pub const KIND_LOG: u16 = 48;
+/// A program read from a pipe. A [`PipeRead`] follows, then `captured` bytes of payload.
+pub const KIND_PIPE: u16 = 49;
 
 /// What every event says: what happened when, and in which execution context.
 #[repr(C)]
@@ -566,7 +568,23 @@ pub const EXIT_OOM: u32 = 1 << 16;
 /// Most payload bytes one record carries. An operation with a larger budget is sent as several records.
 pub const CHUNK_BYTES: usize = 16_000;
 
+/// What a program read from a pipe, by which others may hand it work.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct PipeRead {
+    /// The thread that read; the time is the end of the call.
+    pub header: Header,
+    /// The pipe's inode number.
+    pub pipe: u64,
+    /// Bytes that were read.
+    pub length: u32,
+    /// Bytes of payload that are told, at most `length`: the first. The record may have room for more.
+    pub captured: u32,
+}
+
 const _: () = {
+    assert!(size_of::<PipeRead>() == 48 + 16);
     assert!(size_of::<Header>() == 48);
     assert!(size_of::<Connection>() == 48 + 40 + 32 + 8 + 8);
     assert!(size_of::<Data>() == 48 + 16 + 12 + 4 + 8 + 8);

@@ -11,6 +11,19 @@ pub const TARGET_TLS: u32 = 8;
 
 /// What the process writes to its logs is wanted.
 pub const TARGET_LOGS: u32 = 16;
+/// The process may hand work to processes that it creates: those are told to read it from pipes ([`TARGET_TAKES`]).
+pub const TARGET_HANDS: u32 = 32;
+/// The process may take work out of pipes: what it reads from them is told.
+pub const TARGET_TAKES: u32 = 64;
+
+/// What a process that is created inherits of its creator's value.
+pub const fn inherited(target: u32) -> u32 {
+    if target & TARGET_HANDS == 0 {
+        target
+    } else {
+        target & !TARGET_HANDS | TARGET_TAKES
+    }
+}
 
 /// Exec and fork events of every process are wanted, not only of targets: a rule may match them.
 pub const WATCH_ALL: u32 = 1;

@@ -405,9 +405,9 @@ pub extern "C" fn chunk(base: u64, mut size: u64, length: u64, more: u64) -> u64
     0
 }
 
-/// Whether so many bytes may be copied at `time_ns`.
+/// Whether so many bytes may be copied at `time_ns` of what is no traffic.
 #[inline(always)]
-fn may_copy(size: u64, time_ns: u64) -> bool {
+pub fn may_copy(size: u64, time_ns: u64) -> bool {
     const NS: u64 = 1_000_000_000;
     let Some(state) = LOG_SECOND.get_ptr_mut(0) else {
         return false;

@@ -20,6 +20,7 @@ mod lifecycle;
 mod log;
 mod maps;
 mod operation;
+mod pipe;
 mod process;
 mod python;
 mod ring;

@@ -11,7 +11,7 @@ use clew_common::event::{
     ARGS_BYTES, EXIT_OOM, Exec, Fork, KIND_EXEC, KIND_EXIT, KIND_FORK, KIND_MAPPED, KIND_SIGNAL, LIFE_PROCESS,
     LIFE_TARGET, Life, Signal,
 };
-use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL};
+use clew_common::settings::{TARGET_CHILDREN, WATCH_ALL, inherited};
 
 use crate::kernel::{self, Direct, Probe, Reader};
 use crate::maps::{PYTHON_BASES, TARGETS};
@@ -40,7 +40,7 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     if target & TARGET_CHILDREN == 0 {
         return 0;
     }
-    if TARGETS.insert(&child_tgid, &target, 0).is_err() {
+    if TARGETS.insert(&child_tgid, &inherited(target), 0).is_err() {
         ring::count(counter::TARGETS_FULL, 1);
         return 0;
     }

@@ -10,7 +10,7 @@ use crate::connection::{self, Socket};
 use crate::kernel::Probe;
 use crate::maps::{CALLS, Call};
 use crate::operation::{self, Memory};
-use crate::{assist, context, descriptor, ring};
+use crate::{assist, context, descriptor, pipe, ring};
 
 /// Offset of the call's number in a `syscalls` tracepoint's record, and of what follows it.
 const NUMBER: usize = 8;
@@ -48,6 +48,9 @@ pub fn call_exit(ctx: TracePointContext) -> u32 {
     let Some((number, arguments, result)) = finished(&ctx) else {
         return 0;
     };
+    if number == call::READ && pipe::takes() {
+        pipe::read(arguments[0], arguments[1], result);
+    }
     let (direction, flags) = match number {
         call::RECVFROM => (INGRESS, arguments[3] as u32),
         call::RECVMSG => (INGRESS, arguments[2] as u32),

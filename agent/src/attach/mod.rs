@@ -6,6 +6,7 @@ mod btf;
 mod contexts;
 mod multi;
 mod offsets;
+mod pipes;
 mod rows;
 mod skipped;
 #[cfg(test)]
@@ -18,7 +19,9 @@ use aya::programs::{BtfTracePoint, ProgramError, ProgramType, TracePoint};
 use aya::sys::{BpfHelper, is_helper_supported, is_program_supported};
 use aya::{Ebpf, EbpfLoader};
 use clew_common::context::{Plan, plan_of, with_plan};
-use clew_common::settings::{TARGET_ASSISTED, TARGET_CHILDREN, TARGET_LOGS, TARGET_TRACED, WATCH_ALL};
+use clew_common::settings::{
+    TARGET_ASSISTED, TARGET_CHILDREN, TARGET_HANDS, TARGET_LOGS, TARGET_TAKES, TARGET_TRACED, WATCH_ALL,
+};
 use clew_common::{budget, counter};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -28,6 +31,7 @@ use crate::capture::{ConnId, Pid};
 use crate::symbol::{Encryption, Found, TIMED};
 use contexts::{Contexts, Use};
 use multi::Multi;
+use pipes::Pipes;
 pub use rows::Rows;
 use skipped::{SKIPPED, skipped};
 
@@ -135,6 +139,8 @@ pub struct Probes {
     target: u32,
     targets: HashMap<MapData, u32, u32>,
     contexts: Contexts,
+    /// None where it cannot be seen what is read from pipes.
+    pipes: Option<Pipes>,
     python_bases: HashMap<MapData, u32, u64>,
     verdicts: HashMap<MapData, u64, u8>,
     counters: PerCpuArray<MapData, u64>,
@@ -260,6 +266,7 @@ impl Probes {
         let logs = setup.logs
             && typed_task
             && attach_calls(&mut ebpf, &mut links, "log_written", "exit", WRITES, Missing::Skipped).is_ok();
+        let pipes = Pipes::new(&mut ebpf, capture).ok();
         match capture {
             Capture::Socket => {
                 for (program, tracepoint) in SOCKET_PROGRAMS {
@@ -296,6 +303,7 @@ impl Probes {
                 | if logs { TARGET_LOGS } else { 0 },
             targets,
             contexts,
+            pipes,
             python_bases,
             verdicts,
             counters,
@@ -340,6 +348,32 @@ impl Probes {
     pub fn release(&mut self, pid: Pid) {
         // The process may have ended, and the kernel removed it, in between.
         let _absent = self.targets.remove(&pid.0);
+    }
+
+    /// A target may hand work to processes that it creates: what those read from pipes is told from their beginning on.
+    pub fn hands(&mut self, pid: Pid) {
+        self.flag(pid, TARGET_HANDS);
+    }
+
+    /// Tells what a target reads from pipes: others may hand it work by them.
+    ///
+    /// # Errors
+    /// [`AttachError`] if the kernel does not let it be seen.
+    pub fn takes(&mut self, pid: Pid) -> Result<(), AttachError> {
+        let pipes = self
+            .pipes
+            .as_mut()
+            .ok_or(AttachError::Object("program for pipes that this kernel takes"))?;
+        pipes.takes(&mut self.ebpf, pid)?;
+        self.flag(pid, TARGET_TAKES);
+        Ok(())
+    }
+
+    fn flag(&mut self, pid: Pid, flag: u32) {
+        // One that is over meanwhile has no entry.
+        if let Ok(target) = self.targets.get(&pid.0, 0) {
+            let _gone = self.targets.insert(pid.0, target | flag, 0);
+        }
     }
 
     /// Follows the execution contexts of a target as `found` says.
@@ -407,6 +441,14 @@ impl Probes {
         }
         let target = self.targets.get(&child.0, 0);
         target.is_ok_and(|target| plan_of(target) != 0)
+    }
+
+    /// A process has exited.
+    pub fn exited(&mut self, pid: Pid) {
+        self.over(pid);
+        if let Some(pipes) = &mut self.pipes {
+            pipes.over(pid);
+        }
     }
 
     /// The execution contexts of a process are not followed any more.

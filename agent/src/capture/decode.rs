@@ -10,7 +10,8 @@ use zerocopy::FromBytes;
 
 use super::{
     Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, FileId, Language, Library,
-    LinkKind, LogWrite, Moment, Pid, Plain, Session, SessionId, Signal, Stack, StackRest, Stream, Times, Transport,
+    LinkKind, LogWrite, Moment, Pid, PipeRead, Plain, Session, SessionId, Signal, Stack, StackRest, Stream, Times,
+    Transport,
 };
 
 const AF_UNIX: u16 = 1;
@@ -61,6 +62,10 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
         abi::KIND_LOG => {
             let (log, payload) = take::<abi::Log>(record)?;
             self::log(&log, payload, moment).map(Event::Log)
+        }
+        abi::KIND_PIPE => {
+            let (read, payload) = take::<abi::PipeRead>(record)?;
+            pipe(&read, payload, moment).map(Event::Pipe)
         }
         abi::KIND_STATE => {
             let (state, _) = take::<abi::State>(record)?;
@@ -193,6 +198,20 @@ fn log(record: &abi::Log, payload: &[u8], moment: Moment) -> Result<LogWrite, Ma
         length: u64::from(record.length),
         payload: Bytes::copy_from_slice(payload),
         more: record.flags & abi::LOG_MORE != 0,
+    })
+}
+
+fn pipe(record: &abi::PipeRead, payload: &[u8], moment: Moment) -> Result<PipeRead, Malformed> {
+    let captured = record.captured as usize;
+    if record.captured > record.length || captured > abi::CHUNK_BYTES {
+        return Err(Malformed::Field("captured length"));
+    }
+    let payload = payload.get(..captured).ok_or(Malformed::Short(payload.len()))?;
+    Ok(PipeRead {
+        moment,
+        pipe: record.pipe,
+        length: u64::from(record.length),
+        payload: Bytes::copy_from_slice(payload),
     })
 }
 

@@ -360,6 +360,19 @@ pub struct LogWrite {
     pub more: bool,
 }
 
+/// What a thread read from a pipe, by which others may hand it work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipeRead {
+    /// The end of the call, and who read.
+    pub moment: Moment,
+    /// The pipe's inode number.
+    pub pipe: u64,
+    /// Bytes that were read.
+    pub length: u64,
+    /// The first of them; at most `length`.
+    pub payload: Bytes,
+}
+
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnState {
@@ -488,6 +501,8 @@ pub enum Event {
     Times(Moment, Times),
     /// A process wrote to what it logs to.
     Log(LogWrite),
+    /// A process read from a pipe by which work may come.
+    Pipe(PipeRead),
     /// Where in its program a thread is.
     Stack(Stack),
     /// A thread got a signal that ends its process.
@@ -518,6 +533,7 @@ impl Event {
             Self::Signal(signal) => signal.moment.time_ns,
             Self::Plain(plain) => plain.data.moment.time_ns,
             Self::Log(write) => write.moment.time_ns,
+            Self::Pipe(read) => read.moment.time_ns,
             Self::Mapped(moment)
             | Self::Lost(moment)
             | Self::Times(moment, _)

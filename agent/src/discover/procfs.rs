@@ -98,7 +98,7 @@ impl Proc {
     }
 
     /// A number of `/proc/PID/status`, such as `Tgid` or `PPid`; of several in a row the first.
-    pub(super) fn status(&self, pid: Pid, key: &str) -> Option<u32> {
+    pub(crate) fn status(&self, pid: Pid, key: &str) -> Option<u32> {
         self.numbers(pid, key)?.first().copied()
     }
 

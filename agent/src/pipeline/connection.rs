@@ -7,7 +7,7 @@ use super::{Output, is_ending, pass};
 use crate::attach::Verdict;
 use crate::capture::{ConnId, Connection, Data, Direction, Endpoints, Moment, Pid, Plain, SessionId, Transport};
 use crate::discover::Process;
-use crate::protocol::{Broken, Conversation, Exchange, Limits, Mark, Recognition, ResponseHead, Step, tls};
+use crate::protocol::{Broken, Conversation, Exchange, Limits, Mark, Recognition, ResponseHead, Step, hands_work, tls};
 use crate::span::{ConnFacts, SpanEvent, Spans};
 use crate::stream::{Content, Piece, Stream};
 use crate::trace::Traces;
@@ -28,6 +28,8 @@ pub(super) struct Live {
     opened_here: bool,
     /// It brings requests, as far as its beginning tells.
     brings: Option<bool>,
+    /// It is known whether it brings work.
+    judged: bool,
     /// Who acted last.
     owner: Option<Arc<Process>>,
     last: Moment,
@@ -69,6 +71,7 @@ impl Live {
             conversation,
             opened_here: connection.opened_here,
             brings: None,
+            judged: false,
             owner: None,
             last: connection.moment,
             transport: [Transport::default(); 2],
@@ -124,6 +127,21 @@ impl Live {
         let accepted = self.facts.accept_ns.is_some();
         let first = || !self.opened_here && direction == Some(Direction::Ingress);
         accepted || *self.brings.get_or_insert_with(first)
+    }
+
+    /// Whether it has just turned out that its process may take work by it, which it may hand to others.
+    pub(super) fn brings_work(&mut self) -> bool {
+        if self.judged {
+            return false;
+        }
+        let secured = self.secured.as_ref();
+        let conversation = secured.map_or(&self.conversation, |secured| &secured.conversation);
+        let Recognition::Known(name) = conversation.recognized() else {
+            return false;
+        };
+        // What is encrypted is still to come.
+        self.judged = name != tls::NAME;
+        hands_work(name) && !self.brings(None)
     }
 
     /// How the transport did at the last operation in a direction.

@@ -6,6 +6,7 @@
 mod connection;
 mod openings;
 mod passages;
+mod pipes;
 mod processes;
 mod secured;
 mod sessions;
@@ -20,7 +21,7 @@ use foldhash::fast::RandomState;
 use crate::attach::Verdict;
 use crate::capture::{
     Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, Library, LogWrite, Moment, Pid,
-    Plain,
+    PipeRead, Plain,
 };
 use crate::discover::{Process, Runtime};
 use crate::log::{Logs, Record, Written};
@@ -31,6 +32,7 @@ use crate::trace::{Loose, Origin, Placed, Traces, Unanswered, forwards};
 use connection::{Live, Passing};
 use openings::{Openings, Took};
 use passages::{Held, Passages, Says};
+use pipes::{Pipes, Reads};
 use processes::Processes;
 use secured::Since;
 use sessions::Sessions;
@@ -58,6 +60,8 @@ pub enum Input {
     Running {
         /// Which.
         pid: Pid,
+        /// Who created it, where that is known.
+        creator: Option<Pid>,
         /// Its sockets: bytes may have passed them before.
         sockets: Vec<u64>,
         /// When, `CLOCK_MONOTONIC` nanoseconds.
@@ -89,6 +93,10 @@ pub struct Output {
     pub verdicts: Vec<(ConnId, Verdict)>,
     /// Connections that are over.
     pub closed: Vec<ConnId>,
+    /// Processes that may hand work to those that they create.
+    pub hands: Vec<Pid>,
+    /// Processes that may be handed work by pipes.
+    pub takes: Vec<Pid>,
     /// Counters to raise.
     pub counts: Vec<&'static str>,
 }
@@ -104,6 +112,7 @@ pub struct Pipeline {
     openings: Openings,
     sessions: Sessions,
     passages: Passages,
+    pipes: Pipes,
     older: HashSet<u64>,
     processes: Processes,
     threads: Threads,
@@ -135,6 +144,7 @@ impl Pipeline {
             openings: Openings::default(),
             sessions: Sessions::default(),
             passages: Passages::default(),
+            pipes: Pipes::default(),
             older: HashSet::new(),
             processes: Processes::default(),
             threads: Threads::default(),
@@ -194,8 +204,17 @@ impl Pipeline {
         match input {
             Input::Event(event) => self.event(event, out),
             Input::Process(process) => self.processes.know(process),
-            Input::Running { pid, sockets, now_ns } => {
+            Input::Running {
+                pid,
+                creator,
+                sockets,
+                now_ns,
+            } => {
                 self.older.extend(sockets);
+                if let Some(creator) = creator {
+                    self.processes.created(creator, pid);
+                    out.takes.extend(self.processes.takes(pid).then_some(pid));
+                }
                 self.traces.running(pid, now_ns);
             }
             Input::Helper { pid, tid, any } => {
@@ -232,6 +251,7 @@ impl Pipeline {
             }
             Event::Plain(plain) => self.plain(plain, out),
             Event::Log(write) => self.log(&write, out),
+            Event::Pipe(read) => self.pipe(&read, out),
             Event::State {
                 conn,
                 moment,
@@ -249,9 +269,15 @@ impl Pipeline {
             }
             Event::Signal(signal) => self.spans.struck(signal),
             Event::Times(moment, times) => out.counts.extend(self.threads.told(&moment, times)),
-            Event::Lost(moment) => self.traces.lost(moment.time_ns),
+            Event::Lost(moment) => {
+                self.pipes.lost();
+                self.traces.lost(moment.time_ns);
+            }
             Event::Helper { moment, any } => self.traces.helps(&moment.actor, any),
-            Event::Fork { moment, child } => self.processes.forked(moment.actor.pid, child),
+            Event::Fork { moment, child } => {
+                self.processes.forked(moment.actor.pid, child);
+                out.takes.extend(self.processes.takes(child).then_some(child));
+            }
             // The program is read by whoever drives the pipeline: see `wants`.
             Event::Exec { .. } | Event::Mapped(_) => {}
             Event::Exit {
@@ -277,6 +303,22 @@ impl Pipeline {
         let mut written = Vec::new();
         self.logs.write(write, &origin, &mut written, &mut out.counts);
         self.written(written);
+    }
+
+    /// A thread read from a pipe, by which one of those that created its process may have handed it work.
+    fn pipe(&mut self, read: &PipeRead, out: &mut Output) {
+        let actor = &read.moment.actor;
+        let named = match self.pipes.read(read) {
+            Reads::Part => return,
+            Reads::Nothing => Vec::new(),
+            Reads::Message(named) => named,
+            Reads::Cut => {
+                out.counts.push("pipes.message_cut");
+                Vec::new()
+            }
+        };
+        let givers = self.processes.creators(actor.pid).collect();
+        self.traces.took(actor, read.pipe, givers, named);
     }
 
     /// Programs wrote texts that are whole.
@@ -366,6 +408,12 @@ impl Pipeline {
         }
         if let Some(verdict) = live.verdict() {
             out.verdicts.push((conn, verdict));
+        }
+        if live.brings_work()
+            && let Some(children) = self.processes.hands(process.pid)
+        {
+            out.hands.push(process.pid);
+            out.takes.extend(children);
         }
         self.restless.insert(conn);
         // The kernel tells of no Unix socket that it is closed.
@@ -533,6 +581,7 @@ impl Pipeline {
         let pid = moment.actor.pid;
         self.traces.exited(pid);
         self.passages.exited(pid);
+        self.pipes.exited(pid);
         self.processes.exited(pid, moment.time_ns);
         for (conn, live) in &mut self.connections {
             if live.pid() != Some(pid) {

@@ -1,5 +1,5 @@
 //! The processes that events name.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -11,9 +11,16 @@ use crate::discover::Process;
 /// How long a process that is over is still known: its last events may be on their way.
 const KEPT_NS: u64 = 5_000_000_000;
 
+/// How many processes lie between one that hands work on and one that does it, at most: Python's server of forks is one.
+const MAX_BETWEEN: usize = 4;
+
 #[derive(Default)]
 pub(super) struct Processes {
     known: HashMap<Pid, Arc<Process>, RandomState>,
+    /// Who created whom.
+    creators: HashMap<Pid, Pid, RandomState>,
+    /// Those that may hand work to processes that they created.
+    hands: HashSet<Pid, RandomState>,
     over: Vec<(u64, Pid)>,
 }
 
@@ -30,6 +37,7 @@ impl Processes {
 
     /// A child runs its parent's program until it begins its own.
     pub(super) fn forked(&mut self, parent: Pid, child: Pid) {
+        self.created(parent, child);
         if let Some(process) = self.known.get(&parent) {
             let process = Process {
                 pid: child,
@@ -37,6 +45,31 @@ impl Processes {
             };
             self.know(process);
         }
+    }
+
+    /// `creator` created a process.
+    pub(super) fn created(&mut self, creator: Pid, child: Pid) {
+        self.creators.insert(child, creator);
+    }
+
+    /// Who created a process, who created that one, and so on.
+    pub(super) fn creators(&self, pid: Pid) -> impl Iterator<Item = Pid> {
+        let next = |pid: &Pid| self.creators.get(pid).copied();
+        std::iter::successors(next(&pid), next).take(MAX_BETWEEN)
+    }
+
+    /// Whether a process may be handed work by one that created it.
+    pub(super) fn takes(&self, pid: Pid) -> bool {
+        self.creators(pid).any(|creator| self.hands.contains(&creator))
+    }
+
+    /// A process may hand work to processes that it created; those it has, unless that was known.
+    pub(super) fn hands(&mut self, pid: Pid) -> Option<Vec<Pid>> {
+        self.hands.insert(pid).then(|| {
+            let all = self.creators.keys().copied();
+            all.filter(|child| self.creators(*child).any(|creator| creator == pid))
+                .collect()
+        })
     }
 
     pub(super) fn get(&mut self, pid: Pid) -> Arc<Process> {
@@ -48,11 +81,13 @@ impl Processes {
     }
 
     pub(super) fn tick(&mut self, now_ns: u64) {
-        let known = &mut self.known;
+        let (known, creators, hands) = (&mut self.known, &mut self.creators, &mut self.hands);
         self.over.retain(|(since, pid)| {
             let kept = now_ns.saturating_sub(*since) < KEPT_NS;
             if !kept {
                 known.remove(pid);
+                creators.remove(pid);
+                hands.remove(pid);
             }
             kept
         });

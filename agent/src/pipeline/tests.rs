@@ -201,8 +201,12 @@ fn a_thread_that_serves_one_request() {
 fn a_process_that_ran_before() {
     let mut world = shop(Runtime::Native);
     let (pid, now_ns) = (Pid(SHOP), world.now);
-    let sockets = Vec::new();
-    world.handle(Input::Running { pid, sockets, now_ns });
+    world.handle(Input::Running {
+        pid,
+        creator: None,
+        sockets: Vec::new(),
+        now_ns,
+    });
     let ask = |world: &mut World, path| {
         world.out.counts.clear();
         world.ask(2, (SHOP, 21, 0), path);

@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 use super::Id;
 use super::call::Failure;
 use super::http1::Fields;
+use super::uuid::{Uuid, Uuids};
 
 /// Shortest text that is taken for a name no other message has. What is shorter counts, and begins anew with each program.
 const MIN_UNIQUE: usize = 16;
@@ -98,6 +99,22 @@ impl Identity {
 }
 
 impl Content {
+    /// Names of the message that no other has, and what else its headers name. Celery's messages have theirs in one of them (`id`).
+    pub fn names(&self) -> (Vec<Uuid>, Vec<Uuid>) {
+        const NAME: &str = "id";
+        let texts = [self.id.as_bytes(), self.conversation.as_bytes()];
+        let own: Vec<Uuid> = texts
+            .into_iter()
+            .chain(self.headers.all(NAME))
+            .filter_map(Uuid::parse)
+            .collect();
+        if own.is_empty() {
+            return (own, Vec::new());
+        }
+        let others = self.headers.iter().filter_map(|(_, value)| Uuids::of(value).found());
+        (own, others.flatten().collect())
+    }
+
     /// What the message is recognized by, if it carries a name that is likely its own: all that the sender says of it, and
     /// `place`, where it is sent. A body is not looked at.
     pub(super) fn recognized_by(&self, system: &'static str, place: impl Hash) -> Option<Identity> {

@@ -40,6 +40,7 @@ mod thrift;
 pub mod tls;
 mod turn;
 mod unknown;
+pub mod uuid;
 pub mod websocket;
 
 use std::ops::Deref;
@@ -62,6 +63,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "the handshake alone; what passes encrypted is told as the protocol that it is",
         recognize: tls::recognize,
         parser: tls::parser,
+        hands_work: false,
     },
     // Before HTTP: its client begins with what looks like a method of HTTP's.
     Protocol {
@@ -72,6 +74,7 @@ pub const PROTOCOLS: &[Protocol] = &[
                  from a client's buffer by another task has no parent",
         recognize: nats::recognize,
         parser: nats::parser,
+        hands_work: false,
     },
     Protocol {
         name: "http",
@@ -81,6 +84,7 @@ pub const PROTOCOLS: &[Protocol] = &[
                  those that Brotli or Zstandard has compressed are not",
         recognize: http1::recognize,
         parser: http1::parser,
+        hands_work: false,
     },
     Protocol {
         name: websocket::NAME,
@@ -89,6 +93,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "content is counted, not shown; frames are not counted further where a hole hides where they begin; not over HTTP/2",
         recognize: websocket::recognize,
         parser: websocket::parser,
+        hands_work: false,
     },
     Protocol {
         name: "http2",
@@ -97,6 +102,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "pushed responses are counted only; parents within a process in Go alone",
         recognize: http2::recognize,
         parser: http2::parser,
+        hands_work: false,
     },
     Protocol {
         name: "postgresql",
@@ -105,6 +111,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "no statement text where it was prepared before Clew came or in a stretch that was lost; replication is one call",
         recognize: postgresql::recognize,
         parser: postgresql::parser,
+        hands_work: false,
     },
     Protocol {
         name: "mysql",
@@ -114,6 +121,7 @@ pub const PROTOCOLS: &[Protocol] = &[
                  Clew came or in a stretch that was lost; `db.system.name` is `mysql` where the greeting was not seen",
         recognize: mysql::recognize,
         parser: mysql::parser,
+        hands_work: false,
     },
     Protocol {
         name: tds::NAME,
@@ -124,6 +132,7 @@ pub const PROTOCOLS: &[Protocol] = &[
                  or of a type that is not known; no statement text where it was prepared before Clew came or in a stretch that was lost",
         recognize: tds::recognize,
         parser: tds::parser,
+        hands_work: false,
     },
     Protocol {
         name: "redis",
@@ -134,6 +143,7 @@ pub const PROTOCOLS: &[Protocol] = &[
                  found when it sends arrays",
         recognize: redis::recognize,
         parser: redis::parser,
+        hands_work: false,
     },
     // Before memcached: of the first bytes of a call only their number is unlike the head of a command.
     Protocol {
@@ -144,6 +154,7 @@ pub const PROTOCOLS: &[Protocol] = &[
                  which only its callers know",
         recognize: thrift::recognize,
         parser: thrift::parser,
+        hands_work: false,
     },
     Protocol {
         name: "memcached",
@@ -152,16 +163,19 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "quiet commands in text have no outcome, since nothing tells which answer is whose; UDP; the values of `watch`",
         recognize: memcached::recognize,
         parser: memcached::parser,
+        hands_work: false,
     },
     Protocol {
         name: "amqp",
         title: "AMQP 0-9-1",
         tested: "RabbitMQ 3.10; pika, aio-pika, py-amqp, Celery",
-        limits: "declarations and bindings are not told; what Celery's workers ask for a task has no parent, but where one process does one \
-                 task at a time and acknowledges it then (`-P solo`): a loop reads messages for whoever does the tasks, and hands them to \
-                 processes by pipes; returned messages are told where publishing is confirmed",
+        limits: "declarations and bindings are not told; what Celery's workers ask for a task has a parent where processes do the tasks \
+                 (`-P prefork`) and their ids are UUIDs, as they are unless set, or where one process does one task at a time and acknowledges \
+                 it then (`-P solo`), but not where threads do, nor of a task that was handed over twice; returned messages are told where \
+                 publishing is confirmed",
         recognize: amqp::recognize,
         parser: amqp::parser,
+        hands_work: true,
     },
     Protocol {
         name: "kafka",
@@ -172,6 +186,7 @@ pub const PROTOCOLS: &[Protocol] = &[
                  name is known where it is sent, or where metadata was seen",
         recognize: kafka::recognize,
         parser: kafka::parser,
+        hands_work: false,
     },
     Protocol {
         name: "mqtt",
@@ -181,6 +196,7 @@ pub const PROTOCOLS: &[Protocol] = &[
                  packet shows who is the client, and the topic alone until one shows the version; not over WebSocket",
         recognize: mqtt::recognize,
         parser: mqtt::parser,
+        hands_work: false,
     },
     Protocol {
         name: "mongodb",
@@ -189,6 +205,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "what Snappy or Zstandard has compressed is told without its name; documents of an answer are counted in its first 64 KiB",
         recognize: mongodb::recognize,
         parser: mongodb::parser,
+        hands_work: false,
     },
     Protocol {
         name: "fastcgi",
@@ -197,6 +214,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "what a program writes to its error stream is not told",
         recognize: fastcgi::recognize,
         parser: fastcgi::parser,
+        hands_work: false,
     },
     Protocol {
         name: dns::NAME,
@@ -205,6 +223,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "over UDP the client's end alone, on a socket that is connected to port 53; not that of nginx and Envoy; no updates",
         recognize: dns::recognize,
         parser: dns::parser,
+        hands_work: false,
     },
     Protocol {
         name: "dubbo",
@@ -214,6 +233,7 @@ pub const PROTOCOLS: &[Protocol] = &[
                  a server to its client (callbacks) are not told; a call has no parent, since a loop of Netty writes it",
         recognize: dubbo::recognize,
         parser: dubbo::parser,
+        hands_work: false,
     },
     // Behind others: what may be the head of a segment is waited for.
     Protocol {
@@ -224,6 +244,7 @@ pub const PROTOCOLS: &[Protocol] = &[
                  statements was prepared elsewhere; what drivers write on a thread of their own has no parent",
         recognize: cassandra::recognize,
         parser: cassandra::parser,
+        hands_work: false,
     },
 ];
 
@@ -244,6 +265,15 @@ pub struct Protocol {
     pub recognize: fn(&[u8]) -> Recognized,
     /// A parser for a connection that was recognized.
     pub parser: fn(&Start) -> Box<dyn Parser>,
+    /// Programs take work by it, which they may hand to processes that they create.
+    pub hands_work: bool,
+}
+
+/// Whether programs take work by the protocol of this name.
+pub fn hands_work(name: &str) -> bool {
+    PROTOCOLS
+        .iter()
+        .any(|protocol| protocol.hands_work && protocol.name == name)
 }
 
 /// Whether bytes are of a protocol.

@@ -389,9 +389,14 @@ impl Agent {
 
     /// Reads a process that became a target while it ran.
     fn look_at(&mut self, pid: Pid) {
-        let sockets = self.discovery.proc().sockets(pid);
-        let now_ns = monotonic_ns();
-        self.input(Input::Running { pid, sockets, now_ns });
+        let proc = self.discovery.proc();
+        let running = Input::Running {
+            pid,
+            creator: proc.status(pid, "PPid").map(Pid),
+            sockets: proc.sockets(pid),
+            now_ns: monotonic_ns(),
+        };
+        self.input(running);
         self.know(pid);
         self.finder.look_at(pid);
         for (tid, name) in self.discovery.proc().threads(pid) {
@@ -555,7 +560,7 @@ impl Agent {
             } => {
                 self.targets.remove(&moment.actor.pid);
                 self.looker.forget(moment.actor.pid);
-                self.probes.over(moment.actor.pid);
+                self.probes.exited(moment.actor.pid);
                 self.machines.forget(moment.actor.pid);
                 self.symbolizer.forget(moment.actor.pid);
             }
@@ -651,6 +656,14 @@ impl Agent {
         for (conn, verdict) in self.out.verdicts.drain(..) {
             self.told.insert(conn);
             self.probes.verdict(conn, verdict);
+        }
+        for pid in self.out.hands.drain(..) {
+            self.probes.hands(pid);
+        }
+        for pid in self.out.takes.drain(..) {
+            if self.probes.takes(pid).is_err() {
+                self.counters.raise("pipes.unseen");
+            }
         }
         for conn in self.out.closed.drain(..) {
             if self.told.remove(&conn) {

@@ -18,7 +18,7 @@ use super::{
     SpanKind, Status, Value, aws, context, database, dns, failure, http, lane, messaging, phases, procedure, rpc,
     stores, times, tls, turn,
 };
-use crate::capture::{Actor, ConnId, Direction, Endpoints, Signal, Times};
+use crate::capture::{Actor, ConnId, Direction, Endpoints, Pid, Signal, Times};
 use crate::discover::Process;
 use crate::protocol::message::{Action, Content};
 use crate::protocol::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Step, http1};
@@ -221,6 +221,9 @@ impl Spans {
         if let RequestHead::Message(message) = &request.head {
             let sent = kind == SpanKind::Producer;
             recognized(&message.content, key, sent, out);
+            if kind == SpanKind::Consumer {
+                out.extend(named(&message.content, key, process.pid));
+            }
             for headers in &message.content.contexts {
                 let context = context::extract(headers, |name| out.push(SpanEvent::Count(name)));
                 out.extend(context.map(|context| SpanEvent::Carried { key, context }));
@@ -454,6 +457,12 @@ fn recognized(content: &Content, key: SpanKey, sent: bool, out: &mut Vec<SpanEve
         identity: *identity,
         sent,
     }));
+}
+
+/// Tells the names of a message that a program got, if it has any.
+fn named(content: &Content, key: SpanKey, pid: Pid) -> Option<SpanEvent> {
+    let (own, others) = content.names();
+    (!own.is_empty()).then_some(SpanEvent::Named { key, pid, own, others })
 }
 
 /// The trace context a message carries.

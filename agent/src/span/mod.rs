@@ -46,10 +46,11 @@ pub use build::Spans;
 pub use details::Detail;
 pub use policy::{Policy, RuleError};
 
-use crate::capture::{Actor, ConnId, Connection, Direction, Endpoints, Moment};
+use crate::capture::{Actor, ConnId, Connection, Direction, Endpoints, Moment, Pid};
 use crate::discover::Process;
 use crate::protocol::message::{self, Identity};
 use crate::protocol::tls::Handshake;
+use crate::protocol::uuid::Uuid;
 use crate::protocol::{Exchange, Preface, Request, RequestHead};
 
 /// The version of the OpenTelemetry semantic conventions all names here follow.
@@ -183,6 +184,17 @@ pub enum SpanEvent {
         identity: Identity,
         /// It was sent.
         sent: bool,
+    },
+    /// The span got a message that has names which no other has.
+    Named {
+        /// Its key.
+        key: SpanKey,
+        /// The process that got it.
+        pid: Pid,
+        /// Its own names.
+        own: Vec<Uuid>,
+        /// What else its sender names in its headers.
+        others: Vec<Uuid>,
     },
     /// The span got a message that carries this context.
     Carried {

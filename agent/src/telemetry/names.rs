@@ -27,6 +27,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Client spans without a parent: their thread runs an event loop, where order proves nothing.",
     ),
     (
+        "causality.unknown.handed",
+        "Client spans without a parent: what their thread was handed by a pipe names no message that is known, or several.",
+    ),
+    (
         "causality.unknown.late",
         "Client spans without a parent: the request that started what sent them was over more than 60 s before.",
     ),
@@ -190,6 +194,14 @@ pub const NAMES: &[(&str, &str)] = &[
     (
         "pipeline.threads_full",
         "Times at which where threads' time had gone was forgotten because too many were followed.",
+    ),
+    (
+        "pipes.message_cut",
+        "Messages read from pipes of which not all was copied: what was asked for by them has no parent.",
+    ),
+    (
+        "pipes.unseen",
+        "Processes that may be handed work by pipes whose reads this kernel does not let Clew see.",
     ),
     (
         "protocol.amqp.channels_full",

@@ -45,6 +45,7 @@
 //! serves one; and an Envoy that answers a request itself after it had been held back, while it sends one of its own; and a thread
 //! that, while it serves a request, completes a future on which another request's call waits: the call is then made on it.
 mod forward;
+mod handed;
 mod inbound;
 mod logged;
 mod openings;
@@ -58,12 +59,12 @@ use std::collections::{HashMap, VecDeque};
 use clew_common::event::JAVA_VIRTUAL;
 use foldhash::fast::RandomState;
 
-use self::inbound::Inbound;
+use self::handed::Handed;
+use self::inbound::{Ended, Inbound};
 pub(super) use self::passed::Carries;
 use self::passed::{Passed, agreed};
 use super::contexts::{self, Ambiguous, Contexts, Served, Works, served};
 use super::families::Families;
-use super::recent::Recent;
 use super::threads::{Thread, Tid, runs_loop, serves_by_thread, thread_of, turn_of};
 use crate::capture::{Actor, ConnId, Context, Direction, Pid};
 use crate::discover::Runtime;
@@ -72,8 +73,6 @@ use crate::span::SpanKey;
 /// How long after a request was over what it started is taken to work for it, in nanoseconds. What goes on longer, a poller or a worker
 /// that the first request started, works for whoever needs it.
 const LATE_NS: u64 = 60_000_000_000;
-/// Requests that are over of which it is remembered when.
-const MAX_ENDED: usize = 65_536;
 /// How long most requests take at most, in nanoseconds.
 const IN_FLIGHT_NS: u64 = 10_000_000_000;
 /// Threads that are remembered.
@@ -97,6 +96,8 @@ pub(super) enum Source {
     Context(&'static str),
     /// The context in its header is the one that the request came with.
     Header,
+    /// What the thread took out of a pipe.
+    Handed,
 }
 
 impl Source {
@@ -106,6 +107,7 @@ impl Source {
             Self::Upstream | Self::Alone => "upstream",
             Self::Context(name) => name,
             Self::Header => "header",
+            Self::Handed => "pipe",
         }
     }
 }
@@ -177,21 +179,13 @@ pub(super) struct Causality {
     reserved: HashMap<ConnId, Reserved, RandomState>,
     multiplexed: streams::Multiplexed,
     passed: Passed,
+    handed: Handed,
     /// The inbound request that was read last.
     newest: Option<SpanKey>,
     /// The last that was read before events were lost.
     distrusted: Option<SpanKey>,
     /// Until when requests may be in flight of which nobody saw that they were read, in any process.
     unseen_until_ns: u64,
-}
-
-#[derive(Debug)]
-struct Ended(Recent<SpanKey, u64>);
-
-impl Default for Ended {
-    fn default() -> Self {
-        Self(Recent::of(MAX_ENDED))
-    }
 }
 
 /// A connection that an event loop is opening, and what its first request will belong to.
@@ -322,6 +316,7 @@ impl Causality {
     /// nothing would show it. What is read from here on is known again.
     pub(super) fn lost(&mut self, now_ns: u64) {
         self.distrusted = self.newest;
+        self.handed.lost();
         self.unseen_until_ns = now_ns.saturating_add(IN_FLIGHT_NS);
     }
 
@@ -485,7 +480,11 @@ impl Causality {
     fn find_by_actor(&self, sent: &Sent, runtime: Runtime) -> Found {
         let actor = &sent.actor;
         if let Some(context) = contexts::key(actor.pid, actor.context) {
-            return self.find_by_works(self.works(context), contexts::kind_name(context), sent);
+            let found = self.find_by_works(self.works(context), contexts::kind_name(context), sent);
+            return self.by_handed(sent).filter(|_| found == Found::Root).unwrap_or(found);
+        }
+        if let Some(found) = self.by_handed(sent) {
+            return found;
         }
         if !self.is_busy(actor.pid) {
             return self.unasked(actor.pid, sent.time_ns);
@@ -657,8 +656,10 @@ impl Causality {
     /// Whether a candidate holds, now that everything about it was seen.
     pub(super) fn holds(&self, candidate: &Candidate, runtime: Runtime) -> Result<(), &'static str> {
         let inbound = self.inbound.get(&candidate.parent);
-        let inherits = candidate.late && matches!(candidate.source, Source::Context(_));
-        if inherits && self.is_long_over(candidate) {
+        let handed = matches!(candidate.source, Source::Handed);
+        let inherits = candidate.late && (handed || matches!(candidate.source, Source::Context(_)));
+        // Who takes work has nothing else to do until it takes the next.
+        if inherits && !handed && self.is_long_over(candidate) {
             return Err("causality.unknown.late");
         }
         let Some(inbound) = inbound else {
@@ -676,6 +677,7 @@ impl Causality {
                 Source::Thread => "causality.unknown.thread",
                 Source::Upstream | Source::Alone => "causality.unknown.upstream",
                 Source::Context(_) => "causality.unknown.context",
+                Source::Handed => "causality.unknown.handed",
                 Source::Header => "causality.unknown.conflict",
             });
         }
@@ -683,7 +685,7 @@ impl Causality {
         match candidate.source {
             Source::Thread if inbound.multiplexed => return Err("causality.unknown.multiplexed"),
             Source::Thread => {}
-            Source::Context(_) | Source::Header => return Ok(()),
+            Source::Context(_) | Source::Header | Source::Handed => return Ok(()),
             Source::Upstream | Source::Alone => {
                 let retried = inbound.doubted
                     || thread.is_some_and(|thread| thread.retries.others_near(candidate.parent, candidate.decided_ns));
@@ -732,6 +734,7 @@ impl Causality {
     pub(super) fn exited(&mut self, pid: Pid) {
         self.older.remove(&pid);
         self.passed.exited(pid);
+        self.handed.exited(pid);
         self.contexts.exited(pid);
         self.families.exited(pid);
         self.multiplexed.exited(pid);

@@ -205,6 +205,7 @@ impl Traces {
             SpanEvent::Finished { key, actor, span } => self.finish(key, &actor, span),
             SpanEvent::Withdrawn { key } => self.withdraw(key),
             SpanEvent::Message { key, identity, sent } => self.message(key, identity, sent),
+            SpanEvent::Named { key, pid, own, others } => self.causality.got_named(pid, key, &own, &others),
             SpanEvent::Carried { key, context } => {
                 if let Some(node) = self.nodes.get_mut(&key) {
                     let contexts = &mut node.mail.get_or_insert_default().contexts;

@@ -1,8 +1,9 @@
-"""Requests that queue tasks of Celery through RabbitMQ, and the worker that does them.
+"""Requests that queue tasks of Celery, and the worker that does them.
 
-celery_app.py front PORT AMQP_PORT queues a task for GET /order?id=N and answers GET /stock?id=N. celery_app.py worker PORT AMQP_PORT
-FRONT_PORT POOL LATE|EARLY asks that for each task and acknowledges it then or before; the first answers GET /done?id=N when it was asked N times.
-POOL is `solo`, which takes one task at a time in the process that reads them, `threads` or `prefork`, which hands them to processes.
+celery_app.py front PORT BROKER queues a task for GET /order?id=N and answers GET /stock?id=N and /after?id=N. celery_app.py worker PORT
+BROKER FRONT_PORT POOL LATE|EARLY asks the first for each task and acknowledges it then or before; every third task queues another, which
+asks the second. It answers GET /done?id=N when it has asked N times. POOL is `solo`, which takes one task at a time in the process
+that reads them, `threads` or `prefork`, which hands them to processes.
 """
 import http.client
 import sys
@@ -12,25 +13,37 @@ from urllib.parse import parse_qs, urlsplit
 
 import celery
 
-app = celery.Celery("shop", broker=f"amqp://guest:guest@127.0.0.1:{sys.argv[3]}//")
+app = celery.Celery("shop", broker=sys.argv[3])
 late = sys.argv[-1] != "EARLY"
 app.conf.update(
     task_acks_late=late,
-    worker_prefetch_multiplier=1 if late else 4,
     task_ignore_result=True,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
 )
+if sys.argv[1] == "worker" and sys.argv[5] == "solo":
+    app.conf.worker_prefetch_multiplier = 1
 done = 0
 changed = threading.Condition()
 
 
+def ask(path, number):
+    front = http.client.HTTPConnection("127.0.0.1", int(sys.argv[4]))
+    front.request("GET", f"{path}?id={number}")
+    front.getresponse().read()
+    front.close()
+
+
 @app.task(name="shop.reserve")
 def reserve(number):
-    stock = http.client.HTTPConnection("127.0.0.1", int(sys.argv[4]))
-    stock.request("GET", f"/stock?id={number}")
-    stock.getresponse().read()
-    stock.close()
+    ask("/stock", number)
+    if number % 3 == 0:
+        follow.delay(number)
+
+
+@app.task(name="shop.follow")
+def follow(number):
+    ask("/after", number)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -43,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         status = 200
         if url.path == "/order":
             reserve.delay(number)
-        elif url.path == "/stock":
+        elif url.path in ("/stock", "/after"):
             with changed:
                 done += 1
                 changed.notify_all()
@@ -60,10 +73,14 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 256
 
 
 server = Server(("127.0.0.1", int(sys.argv[2])), Handler)
 if sys.argv[1] == "front":
     server.serve_forever()
 threading.Thread(target=server.serve_forever, daemon=True).start()
-app.worker_main(["worker", "--pool", sys.argv[5], "--concurrency", "1" if sys.argv[5] == "solo" else "2", "--without-gossip", "--without-mingle", "--without-heartbeat"])
+app.worker_main(
+    ["worker", "--pool", sys.argv[5], "--concurrency", "1" if sys.argv[5] == "solo" else "4"]
+    + ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+)

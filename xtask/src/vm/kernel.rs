@@ -38,7 +38,7 @@ pub(super) const KERNELS: &[Kernel] = &[
         suite: "bullseye",
         boots: &[Boot {
             append: "",
-            tests: &[("hosts", &[]), ("syscalls", &[CALLS, EXACT])],
+            tests: &[("hosts", &[]), ("pipes", &[]), ("syscalls", &[CALLS, EXACT])],
         }],
     },
     Kernel {
@@ -47,7 +47,7 @@ pub(super) const KERNELS: &[Kernel] = &[
         boots: &[
             Boot {
                 append: "",
-                tests: &[("hosts", &[]), ("syscalls", &[CALLS, EXACT])],
+                tests: &[("hosts", &[]), ("pipes", &[]), ("syscalls", &[CALLS, EXACT])],
             },
             Boot {
                 append: "lockdown=confidentiality",
@@ -60,7 +60,7 @@ pub(super) const KERNELS: &[Kernel] = &[
         suite: "trixie",
         boots: &[Boot {
             append: "",
-            tests: &[("hosts", &[]), ("syscalls", &[EXACT])],
+            tests: &[("hosts", &[]), ("pipes", &[]), ("syscalls", &[EXACT])],
         }],
     },
 ];

@@ -37,7 +37,7 @@ pub(crate) struct Options {
 }
 
 /// Tests that run on other kernels, by the name of their file.
-const TESTS: &[&str] = &["hosts", "syscalls"];
+const TESTS: &[&str] = &["hosts", "pipes", "syscalls"];
 /// What the tests call by name; busybox has the rest.
 const PROGRAMS: &[&str] = &["curl", "openssl", "setpriv"];
 /// A boot takes seconds; the tests decide.
@@ -202,6 +202,7 @@ impl Programs {
         }
         // The tests compile them where they are older than their sources.
         for (source, program) in [
+            ("c/hands.c", Lab::c("hands")),
             ("c/sock.c", Lab::c("sock")),
             ("go/h2.go", Lab::go_by("local", "h2", true)),
             ("go/grpc/main.go", Lab::go_module("grpc", true)),

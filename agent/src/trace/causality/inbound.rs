@@ -1,7 +1,12 @@
 //! An inbound request, and what was seen of it that bears on who works for it.
 use super::Tid;
 use crate::capture::ConnId;
+use crate::span::SpanKey;
 use crate::trace::contexts;
+use crate::trace::recent::Recent;
+
+/// Requests that are over of which it is remembered when.
+const MAX_ENDED: usize = 65_536;
 
 #[derive(Debug)]
 pub(super) struct Inbound {
@@ -56,5 +61,15 @@ impl Inbound {
 
     pub(super) const fn is_open(&self) -> bool {
         self.end_ns.is_none()
+    }
+}
+
+/// When requests ended, in nanoseconds.
+#[derive(Debug)]
+pub(super) struct Ended(pub(super) Recent<SpanKey, u64>);
+
+impl Default for Ended {
+    fn default() -> Self {
+        Self(Recent::of(MAX_ENDED))
     }
 }

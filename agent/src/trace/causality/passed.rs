@@ -96,7 +96,7 @@ pub(super) fn agreed(found: Found, sent: &Sent) -> Found {
         Found::Candidate(found) if found.parent != parent => Found::Unknown("causality.unknown.conflict"),
         // The others hold only as long as nothing speaks against them.
         Found::Candidate(Candidate {
-            source: Source::Context(_),
+            source: Source::Context(_) | Source::Handed,
             ..
         }) => found,
         _ => Found::Candidate(Candidate {

@@ -13,8 +13,13 @@ impl Causality {
             return;
         };
         let Some(context) = contexts::key(actor.pid, actor.context) else {
-            if link == LinkKind::Submitted {
-                self.lent(thread_of(actor), other);
+            match link {
+                LinkKind::Submitted => self.lent(thread_of(actor), other),
+                LinkKind::Created => {
+                    let works = self.lends(thread_of(actor));
+                    self.contexts.inherit(other, works);
+                }
+                _ => {}
             }
             return;
         };
@@ -108,7 +113,7 @@ impl Causality {
         let works = match served(&self.served_by(tid)) {
             Some(Ok(span)) => Works::Lent(span),
             Some(Err(Ambiguous)) => Works::Unknown,
-            None => Works::Itself,
+            None => self.lends(tid),
         };
         self.contexts.inherit(work, works);
     }

@@ -2,6 +2,7 @@
 use super::Traces;
 use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
 use crate::discover::Runtime;
+use crate::protocol::uuid::Uuid;
 
 impl Traces {
     /// connect(2) was called.
@@ -42,6 +43,11 @@ impl Traces {
     /// A process is traced from this time on, which ran before.
     pub fn running(&mut self, pid: Pid, now_ns: u64) {
         self.causality.running(pid, now_ns);
+    }
+
+    /// A thread took something out of a pipe, perhaps from one of `givers`, the nearest first; it names these, in this order.
+    pub fn took(&mut self, actor: &Actor, pipe: u64, givers: Vec<Pid>, named: Vec<Uuid>) {
+        self.causality.took(actor, pipe, givers, named);
     }
 
     /// A process is over.

@@ -27,3 +27,17 @@ pub const fn inherited(target: u32) -> u32 {
 
 /// Exec and fork events of every process are wanted, not only of targets: a rule may match them.
 pub const WATCH_ALL: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_created_by_one_that_hands_work_takes_it() {
+        let check = |creator, child| assert_eq!(inherited(creator), child, "{creator:#x}");
+        check(TARGET_TRACED | TARGET_CHILDREN, TARGET_TRACED | TARGET_CHILDREN);
+        check(TARGET_TRACED | TARGET_HANDS, TARGET_TRACED | TARGET_TAKES);
+        check(TARGET_TRACED | TARGET_TAKES, TARGET_TRACED | TARGET_TAKES);
+        check(TARGET_HANDS | TARGET_TAKES | 7 << 16, TARGET_TAKES | 7 << 16);
+    }
+}

@@ -529,6 +529,40 @@ mod tests {
     }
 
     #[test]
+    fn reads_of_pipes() {
+        let check = |length: u32, captured: u32, room: usize, want: Result<&[u8], &str>| {
+            let read = abi::PipeRead {
+                header: abi::Header {
+                    tgid: 1,
+                    tid: 2,
+                    kind: abi::KIND_PIPE,
+                    ..abi::Header::default()
+                },
+                pipe: 9,
+                length,
+                captured,
+            };
+            let record = [read.as_bytes(), &b"abcdef"[..room]].concat();
+            let got = decode(&record).map_err(|error| error.to_string());
+            let got = got.map(|event| match event {
+                Event::Pipe(read) => {
+                    assert_eq!((read.pipe, read.length), (9, u64::from(length)));
+                    read.payload
+                }
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(got.as_deref().map_err(String::as_str), want);
+        };
+        check(3, 3, 3, Ok(b"abc"));
+        // Records have more room than they use.
+        check(3, 3, 6, Ok(b"abc"));
+        check(9, 4, 6, Ok(b"abcd"));
+        check(9, 0, 6, Ok(b""));
+        check(3, 4, 6, Err("record with an impossible captured length"));
+        check(9, 7, 6, Err("record of 6 bytes is cut short"));
+    }
+
+    #[test]
     fn impossible_records_are_refused() {
         let cases: &[(&str, Vec<u8>)] = &[
             ("record of 0 bytes is cut short", Vec::new()),

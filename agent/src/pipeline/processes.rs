@@ -93,3 +93,31 @@ impl Processes {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_handed_work() {
+        let mut processes = Processes::default();
+        let [main, server, child, other] = [1, 2, 3, 9].map(Pid);
+        processes.forked(main, server);
+        processes.forked(server, child);
+        processes.forked(Pid(8), other);
+        assert_eq!(processes.creators(child).collect::<Vec<_>>(), [server, main]);
+        assert!(![main, server, child, other].into_iter().any(|pid| processes.takes(pid)));
+        let mut children = processes.hands(main).expect("the first time");
+        children.sort();
+        assert_eq!(children, [server, child]);
+        assert_eq!(processes.hands(main), None);
+        assert!([server, child].into_iter().all(|pid| processes.takes(pid)));
+        assert!(![main, other].into_iter().any(|pid| processes.takes(pid)));
+        // One behind the other, also in a ring that numbers used again may seem to be.
+        processes.created(child, main);
+        assert_eq!(processes.creators(child).count(), MAX_BETWEEN);
+        processes.exited(main, 1);
+        processes.tick(1 + KEPT_NS);
+        assert!(!processes.takes(server));
+    }
+}

@@ -167,6 +167,27 @@ pub enum Settled {
 mod tests {
     use super::*;
 
+    #[test]
+    fn names_that_no_other_message_has() {
+        let [one, two, three] = [1, 2, 3].map(|number| format!("00000000-0000-4000-8000-{number:012}"));
+        let uuid = |text: &str| Uuid::parse(text.as_bytes()).expect("one");
+        let content = |id: &str, conversation: &str, headers: &[(&str, &str)]| Content {
+            id: id.into(),
+            conversation: conversation.into(),
+            headers: headers.iter().copied().collect(),
+            ..Content::default()
+        };
+        let names = content(&one, "17", &[]).names();
+        assert_eq!(names, (vec![uuid(&one)], vec![]));
+        let origin = format!("{two}, {three}");
+        let names = content("", &one, &[("id", &two), ("parent_id", &three), ("origin", &origin)]).names();
+        let others = [&two, &three, &two, &three].map(|text| uuid(text));
+        assert_eq!(names, (vec![uuid(&one), uuid(&two)], others.to_vec()));
+        // Nothing is its own.
+        let names = content("17", "", &[("id", "18"), ("parent_id", &three)]).names();
+        assert_eq!(names, (vec![], vec![]));
+    }
+
     #[track_caller]
     fn check(one: &Content, other: &Content, expected: bool) {
         let (one, other) = (one.recognized_by("x", "a"), other.recognized_by("x", "a"));

@@ -15,10 +15,10 @@ impl Causality {
         let Some(context) = contexts::key(actor.pid, actor.context) else {
             match link {
                 LinkKind::Submitted => self.lent(thread_of(actor), other),
-                LinkKind::Created => {
-                    let works = self.lends(thread_of(actor));
-                    self.contexts.inherit(other, works);
-                }
+                LinkKind::Created => match self.lends(thread_of(actor)) {
+                    Works::Itself => {}
+                    works => self.contexts.inherit(other, works),
+                },
                 _ => {}
             }
             return;

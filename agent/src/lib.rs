@@ -12,6 +12,7 @@ pub mod export;
 pub mod log;
 mod percent;
 pub mod pipeline;
+mod priority;
 pub mod protocol;
 pub mod redact;
 pub mod run;

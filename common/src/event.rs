@@ -501,8 +501,8 @@ pub struct Link {
     pub header: Header,
     /// The context that works, of the header's kind.
     pub other: u64,
-    /// [`LINK_HANDED`] and [`LINK_TAKEN`]: where in its program `other` takes what is handed to it. [`LINK_SERVES`] and
-    /// [`LINK_WRITES`]: the number of a stream. Else 0.
+    /// [`LINK_HANDED`] and [`LINK_TAKEN`]: where in its program `other` takes what is handed to it. [`LINK_SERVES`],
+    /// [`LINK_WRITES`] and [`LINK_ASKS`]: the number of a stream. Else 0.
     pub site: u64,
     /// [`LINK_LEFT`], [`LINK_TAKEN`] and [`LINK_WRITES`]: the address of what lies between them. [`LINK_ACCEPTED`] and [`LINK_READ`]: the inode
     /// number of the socket. Else 0.
@@ -536,6 +536,8 @@ pub const LINK_SERVES: u32 = 10;
 /// `other` is about to write the head of a request: of stream `site`, which the header's context had left at `place`; or its own, and
 /// `site` and `place` are 0.
 pub const LINK_WRITES: u32 = 11;
+/// The header's context asks for the stream `site` of the connection that `other` names.
+pub const LINK_ASKS: u32 = 12;
 
 /// A process began a new program.
 #[repr(C)]

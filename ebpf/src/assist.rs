@@ -1,13 +1,18 @@
 //! Contexts that a runtime tells itself, through the hook that `clew run` handed to it: see `clew_common::assist`.
-use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
-use clew_common::assist::{BYTES, JAVA, JAVA_UNKNOWN, MAGIC, fold, id};
-use clew_common::event::{CONTEXT_HANDED, CONTEXT_NODE, CONTEXT_THREAD, CONTEXT_UNKNOWN, EGRESS, Header, KIND_DATA};
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_probe_read_user};
+use clew_common::assist::{ASKED, ASKED_BYTES, BYTES, JAVA, JAVA_UNKNOWN, MAGIC, fold, id};
+use clew_common::event::{
+    CONTEXT_HANDED, CONTEXT_NODE, CONTEXT_THREAD, CONTEXT_UNKNOWN, EGRESS, Header, KIND_DATA, KIND_LINK, LINK_ASKS,
+    Link,
+};
 use clew_common::settings::TARGET_ASSISTED;
 
 use crate::connection::{Mode, Socket};
-use crate::maps::WORDS;
+use crate::maps::{WORDS, Words};
 use crate::operation::Memory;
-use crate::{context, kernel};
+use crate::{context, kernel, ring};
 
 /// A context: what kind of number it is, a `CONTEXT_` constant, and the number.
 pub type Context = (u16, u64);
@@ -28,7 +33,7 @@ pub fn listen(memory: impl FnOnce() -> Memory) {
         room = kernel::user(memory.vector + 8).unwrap_or(0);
     }
     if room == BYTES && address != 0 && words(address).is_some() {
-        let _full = WORDS.insert(&thread(), &address, 0);
+        let _full = WORDS.insert(&thread(), &Words { address, told: 0 }, 0);
     }
 }
 
@@ -44,11 +49,9 @@ pub unsafe fn told<M: Mode>(socket: Socket, direction: u8, end: u64) -> Context 
     if !assisted() {
         return NONE;
     }
-    let Some(address) = WORDS.get_ptr(&thread()) else {
+    let Some(([writes, reads], asked)) = current() else {
         return NONE;
     };
-    // SAFETY: the map gave the pointer.
-    let [writes, reads] = words(unsafe { *address }).unwrap_or_default();
     if reads & JAVA != 0 {
         return match if direction == EGRESS { writes } else { reads & !JAVA } {
             0 | JAVA_UNKNOWN => (CONTEXT_UNKNOWN, 0),
@@ -56,6 +59,9 @@ pub unsafe fn told<M: Mode>(socket: Socket, direction: u8, end: u64) -> Context 
         };
     }
     if direction == EGRESS {
+        if asked != reads {
+            assist_asked(reads);
+        }
         return match writes {
             0 => (CONTEXT_UNKNOWN, 0),
             context => (CONTEXT_NODE, context),
@@ -68,17 +74,40 @@ pub unsafe fn told<M: Mode>(socket: Socket, direction: u8, end: u64) -> Context 
     }
 }
 
-/// The context for which the thread gives plaintext to a library, where it tells it.
+/// The context for which the thread gives plaintext to a library, where it tells it. What Node.js takes from one, up to the offset `end`
+/// of the session's plaintext, is of a context that the agent names by that: here the connection's addresses are not known.
 #[inline(always)]
-pub fn told_plain(direction: u8) -> Context {
-    if direction != EGRESS || !assisted() {
+pub fn told_plain(direction: u8, end: u64) -> Context {
+    if !assisted() {
         return NONE;
     }
-    let Some(address) = WORDS.get_ptr(&thread()) else {
+    let Some(([writes, reads], asked)) = current() else {
         return NONE;
     };
-    // SAFETY: the map gave the pointer.
-    let [writes, reads] = words(unsafe { *address }).unwrap_or_default();
+    if direction != EGRESS {
+        return if reads & JAVA == 0 { (CONTEXT_NODE, end) } else { NONE };
+    }
+    if reads & JAVA == 0 && asked != reads {
+        assist_asked(reads);
+    }
+    by_words(writes, reads)
+}
+
+/// The context in which the thread writes to its logs, where it tells it.
+#[inline(always)]
+pub fn told_log() -> Context {
+    if !assisted() {
+        return NONE;
+    }
+    match current() {
+        Some(([writes, reads], _)) => by_words(writes, reads),
+        None => NONE,
+    }
+}
+
+/// The context of what is written under these words.
+#[inline(always)]
+fn by_words(writes: u64, reads: u64) -> Context {
     match writes {
         0 | JAVA_UNKNOWN => (CONTEXT_UNKNOWN, 0),
         context if reads & JAVA != 0 => (CONTEXT_HANDED, context),
@@ -86,10 +115,47 @@ pub fn told_plain(direction: u8) -> Context {
     }
 }
 
-/// The context in which the thread writes to its logs, where it tells it.
-#[inline(always)]
-pub fn told_log() -> Context {
-    told_plain(EGRESS)
+/// Tells which streams of HTTP/2 the thread asked for since it was looked at, of the `asked` in all: before the write that may carry them.
+/// Of more than are kept the first are not known.
+///
+/// A global function: the verifier looks at it once by itself, not anew in every state of its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn assist_asked(asked: u64) -> u64 {
+    let Some(entry) = WORDS.get_ptr_mut(&thread()) else {
+        return 0;
+    };
+    // SAFETY: the map gave the pointer, and only this thread uses the entry.
+    let (address, mut number) = unsafe { ((*entry).address, (*entry).told) };
+    if asked.wrapping_sub(number) > ASKED {
+        number = asked.wrapping_sub(ASKED);
+    }
+    let mut steps = 0;
+    while steps < ASKED && number != asked {
+        let place = address + BYTES + (number % ASKED) * ASKED_BYTES;
+        ring::fill_deep(|record: *mut Link| {
+            // SAFETY: the record has room for what is written, and the helper checks the address itself.
+            unsafe {
+                (*record).header = context::header(KIND_LINK);
+                (*record).header.context_kind = CONTEXT_NODE;
+                (*record).place = 0;
+                (*record).link = LINK_ASKS;
+                (*record).reserved = 0;
+                // Connection and stream, and who asks; zeros where they cannot be read.
+                bpf_probe_read_user((&raw mut (*record).other).cast(), 16, place as *const c_void);
+                bpf_probe_read_user(
+                    (&raw mut (*record).header.context).cast(),
+                    8,
+                    (place + 16) as *const c_void,
+                );
+            }
+        });
+        number = number.wrapping_add(1);
+        steps += 1;
+    }
+    // SAFETY: as above.
+    unsafe { (*entry).told = asked };
+    0
 }
 
 /// The header of an operation's record: with the context that the thread tells, else with the one that can be read.
@@ -111,6 +177,16 @@ pub fn or_read(told: Context) -> Context {
 #[inline(always)]
 pub fn forget() {
     let _absent = WORDS.remove(&thread());
+}
+
+/// What the thread's words say, if it has some, zeros where they are no words any more; and how many streams were told of those it asked
+/// for.
+#[inline(always)]
+fn current() -> Option<([u64; 2], u64)> {
+    let entry = WORDS.get_ptr(&thread())?;
+    // SAFETY: the map gave the pointer.
+    let (address, told) = unsafe { ((*entry).address, (*entry).told) };
+    Some((words(address).unwrap_or_default(), told))
 }
 
 /// What stands in the words at `address`; none if they are no words.

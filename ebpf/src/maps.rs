@@ -77,10 +77,20 @@ pub static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(1, 0);
 #[map]
 pub static TURNS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(8192, 0);
 
-/// Where the words of a thread lie that tells its contexts (`assist`): user addresses by thread. Written and read by the
-/// probes, removed when the thread ends. An entry that falls out costs the thread's contexts, and so its links.
+/// The words of a thread that tells its contexts (`assist`).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Words {
+    /// The user address at which they lie.
+    pub address: u64,
+    /// How many streams that it asked for were told.
+    pub told: u64,
+}
+
+/// The words of threads that have some. Written and read by the probes, removed when the thread ends. An entry that falls out costs the
+/// thread's contexts, and so its links.
 #[map]
-pub static WORDS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(8192, 0);
+pub static WORDS: LruHashMap<u32, Words> = LruHashMap::with_max_entries(8192, 0);
 
 /// Where a thread is within a sendmmsg or recvmmsg, by thread. An entry that falls out restarts at the first message,
 /// whose size then does not fit.

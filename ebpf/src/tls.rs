@@ -534,7 +534,8 @@ pub extern "C" fn tls_context(within: u64) -> u64 {
     if let Some(call) = TLS_CALLS.get_ptr_mut(&key(within)) {
         // SAFETY: the map gave the pointer, and only this thread uses the call.
         unsafe {
-            let (kind, context) = assist::or_read(assist::told_plain((*call).direction as u8));
+            let end = (*call).offset.wrapping_add((*call).left);
+            let (kind, context) = assist::or_read(assist::told_plain((*call).direction as u8, end));
             (*call).context = context;
             (*call).context_kind = u64::from(kind);
         }

@@ -127,6 +127,9 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
                     stream: (link.site != 0).then(|| stream_number(link.site)).transpose()?,
                     place: link.place,
                 },
+                abi::LINK_ASKS => LinkKind::Asks {
+                    stream: stream_number(link.site)?,
+                },
                 _ => return Err(Malformed::Field("link")),
             };
             Ok(Event::Link {

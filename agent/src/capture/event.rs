@@ -1,7 +1,8 @@
 //! What the kernel saw, in types the rest of the agent can hold.
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
+use clew_common::assist;
 use clew_common::event::BLOCKED;
 use clew_common::unwind::Registers;
 use smol_str::SmolStr;
@@ -227,6 +228,33 @@ pub enum Endpoints {
     },
 }
 
+impl Endpoints {
+    /// The context in which Node.js handles `stream` of the connection: see `clew_common::assist`. None but of TCP.
+    pub fn stream_context(&self, stream: u32) -> Option<Context> {
+        self.named(|remote, local, address| assist::stream_id(remote, local, address, stream))
+    }
+
+    /// The context in which Node.js handles the request whose head is complete with the plaintext up to `offset`. None but of TCP.
+    pub fn plain_context(&self, offset: u64) -> Option<Context> {
+        self.named(|remote, local, address| assist::id(remote, local, address, offset))
+    }
+
+    fn named(&self, name: impl FnOnce(u16, u16, u32) -> u64) -> Option<Context> {
+        let Self::Tcp { local, remote } = self else { return None };
+        let mut words = [0; 4];
+        let mut keep = |bytes: &[u8]| {
+            for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+                *word = bytes.try_into().map_or(0, u32::from_ne_bytes);
+            }
+        };
+        match remote.ip() {
+            IpAddr::V4(ip) => keep(&ip.octets()),
+            IpAddr::V6(ip) => keep(&ip.octets()),
+        }
+        Some(Context::Node(name(remote.port(), local.port(), assist::fold(words))))
+    }
+}
+
 /// The first sight of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
@@ -438,6 +466,11 @@ pub enum LinkKind {
         stream: Option<u32>,
         /// Where the other had left it.
         place: u64,
+    },
+    /// It is a connection on which the other asks for a stream.
+    Asks {
+        /// The stream's number.
+        stream: u32,
     },
 }
 

@@ -18,13 +18,15 @@ use super::bounded::Bounds;
 use super::otlp::{Traces, write_logs_request, write_request};
 use super::waiting::Queue;
 use super::{Clock, Finished, Host, Logged, Warn};
+use crate::priority;
 use crate::telemetry::Counters;
 use crate::trace::Loose;
 
-/// What waits to be written at most: half a second of a busy host, for a machine on which the writer has to wait for a CPU.
+/// What waits to be written at most: a second of programs that pipeline calls as fast as they can, for a machine on which the writer has to
+/// wait for a CPU.
 const QUEUE: Bounds = Bounds {
-    spans: 32_768,
-    bytes: 12 << 20,
+    spans: 131_072,
+    bytes: 48 << 20,
 };
 /// What a line holds at most.
 const LINE: Bounds = Bounds {
@@ -92,6 +94,7 @@ impl OtlpFile {
         };
         let thread = std::thread::Builder::new().name("clew-file".to_owned());
         thread.spawn(move || {
+            priority::prefer();
             writer.run(&spans);
             let _nobody_waits = finished.send(());
         })?;

@@ -5,7 +5,9 @@ use super::openings::Took;
 use super::secured::{Secured, Since};
 use super::{Output, is_ending, pass};
 use crate::attach::Verdict;
-use crate::capture::{ConnId, Connection, Data, Direction, Endpoints, Moment, Pid, Plain, SessionId, Transport};
+use crate::capture::{
+    ConnId, Connection, Context, Data, Direction, Endpoints, Moment, Pid, Plain, SessionId, Transport,
+};
 use crate::discover::Process;
 use crate::protocol::{Broken, Conversation, Exchange, Limits, Mark, Recognition, ResponseHead, Step, hands_work, tls};
 use crate::span::{ConnFacts, SpanEvent, Spans};
@@ -95,6 +97,11 @@ impl Live {
     pub(super) fn is_same(&self, connection: &Connection) -> bool {
         let facts = &self.facts;
         facts.endpoints == connection.endpoints && facts.netns == connection.netns && facts.isn == connection.isn
+    }
+
+    /// See [`Endpoints::plain_context`].
+    pub(super) fn plain_context(&self, offset: u64) -> Option<Context> {
+        self.facts.endpoints.plain_context(offset)
     }
 
     pub(super) fn is_unix(&self) -> bool {

@@ -468,6 +468,11 @@ impl Pipeline {
             out.counts.push("pipeline.connection_unknown");
             return;
         };
+        if let (Context::Node(end), Direction::Ingress) = (plain.data.moment.actor.context, plain.data.direction) {
+            // The hook counts from the session's beginning.
+            let named = live.plain_context(end).filter(|_| known.fresh);
+            plain.data.moment.actor.context = named.unwrap_or(Context::Unknown);
+        }
         plain.data.moment.detail = self.spans.note(Detail {
             // The library tells of no transport; the operation that carried the plaintext has.
             transport: live.transport(plain.data.direction),

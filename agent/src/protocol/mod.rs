@@ -99,7 +99,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         name: "http2",
         title: "HTTP/2 without TLS, gRPC, gRPC-Web, Connect",
         tested: "curl, nginx, grpc-go, grpc-java, grpcio, grpc-js, tonic, Go net/http, httpx",
-        limits: "pushed responses are counted only; parents within a process in Go alone",
+        limits: "pushed responses are counted only; parents within a process in Go and in Node.js under `clew run`",
         recognize: http2::recognize,
         parser: http2::parser,
         hands_work: false,

@@ -24,6 +24,7 @@ use crate::config::Settings;
 use crate::discover::{Discovery, NoProcess, Process, Rules, Runtime};
 use crate::export::otlp::SettingsError;
 use crate::pipeline::{Input, Output, Pipeline};
+use crate::priority;
 use crate::protocol::Limits;
 use crate::run::{Caught, Child, NotStarted, Signals};
 use crate::span::Policy;
@@ -38,9 +39,6 @@ use wake::{Wake, Waker};
 
 /// Size of the ring buffer: a fifth of a second at 20 000 exchanges a second with both ends traced.
 const RING_BYTES: u32 = 16 * 1024 * 1024;
-/// How much sooner than other threads the loop gets a processor, as nice(2) has it. Where hundreds of threads want one, it would come too
-/// late for what fills the ring buffer; what it does there it would do anyway.
-const NICE: i32 = -10;
 /// Records taken from the ring buffer before the loop looks at anything else.
 const BATCH: usize = 512;
 /// Such batches taken before the loop looks at signals and the time.
@@ -254,9 +252,8 @@ impl Agent {
             signals,
             ..
         } = session;
-        // Of this thread alone, and not of the command, which was made before.
-        // SAFETY: it takes a number. Without the capability it does nothing.
-        unsafe { libc::nice(NICE) };
+        // Not of the command, which was made before.
+        priority::prefer();
         // Every target is set before anything else happens: two that talk to each other begin to be traced together.
         for pid in &existing {
             self.target(*pid)?;

@@ -210,6 +210,10 @@ impl Spans {
             kind,
             conn: facts.conn,
             stream: request.stream,
+            stream_context: request.stream.and_then(|stream| {
+                let asks = request.direction == Direction::Egress;
+                facts.endpoints.stream_context(if asks { 0 } else { stream })
+            }),
             places: places(facts.layer, &request),
             start: request.start,
             actor: request.head_end.moment.actor,

@@ -46,7 +46,7 @@ pub use build::Spans;
 pub use details::Detail;
 pub use policy::{Policy, RuleError};
 
-use crate::capture::{Actor, ConnId, Connection, Direction, Endpoints, Moment, Pid};
+use crate::capture::{Actor, ConnId, Connection, Context, Direction, Endpoints, Moment, Pid};
 use crate::discover::Process;
 use crate::protocol::message::{self, Identity};
 use crate::protocol::tls::Handshake;
@@ -223,6 +223,8 @@ pub struct Opened {
     pub conn: ConnId,
     /// Its stream, where the connection carries many requests at once.
     pub stream: Option<u32>,
+    /// Where it is one: the context in which Node.js serves it, or that by which it names the connection on which it asks.
+    pub stream_context: Option<Context>,
     /// Where its request stands: equal at both ends of the connection.
     pub places: [Option<Position>; 2],
     /// When the request began, and who read or sent its first byte.

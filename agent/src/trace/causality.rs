@@ -218,6 +218,8 @@ pub(super) struct Read {
     pub(super) start_ns: u64,
     /// Its stream, on a connection that carries many at once.
     pub(super) stream: Option<u32>,
+    /// Of a stream: the context in which Node.js serves it.
+    pub(super) stream_context: Option<Context>,
 }
 
 /// Who sent a request, and when.
@@ -227,6 +229,8 @@ pub(super) struct Sent {
     pub(super) time_ns: u64,
     /// Its stream, on a connection that carries many at once.
     pub(super) stream: Option<u32>,
+    /// Of a stream: the context by which Node.js names the connection.
+    pub(super) stream_context: Option<Context>,
     /// For a broker, on a connection that all of a program may share.
     pub(super) is_message: bool,
     /// What the context on it says.

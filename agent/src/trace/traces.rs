@@ -1,12 +1,12 @@
 //! Follows spans from their beginning until their place is settled.
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
+use self::due::Due;
 use super::causality::{Candidate, Carries, Causality, Found, Read, Sent};
 use super::join::Ends;
 use super::logs::Unreachable;
@@ -20,14 +20,10 @@ use crate::span::{
     ConnFacts, MessageEnd, OUTCOME, Opened, Position, RemoteContext, Span, SpanEvent, SpanKey, SpanKind, Value,
 };
 
-/// How long after its end a span is settled: what could change its place is reported within this.
-const LINGER_NS: u64 = 500_000_000;
-/// How long after its end a span waits for the inbound request it may belong to to end.
-const PATIENCE_NS: u64 = 10_000_000_000;
 /// Spans that are open or not settled.
 const MAX_SPANS: usize = 200_000;
 /// About the most memory finished spans take before they are settled.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 96 << 20;
 /// Settled spans that late children still find. Half of what a table of 65 536 places holds: one that is fuller doubles
 /// when entries come and go.
 const MAX_TOMBSTONES: usize = 28_672;
@@ -52,8 +48,7 @@ pub struct Traces {
     places: HashMap<Spot, Option<SpanKey>, RandomState>,
     ends: Ends,
     pub(super) causality: Causality,
-    /// Finished spans by the time they may be settled.
-    due: BinaryHeap<Reverse<(u64, SpanKey)>>,
+    due: Due,
     /// About the memory that finished spans and logs take.
     pub(super) bytes: usize,
     messages: Messages<(Trace, SpanId)>,
@@ -152,7 +147,7 @@ impl Traces {
             places: HashMap::default(),
             ends: Ends::default(),
             causality: Causality::default(),
-            due: BinaryHeap::new(),
+            due: Due::default(),
             bytes: 0,
             messages: Messages::default(),
             tombstones: HashMap::default(),
@@ -238,6 +233,7 @@ impl Traces {
             actor: opened.actor,
             start_ns: opened.start.time_ns,
             stream: opened.stream,
+            stream_context: opened.stream_context,
         };
         if is_broker || (serves(opened.kind) && opened.is_connection) {
             // Requests come on it, but it is none: nothing is done for it. A broker hands a message on for its sender, whatever
@@ -264,6 +260,7 @@ impl Traces {
                 actor: opened.actor,
                 time_ns: opened.start.time_ns,
                 stream: opened.stream,
+                stream_context: opened.stream_context,
                 is_message: opened.message.is_some(),
                 carries,
             };
@@ -380,7 +377,7 @@ impl Traces {
             let failed_ns = is_broken.then_some(end_ns);
             self.causality.outbound_ended(key, conn, candidate, failed_ns);
         }
-        self.due.push(Reverse((end_ns.saturating_add(LINGER_NS), key)));
+        self.due.finished(key, end_ns);
     }
 
     /// What the span stood for is told by others.
@@ -397,28 +394,6 @@ impl Traces {
         if let Some(peer) = node.peer.and_then(|peer| self.nodes.get_mut(&peer)) {
             peer.peer = None;
             peer.latest_start_ns = None;
-        }
-    }
-
-    /// Settles what is due at `now_ns`, the time of events.
-    pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Placed>) {
-        while let Some(&Reverse((due, key))) = self.due.peek().filter(|Reverse((due, _))| *due <= now_ns) {
-            self.due.pop();
-            let Some(node) = self.nodes.get(&key) else { continue };
-            let end_ns = node.finished.as_ref().map_or(due, |(end_ns, _)| *end_ns);
-            let ripe = self.is_ripe(key);
-            if !ripe && now_ns < end_ns.saturating_add(PATIENCE_NS) {
-                self.due.push(Reverse((now_ns.saturating_add(LINGER_NS), key)));
-                continue;
-            }
-            self.settle(key, out);
-        }
-    }
-
-    /// Settles every finished span: the agent stops.
-    pub fn finish_all(&mut self, out: &mut Vec<Placed>) {
-        while let Some(Reverse((_, key))) = self.due.pop() {
-            self.settle(key, out);
         }
     }
 
@@ -549,28 +524,6 @@ impl Traces {
             (None, None) => Place::Root,
         };
         (place, unknown)
-    }
-
-    /// Whether every link from here to the root can be judged.
-    fn is_ripe(&self, key: SpanKey) -> bool {
-        let mut at = Some(key);
-        for _ in 0..MAX_DEPTH {
-            let Some(node) = at.and_then(|at| self.nodes.get(&at)) else {
-                return true;
-            };
-            if node.trace.is_some() && at != Some(key) {
-                return true;
-            }
-            at = match &node.candidate {
-                Some(candidate) if !self.causality.is_ripe(candidate) => return false,
-                Some(candidate) => Some(candidate.parent),
-                None => node
-                    .peer
-                    .filter(|_| serves(node.opened.kind))
-                    .or_else(|| self.sender(node)),
-            };
-        }
-        true
     }
 
     /// Nobody finds the span by its place any more.
@@ -775,6 +728,7 @@ const fn serves(kind: SpanKind) -> bool {
     matches!(kind, SpanKind::Server | SpanKind::Consumer)
 }
 
+mod due;
 mod told;
 
 #[cfg(test)]

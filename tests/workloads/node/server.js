@@ -1,9 +1,13 @@
-// server.js PORT. Asks NEXT (PORT/path), if set, with the same number and the trace context that came with it.
+// server.js PORT. Asks NEXT (PORT/path), if set, with the same number and the trace context that came with it. With CERTIFICATE and KEY
+// (files) it speaks TLS.
 'use strict';
+const fs = require('fs');
 const http = require('http');
+const https = require('https');
 
 const next = process.env.NEXT;
-const client = process.env.SCHEME === 'https' ? require('https') : http;
+const client = process.env.SCHEME === 'https' ? https : http;
+const [cert, key] = [process.env.CERTIFICATE, process.env.KEY].map((file) => file && fs.readFileSync(file));
 const agent = new client.Agent({ keepAlive: true });
 
 function askNext(number, context, done) {
@@ -17,8 +21,8 @@ function askNext(number, context, done) {
     .on('error', () => done(502));
 }
 
-http
-  .createServer((request, response) => {
+(cert ? https : http)
+  .createServer({ cert, key }, (request, response) => {
     const number = new URL(request.url, 'http://node.test').searchParams.get('id') || '0';
     const answer = (status) => {
       response.writeHead(status, { 'Content-Type': 'text/plain' });

@@ -250,6 +250,8 @@ const LONG: &[&str] = &[
     "tls-curl-uvicorn-uvloop",
     "tls-envoy-proxy",
     "tls-httpx",
+    "tls-node-grpc+assist",
+    "tls-node-h2+assist",
     "tls-php-fpm-nginx",
     "tls-rust-openssl",
     "tls-rust-openssl-before",
@@ -262,7 +264,7 @@ const LONG: &[&str] = &[
 /// The short form leaves it out. Without its hook Node.js has no links, whatever the program and the version.
 fn is_long(workload: &Workload) -> bool {
     let name = workload.name;
-    let is_newest = name.starts_with("node-newest-") && name != "node-newest-mix+assist";
+    let is_newest = name.contains("node-newest-") && name != "node-newest-mix+assist";
     let is_bare = name.starts_with("node-")
         && !name.ends_with("+assist")
         && !matches!(name, "node-http" | "node-mix" | "node-passed");
@@ -287,6 +289,7 @@ fn workloads() -> impl Iterator<Item = &'static Workload> {
         .iter()
         .chain(go::ROWS)
         .chain(streams::ROWS)
+        .chain(streams::NODE)
         .chain(node::WORKLOADS)
         .chain([&node::PASSED])
         .chain(loops::WORKLOADS)

@@ -53,55 +53,77 @@ const GRPC: &[&str] = &[
     "   server middle /calls/other",
 ];
 
+/// Three rows each: without and with TLS, and on the newest Node.js without, all handed their hook.
+macro_rules! nodes {
+    ($($name:literal, $file:literal, $runtime:literal, $chain:expr;)*) => {
+        pub(super) const NODE: &[Workload] = &[
+            $(
+                node(concat!("node-", $name, "+assist"), $runtime, |_| line(&by_node("node", $file), &[], $chain)),
+                node(concat!("tls-node-", $name, "+assist"), concat!($runtime, "; TLS"), |lab| {
+                    secure(lab, &by_node("node", $file), $chain)
+                }),
+                node(concat!("node-newest-", $name, "+assist"), $runtime, |_| {
+                    line(&by_node(&Lab::newest_node(), $file), &[], $chain)
+                }),
+            )*
+        ];
+    };
+}
+
+nodes! {
+    "h2", "h2.js", "Node.js, http2 at both ends", H2;
+    "grpc", "grpc.js", "Node.js, grpc-js at both ends", GRPC;
+}
+
 pub(super) const ROWS: &[Workload] = &[
     Workload {
         name: "go-h2c",
         runtime: "Go, net/http over HTTP/2 at both ends",
         expect: Expect::Exact,
-        make: |_| line(&Lab::go("h2"), &[], H2),
+        make: |_| line(&[Lab::go("h2")], &[], H2),
     },
     Workload {
         name: "go-h2-tls",
         runtime: "Go, net/http over HTTP/2 and TLS at both ends",
         expect: Expect::Exact,
-        make: |lab| secure(lab, &Lab::go("h2"), H2),
+        make: |lab| secure(lab, &[Lab::go("h2")], H2),
     },
     Workload {
         name: "go-h2-tls-stripped",
         runtime: "Go, net/http over HTTP/2 and TLS, stripped",
         expect: Expect::Exact,
-        make: |lab| secure(lab, &Lab::go_by("local", "h2", true), H2),
+        make: |lab| secure(lab, &[Lab::go_by("local", "h2", true)], H2),
     },
     Workload {
         name: "go-grpc",
         runtime: "Go, grpc-go at both ends, unary calls and streams",
         expect: Expect::Exact,
-        make: |_| line(&Lab::go_module("grpc", false), &[], GRPC),
+        make: |_| line(&[Lab::go_module("grpc", false)], &[], GRPC),
     },
     // Calls that come with the first bytes of a connection are read by who accepts it, and given to a worker by another.
     Workload {
         name: "go-grpc-workers",
         runtime: "Go, grpc-go, a pool of goroutines that serve calls",
         expect: Expect::NeverWrong,
-        make: |_| line(&Lab::go_module("grpc", true), &[("WORKERS", "8")], GRPC),
+        make: |_| line(&[Lab::go_module("grpc", true)], &[("WORKERS", "8")], GRPC),
     },
     Workload {
         name: "go-grpc-stripped",
         runtime: "Go, grpc-go at both ends, stripped",
         expect: Expect::Exact,
-        make: |_| line(&Lab::go_module("grpc", true), &[], GRPC),
+        make: |_| line(&[Lab::go_module("grpc", true)], &[], GRPC),
     },
     Workload {
         name: "go-grpc-tls",
         runtime: "Go, grpc-go over TLS",
         expect: Expect::Exact,
-        make: |lab| secure(lab, &Lab::go_module("grpc", false), GRPC),
+        make: |lab| secure(lab, &[Lab::go_module("grpc", false)], GRPC),
     },
     Workload {
         name: "go-grpc-tls-stripped",
         runtime: "Go, grpc-go over TLS, stripped",
         expect: Expect::Exact,
-        make: |lab| secure(lab, &Lab::go_module("grpc", true), GRPC),
+        make: |lab| secure(lab, &[Lab::go_module("grpc", true)], GRPC),
     },
 ];
 
@@ -113,7 +135,7 @@ pub(super) const LINES: &[(&str, Workload)] = &[
             name: "go-h2-1.21",
             runtime: "Go, go1.21.13, net/http over HTTP/2 and TLS, stripped",
             expect: Expect::Exact,
-            make: |lab| secure(lab, &Lab::go_by("go1.21.13", "h2", true), H2),
+            make: |lab| secure(lab, &[Lab::go_by("go1.21.13", "h2", true)], H2),
         },
     ),
     (
@@ -122,27 +144,44 @@ pub(super) const LINES: &[(&str, Workload)] = &[
             name: "go-h2-1.27",
             runtime: "Go, go1.27.3, net/http over HTTP/2 and TLS, stripped",
             expect: Expect::Exact,
-            make: |lab| secure(lab, &Lab::go_by("go1.27.3", "h2", true), H2),
+            make: |lab| secure(lab, &[Lab::go_by("go1.27.3", "h2", true)], H2),
         },
     ),
 ];
 
-fn secure(lab: &Lab, program: &str, chain: &'static [&'static str]) -> Made {
+const fn node(name: &'static str, runtime: &'static str, make: fn(&Lab) -> Made) -> Workload {
+    Workload {
+        name,
+        runtime,
+        expect: Expect::Exact,
+        make,
+    }
+}
+
+fn by_node(node: &str, file: &str) -> [String; 2] {
+    [node.to_owned(), Lab::workload(&format!("node/{file}"))]
+}
+
+fn secure(lab: &Lab, program: &[String], chain: &'static [&'static str]) -> Made {
     let certificate = Certificate::new(lab);
     let env = [("CERTIFICATE", certificate.file()), ("KEY", certificate.key())];
     line(program, &env, chain)
 }
 
 /// Three processes of one program, each asking the next.
-fn line(program: &str, env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
+fn line(program: &[String], env: &[(&str, &str)], chain: &'static [&'static str]) -> Made {
     let mut plan = Plan::default();
     let mut next: Option<u16> = None;
     for role in ["leaf", "middle", "front"] {
         let port = free_port();
-        let mut argv = vec![program.to_owned(), role.to_owned(), port.to_string()];
+        let mut argv = program.to_vec();
+        argv.extend([role.to_owned(), port.to_string()]);
         argv.extend(next.map(|next| next.to_string()));
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
-        plan = plan.service(port, &words).env("OTEL_SERVICE_NAME", role);
+        plan = plan
+            .service(port, &words)
+            .env("OTEL_SERVICE_NAME", role)
+            .env("NODE_PATH", &Lab::node_modules());
         for (name, value) in env {
             plan = plan.env(name, value);
         }

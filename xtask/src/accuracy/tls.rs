@@ -87,6 +87,12 @@ pub(super) const WORKLOADS: &[Workload] = &[
         },
     },
     Workload {
+        name: "tls-curl-node+assist",
+        runtime: "curl, Node.js, https; HTTPS throughout",
+        expect: Expect::Exact,
+        make: node,
+    },
+    Workload {
         name: "tls-httpx",
         runtime: "Python, a thread a connection, httpx; HTTPS",
         expect: Expect::Exact,
@@ -229,6 +235,26 @@ fn uvicorn(lab: &Lab, event_loop: &str) -> Made {
     let argv = uvicorn_on(port, Lab::python("uvicorn"), event_loop, &encrypted);
     let plan = plan.service(port, &words(&argv));
     let made = made(plan, leaf, port, &trusting(&certificate), mixed!("curl", "fastapi_app"));
+    asked_by(Client::Curl, &certificate, made)
+}
+
+/// Node.js that speaks TLS with clients and with the leaf.
+fn node(lab: &Lab) -> Made {
+    let certificate = Certificate::new(lab);
+    let (plan, leaf) = leaf(lab, &certificate);
+    let port = free_port();
+    let argv = ["node", &Lab::workload("node/server.js"), &port.to_string()];
+    let plan = plan.service(port, &argv);
+    let chain = &[
+        "client curl /front",
+        "server server /front",
+        "client server /leaf",
+        "server nginx /leaf",
+    ];
+    let mut made = made(plan, leaf, port, &trusting(&certificate), chain);
+    for (name, value) in [("CERTIFICATE", certificate.file()), ("KEY", certificate.key())] {
+        made = with(made, name, value);
+    }
     asked_by(Client::Curl, &certificate, made)
 }
 

@@ -1,6 +1,8 @@
 //! Nothing is lost and no answer is another question's, by the servers' own count, with 64 connections each and pipelining.
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -77,30 +79,57 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ];
     let mut run = shell::command(&clew.display().to_string(), &said);
     run.arg(&spans).arg("--").arg(build::drive()?).arg(&plan);
-    shell::heard(run, Duration::from_secs(600), |_, _| {})?;
-    let told = Spans::parse(&std::fs::read_to_string(&spans).context("clew wrote no spans")?);
+    let mut summary = Vec::new();
+    shell::heard(run, Duration::from_secs(600), |line, _| summary.push(line.to_owned()))?;
     let counted: BTreeMap<String, usize> =
         serde_json::from_slice(&std::fs::read(&counted).context("the load counted nothing")?)?;
+    let told = told(&spans, &counted).context("clew wrote no spans")?;
     let mut unfit = 0;
     for (operation, calls) in &counted {
-        for ends in [&[Kind::Server][..], &[Kind::Client, Kind::Producer]] {
-            let is_this = |span: &&Span| ends.contains(&span.kind) && names(span, operation);
-            let found: Vec<&Span> = told.0.iter().filter(is_this).collect();
-            let wrong = found.iter().filter(|span| !fits(span)).count();
-            println!(
-                "counts: {operation:<17} {:?}: {} of {calls}, {wrong} with another's answer",
-                ends[0],
-                found.len()
-            );
-            unfit += wrong + found.len().abs_diff(*calls);
+        for (end, name) in ["Server", "Client"].into_iter().enumerate() {
+            let Told { calls: found, wrong } = told.get(&(operation.as_str(), end)).copied().unwrap_or_default();
+            println!("counts: {operation:<17} {name}: {found} of {calls}, {wrong} with another's answer");
+            unfit += wrong + found.abs_diff(*calls);
         }
     }
     ensure!(counted.values().sum::<usize>() > 0, "nothing was counted");
+    if unfit > 0 {
+        // What was lost, and why.
+        println!("{}", summary.join("\n"));
+    }
     ensure!(
         unfit == 0,
         "{unfit} calls are lost, told twice, or have another's answer"
     );
     Ok(())
+}
+
+/// What was told of an operation, at one end.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    calls: usize,
+    /// Those with another's answer.
+    wrong: usize,
+}
+
+/// What was told of each operation that is counted, by servers (0) and by clients (1). Line by line: all spans are more than fits in memory.
+fn told<'a>(spans: &Path, counted: &'a BTreeMap<String, usize>) -> Result<HashMap<(&'a str, usize), Told>> {
+    let mut told: HashMap<_, Told> = HashMap::new();
+    for line in BufReader::new(File::open(spans)?).lines() {
+        for span in &Spans::parse(&line?).0 {
+            let end = match span.kind {
+                Kind::Server => 0,
+                Kind::Client | Kind::Producer => 1,
+                _ => continue,
+            };
+            for operation in counted.keys().filter(|operation| names(span, operation)) {
+                let told = told.entry((operation.as_str(), end)).or_default();
+                told.calls += 1;
+                told.wrong += usize::from(!fits(span));
+            }
+        }
+    }
+    Ok(told)
 }
 
 /// Whether a span is one of the calls that are counted, which are named by their system and operation.

@@ -5,6 +5,9 @@
 // (AsyncLocalStorage). While the head of an outbound request is written to its socket the id stands in `words`, where the
 // kernel side reads it; at any other time there is none. `words` is told once a thread, in a datagram to oneself.
 //
+// A stream of HTTP/2 has an id by its number instead. What is asked for on such a connection leaves later, and with others: behind
+// the words stands which context asked for which stream, and the kernel side reads it when the connection is written to.
+//
 // It changes no behavior, throws nothing at the program, and in a Node that lacks what it needs it does nothing. Its syntax
 // is as old as the oldest Node that may be started.
 'use strict';
@@ -15,6 +18,10 @@
   const LOW = 4;
   const HIGH = 5;
   const BYTES = 32;
+  /** How many streams were asked for, and the last of them: connection, stream and context, 24 bytes each. */
+  const COUNT = 6;
+  const ASKED = 64;
+  const ASKED_WORDS = 6;
 
   /** On an inbound request and its response: its id. */
   const kInbound = Symbol('clew.inbound');
@@ -22,7 +29,9 @@
   const kCause = Symbol('clew.cause');
   /** On a socket of undici: the request whose head was written last. On one to a database: what is being asked. */
   const kRequest = Symbol('clew.request');
-  /** On an inbound socket: what its ids begin with. */
+  /** On an outbound stream: it stands behind the words. */
+  const kTold = Symbol('clew.told');
+  /** On a socket or a session of HTTP/2: what its ids begin with. */
   const kOrigin = Symbol('clew.origin');
 
   /** The symbol under which undici's requests have their handler. */
@@ -31,6 +40,10 @@
   let words;
   let context;
   let hold;
+  /** The request whose head undici is about to send, and its socket. */
+  let sending;
+  let asked = 0;
+  const wrapped = new WeakSet();
 
   try {
     begin();
@@ -53,7 +66,7 @@
     }
     context = new AsyncLocalStorage();
     // Memory of its own, which does not move: the bytes of a small typed array may lie within a heap that is compacted.
-    words = new Uint32Array(new ArrayBuffer(BYTES));
+    words = new Uint32Array(new ArrayBuffer(BYTES + 4 * ASKED * ASKED_WORDS));
     words.set(MAGIC);
     tell();
 
@@ -65,7 +78,9 @@
       listen(channels, 'undici:request:create', (event) => undici(event.request)),
       listen(channels, 'undici:client:sendHeaders', (event) => {
         event.socket[kRequest] = event.request;
+        sending = event;
       }),
+      listen(channels, 'http2.client.stream.created', (event) => ask(event.stream)),
     ];
 
     // Whoever makes a request gives it to the agent there and then; a pool writes it later, in another request's callback.
@@ -88,12 +103,19 @@
           ? inner.apply(this, arguments)
           : context.run(undefined, () => inner.apply(this, arguments));
       });
+    wrap(net.Server.prototype, 'emit', (inner) =>
+      function emit(name, session) {
+        if (name === 'session') {
+          once(Object.getPrototypeOf(session), 'emit', streamed);
+        }
+        return inner.apply(this, arguments);
+      });
     const patched = new Set();
     wrap(require('module'), '_load', (inner) =>
       function _load(name) {
         const loaded = inner.apply(this, arguments);
         // Most modules are none of these, and are neither looked into nor remembered.
-        if (typeof name === 'string' && (name.indexOf('pg') >= 0 || name.indexOf('ioredis') >= 0) && !patched.has(loaded)) {
+        if (typeof name === 'string' && /pg|ioredis|http2|grpc/.test(name) && !patched.has(loaded)) {
           patched.add(loaded);
           try {
             client(name, loaded);
@@ -130,8 +152,8 @@
   }
 
   /**
-   * Clients of databases keep what is asked in queues, which any request's callback may empty: whose it is, is known where it is
-   * asked. A version whose parts have other names is left alone.
+   * Clients keep what is asked in queues, which any request's callback may empty: whose it is, is known where it is asked. A version
+   * whose parts have other names is left alone.
    */
   function client(name, loaded) {
     const is = (library) => name === library || name.indexOf(`/node_modules/${library}/`) >= 0;
@@ -142,7 +164,116 @@
     } else if (is('ioredis') && loaded.prototype) {
       wrap(loaded.prototype, 'sendCommand', commanded);
       // They hand commands on later.
-      [loaded.Pipeline, loaded.Cluster].filter(Boolean).forEach((kind) => wrap(kind.prototype, 'sendCommand', asked));
+      [loaded.Pipeline, loaded.Cluster].filter(Boolean).forEach((kind) => wrap(kind.prototype, 'sendCommand', handedOn));
+    } else if (name === 'http2' || name === 'node:http2') {
+      wrap(loaded, 'connect', connected);
+    } else if (is('@grpc/grpc-js') && loaded.Channel) {
+      wrap(loaded.Channel.prototype, 'createCall', called);
+    }
+  }
+
+  /** A session that serves: each stream is a request. */
+  function streamed(inner) {
+    return function emit(name, stream) {
+      if (name !== 'stream' || stream[kInbound] !== undefined) {
+        return inner.apply(this, arguments);
+      }
+      once(Object.getPrototypeOf(stream), 'emit', within);
+      const origin = originOf(this);
+      stream[kInbound] = origin ? { high: origin.ports, low: streamOf(origin, stream.id), socket: this } : undefined;
+      return context.run(stream[kInbound], () => inner.apply(this, arguments));
+    };
+  }
+
+  /** A session that asks. */
+  function connected(inner) {
+    return function connect() {
+      const session = inner.apply(this, arguments);
+      once(Object.getPrototypeOf(session), 'request', (inner) =>
+        function request() {
+          const stream = inner.apply(this, arguments);
+          ask(stream);
+          return stream;
+        });
+      return session;
+    };
+  }
+
+  /** Whoever makes a stream asks for it; it has a number at once, or when the connection is there. */
+  function ask(stream) {
+    if (!(kCause in stream)) {
+      stream[kCause] = askedBy(stream.session || {});
+      once(Object.getPrototypeOf(stream), 'emit', (inner) =>
+        function emit(name) {
+          if (name === 'ready') {
+            tellStream(this);
+          }
+          const id = this[kCause];
+          return id === undefined || context.getStore() === id
+            ? inner.apply(this, arguments)
+            : context.run(id, () => inner.apply(this, arguments));
+        });
+    }
+    tellStream(stream);
+  }
+
+  /** For whom a session is asked for a stream. undici asks for what waited as well, in whoever's context. */
+  function askedBy(session) {
+    const keys = Object.getOwnPropertySymbols(session);
+    if (!keys.some((key) => key.description === 'open streams')) {
+      return context.getStore();
+    }
+    const { request, socket } = sending || {};
+    sending = undefined;
+    return keys.some((key) => key.description === 'socket' && session[key] === socket) ? request[kCause] : undefined;
+  }
+
+  function tellStream(stream) {
+    const id = stream[kCause];
+    const origin = stream.id === undefined || id === undefined || id.socket.destroyed ? null : originOf(stream.session);
+    if (!origin || stream[kTold]) {
+      return;
+    }
+    stream[kTold] = true;
+    const at = BYTES / 4 + (asked % ASKED) * ASKED_WORDS;
+    words.set([streamOf(origin, 0), origin.ports, stream.id, 0, id.low, id.high], at);
+    asked = (asked + 1) >>> 0;
+    words[COUNT] = asked;
+  }
+
+  /** The lower half of a stream's id; as `common/src/assist.rs` makes it. */
+  function streamOf(origin, stream) {
+    return (origin.plain + 0x80000000 + stream) >>> 0;
+  }
+
+  /** A call of grpc-js waits for addresses, and for a connection, and goes on in the context of whoever brings them. */
+  function called(inner) {
+    return function createCall() {
+      const call = inner.apply(this, arguments);
+      belongs(call, 'getConfig');
+      once(Object.getPrototypeOf(this.internalChannel || {}), 'createLoadBalancingCall', (inner) =>
+        function createLoadBalancingCall() {
+          const call = inner.apply(this, arguments);
+          belongs(call, 'doPick');
+          return call;
+        });
+      return call;
+    };
+  }
+
+  /** What an object does by a method, it does in the context in which it was made. */
+  function belongs(object, name) {
+    object[kCause] = context.getStore();
+    once(Object.getPrototypeOf(object), name, (inner) =>
+      function method() {
+        return context.run(this[kCause], () => inner.apply(this, arguments));
+      });
+  }
+
+  function once(object, name, around) {
+    if (!wrapped.has(object)) {
+      wrapped.add(object);
+      wrap(object, name, around);
     }
   }
 
@@ -182,7 +313,7 @@
     };
   }
 
-  function asked(inner) {
+  function handedOn(inner) {
     return function sendCommand(command) {
       claim(command);
       return inner.apply(this, arguments);
@@ -327,20 +458,28 @@
 
   /** The id of the request whose head was read last; as `common/src/assist.rs` makes it. */
   function identify(socket) {
-    let origin = socket[kOrigin];
-    if (origin === undefined) {
-      origin = socket[kOrigin] = originOf(socket);
+    const origin = originOf(socket);
+    if (!origin) {
+      return undefined;
     }
-    return origin ? { high: origin.ports, low: (origin.address + socket.bytesRead) >>> 0, socket } : undefined;
+    const address = socket.encrypted ? origin.plain : origin.address;
+    return { high: origin.ports, low: (address + socket.bytesRead) >>> 0, socket };
   }
 
-  function originOf(socket) {
-    const address = socket.remoteAddress;
-    // A Unix socket has none.
-    if (!address) {
-      return null;
+  /** What the ids of a socket's or a session's requests begin with; none of a Unix socket. */
+  function originOf(owner) {
+    if (owner[kOrigin] === undefined) {
+      const socket = owner.socket || owner;
+      const address = socket.remoteAddress;
+      owner[kOrigin] = address
+        ? {
+            ports: ((socket.remotePort << 16) | socket.localPort) >>> 0,
+            address: fold(address),
+            plain: fold(address.replace(/^::ffff:(?=.*\.)/i, '')),
+          }
+        : null;
     }
-    return { ports: ((socket.remotePort << 16) | socket.localPort) >>> 0, address: fold(address) };
+    return owner[kOrigin];
   }
 
   /** The 32-bit words of an address in memory order, exclusively or'ed: 4 bytes of IPv4 or 16 of IPv6. */

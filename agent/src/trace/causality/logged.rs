@@ -11,6 +11,7 @@ impl Causality {
             actor: *actor,
             time_ns,
             stream: None,
+            stream_context: None,
             is_message: false,
             carries: Carries::Nothing,
         };

@@ -9,10 +9,10 @@ use std::collections::HashSet;
 use foldhash::fast::RandomState;
 
 use super::{Causality, Found, Inbound, Read, Sent, forwards, thread_of, turn_of};
-use crate::capture::{ConnId, Pid};
+use crate::capture::{ConnId, Context, Pid};
 use crate::discover::Runtime;
 use crate::span::SpanKey;
-use crate::trace::contexts::{self, Key, Served, Works};
+use crate::trace::contexts::{self, Ambiguous, Key, Served, Works};
 use crate::trace::recent::Recent;
 
 /// Streams that are remembered, readers, and requests about to be written.
@@ -73,7 +73,13 @@ impl Causality {
         let actor = &read.actor;
         let tid = thread_of(actor);
         self.multiplexed.conns.insert(conn);
-        if let Some(context) = contexts::key(actor.pid, actor.context) {
+        // Node's hook names whoever serves a stream by its number, so that nobody has to tell it.
+        let is_named = matches!(actor.context, Context::Node(_));
+        let server = read.stream_context.filter(|_| is_named);
+        let server = server.and_then(|server| contexts::key(actor.pid, server));
+        if let Some(server) = server {
+            self.contexts.serves(server, Served { span, conn }, true);
+        } else if let Some(context) = contexts::key(actor.pid, actor.context) {
             self.contexts.shared(context);
             self.multiplexed.readers.insert(context, conn);
         }
@@ -94,6 +100,7 @@ impl Causality {
         let inbound = Inbound {
             tainted: true,
             multiplexed: true,
+            context: server,
             ..Inbound::new(tid, conn, turn_of(actor), read.start_ns)
         };
         self.remember(span, inbound);
@@ -122,10 +129,11 @@ impl Causality {
             return None;
         }
         let actor = &sent.actor;
-        if let Some(writer) = contexts::key(actor.pid, actor.context)
-            && let Some(works) = self.asked_of(writer, stream)
-        {
-            return Some(self.find_by_works(Ok(works), contexts::kind_name(writer), sent));
+        let named = sent.stream_context.and_then(|conn| contexts::key(actor.pid, conn));
+        for writer in [named, contexts::key(actor.pid, actor.context)].into_iter().flatten() {
+            if let Some(works) = self.asked_of(writer, stream) {
+                return Some(self.find_by_works(Ok(works), contexts::kind_name(writer), sent));
+            }
         }
         Some(if self.is_busy(actor.pid) {
             Found::Unknown("causality.unknown.multiplexed")
@@ -149,6 +157,17 @@ impl Causality {
             None => self.contexts.offers(asker),
         };
         self.multiplexed.asked.insert((writer, stream), works);
+    }
+
+    /// `asker` asks for a stream of the connection that `conn` names, whoever writes it.
+    pub(super) fn asks(&mut self, asker: Key, conn: Key, stream: u32) {
+        // It may leave when the request is over.
+        let works = match self.works(asker) {
+            Ok(Works::For(span)) => Works::After(span),
+            Ok(works) => works,
+            Err(Ambiguous) => Works::Unknown,
+        };
+        self.multiplexed.asked.insert((conn, Some(stream)), works);
     }
 
     /// `server` serves `stream` of the connection that `source`, which made it, reads, or is handed the frames of. A server that takes
@@ -191,7 +210,7 @@ impl Causality {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::{Actor, Context};
+    use crate::capture::Actor;
     use crate::trace::causality::{Candidate, Source};
 
     /// A proxy may forward what came with others on one connection: a loss counts for it as for any other.
@@ -208,6 +227,7 @@ mod tests {
                 actor,
                 start_ns: 1,
                 stream: Some(1),
+                stream_context: None,
             };
             causality.inbound_stream(span, ConnId(1), &read);
         };

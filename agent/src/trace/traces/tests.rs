@@ -27,17 +27,17 @@ mod upstream;
 /// shop.21c4 makes 5                Python's context 4 makes context 5
 /// shop.21c4 accepts 5 conn=2       it does so because it accepted connection 2
 /// shop.21c4 takes 5 conn=2         it does so for what was read of connection 2
-/// shop.21c4 submits 5              it hands the work 5 to a pool of threads
-/// shop.21c4 does 5                 it runs where a thread does the work 5
+/// shop.21c4 submits 5              it hands the work 5 to a pool of threads; does: it runs where a thread does the work
 /// shop.21g4 makes 5                goroutine 4 makes goroutine 5
 /// shop.21g4 hands 5 s=2            it hands it something, which that takes at place 2 of its program
 /// shop.21g4 reads 1 s=3            stream 3 of a connection that carries many at once; asks likewise
 /// shop.21g4 serves 5 s=3           goroutine 5 serves stream 3 of what goroutine 4 reads
 /// shop.21g4 leaves 0 s=3           the head of a request is left for whoever writes it
 /// shop.21g4 writes 5 s=3           goroutine 5 is about to write it; without a stream, what it asks itself
+/// shop.21n7 wants 4 s=3            context 7 that Node.js tells asks for stream 3 of connection 4
+/// shop.21n0 reads 1 s=3            Node.js reads stream 3, which context 103 serves
 /// shop.21v4 asks 2                 virtual thread 4 of Java; 21j is a thread of Java that is the kernel's
-/// shop.21 exits 0                  the process is over
-/// shop.21 sleeps 9                 9 seconds pass
+/// shop.21 exits 0                  the process is over; sleeps: so many seconds pass
 /// shop.21 misses 0                 events are lost, of whomever
 /// shop.21 helps 0                  the thread runs what others asked for while it waits; pools: any of its process does
 /// ```
@@ -180,6 +180,7 @@ fn tell(traces: &mut Traces, line: &Line) {
         "takes" => Some(LinkKind::Read(line.socket)),
         "submits" => Some(LinkKind::Submitted),
         "does" => Some(LinkKind::Within),
+        "wants" => line.stream.map(|stream| LinkKind::Asks { stream }),
         "serves" => line.stream.map(|stream| LinkKind::Serves { stream }),
         "leaves" => Some(LinkKind::Left { place }),
         "writes" => Some(LinkKind::Writes {
@@ -191,6 +192,7 @@ fn tell(traces: &mut Traces, line: &Line) {
     if let Some(link) = link {
         let other = match line.moment.actor.context {
             Context::Goroutine(_) => Context::Goroutine(line.n),
+            Context::Node(_) => Context::Node(line.n * 100),
             _ => Context::Python(line.n),
         };
         return traces.link(&line.moment, other, link);
@@ -235,6 +237,10 @@ fn tell(traces: &mut Traces, line: &Line) {
             kind,
             conn,
             stream: line.stream,
+            stream_context: line.stream.map(|stream| {
+                let stream = if serves { stream } else { 0 };
+                Context::Node(line.n * 100 + u64::from(stream))
+            }),
             places: [(!shakes).then_some(Position::Wire(line.nth * 100)), None],
             start: line.moment,
             actor,

@@ -10,6 +10,7 @@ fn fill(traces: &mut Traces, from: u64, n_calls: usize) {
             kind: SpanKind::Client,
             conn: ConnId(from + n),
             stream: None,
+            stream_context: None,
             places: [Some(Position::Wire(0)), None],
             start: line.moment,
             actor: line.moment.actor,
@@ -58,4 +59,41 @@ fn what_a_request_caused_that_is_not_held_is_not_another_s() {
     let mut counts: Vec<_> = traces.take_counts().collect();
     counts.retain(|name| *name != "stitch.no_peer");
     assert_eq!(counts, ["trace.spans_full", "causality.unknown.lost"]);
+}
+
+/// Calls whose other end was seen do not wait for what could change their place, where many others are open; those of a program that forwards,
+/// and those nobody answered, do.
+#[test]
+fn what_is_known_does_not_wait_where_memory_runs_short() {
+    const SHORT_NS: u64 = 60_000_000;
+    const LONG_NS: u64 = 600_000_000;
+    let script = "
+        web.21 asks 1
+        proxy.22@1 reads 1
+        proxy.22@1 asks 2
+        shop.23 reads 2
+        shop.23 answers 2
+        proxy.22@2 gets 2
+        proxy.22@2 answers 1
+        web.21 gets 1
+        web.24 asks 3
+        web.24 gets 3";
+    let settled = |others: usize, now_ns: u64| {
+        let mut traces = Traces::new(1);
+        fill(&mut traces, 1 << 32, others);
+        for line in parse(script, &[("proxy", Runtime::Nginx)]) {
+            tell(&mut traces, &line);
+        }
+        let mut out = Vec::new();
+        traces.tick(now_ns, &mut out);
+        let mut services: Vec<_> = out.iter().map(|placed| placed.process.service.clone()).collect();
+        services.sort();
+        services
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(settled(0, SHORT_NS), none);
+    assert_eq!(settled(MAX_SPANS / 4, SHORT_NS), ["proxy", "web"]);
+    let all = ["proxy", "proxy", "shop", "web", "web"];
+    assert_eq!(settled(0, LONG_NS), all);
+    assert_eq!(settled(MAX_SPANS / 4, LONG_NS), all);
 }

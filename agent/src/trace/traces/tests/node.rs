@@ -51,3 +51,40 @@ fn contexts_that_node_tells() {
         &["causality.unknown.context"],
     );
 }
+
+/// Streams of HTTP/2 are served under their own names, and asked for before whatever writes them: all that were asked for leave together.
+#[test]
+fn streams_that_node_tells() {
+    let node: &[(&str, Runtime)] = &[("shop", Runtime::Node)];
+    check(
+        node,
+        "
+        shop.21n9 reads 1 s=1
+        shop.21n9 reads 1 s=3
+        shop.21n103 asks 2
+        shop.21n8 gets 2
+        shop.21n103 wants 4 s=1
+        shop.21n101 wants 4 s=3
+        shop.21 asks 4 s=1
+        shop.21 asks 4 s=3
+        shop.21 asks 4 s=5
+        shop.21n8 gets 4
+        shop.21n8 gets 4
+        shop.21n8 gets 4
+        shop.21 answers 1
+        shop.21 answers 1
+        shop.21n101 wants 4 s=7
+        shop.21 asks 4 s=7
+        shop.21n8 gets 4",
+        &[
+            "shop asks 2 < shop reads 1' by async",
+            "shop asks 4 < shop reads 1' by async",
+            "shop asks 4' < shop reads 1 by async",
+            "shop asks 4''",
+            "shop asks 4''' < shop reads 1 by async",
+            "shop reads 1",
+            "shop reads 1'",
+        ],
+        &["causality.unknown.multiplexed"],
+    );
+}

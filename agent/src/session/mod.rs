@@ -45,6 +45,8 @@ const BATCH: usize = 512;
 const MAX_BATCHES: usize = 256;
 /// How often the pipeline is told the time, nanoseconds.
 const TELL_NS: u64 = 5_000_000;
+/// Files that are looked for once more where they were gone.
+const MAX_VANISHED: usize = 4096;
 /// The same while it lags behind the kernel: what is due then still has to go.
 const LAG_NS: u64 = 20_000_000;
 /// How long after the command has ended its last events are waited for.
@@ -176,6 +178,7 @@ pub fn run(session: Session) -> Result<u8, SessionError> {
             discovery,
             looker,
             finder,
+            vanished: HashSet::new(),
             symbolizer,
             machines: Machines::default(),
             outputs,
@@ -218,6 +221,8 @@ struct Agent {
     discovery: Discovery,
     looker: Looker,
     finder: Finder,
+    /// Files of libraries that were gone when they were to be watched.
+    vanished: HashSet<PathBuf>,
     symbolizer: Symbolizer,
     machines: Machines,
     outputs: Outputs,
@@ -492,6 +497,11 @@ impl Agent {
             // It was over before its library was known, and nothing will tell of its end again.
             self.probes.over(*pid);
         } else if let Err(error) = placed {
+            // Who brings a library along may have removed the file since it was found: it is still mapped, and is found once more there.
+            if self.vanished.len() < MAX_VANISHED && !path.exists() && self.vanished.insert(path.clone()) {
+                self.finder.look_at(*pid);
+                return;
+            }
             self.counters.raise("tls.unwatched");
             self.outputs.mention(&format!(
                 "what {} encrypts for process {} is not seen: {}",

@@ -60,7 +60,10 @@ async function middle(number) {
   await pause(number, 1);
   await call('a', number);
   await together(number, 'b', 'c', 'd');
-  await call('cancelled', number, 1 + (number % 3));
+  // Node.js ends a connection on which very many streams are given up.
+  if (number % 4 === 0) {
+    await call('cancelled', number, 1 + (number % 3));
+  }
   await stream('stream', number);
   setTimeout(() => call('later', number).catch((error) => console.error(role, error)), 5 + ((number * 7) % 5));
   await call('last', number);

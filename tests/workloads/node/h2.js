@@ -49,7 +49,10 @@ async function middle(number) {
   await pause(number, 1);
   await ask('/a', number, { body: 'x' });
   await together(number, '/b', '/c', '/d');
-  await ask('/cancelled', number, { limit: 1 + (number % 3) });
+  // Node.js ends a connection on which very many streams are given up.
+  if (number % 4 === 0) {
+    await ask('/cancelled', number, { limit: 1 + (number % 3) });
+  }
   await ask('/long', number, { body: 'z'.repeat((number * 37) % 50000) });
   setTimeout(() => ask('/later', number).catch((error) => console.error(role, error)), 5 + ((number * 7) % 5));
 }

@@ -149,11 +149,12 @@ pub(super) const LINES: &[(&str, Workload)] = &[
     ),
 ];
 
+/// Of more streams than the hook keeps, asked for between two writes, the first have no parent: `clew_common::assist::ASKED`.
 const fn node(name: &'static str, runtime: &'static str, make: fn(&Lab) -> Made) -> Workload {
     Workload {
         name,
         runtime,
-        expect: Expect::Exact,
+        expect: Expect::NeverWrong,
         make,
     }
 }

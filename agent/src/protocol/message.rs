@@ -20,6 +20,30 @@ const CONTEXTS: [&str; 5] = [
     "x-datadog-parent-id",
 ];
 
+/// Who says something, where a broker hands on what a program publishes in the words in which it was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+impl Side {
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+
+    /// What is done with a message by who says it, and what that is called.
+    pub(super) const fn passes(self) -> (Action, &'static str) {
+        match self {
+            Self::Client => (Action::Send, "publish"),
+            Self::Server => (Action::Deliver, "deliver"),
+        }
+    }
+}
+
 /// What a program has to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {

@@ -10,7 +10,7 @@ use super::reader::{Packet, Read, Reader};
 use crate::capture::{Direction, Moment};
 use crate::protocol::call::Failure;
 use crate::protocol::handled::Handled;
-use crate::protocol::message::{Action, Content as Known, Detail, Message, Outcome, Settled};
+use crate::protocol::message::{Content as Known, Detail, Message, Outcome, Settled, Side};
 use crate::protocol::{Broken, Exchange, Flow, Mark, Parser, Start, Step};
 use crate::stream::{Content, Piece};
 
@@ -47,22 +47,6 @@ pub(super) struct Mqtt {
     waiting: HashMap<(Side, u16), Waiting, RandomState>,
     early: VecDeque<Early>,
     strikes: u32,
-}
-
-/// Who says something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Side {
-    Client,
-    Server,
-}
-
-impl Side {
-    const fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -265,10 +249,7 @@ impl Mqtt {
             }
             None => told.topic,
         };
-        let (action, operation) = match side {
-            Side::Client => (Action::Send, "publish"),
-            Side::Server => (Action::Deliver, "deliver"),
-        };
+        let (action, operation) = side.passes();
         let mut message = Box::new(Message {
             system: SYSTEM,
             action,

@@ -12,7 +12,7 @@ use crate::capture::Direction;
 use crate::protocol::call::Failure;
 use crate::protocol::handled::{Handled, MAX_OPEN};
 use crate::protocol::http1::{Fields, field};
-use crate::protocol::message::{Action, Content as Known, Detail, Identity, Message, Outcome, Settled};
+use crate::protocol::message::{Content as Known, Detail, Identity, Message, Outcome, Settled, Side};
 use crate::protocol::{Broken, Exchange, Flow, Mark, Parser, Preface, Start, Step};
 use crate::stream::{Content, Piece};
 
@@ -57,22 +57,6 @@ pub(super) struct Nats {
     due: [VecDeque<(u64, Exchange, SmolStr)>; 2],
     early: VecDeque<Answer<'static>>,
     strikes: u32,
-}
-
-/// Who says something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Side {
-    Client,
-    Server,
-}
-
-impl Side {
-    const fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
-        }
-    }
 }
 
 /// The queue group of a subscription.
@@ -295,10 +279,7 @@ impl Nats {
     fn message(&self, side: Side, told: &Told, headers: Fields) -> Box<Message> {
         let bytes = told.size.saturating_sub(told.headers);
         let id = field(&headers, "nats-msg-id").map(|id| SmolStr::from(String::from_utf8_lossy(id)));
-        let (action, operation) = match side {
-            Side::Client => (Action::Send, "publish"),
-            Side::Server => (Action::Deliver, "deliver"),
-        };
+        let (action, operation) = side.passes();
         let mut message = Box::new(Message {
             system: SYSTEM,
             action,

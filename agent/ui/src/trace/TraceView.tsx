@@ -31,7 +31,9 @@ export function TraceView(props: { id: string }): JSX.Element {
     const abort = new AbortController();
     let current: Viewer | null = null;
     let asking = false;
+    let again = false;
     const load = async () => {
+      again = asking;
       if (asking) return;
       asking = true;
       try {
@@ -45,11 +47,19 @@ export function TraceView(props: { id: string }): JSX.Element {
         if (error instanceof Problem && current === null) setProblem(error);
       }
       asking = false;
+      // What was told meanwhile may not have been in that answer.
+      if (again && !abort.signal.aborted) await load();
     };
     const grow = () =>
       follow(
         `trace:${props.id}`,
-        { begun: () => {}, refresh: () => void load(), failed: () => {}, traces: (rows) => rows.some((row) => row.spans !== current?.model.value.nodes.length) && void load() },
+        {
+          // What came between the first answer and this is told by nobody.
+          begun: () => void load(),
+          refresh: () => void load(),
+          failed: () => {},
+          traces: (rows) => rows.some((row) => row.spans !== current?.model.value.nodes.length) && void load(),
+        },
         abort.signal,
       );
     void load();

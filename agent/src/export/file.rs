@@ -25,8 +25,8 @@ use crate::trace::Loose;
 /// What waits to be written at most: a second of programs that pipeline calls as fast as they can, for a machine on which the writer has to
 /// wait for a CPU.
 const QUEUE: Bounds = Bounds {
-    spans: 131_072,
-    bytes: 48 << 20,
+    spans: 200_000,
+    bytes: 64 << 20,
 };
 /// What a line holds at most.
 const LINE: Bounds = Bounds {

@@ -23,7 +23,7 @@ use crate::span::{
 /// Spans that are open or not settled.
 const MAX_SPANS: usize = 200_000;
 /// About the most memory finished spans take before they are settled.
-const MAX_BYTES: usize = 96 << 20;
+const MAX_BYTES: usize = 128 << 20;
 /// Settled spans that late children still find. Half of what a table of 65 536 places holds: one that is fuller doubles
 /// when entries come and go.
 const MAX_TOMBSTONES: usize = 28_672;

@@ -44,7 +44,7 @@ const STAGES: &[Stage] = &[
 /// End-to-end tests that run beside the others: they wait more than they work, and are not after time.
 const BESIDE: [&str; 3] = ["page", "queues", "tls"];
 /// For each target; the long form is `cargo xtask fuzz`.
-const FUZZ_SECONDS: u64 = 20;
+const FUZZ_SECONDS: u64 = 12;
 
 const fn stage(name: &'static str, run: fn(&Options, &mut Tally) -> Result<()>, quick: bool, filtered: bool) -> Stage {
     Stage {

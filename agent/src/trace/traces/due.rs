@@ -1,8 +1,8 @@
 //! When finished spans are settled.
 //!
 //! What could change a span's place is reported within a while, so each waits for that. A host that makes a hundred thousand spans a second
-//! would fill the memory there is for them meanwhile. Once a part of it is full, those do not wait of which all is known: their other end was
-//! seen, and each link up to the root can be judged by who did it.
+//! would fill the memory there is for them meanwhile. Once a part of it is full, those wait less the fuller it is of which all is known:
+//! their other end was seen, and each link up to the root can be judged by who did it.
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -12,9 +12,12 @@ use crate::trace::Placed;
 
 /// How long after its end a span is settled: what could change its place is reported within this.
 const LINGER_NS: u64 = 500_000_000;
-/// How long after its end a span of which all is known is settled where memory runs short: the ends of an exchange are reported by
-/// different threads.
+/// How long after its end a span of which all is known is settled where memory runs short, at most: the ends of an exchange are reported
+/// by different threads.
 const SHORT_NS: u64 = 50_000_000;
+/// Hundredths of the memory from which on spans are settled early, and from which on at once.
+const SHORT_FROM: usize = 25;
+const SHORT_UNTIL: usize = 75;
 /// How long after its end a span waits for the inbound request it may belong to to end.
 const PATIENCE_NS: u64 = 10_000_000_000;
 
@@ -54,8 +57,8 @@ impl Traces {
             }
             self.settle(key, out);
         }
-        let early = now_ns.saturating_add(LINGER_NS - SHORT_NS);
-        while self.bytes > MAX_BYTES / 4 || self.nodes.len() > MAX_SPANS / 4 {
+        while let Some(wait_ns) = self.short_of_room() {
+            let early = now_ns.saturating_add(LINGER_NS - wait_ns);
             let Some((due, key)) = take(&mut self.due.waiting, early) else {
                 break;
             };
@@ -65,6 +68,13 @@ impl Traces {
                 self.due.patient.push(Reverse((due, key)));
             }
         }
+    }
+
+    /// How long after their ends spans of which all is known are settled now, less the less room there is; none where there is enough.
+    fn short_of_room(&self) -> Option<u64> {
+        let taken = (self.bytes * 100 / MAX_BYTES).max(self.nodes.len() * 100 / MAX_SPANS);
+        let left = SHORT_UNTIL.saturating_sub(taken) as u64;
+        (taken >= SHORT_FROM).then_some(SHORT_NS / (SHORT_UNTIL - SHORT_FROM) as u64 * left)
     }
 
     /// Settles every finished span: the agent stops.

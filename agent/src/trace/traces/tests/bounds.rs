@@ -93,6 +93,8 @@ fn what_is_known_does_not_wait_where_memory_runs_short() {
     let none: [&str; 0] = [];
     assert_eq!(settled(0, SHORT_NS), none);
     assert_eq!(settled(MAX_SPANS / 4, SHORT_NS), ["proxy", "web"]);
+    assert_eq!(settled(MAX_SPANS / 4, SHORT_NS / 3), none);
+    assert_eq!(settled(MAX_SPANS / 4 * 3, SHORT_NS / 3), ["proxy", "web"]);
     let all = ["proxy", "proxy", "shop", "web", "web"];
     assert_eq!(settled(0, LONG_NS), all);
     assert_eq!(settled(MAX_SPANS / 4, LONG_NS), all);

@@ -219,7 +219,7 @@ pub const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: dns::NAME,
         title: "DNS, over UDP and TCP",
-        tested: "dnslib; glibc",
+        tested: "BIND, dnslib; glibc, dig, c-ares, Go",
         limits: "over UDP the client's end alone, on a socket that is connected to port 53; not that of nginx and Envoy; no updates",
         recognize: dns::recognize,
         parser: dns::parser,

@@ -53,15 +53,9 @@ pub struct Cassandra {
 impl Lab {
     /// Cassandra; none where it is not here or has no room, and the test is skipped, which is then said.
     pub fn cassandra(&self) -> Option<Cassandra> {
-        let Some(libraries) = Self::fetched("cassandra") else {
-            self.skip("Cassandra's libraries could not be had: `cargo xtask setup` says why");
-            return None;
-        };
-        let Some(java) = Self::jdk(RELEASE) else {
-            self.skip("Cassandra wants Java 17");
-            return None;
-        };
-        self.has_room(NEEDED_KIB).then_some(Cassandra { java, libraries })
+        let libraries = self.libraries("cassandra", NEEDED_KIB)?;
+        let java = self.java_for("cassandra", RELEASE)?;
+        Some(Cassandra { java, libraries })
     }
 }
 

@@ -20,11 +20,7 @@ const JAVA: [&str; 6] = [
 impl Lab {
     /// The class path of Kafka; none where it is not here or has no room, and the test is skipped, which is then said.
     pub fn kafka(&self) -> Option<String> {
-        let Some(libraries) = Self::fetched("kafka") else {
-            self.skip("Kafka's libraries could not be had: `cargo xtask setup` says why");
-            return None;
-        };
-        self.has_room(NEEDED_KIB).then_some(libraries)
+        self.libraries("kafka", NEEDED_KIB)
     }
 }
 

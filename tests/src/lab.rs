@@ -229,15 +229,31 @@ impl Lab {
         [java, "-cp", &class_path, main].map(str::to_owned).to_vec()
     }
 
-    /// The class path of the libraries that `cargo xtask setup` puts into a folder; none where it could not get them.
-    pub(crate) fn fetched(name: &str) -> Option<String> {
-        let folder = target().join(name).canonicalize().ok()?;
-        let got = folder.join("pom.xml").exists();
-        got.then(|| folder.join("*").display().to_string())
+    /// The class path of the libraries that `cargo xtask setup` puts into a folder; none where it could not get them or what they are of has
+    /// no room, and the test is skipped, which is then said.
+    pub(crate) fn libraries(&self, name: &str, needed_kib: u64) -> Option<String> {
+        let folder = target().join(name).canonicalize().ok();
+        let Some(folder) = folder.filter(|folder| folder.join("pom.xml").exists()) else {
+            self.skip(&format!(
+                "the libraries of {name} could not be had: `cargo xtask setup` says why"
+            ));
+            return None;
+        };
+        self.has_room(needed_kib)
+            .then(|| folder.join("*").display().to_string())
+    }
+
+    /// The `java` of a release that a server of this name wants; none where this machine has none, and the test is skipped, which is then said.
+    pub(crate) fn java_for(&self, name: &str, release: u32) -> Option<String> {
+        let java = Self::jdk(release);
+        if java.is_none() {
+            self.skip(&format!("{name} wants Java {release}"));
+        }
+        java
     }
 
     /// Whether this machine has so much memory to spare; if not, the test is skipped, which is then said.
-    pub(crate) fn has_room(&self, needed_kib: u64) -> bool {
+    fn has_room(&self, needed_kib: u64) -> bool {
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let available = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
         let available = available.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());

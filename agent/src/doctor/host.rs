@@ -11,6 +11,8 @@ pub(super) mod cap {
     pub(in super::super) const DAC_READ_SEARCH: u64 = 1 << 2;
     /// Everything the newer ones were split from.
     pub(in super::super) const SYS_ADMIN: u64 = 1 << 21;
+    /// Have threads preferred.
+    pub(in super::super) const SYS_NICE: u64 = 1 << 23;
     /// Exceed limits on resources.
     pub(in super::super) const SYS_RESOURCE: u64 = 1 << 24;
     /// Attach to tracepoints.

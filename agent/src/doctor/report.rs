@@ -77,6 +77,7 @@ impl Report {
         checks.push(logs(host, socket));
         checks.push(times(host));
         checks.push(stacks(host));
+        checks.push(priority(host));
         checks.push(jit(host));
         checks.push(cgroup2(host));
         checks.push(ok(
@@ -462,6 +463,22 @@ fn stacks(host: &Host) -> Check {
     check
 }
 
+/// Whether Clew's loop is preferred.
+fn priority(host: &Host) -> Check {
+    let check = ok("priority", "Clew's loop is preferred to other threads (nice -10)");
+    if host.capabilities & cap::SYS_NICE != 0 {
+        return check;
+    }
+    let mend = if host.root {
+        "start the container with --cap-add SYS_NICE"
+    } else {
+        "sudo clew ..."
+    };
+    let mut check = check.limited("events are lost sooner where many threads want a processor", mend);
+    "no CAP_SYS_NICE".clone_into(&mut check.found);
+    check
+}
+
 fn jit(host: &Host) -> Check {
     match host.jit {
         Some(false) => ok("compiler for kernel programs", "off").limited(
@@ -640,6 +657,24 @@ mod tests {
         let unmounted = SyscallEvents::Absent("sys_exit_write".to_owned());
         let messages = [(Limited, "nothing of stdout"), (Ok, ""), (Ok, "")];
         check_features(|host| host.syscall_events = unmounted, messages);
+    }
+
+    #[test]
+    fn nobody_is_preferred_without_the_capability() {
+        let mut host = good();
+        host.capabilities &= !cap::SYS_NICE;
+        let report = Report::of(&host);
+        assert!(report.possible);
+        let check = report.checks.iter().find(|check| check.name == "priority");
+        let check = check.expect("the check");
+        assert_eq!(check.state, State::Limited);
+        assert!(
+            check
+                .mend
+                .as_ref()
+                .is_some_and(|mend| mend.contains("--cap-add SYS_NICE")),
+            "{check:?}"
+        );
     }
 
     #[test]

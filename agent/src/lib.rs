@@ -5,6 +5,7 @@ pub mod attach;
 mod calendar;
 pub mod capture;
 pub mod cli;
+pub mod coding;
 pub mod config;
 pub mod discover;
 pub mod doctor;

@@ -80,8 +80,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         name: "http",
         title: "HTTP/1.0, HTTP/1.1",
         tested: "curl, nginx, Go, Node.js, Python, Ruby, Java, Rust, Envoy",
-        limits: "bodies are looked into for GraphQL, JSON-RPC and calls to generative models alone, and only where they are kept (`--bodies`); \
-                 those that Brotli or Zstandard has compressed are not",
+        limits: "bodies are looked into for GraphQL, JSON-RPC and calls to generative models alone, and only where they are kept (`--bodies`)",
         recognize: http1::recognize,
         parser: http1::parser,
         hands_work: false,
@@ -181,7 +180,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         name: "kafka",
         title: "Kafka",
         tested: "Apache Kafka 4.1; its Java client, kafka-python",
-        limits: "messages are told by the batch; what zstd compresses is not looked into for contexts; groups, commits, metadata \
+        limits: "messages are told by the batch; groups, commits, metadata \
                  and administration are not told; no parent of what a client's own thread sends but a context in the messages; a topic's \
                  name is known where it is sent, or where metadata was seen",
         recognize: kafka::recognize,
@@ -202,7 +201,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         name: "mongodb",
         title: "MongoDB, OP_MSG",
         tested: "FerretDB 1.24; PyMongo",
-        limits: "what Snappy or Zstandard has compressed is told without its name; documents of an answer are counted in its first 64 KiB",
+        limits: "what is compressed and was not captured whole may be told without its name; documents of an answer are counted in its first 64 KiB",
         recognize: mongodb::recognize,
         parser: mongodb::parser,
         hands_work: false,

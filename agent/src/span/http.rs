@@ -1,12 +1,12 @@
 //! HTTP spans (OpenTelemetry semantic conventions, "HTTP spans", stable).
 use std::borrow::Cow;
-use std::io::Read;
 
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use super::build::Exchanged;
 use super::policy::{Policy, REDACTED, Side};
 use super::{Span, SpanKind, Value, content, raised, testcase, websocket};
+use crate::coding;
 use crate::protocol::Body;
 use crate::protocol::http1::{Fields, Gateway, RequestHead, ResponseHead, field};
 
@@ -15,7 +15,7 @@ const METHODS: &[&str] = &[
     "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE",
 ];
 /// Most bytes a compressed body may become.
-const MAX_DECODED: u64 = 256 * 1024;
+const MAX_DECODED: usize = 256 * 1024;
 
 /// Names a span and describes its request and response.
 pub(super) fn describe(
@@ -358,25 +358,23 @@ impl Decoded<'_> {
 
     /// There may be more than is decoded.
     fn is_cut(&self) -> bool {
-        matches!(self, Self::Inflated(bytes) if bytes.len() as u64 >= MAX_DECODED)
+        matches!(self, Self::Inflated(bytes) if bytes.len() >= MAX_DECODED)
     }
 }
 
 fn decoded<'a>(fields: &Fields, body: &'a Body) -> Decoded<'a> {
-    let coding = field(fields, "content-encoding")
+    let name = field(fields, "content-encoding")
         .map(<[u8]>::to_ascii_lowercase)
         .unwrap_or_default();
-    let mut decoded = Vec::new();
-    let _cut = match coding.as_slice() {
+    let decode = match name.as_slice() {
         b"" | b"identity" => return Decoded::Plain(&body.captured),
-        b"gzip" | b"x-gzip" => flate2::read::MultiGzDecoder::new(body.captured.as_ref())
-            .take(MAX_DECODED)
-            .read_to_end(&mut decoded),
-        b"deflate" => flate2::read::ZlibDecoder::new(body.captured.as_ref())
-            .take(MAX_DECODED)
-            .read_to_end(&mut decoded),
+        b"gzip" | b"x-gzip" => coding::gzip,
+        b"deflate" => coding::zlib,
+        b"br" => coding::brotli,
+        b"zstd" => coding::zstandard,
         _ => return Decoded::Unknown,
     };
+    let decoded = decode(&body.captured, MAX_DECODED);
     if decoded.is_empty() {
         Decoded::Unknown
     } else {

@@ -6,17 +6,17 @@
 //! Numbers have 7 bits a byte and a sign; what has a length has it before it, -1 for null.
 use std::io::Read as _;
 
-use flate2::read::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
 use smol_str::SmolStr;
 
 use super::wire::{Cursor, Got, Short};
+use crate::coding;
 use crate::protocol::http1::Fields;
 
 /// Bytes of a batch's messages that are kept.
 pub(super) const MAX_KEPT: usize = 64 * 1024;
 /// Bytes that are decompressed.
-const MAX_PLAIN: u64 = 64 * 1024;
+const MAX_PLAIN: usize = 64 * 1024;
 /// Largest block of Snappy.
 const MAX_BLOCK: usize = 1 << 20;
 /// Headers of a message that are kept, and contexts of a batch.
@@ -94,12 +94,13 @@ fn unpacked(compression: u8, bytes: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
     // What was cut off ends in an error, behind what could be read.
     let _ = match compression {
-        1 => MultiGzDecoder::new(bytes).take(MAX_PLAIN).read_to_end(&mut plain),
+        1 => return Some(coding::gzip(bytes, MAX_PLAIN)),
         2 => return unsnapped(bytes),
         // Kafka's blocks have 64 KiB; the decoder makes room for as much as the frame says.
         3 if bytes.get(5).is_some_and(|sizes| (sizes >> 4) & 0x07 <= 5) => {
-            FrameDecoder::new(bytes).take(MAX_PLAIN).read_to_end(&mut plain)
+            FrameDecoder::new(bytes).take(MAX_PLAIN as u64).read_to_end(&mut plain)
         }
+        4 => return Some(coding::zstandard(bytes, MAX_PLAIN)),
         _ => return None,
     };
     Some(plain)
@@ -114,7 +115,7 @@ fn unsnapped(bytes: &[u8]) -> Option<Vec<u8>> {
     }
     let mut cursor = Cursor::new(bytes.get(HEAD_BYTES..)?, false);
     let mut plain = Vec::new();
-    while (plain.len() as u64) < MAX_PLAIN
+    while plain.len() < MAX_PLAIN
         && let Ok(length) = cursor.u32()
         && let Ok(block) = cursor.bytes(usize::try_from(length).unwrap_or(usize::MAX))
     {

@@ -12,9 +12,9 @@
 //! OP_COMPRESSED  opCode(4) length(4) compressor(1) message
 //! ```
 use std::borrow::Cow;
-use std::io::Read as _;
 
 use super::bson::{self, Document};
+use crate::coding;
 use crate::protocol::Recognized;
 use crate::protocol::frames::{Format, Frame, Shape};
 
@@ -120,6 +120,13 @@ pub(super) struct Message<'a> {
     cut: bool,
 }
 
+/// What Snappy compressed; nothing where a part is missing, or it is more than is kept of any message.
+fn unsnapped(content: &[u8]) -> Vec<u8> {
+    let is_short = snap::raw::decompress_len(content).is_ok_and(|length| length <= KEPT);
+    let whole = is_short.then(|| snap::raw::Decoder::new().decompress_vec(content).ok());
+    whole.flatten().unwrap_or_default()
+}
+
 impl<'a> Message<'a> {
     /// What a frame says. None if it does not follow the protocol.
     pub(super) fn of(frame: &Frame<'a>) -> Option<Self> {
@@ -138,9 +145,9 @@ impl<'a> Message<'a> {
             let content = frame.payload.get(9..).unwrap_or_default();
             match frame.payload.get(8) {
                 Some(0) => message.content = Cow::Borrowed(content),
-                Some(2) => message.inflate(content, word(frame.payload, 4)?),
-                Some(1) => message.compressed = Some("snappy"),
-                Some(3) => message.compressed = Some("zstd"),
+                Some(1) => message.unpacked("snappy", unsnapped(content), word(frame.payload, 4)?),
+                Some(2) => message.unpacked("zlib", coding::zlib(content, KEPT), word(frame.payload, 4)?),
+                Some(3) => message.unpacked("zstd", coding::zstandard(content, KEPT), word(frame.payload, 4)?),
                 Some(_) => return None,
                 None => message.compressed = Some("?"),
             }
@@ -152,13 +159,12 @@ impl<'a> Message<'a> {
         Some(message)
     }
 
-    /// Undoes zlib, up to as much as is kept of any message.
-    fn inflate(&mut self, content: &[u8], length: u32) {
-        let mut whole = Vec::new();
-        // What was cut still gives what was seen.
-        let _cut = flate2::read::ZlibDecoder::new(content)
-            .take(KEPT as u64)
-            .read_to_end(&mut whole);
+    /// What was compressed, as far as it was seen and as much as is kept of any message, of so many bytes.
+    fn unpacked(&mut self, compressor: &'static str, whole: Vec<u8>, length: u32) {
+        if whole.is_empty() {
+            self.compressed = Some(compressor);
+            return;
+        }
         self.cut = whole.len() as u64 != u64::from(length);
         self.content = Cow::Owned(whole);
     }

@@ -197,7 +197,7 @@ fn failures_are_told_by_their_code() {
 }
 
 #[test]
-fn what_is_compressed_is_read_where_it_is_zlib() {
+fn what_is_compressed_is_read() {
     use std::io::Write as _;
     let content = [&0_u32.to_le_bytes()[..], &[0], &find()].concat();
     let compressed = |compressor: u8, bytes: &[u8]| {
@@ -208,11 +208,18 @@ fn what_is_compressed_is_read_where_it_is_zlib() {
     let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
     zlib.write_all(&content).expect("memory");
     let zlib = zlib.finish().expect("memory");
+    let snappy = snap::raw::Encoder::new().compress_vec(&content).expect("memory");
+    let zstd = ruzstd::encoding::compress_to_vec(&*content, ruzstd::encoding::CompressionLevel::Fastest);
     let answer = msg(50, 1, 0, &batch("firstBatch", 1));
     for (compressor, bytes, want) in [
         (0, &content, r#"0 find shop items ["?"]"#),
         (2, &zlib, r#"0 find shop items ["?"]"#),
+        (1, &snappy, r#"0 find shop items ["?"]"#),
+        (3, &zstd, r#"0 find shop items ["?"]"#),
+        // What it is not.
         (1, &zlib, "0 OP_COMPRESSED - - []"),
+        (2, &zstd, "0 OP_COMPRESSED - - []"),
+        (3, &zlib, "0 OP_COMPRESSED - - []"),
     ] {
         let got = told(false, &[(true, compressed(compressor, bytes)), (false, answer.clone())]);
         assert!(got.contains(&want.to_owned()), "{compressor}: {got:?}");

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::super::Status;
@@ -437,7 +439,7 @@ fn check_body(fields: &str, content: &[u8], captured: usize, expected: &str) {
         Some(Value::Text(expected.into()))
     );
     let truncated = span.attributes.iter().any(|(name, _)| *name == REQUEST.truncated);
-    let is_long = expected.len() as u64 >= MAX_DECODED;
+    let is_long = expected.len() >= MAX_DECODED;
     assert_eq!(truncated, captured < content.len() || is_long);
 }
 
@@ -484,7 +486,26 @@ fn values_in_coded_bodies_are_hidden_or_the_body_is() {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(&vec![b'a'; 16 << 20]).unwrap();
     let bomb = encoder.finish().unwrap();
-    let shown = "a".repeat(MAX_DECODED as usize);
+    let shown = "a".repeat(MAX_DECODED);
     check_body("content-encoding: gzip", &bomb, bomb.len(), &shown);
+    check_body("content-encoding: compress", b"anything", 8, REDACTED);
+    // By Node.js 20 and by zstd 1.5.
+    let brotli = STANDARD.decode("CwqAeyJjYXJkIjoiNDExMSIsIm4iOjF9Aw==").unwrap();
+    check_body(
+        "content-encoding: br",
+        &brotli,
+        brotli.len(),
+        r#"{"card":"REDACTED","n":1}"#,
+    );
     check_body("content-encoding: br", b"anything", 8, REDACTED);
+    let zstd = STANDARD
+        .decode("KLUv/QRYqQAAeyJjYXJkIjoiNDExMSIsIm4iOjF9DnVmpg==")
+        .unwrap();
+    check_body(
+        "content-encoding: zstd",
+        &zstd,
+        zstd.len(),
+        r#"{"card":"REDACTED","n":1}"#,
+    );
+    check_body("content-encoding: zstd", b"anything", 8, REDACTED);
 }

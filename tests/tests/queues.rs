@@ -1,5 +1,5 @@
 //! Messages through real brokers: who sent what a program got, and what it did with it.
-use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port};
+use clew_tests::{Clew, Kind, Lab, Outcome, Plan, Span, free_port, redis};
 
 const DRIVE: &str = env!("CARGO_BIN_EXE_clew-drive");
 
@@ -121,40 +121,73 @@ fn rabbitmq_by(client: &str) {
 /// One task at a time, in the process that reads it.
 #[test]
 fn celery() {
-    celery_by("solo", "LATE", true);
+    celery_by(RABBITMQ, "solo", "LATE", true);
 }
 
 /// Processes that a worker hands tasks to by pipes.
 #[test]
 fn celery_with_processes() {
-    celery_by("prefork", "EARLY", true);
+    celery_by(RABBITMQ, "prefork", "EARLY", true);
 }
 
 #[test]
 fn celery_with_processes_that_acknowledge_late() {
-    celery_by("prefork", "LATE", true);
+    celery_by(RABBITMQ, "prefork", "LATE", true);
 }
 
 #[test]
 fn celery_with_threads() {
-    celery_by("threads", "EARLY", false);
+    celery_by(RABBITMQ, "threads", "EARLY", false);
 }
 
-/// Celery on RabbitMQ: what a worker gets is below the request that queued it, by the message alone. The worker's loop reads messages for
+#[test]
+fn celery_on_redis() {
+    celery_by(REDIS, "prefork", "EARLY", true);
+}
+
+#[test]
+fn celery_on_redis_that_acknowledges_late() {
+    celery_by(REDIS, "prefork", "LATE", true);
+}
+
+#[test]
+fn celery_on_redis_one_at_a_time() {
+    celery_by(REDIS, "solo", "LATE", false);
+}
+
+#[test]
+fn celery_on_redis_with_threads() {
+    celery_by(REDIS, "threads", "EARLY", false);
+}
+
+/// What messages are told of, `messaging.system`.
+const RABBITMQ: &str = "rabbitmq";
+const REDIS: &str = "redis";
+
+/// Celery: what a worker gets is below the request that queued it, by the message alone. The worker's loop reads messages for
 /// whoever does the tasks, so what they ask is nobody's that is known unless it is `told`, and never another task's.
-fn celery_by(pool: &str, acknowledges: &str, told: bool) {
-    let Some(lab) = Lab::new(&format!("celery_{pool}_{}", acknowledges.to_lowercase())) else {
+fn celery_by(system: &str, pool: &str, acknowledges: &str, told: bool) {
+    let Some(lab) = Lab::new(&format!("celery_{system}_{pool}_{}", acknowledges.to_lowercase())) else {
         return;
     };
     let [broker, front, worker] = [free_port(), free_port(), free_port()];
     // One after the other they take long.
     let orders = if pool == "solo" { 24 } else { 120 };
     let app = Lab::workload("python/celery_app.py");
-    let url = format!("amqp://guest:guest@127.0.0.1:{broker}//");
+    let (plan, url) = if system == REDIS {
+        let argv = redis(&lab, broker);
+        let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+        (
+            Plan::default().service(broker, &words),
+            format!("redis://127.0.0.1:{broker}/1"),
+        )
+    } else {
+        let plan = Plan::default().rabbitmq(&lab, broker);
+        (plan, format!("amqp://guest:guest@127.0.0.1:{broker}//"))
+    };
     let [front_port, worker_port] = [front, worker].map(|port| port.to_string());
     let python = Lab::python("python");
-    let plan = Plan::default()
-        .rabbitmq(&lab, broker)
+    let plan = plan
         .service(front, &[&python, &app, "front", &front_port, &url])
         .service(
             worker,
@@ -178,25 +211,31 @@ fn celery_by(pool: &str, acknowledges: &str, told: bool) {
         let order = one(&out, Kind::Server, "an order", |span| {
             span.path() == "/order" && span.number() == Some(number)
         });
-        let consumer = celery_task(&out, order);
+        let consumer = celery_task(&out, system, "reserve", order);
         linked += usize::from(celery_call(&out, "/stock", number, consumer, told));
         if number % 3 != 0 {
             continue;
         }
         if told {
-            let consumer = celery_task(&out, consumer);
+            let consumer = celery_task(&out, system, "follow", consumer);
             linked += usize::from(celery_call(&out, "/after", number, consumer, told));
         } else {
             linked += usize::from(celery_call(&out, "/after", number, consumer, false));
         }
     }
-    eprintln!("{pool}, {acknowledges}: {linked} calls have a parent");
-    out.check_eq(out.counter("protocol.amqp.invalid"), 0, "protocol.amqp.invalid");
+    eprintln!("{system}, {pool}, {acknowledges}: {linked} calls have a parent");
+    for name in [
+        "protocol.amqp.invalid",
+        "protocol.redis.invalid",
+        "protocol.redis.message_unread",
+    ] {
+        out.check_eq(out.counter(name), 0, name);
+    }
 }
 
 /// What a worker got of the only task that was queued for `cause`.
 #[track_caller]
-fn celery_task<'a>(out: &'a Outcome, cause: &Span) -> &'a Span {
+fn celery_task<'a>(out: &'a Outcome, system: &str, queue: &str, cause: &Span) -> &'a Span {
     let producer = one(out, Kind::Producer, "a task", |span| {
         span.parent.as_ref() == Some(&cause.id)
     });
@@ -205,19 +244,27 @@ fn celery_task<'a>(out: &'a Outcome, cause: &Span) -> &'a Span {
     let is_of_task = |span: &Span| span.text(name) == producer.text(name);
     let consumer = one(out, Kind::Consumer, "a task", is_of_task);
     let names = (producer.name.as_str(), consumer.name.as_str());
-    out.check_eq(
-        names,
-        ("publish celery", "deliver celery"),
-        "what is done with the task",
-    );
+    let want = (format!("publish {queue}"), format!("deliver {queue}"));
+    out.check_eq(names, (want.0.as_str(), want.1.as_str()), "what is done with the task");
+    for span in [producer, consumer] {
+        out.check_span(
+            span,
+            &[("messaging.system", system), ("messaging.destination.name", queue)],
+        );
+    }
     let link = (producer.trace.clone(), producer.id.clone());
     out.check_eq(&consumer.links, &vec![link], "the consumer's links");
     let handed = one(out, Kind::Client, "what the broker hands over", is_of_task);
     out.check_eq(&consumer.parent, &Some(handed.id.clone()), "who handed it over");
     out.check_eq(&handed.parent, &Some(producer.id.clone()), "whose message it is");
     out.check_eq(&consumer.trace, &cause.trace, "the consumer's trace");
-    let settled = consumer.text("clew.messaging.settled");
-    out.check_eq(settled.as_str(), "accepted", "what became of it");
+    out.check_span(
+        producer,
+        &[("clew.messaging.settled", if system == REDIS { "accepted" } else { "" })],
+    );
+    // Of a list nobody sees that it is settled.
+    let settled = if system == REDIS { "" } else { "accepted" };
+    out.check_span(consumer, &[("clew.messaging.settled", settled)]);
     consumer
 }
 

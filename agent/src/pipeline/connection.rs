@@ -9,7 +9,7 @@ use crate::capture::{
     ConnId, Connection, Context, Data, Direction, Endpoints, Moment, Pid, Plain, SessionId, Transport,
 };
 use crate::discover::Process;
-use crate::protocol::{Broken, Conversation, Exchange, Limits, Mark, Recognition, ResponseHead, Step, hands_work, tls};
+use crate::protocol::{Broken, Conversation, Exchange, Limits, Mark, Recognition, ResponseHead, Step, tls};
 use crate::span::{ConnFacts, SpanEvent, Spans};
 use crate::stream::{Content, Piece, Stream};
 use crate::trace::Traces;
@@ -143,12 +143,8 @@ impl Live {
         }
         let secured = self.secured.as_ref();
         let conversation = secured.map_or(&self.conversation, |secured| &secured.conversation);
-        let Recognition::Known(name) = conversation.recognized() else {
-            return false;
-        };
-        // What is encrypted is still to come.
-        self.judged = name != tls::NAME;
-        hands_work(name) && !self.brings(None)
+        self.judged = conversation.takes_work();
+        self.judged && !self.brings(None)
     }
 
     /// How the transport did at the last operation in a direction.

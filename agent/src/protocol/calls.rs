@@ -2,6 +2,7 @@
 use std::collections::VecDeque;
 
 use super::call::Outcome;
+use super::message::{self, Message};
 use super::{Body, Broken, Exchange, Mark, Request, RequestHead, Response, ResponseHead, Start, Step, put};
 use crate::capture::{Direction, Moment};
 
@@ -143,6 +144,39 @@ impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
             }
             None => false,
         }
+    }
+
+    /// The same, where this is what comes of it.
+    pub(super) fn answered_with(&mut self, end: Mark, outcome: impl Into<ResponseHead>, out: &mut Vec<Step>) -> bool {
+        let start = std::mem::take(&mut self.seen).start;
+        let call = self.queue.pop_front();
+        let known = call.is_some();
+        if let Some(call) = call {
+            answered(call.exchange, start, outcome, end, out);
+        }
+        known
+    }
+
+    /// The end that otherwise answers hands a message over, from `begin` to `end`, which nobody settles.
+    pub(super) fn handed(&mut self, message: Box<Message>, begin: Mark, end: Mark, out: &mut Vec<Step>) {
+        let exchange = self.next;
+        self.next = Exchange(exchange.0.wrapping_add(1));
+        let direction = self.asks.flip();
+        put(out, || {
+            Step::Request(Request {
+                whole: true,
+                exchange,
+                direction,
+                offset: begin.offset,
+                start: begin.moment,
+                head_end: end,
+                record: None,
+                stream: None,
+                head: RequestHead::Message(message),
+            })
+        });
+        let end = Mark { offset: 0, ..end };
+        answered(exchange, None, message::Outcome::default(), end, out);
     }
 
     /// What was taken for calls is none.

@@ -329,6 +329,11 @@ impl Conversation {
         }
     }
 
+    /// Whether the client takes work by it, which it may hand to processes that it creates.
+    pub fn takes_work(&self) -> bool {
+        matches!(&self.state, State::Speaking(_, parser) if parser.takes_work())
+    }
+
     /// Whether the kernel should give each operation a budget of its own.
     pub fn wants_every_operation(&self) -> bool {
         matches!(&self.state, State::Speaking(_, parser) if parser.wants_every_operation())

@@ -63,7 +63,6 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "the handshake alone; what passes encrypted is told as the protocol that it is",
         recognize: tls::recognize,
         parser: tls::parser,
-        hands_work: false,
     },
     // Before HTTP: its client begins with what looks like a method of HTTP's.
     Protocol {
@@ -74,7 +73,6 @@ pub const PROTOCOLS: &[Protocol] = &[
                  from a client's buffer by another task has no parent",
         recognize: nats::recognize,
         parser: nats::parser,
-        hands_work: false,
     },
     Protocol {
         name: "http",
@@ -83,7 +81,6 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "bodies are looked into for GraphQL, JSON-RPC and calls to generative models alone, and only where they are kept (`--bodies`)",
         recognize: http1::recognize,
         parser: http1::parser,
-        hands_work: false,
     },
     Protocol {
         name: websocket::NAME,
@@ -92,7 +89,6 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "content is counted, not shown; frames are not counted further where a hole hides where they begin; not over HTTP/2",
         recognize: websocket::recognize,
         parser: websocket::parser,
-        hands_work: false,
     },
     Protocol {
         name: "http2",
@@ -101,7 +97,6 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "pushed responses are counted only; parents within a process in Go and in Node.js under `clew run`",
         recognize: http2::recognize,
         parser: http2::parser,
-        hands_work: false,
     },
     Protocol {
         name: "postgresql",
@@ -110,7 +105,6 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "no statement text where it was prepared before Clew came or in a stretch that was lost; replication is one call",
         recognize: postgresql::recognize,
         parser: postgresql::parser,
-        hands_work: false,
     },
     Protocol {
         name: "mysql",
@@ -120,7 +114,6 @@ pub const PROTOCOLS: &[Protocol] = &[
                  Clew came or in a stretch that was lost; `db.system.name` is `mysql` where the greeting was not seen",
         recognize: mysql::recognize,
         parser: mysql::parser,
-        hands_work: false,
     },
     Protocol {
         name: tds::NAME,
@@ -131,18 +124,17 @@ pub const PROTOCOLS: &[Protocol] = &[
                  or of a type that is not known; no statement text where it was prepared before Clew came or in a stretch that was lost",
         recognize: tds::recognize,
         parser: tds::parser,
-        hands_work: false,
     },
     Protocol {
         name: "redis",
         title: "Redis, RESP 2 and 3",
-        tested: "Redis 7.0; redis-py, go-redis, Jedis, ioredis, redis-cli, redis-benchmark",
+        tested: "Redis 7.0; redis-py, go-redis, Jedis, ioredis, redis-cli, redis-benchmark, Celery",
         limits: "messages of pub/sub, MONITOR and replication are not told; what clients say of themselves (`CLIENT SETINFO`) never makes a span \
                  fail; a connection that began with other commands in a line than PING is \
-                 found when it sends arrays",
+                 found when it sends arrays; of messages in lists Celery's alone are told as such, up to 64 KiB, and end where they are handed \
+                 over; what its workers ask for a task has a parent where processes do the tasks (`-P prefork`)",
         recognize: redis::recognize,
         parser: redis::parser,
-        hands_work: false,
     },
     // Before memcached: of the first bytes of a call only their number is unlike the head of a command.
     Protocol {
@@ -153,7 +145,6 @@ pub const PROTOCOLS: &[Protocol] = &[
                  which only its callers know",
         recognize: thrift::recognize,
         parser: thrift::parser,
-        hands_work: false,
     },
     Protocol {
         name: "memcached",
@@ -162,7 +153,6 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "quiet commands in text have no outcome, since nothing tells which answer is whose; UDP; the values of `watch`",
         recognize: memcached::recognize,
         parser: memcached::parser,
-        hands_work: false,
     },
     Protocol {
         name: "amqp",
@@ -174,7 +164,6 @@ pub const PROTOCOLS: &[Protocol] = &[
                  publishing is confirmed",
         recognize: amqp::recognize,
         parser: amqp::parser,
-        hands_work: true,
     },
     Protocol {
         name: "kafka",
@@ -185,7 +174,6 @@ pub const PROTOCOLS: &[Protocol] = &[
                  name is known where it is sent, or where metadata was seen",
         recognize: kafka::recognize,
         parser: kafka::parser,
-        hands_work: false,
     },
     Protocol {
         name: "mqtt",
@@ -195,7 +183,6 @@ pub const PROTOCOLS: &[Protocol] = &[
                  packet shows who is the client, and the topic alone until one shows the version; not over WebSocket",
         recognize: mqtt::recognize,
         parser: mqtt::parser,
-        hands_work: false,
     },
     Protocol {
         name: "mongodb",
@@ -204,7 +191,6 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "what is compressed and was not captured whole may be told without its name; documents of an answer are counted in its first 64 KiB",
         recognize: mongodb::recognize,
         parser: mongodb::parser,
-        hands_work: false,
     },
     Protocol {
         name: "fastcgi",
@@ -213,7 +199,6 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "what a program writes to its error stream is not told",
         recognize: fastcgi::recognize,
         parser: fastcgi::parser,
-        hands_work: false,
     },
     Protocol {
         name: dns::NAME,
@@ -222,7 +207,6 @@ pub const PROTOCOLS: &[Protocol] = &[
         limits: "over UDP the client's end alone, on a socket that is connected to port 53; not that of nginx and Envoy; no updates",
         recognize: dns::recognize,
         parser: dns::parser,
-        hands_work: false,
     },
     Protocol {
         name: "dubbo",
@@ -232,7 +216,6 @@ pub const PROTOCOLS: &[Protocol] = &[
                  a server to its client (callbacks) are not told; a call has no parent, since a loop of Netty writes it",
         recognize: dubbo::recognize,
         parser: dubbo::parser,
-        hands_work: false,
     },
     // Behind others: what may be the head of a segment is waited for.
     Protocol {
@@ -243,7 +226,6 @@ pub const PROTOCOLS: &[Protocol] = &[
                  statements was prepared elsewhere; what drivers write on a thread of their own has no parent",
         recognize: cassandra::recognize,
         parser: cassandra::parser,
-        hands_work: false,
     },
 ];
 
@@ -264,15 +246,6 @@ pub struct Protocol {
     pub recognize: fn(&[u8]) -> Recognized,
     /// A parser for a connection that was recognized.
     pub parser: fn(&Start) -> Box<dyn Parser>,
-    /// Programs take work by it, which they may hand to processes that they create.
-    pub hands_work: bool,
-}
-
-/// Whether programs take work by the protocol of this name.
-pub fn hands_work(name: &str) -> bool {
-    PROTOCOLS
-        .iter()
-        .any(|protocol| protocol.hands_work && protocol.name == name)
 }
 
 /// Whether bytes are of a protocol.
@@ -341,6 +314,10 @@ pub trait Parser: Send {
     /// Whether bytes are still of use: else the kernel need not copy them.
     fn wants_bytes(&self) -> bool {
         true
+    }
+    /// Whether the client takes work by it, which it may hand to processes that it creates.
+    fn takes_work(&self) -> bool {
+        false
     }
     /// Whether it tells by itself what of the connection is encrypted, and takes that for nothing else.
     fn tells_ciphertext(&self) -> bool {
@@ -605,6 +582,12 @@ pub enum ResponseHead {
 impl From<call::Call> for RequestHead {
     fn from(call: call::Call) -> Self {
         Self::Database(call)
+    }
+}
+
+impl From<message::Outcome> for ResponseHead {
+    fn from(outcome: message::Outcome) -> Self {
+        Self::Message(outcome)
     }
 }
 

@@ -98,6 +98,10 @@ pub(super) trait Dialect: Send {
     fn blind_end(&mut self, tail: &[u8], end: Mark, out: &mut Vec<Step>);
     /// The connection ends in good order: ends what ends with it.
     fn closed(&mut self, at: Mark, out: &mut Vec<Step>);
+    /// Whether the client takes work by it.
+    fn takes_work(&self) -> bool {
+        false
+    }
     /// Whether bytes are still of use.
     fn wants_bytes(&self) -> bool {
         true
@@ -496,6 +500,10 @@ impl<D: Dialect> Parser for Ordered<D> {
 
     fn wants_whole_operations(&self) -> bool {
         true
+    }
+
+    fn takes_work(&self) -> bool {
+        self.dialect.takes_work()
     }
 
     fn wants_bytes(&self) -> bool {

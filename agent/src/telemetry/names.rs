@@ -525,6 +525,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Bytes of a Redis connection that do not follow the protocol.",
     ),
     (
+        "protocol.redis.message_unread",
+        "Messages of Celery in lists of Redis that are told as commands, because they are too long or were not seen whole.",
+    ),
+    (
         "protocol.redis.pipeline_too_long",
         "Commands of a Redis client not followed because too many were not answered.",
     ),

@@ -1,11 +1,13 @@
 """Requests that queue tasks of Celery, and the worker that does them.
 
-celery_app.py front PORT BROKER queues a task for GET /order?id=N and answers GET /stock?id=N and /after?id=N. celery_app.py worker PORT
-BROKER FRONT_PORT POOL LATE|EARLY asks the first for each task and acknowledges it then or before; every third task queues another, which
-asks the second. It answers GET /done?id=N when it has asked N times. POOL is `solo`, which takes one task at a time in the process
-that reads them, `threads` or `prefork`, which hands them to processes.
+celery_app.py front PORT BROKER queues a task for GET /order?id=N and answers GET /stock?id=N and /after?id=N. GET /front?id=N queues one,
+too, and is answered when all of it is done. celery_app.py worker PORT BROKER FRONT_PORT POOL LATE|EARLY asks the first for each task and
+acknowledges it then or before; every third task, or every EVERYth, queues another, which asks the second. It answers GET /done?id=N when
+it has asked N times. POOL is `solo`, which takes one task at a time in the process that reads them, `threads` or `prefork`, which hands
+them to processes. Tasks are called by their numbers.
 """
 import http.client
+import os
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,11 +22,23 @@ app.conf.update(
     task_ignore_result=True,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
+    task_routes={"shop.reserve": {"queue": "reserve"}, "shop.follow": {"queue": "follow"}},
 )
 if sys.argv[1] == "worker" and sys.argv[5] == "solo":
     app.conf.worker_prefetch_multiplier = 1
+EVERY = int(os.environ.get("EVERY", "3"))
 done = 0
+finished = set()
 changed = threading.Condition()
+
+
+def queue(task, number):
+    kind = 0 if task is reserve else 1
+    task.apply_async((number,), task_id=f"00000000-0000-4000-800{kind}-{number:012}")
+
+
+def follows(number):
+    return number % EVERY == 0
 
 
 def ask(path, number):
@@ -37,8 +51,8 @@ def ask(path, number):
 @app.task(name="shop.reserve")
 def reserve(number):
     ask("/stock", number)
-    if number % 3 == 0:
-        follow.delay(number)
+    if follows(number):
+        queue(follow, number)
 
 
 @app.task(name="shop.follow")
@@ -54,11 +68,16 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         number = int(parse_qs(url.query)["id"][0])
         status = 200
-        if url.path == "/order":
-            reserve.delay(number)
+        if url.path in ("/order", "/front"):
+            queue(reserve, number)
+        if url.path == "/front":
+            with changed:
+                status = 200 if changed.wait_for(lambda: number in finished, timeout=60) else 504
         elif url.path in ("/stock", "/after"):
             with changed:
                 done += 1
+                if url.path == "/after" or not follows(number):
+                    finished.add(number)
                 changed.notify_all()
         elif url.path == "/done":
             with changed:
@@ -82,5 +101,5 @@ if sys.argv[1] == "front":
 threading.Thread(target=server.serve_forever, daemon=True).start()
 app.worker_main(
     ["worker", "--pool", sys.argv[5], "--concurrency", "1" if sys.argv[5] == "solo" else "4"]
-    + ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    + ["--queues", "reserve,follow", "--without-gossip", "--without-mingle", "--without-heartbeat"]
 )

@@ -132,7 +132,14 @@ fn number(span: &Span) -> Option<u64> {
         let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
         rest.get(..end)?.parse().ok()
     });
-    span.number().or_else(|| numbers.next())
+    span.number().or_else(|| numbers.next()).or_else(|| task(span))
+}
+
+/// The number that names a task of Celery's: see `celery_app.py`.
+fn task(span: &Span) -> Option<u64> {
+    let name = span.text("messaging.message.conversation_id");
+    let (_, number) = name.strip_prefix("00000000-0000-4000-")?.split_once('-')?;
+    number.parse().ok()
 }
 
 fn is_call(span: &Span) -> bool {
@@ -147,7 +154,10 @@ fn name(span: &Span) -> String {
         Kind::Consumer => "consumer",
         Kind::Other(_) => "other",
     };
-    let what = if is_call(span) {
+    let queue = span.text("messaging.destination.name");
+    let what = if !queue.is_empty() {
+        queue
+    } else if is_call(span) {
         let (operation, collection) = (span.text("db.operation.name"), span.text("db.collection.name"));
         format!("{operation} {collection}").trim_end().to_owned()
     } else {

@@ -8,6 +8,7 @@ mod judge;
 mod loops;
 mod node;
 mod python;
+mod queues;
 mod rust;
 mod stores;
 mod streams;
@@ -298,6 +299,7 @@ fn workloads() -> impl Iterator<Item = &'static Workload> {
         .chain(rust::WORKLOADS)
         .chain(tls::WORKLOADS)
         .chain(stores::WORKLOADS)
+        .chain(queues::WORKLOADS)
         .chain(java::workloads())
 }
 

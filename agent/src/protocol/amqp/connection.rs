@@ -357,6 +357,10 @@ impl Parser for Amqp {
         self.handled.next()
     }
 
+    fn takes_work(&self) -> bool {
+        true
+    }
+
     fn wants_whole_operations(&self) -> bool {
         true
     }

@@ -2,9 +2,11 @@
 use smol_str::{SmolStr, SmolStrBuilder};
 
 use super::MAX_NAME;
-use super::resp::Sink;
+use super::queued::{MAX_MESSAGE, Queued};
+use super::resp::{KEPT, Sink};
 use crate::protocol::Mark;
 use crate::protocol::call::{Call, Command, MAX_ARGUMENTS, Query};
+use crate::protocol::message::Action;
 
 /// What is special about a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,10 @@ pub(super) enum Special {
     Introduced,
     /// It asks for values by their keys: each is there or is not.
     Lookup,
+    /// It puts a message into a list.
+    Queues,
+    /// It waits for what lists hold, which may be messages.
+    Pops,
     /// What follows are no calls.
     Streams,
 }
@@ -54,6 +60,8 @@ enum Does {
     /// It sets how the connection goes on.
     Client,
     Lookup,
+    Push,
+    Pops,
     Streams,
 }
 
@@ -70,6 +78,8 @@ impl Kind {
         };
         match name {
             "GET" | "GETEX" | "GETDEL" | "HGET" | "MGET" | "HMGET" => plain(Does::Lookup),
+            "LPUSH" => plain(Does::Push),
+            "BRPOP" => plain(Does::Pops),
             "MULTI" => plain(Does::Multi),
             "EXEC" => plain(Does::Exec),
             "DISCARD" => plain(Does::Discard),
@@ -114,9 +124,16 @@ pub(super) struct Asked {
     rest: [Word; 2],
     count: usize,
     arguments: Vec<SmolStr>,
+    /// Where it pushes: the list, and what it puts there.
+    key: Vec<u8>,
+    queued: Queued,
 }
 
 impl Sink for Asked {
+    fn keeps(&self) -> usize {
+        if self.pushes() { MAX_MESSAGE } else { KEPT }
+    }
+
     fn leaf(&mut self, depth: usize, kind: u8, content: &[u8]) {
         if kind == 0 {
             // A command in a line.
@@ -140,6 +157,12 @@ impl Asked {
             word.clear();
         }
         self.count = 0;
+        self.queued = Queued::Other;
+    }
+
+    /// Whether what comes next is pushed to a list.
+    fn pushes(&self) -> bool {
+        self.count == 2 && self.kind.does == Does::Push
     }
 
     fn word(&mut self, word: &[u8]) {
@@ -161,12 +184,25 @@ impl Asked {
                     place.set(word);
                 }
             }
+            Some(0) if self.kind.does == Does::Push => {
+                self.key.clear();
+                self.key.extend_from_slice(word);
+            }
+            Some(_) if self.pushes() => self.queued = Queued::of(&self.key, word, Action::Send),
             Some(_) => {}
         }
         if self.values && self.count > 0 && self.arguments.len() < MAX_ARGUMENTS {
+            let word = word.get(..KEPT).unwrap_or(word);
             self.arguments.push(SmolStr::from(String::from_utf8_lossy(word)));
         }
         self.count = self.count.saturating_add(1);
+    }
+
+    /// What the command that is complete has put into a list.
+    pub(super) fn take_queued(&mut self) -> Queued {
+        let queued = std::mem::take(&mut self.queued);
+        // Of several only the first was looked at.
+        if self.count == 3 { queued } else { Queued::Other }
     }
 
     /// The command that is complete; none if it is an empty one.
@@ -245,7 +281,7 @@ fn is_name(word: &str) -> bool {
 
 fn special(does: Does, first: &mut Word, second: &mut Word, arguments: usize) -> Special {
     match does {
-        Does::Other => Special::No,
+        Does::Other | Does::Push => Special::No,
         Does::Multi => Special::Multi,
         Does::Exec => Special::Exec,
         Does::Discard => Special::Discard,
@@ -263,6 +299,7 @@ fn special(does: Does, first: &mut Word, second: &mut Word, arguments: usize) ->
             _ => Special::No,
         },
         Does::Lookup => Special::Lookup,
+        Does::Pops => Special::Pops,
         Does::Streams => Special::Streams,
     }
 }

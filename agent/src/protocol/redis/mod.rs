@@ -3,15 +3,20 @@
 //! Each command is an exchange and has one answer, but for those that have none or several: subscriptions are confirmed one by
 //! one, `CLIENT REPLY` may silence the server, and behind `MONITOR` and `PSYNC` the connection carries no calls any more.
 //! Pushes come unasked: RESP 3 marks them, RESP 2 begins them with a word.
+//!
+//! A message that a program puts into a list for others to take is told as a message, and handed over with the answer to who waited for it.
 mod command;
+mod queued;
 mod resp;
 
 use super::calls::{Calls, MAX_CALLS};
+use super::message::{self, Action, Settled};
 use super::ordered::{Dialect, Hole, Ordered, Read, Side};
-use super::{Broken, Exchange, Limits, Mark, Parser, Recognized, Start, Step};
+use super::{Broken, Exchange, Limits, Mark, Parser, Recognized, RequestHead, Start, Step};
 use crate::protocol::call::Failure;
 use command::{Asked, Special, Word};
-use resp::{Got, Reader, Sink};
+use queued::{MAX_MESSAGE, Queued};
+use resp::{Got, KEPT, Reader, Sink};
 use smol_str::SmolStr;
 
 /// Longest name of a command.
@@ -33,6 +38,7 @@ pub(super) fn parser(start: &Start) -> Box<dyn Parser> {
         silent: false,
         skips: false,
         streams: false,
+        takes: false,
         doubtful: is_ping(&start.bytes),
     };
     Box::new(Ordered::new(dialect, start, asks, false))
@@ -108,6 +114,8 @@ struct Redis {
     skips: bool,
     /// The connection carries no calls any more.
     streams: bool,
+    /// The client has waited for what lists hold.
+    takes: bool,
     /// It was recognized by a `PING` in a line, which either end of NATS says as well, and nothing has been answered yet.
     doubtful: bool,
 }
@@ -126,12 +134,19 @@ struct Answer {
     word: Word,
     /// An error, and whether it lies within an array.
     error: Option<(SmolStr, bool)>,
+    /// Whether it may be a list and what was taken out of it.
+    pops: bool,
+    list: Option<Vec<u8>>,
+    queued: Queued,
 }
 
 impl Answer {
     /// The next byte begins an answer.
-    fn begin(&mut self, at: Mark) {
+    fn begin(&mut self, at: Mark, pops: bool) {
         self.begin = Some(at);
+        self.pops = pops;
+        self.list = None;
+        self.queued = Queued::Other;
         self.kind = 0;
         self.count = 0;
         self.absent = 0;
@@ -141,6 +156,10 @@ impl Answer {
 }
 
 impl Sink for Answer {
+    fn keeps(&self) -> usize {
+        if self.list.is_some() { MAX_MESSAGE } else { KEPT }
+    }
+
     fn leaf(&mut self, depth: usize, kind: u8, content: &[u8]) {
         if depth == 0 {
             self.kind = kind;
@@ -153,6 +172,15 @@ impl Sink for Answer {
         }
         if depth == 1 && matches!(kind, b'$' | b'+') && self.word.bytes().is_empty() {
             self.word.set(content);
+        }
+        if self.pops && depth == 1 && kind == b'$' {
+            match &self.list {
+                None => self.list = Some(content.to_vec()),
+                Some(list) => {
+                    self.queued = Queued::of(list, content, Action::Deliver);
+                    self.pops = false;
+                }
+            }
         }
     }
 
@@ -188,10 +216,12 @@ impl Redis {
 
     /// A command is complete.
     fn command(&mut self, end: Mark, out: &mut Vec<Step>) {
+        let queued = self.asked.take_queued();
         let Some((begin, command, special)) = self.asked.take() else {
             return;
         };
         match &special {
+            Special::Pops => self.takes = true,
             Special::Streams => self.streams = true,
             Special::Subscribe(_) => self.subscribed = true,
             _ => {}
@@ -220,8 +250,17 @@ impl Redis {
             }
             other => other,
         };
-        let call = command::call(command, before);
-        self.calls.ask(begin, end, call, special, out);
+        match queued {
+            Queued::Message(message) => {
+                self.calls
+                    .ask(begin, end, RequestHead::Message(message), Special::Queues, out);
+            }
+            queued => {
+                unread(&queued, out);
+                let call = command::call(command, before);
+                self.calls.ask(begin, end, call, special, out);
+            }
+        }
         if unanswered || self.streams {
             self.calls.unanswered(end, out);
         }
@@ -236,7 +275,8 @@ impl Redis {
                 if self.calls.len() == 0 && !pushed {
                     return Read::Early(taken);
                 }
-                self.answer.begin(here);
+                let pops = self.calls.first().is_some_and(|call| call.what == Special::Pops);
+                self.answer.begin(here, pops);
             }
             match self.answers.read(left, &mut self.answer) {
                 Got::More => return Read::All,
@@ -268,6 +308,8 @@ impl Redis {
         if is_push && !confirmed {
             return true;
         }
+        let queued = std::mem::take(&mut self.answer.queued);
+        let answer = &self.answer;
         let Some(begin) = answer.begin else { return true };
         self.calls.seen(begin);
         let Some(call) = self.calls.front() else {
@@ -297,6 +339,15 @@ impl Redis {
         if *call.what == Special::Multi && !failed {
             self.transaction = Some(call.offset);
         }
+        if *call.what == Special::Queues {
+            // Within a transaction it is not done yet.
+            let outcome = message::Outcome {
+                settled: (kind == b':').then_some(Settled::Accepted),
+                error: call.outcome.error.take(),
+                ..message::Outcome::default()
+            };
+            return self.calls.answered_with(end, outcome, out);
+        }
         call.outcome.transaction = self.transaction;
         match call.what {
             // A failed `EXEC` has discarded what was queued.
@@ -304,7 +355,19 @@ impl Redis {
             Special::Selected(before) if failed => self.namespace = before.take(),
             _ => {}
         }
-        self.calls.answered(end, out)
+        unread(&queued, out);
+        let fits = self.calls.answered(end, out);
+        if let Queued::Message(message) = queued {
+            self.calls.handed(message, begin, end, out);
+        }
+        fits
+    }
+}
+
+/// Tells of what begins like a message and is none that is known.
+fn unread(queued: &Queued, out: &mut Vec<Step>) {
+    if *queued == Queued::Unread {
+        out.push(Step::Count("protocol.redis.message_unread"));
     }
 }
 
@@ -357,6 +420,10 @@ impl Dialect for Redis {
             self.silent = false;
             self.skips = false;
         }
+    }
+
+    fn takes_work(&self) -> bool {
+        self.takes
     }
 
     fn outstanding(&self) -> usize {

@@ -20,7 +20,11 @@ const MAX_BULK: u64 = 4 << 30;
 
 /// Who hears of what a value is made of.
 pub(super) trait Sink {
-    /// A value that holds no others, at this depth; `content` are its first bytes, at most [`KEPT`].
+    /// How many bytes of a bulk that comes next are of interest.
+    fn keeps(&self) -> usize {
+        KEPT
+    }
+    /// A value that holds no others, at this depth; `content` are its first bytes, at most so many.
     fn leaf(&mut self, depth: usize, kind: u8, content: &[u8]);
     /// A value that holds `count` others.
     fn aggregate(&mut self, depth: usize, kind: u8, count: u64);
@@ -163,7 +167,7 @@ impl Reader {
                         let room = if self.holed {
                             0
                         } else {
-                            KEPT.saturating_sub(self.kept.len())
+                            sink.keeps().saturating_sub(self.kept.len())
                         };
                         let room = room.min(content.len());
                         self.kept.extend_from_slice(content.get(..room).unwrap_or_default());
@@ -203,7 +207,8 @@ impl Reader {
     /// A value that holds no others; what is said beside a value is nobody's.
     fn leaf(&self, kind: u8, content: &[u8], sink: &mut impl Sink) {
         if self.beside == 0 {
-            sink.leaf(self.left.len(), kind, content.get(..KEPT).unwrap_or(content));
+            let content = content.get(..sink.keeps()).unwrap_or(content);
+            sink.leaf(self.left.len(), kind, content);
         }
     }
 
@@ -244,7 +249,8 @@ impl Reader {
             && self.beside == 0
             && let Some((content, taken)) = bytes.get(*at..).and_then(bulk)
         {
-            sink.leaf(depth.saturating_add(1), b'$', content.get(..KEPT).unwrap_or(content));
+            let content = content.get(..sink.keeps()).unwrap_or(content);
+            sink.leaf(depth.saturating_add(1), b'$', content);
             *at = at.saturating_add(taken);
             left = left.saturating_sub(1);
         }

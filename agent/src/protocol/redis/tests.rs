@@ -255,3 +255,81 @@ fn what_stands_behind_a_hole_is_no_part_of_a_name() {
     check(b"*1\r\n$7\r\nmes", 2, b"ge\r\n", "mes");
     check(b"*1\r\n$7\r\n", 2, b"ssage\r\n", "");
 }
+
+/// An array of bulks, as commands are.
+fn bulks(words: &[&str]) -> &'static str {
+    let bulks = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+    format!("*{}\r\n{}", words.len(), bulks.collect::<String>()).leak()
+}
+
+#[test]
+fn messages_in_lists() {
+    let message = format!(
+        r#"{{"body": "{}", "properties": {{"delivery_tag": "a-tag-of-its-own"}}}}"#,
+        "x".repeat(3000)
+    );
+    let message = message.as_str();
+    #[track_caller]
+    fn check(all: &[(bool, &'static str)], expected: &[&str]) {
+        for cut in [usize::MAX, 100, 7, 1] {
+            assert_eq!(play(all, cut), expected, "in pieces of {cut}");
+        }
+    }
+    check(
+        &[
+            (true, bulks(&["LPUSH", "celery", message])),
+            (false, ":1\r\n"),
+            (true, bulks(&["BRPOP", "other", "celery", "1"])),
+            (false, bulks(&["celery", message])),
+            (true, bulks(&["BRPOP", "celery", "1"])),
+            (false, "*-1\r\n"),
+            (true, bulks(&["BRPOP", "celery", "1"])),
+            (false, "_\r\n"),
+        ],
+        &[
+            "publish celery",
+            "answered 0",
+            "asked 1",
+            "answered 1",
+            "deliver celery",
+            "answered 2",
+            "asked 3",
+            "answered 3",
+            "asked 4",
+            "answered 4",
+        ],
+    );
+    // Only what its sender and its receiver tell of alike.
+    check(
+        &[
+            (true, bulks(&["LPUSH", "celery", message, message])),
+            (false, ":2\r\n"),
+            (true, bulks(&["RPUSH", "celery", message])),
+            (false, ":3\r\n"),
+            (true, bulks(&["LRANGE", "celery", "0", "1"])),
+            (false, bulks(&[message, message])),
+            (true, bulks(&["LPUSH", "celery", "{\"body\": 3}"])),
+            (false, "-WRONGTYPE no list\r\n"),
+            (true, bulks(&["BRPOP", "celery", "1"])),
+            (false, bulks(&["celery", "{\"body\": 3}"])),
+            (true, bulks(&["LPUSH", "celery", message])),
+            (false, "-WRONGTYPE no list\r\n"),
+        ],
+        &[
+            "asked 0",
+            "answered 0",
+            "asked 1",
+            "answered 1",
+            "asked 2",
+            "answered 2",
+            "protocol.redis.message_unread",
+            "asked 3",
+            "answered 3",
+            "asked 4",
+            "protocol.redis.message_unread",
+            "answered 4",
+            "publish celery",
+            "answered 5",
+        ],
+    );
+}

@@ -14,4 +14,5 @@ pub mod event;
 pub mod log;
 pub mod settings;
 pub mod tls;
+pub mod trail;
 pub mod unwind;

@@ -102,6 +102,12 @@ impl Row {
         back_offset: -8,
     };
 
+    /// Whether a step by it goes by the frame pointer.
+    #[inline(always)]
+    pub const fn uses_frame(&self) -> bool {
+        matches!(self.cfa, CFA_FP | CFA_AT_FP) || self.frame == SAVED_AT_FP || self.back == SAVED_AT_FP
+    }
+
     const fn bare(cfa: u8) -> Self {
         Self {
             cfa,
@@ -131,10 +137,21 @@ pub struct Registers {
     pub link: u64,
 }
 
+/// What a word of the stack is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// The CFA.
+    Cfa,
+    /// The caller's frame pointer.
+    Frame,
+    /// The return address.
+    Back,
+}
+
 /// Makes the registers the caller's; false where there is no caller or it cannot be read. `read` gives the word at an address. By a row
 /// that is silent nobody steps: whose stack has one is not told.
 #[inline(always)]
-pub fn step(row: &Row, registers: &mut Registers, read: impl Fn(u64) -> Option<u64>) -> bool {
+pub fn step(row: &Row, registers: &mut Registers, mut read: impl FnMut(Word, u64) -> Option<u64>) -> bool {
     let (sp, fp) = (registers.sp, registers.fp);
     let base = if row.cfa == CFA_FP || row.cfa == CFA_AT_FP {
         fp
@@ -146,7 +163,7 @@ pub fn step(row: &Row, registers: &mut Registers, read: impl Fn(u64) -> Option<u
         if row.cfa > CFA_AT_FP {
             return false;
         }
-        let Some(word) = read(cfa) else { return false };
+        let Some(word) = read(Word::Cfa, cfa) else { return false };
         cfa = word.wrapping_add(row.cfa_add as i64 as u64);
     }
     // Callers' frames are above; an interrupted one may be elsewhere.
@@ -154,14 +171,14 @@ pub fn step(row: &Row, registers: &mut Registers, read: impl Fn(u64) -> Option<u
         return false;
     }
     if row.frame != SAVED_NOWHERE {
-        let Some(word) = read(saved(row.frame, row.frame_offset, cfa, sp, fp)) else {
+        let Some(word) = read(Word::Frame, saved(row.frame, row.frame_offset, cfa, sp, fp)) else {
             return false;
         };
         registers.fp = word;
     }
     let mut back = registers.link;
     if row.back != SAVED_NOWHERE {
-        let Some(word) = read(saved(row.back, row.back_offset, cfa, sp, fp)) else {
+        let Some(word) = read(Word::Back, saved(row.back, row.back_offset, cfa, sp, fp)) else {
             return false;
         };
         back = word;
@@ -198,7 +215,7 @@ mod tests {
     /// Words on a stack that begins at 1000.
     fn walk(row: &Row, registers: Registers, words: &[u64]) -> Option<Registers> {
         let mut caller = registers;
-        let read = |address: u64| {
+        let read = |_, address: u64| {
             let index = address.checked_sub(1000)? / 8;
             words.get(usize::try_from(index).ok()?).copied()
         };

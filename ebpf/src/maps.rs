@@ -6,6 +6,7 @@ use clew_common::context::{PLANS as MOST_PLANS, Plan};
 use clew_common::counter::SLOTS;
 use clew_common::event::{BLOCKED, CHUNK_BYTES, Data, Log, Stack, StackRest, Times};
 use clew_common::log::Name;
+use clew_common::trail::{Start, TRAIL_BYTES, Tracing, Trail};
 use clew_common::unwind;
 
 /// Events. Written by every probe, read by the agent. When full the event is lost and `capture.ring_full` counts it.
@@ -67,6 +68,22 @@ pub static ROWS: LruHashMap<unwind::Place, unwind::Row> = LruHashMap::with_max_e
 /// The stack being walked. As [`STACK`].
 #[map]
 pub static UNWIND: PerCpuArray<StackRest> = PerCpuArray::with_max_entries(1, 0);
+
+/// By which words walks over stacks go, by where they begin. Written where one was made; one that falls out is made again.
+#[map]
+pub static TRAILS: LruHashMap<Start, Trail> = LruHashMap::with_max_entries(1, 0);
+
+/// The stacks that walks came to, by the names of the walks. As [`TRAILS`].
+#[map]
+pub static WALKS: LruHashMap<u64, Reached> = LruHashMap::with_max_entries(1, 0);
+
+/// How often rows were removed. Written by the agent.
+#[map]
+pub static ROWS_AGE: Array<u64> = Array::with_max_entries(1, 0);
+
+/// The walk being made, or made again. As [`STACK`].
+#[map]
+pub static TRACE: PerCpuArray<Trace> = PerCpuArray::with_max_entries(1, 0);
 
 /// Calls that have begun, by thread, for `--capture syscall`. A call whose entry fell out is not seen and
 /// `capture.entry_unknown` counts it.
@@ -279,6 +296,21 @@ pub struct Scratch {
     pub times: Times,
     pub head: Data,
     pub payload: [u8; CHUNK_BYTES],
+}
+
+/// A walk, and the stack above its beginning.
+#[repr(C)]
+pub struct Trace {
+    pub tracing: Tracing,
+    pub words: [u64; TRAIL_BYTES / 8],
+}
+
+/// The stack that a walk came to, by name, and the walk.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Reached {
+    pub walk: u64,
+    pub stack: u64,
 }
 
 /// A record of a log and its payload, and what its file is called as far as it was read.

@@ -7,6 +7,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_get_task_stack,
 use clew_common::context::{PLAN_GO, PLAN_PYTHON};
 use clew_common::counter;
 use clew_common::event::{KIND_STACK, STACK_COMPILED, STACK_GO, STACK_ONCE, STACK_PYTHON, STACK_WORDS, Stack};
+use clew_common::trail::{SEED, mix};
 
 use crate::context::{scoped, word};
 use crate::maps::{GO_STACKS, STACK, STACKS, UNWIND};
@@ -15,9 +16,6 @@ use crate::{context, golang, kernel, python, ring, settings, unwind};
 
 /// `BPF_F_USER_STACK`.
 const USER_STACK: u64 = 1 << 8;
-/// What a number begins with, and what each word is mixed with (FNV-1a).
-const SEED: u64 = 0xcbf2_9ce4_8422_2325;
-const PRIME: u64 = 0x100_0000_01b3;
 
 /// Tells in front of an operation on the connection `conn`, or of none if that is 0, where the current thread is. The name of the stack; 0
 /// where nothing is told.
@@ -80,7 +78,17 @@ fn tell_compiled(conn: u64) -> u64 {
         let stack = &raw mut (*rest).stack;
         (*stack).language = STACK_COMPILED;
         match walked {
-            Walked::Whole => tell(stack, conn, (*stack).layout),
+            Walked::Again => {
+                (*stack).conn = conn;
+                (*stack).n_words = 0;
+                send(stack);
+                (*stack).hash
+            }
+            Walked::Whole => {
+                let name = tell(stack, conn, (*stack).layout);
+                unwind::keep_trail(name);
+                name
+            }
             Walked::Asking => {
                 (*stack).conn = conn;
                 let hash = number(stack, bpf_ktime_get_ns()) | STACK_ONCE;
@@ -219,8 +227,7 @@ unsafe fn number(stack: *const Stack, space: u64) -> u64 {
             if at >= words {
                 break;
             }
-            hash = (hash ^ (*stack).words[at]).wrapping_mul(PRIME);
-            hash ^= hash >> 32;
+            hash = mix(hash, (*stack).words[at]);
             at += 1;
         }
     }

@@ -5,17 +5,20 @@ use core::mem::offset_of;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
 use clew_common::counter;
 use clew_common::event::{KIND_STACK_REST, STACK_BYTES, STACK_PIECE, STACK_WORDS, StackRest};
+use clew_common::trail::TRAIL_BYTES;
 use clew_common::unwind::{CFA_ASKED, CFA_SILENT, EXACT, Place, Row, space, step};
 
 use crate::arch::Registers;
 use crate::kernel::{Probe, Reader as _};
-use crate::maps::{ROWS, UNWIND};
+use crate::maps::{ROWS, ROWS_AGE, Reached, STACKS, TRACE, TRAILS, UNWIND, WALKS, remember};
 use crate::verifier::opaque;
 use crate::{context, kernel, ring, settings};
 
 /// How a walk ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Walked {
+    /// As one before, whose stack was told: it was not made again.
+    Again,
     /// At the outermost frame.
     Whole,
     /// Where it is not known how to go on.
@@ -30,7 +33,7 @@ const WHOLE: u64 = 1;
 const ASKING: u64 = 2;
 const SILENT: u64 = 3;
 
-/// Walks the stack of the current thread, which is in a system call.
+/// Walks the stack of the current thread, which is in a system call. Where it comes to one that was told the stack has its name.
 ///
 /// # Safety
 /// `rest` is what [`UNWIND`] holds.
@@ -48,6 +51,11 @@ pub unsafe fn walk(rest: *mut StackRest) -> Walked {
             return Walked::Silent;
         }
         (*rest).registers.pc |= EXACT;
+        let name = retrace();
+        if name != 0 {
+            (*rest).stack.hash = name;
+            return Walked::Again;
+        }
     }
     let mut depth = 0;
     while depth < STACK_WORDS as u64 {
@@ -68,10 +76,10 @@ pub unsafe fn walk(rest: *mut StackRest) -> Walked {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn walk_frame(depth: u64) -> u64 {
-    let Some(rest) = UNWIND.get_ptr_mut(0) else {
+    let (Some(rest), Some(trace)) = (UNWIND.get_ptr_mut(0), TRACE.get_ptr_mut(0)) else {
         return SILENT;
     };
-    // SAFETY: the map gave the pointer, and the place is within.
+    // SAFETY: the maps gave the pointers, and the place is within.
     unsafe {
         let pc = (*rest).registers.pc;
         let place = Place {
@@ -90,12 +98,79 @@ pub extern "C" fn walk_frame(depth: u64) -> u64 {
         }
         (*rest).stack.words[depth as usize] = pc;
         (*rest).stack.n_words = depth as u32 + 1;
-        if step(&*row, &mut (*rest).registers, kernel::user::<u64>) {
+        let tracing = &mut (*trace).tracing;
+        tracing.goes_by(&*row, (*rest).registers.fp);
+        let read = |what, address| {
+            let value = kernel::user::<u64>(address);
+            tracing.reads(what, address, value);
+            value
+        };
+        if step(&*row, &mut (*rest).registers, read) {
             ON
         } else {
             WHOLE
         }
     }
+}
+
+/// Begins the walk from the registers in [`UNWIND`]. The name of the stack if one was walked from here that was told, and would be walked
+/// the same way now; else 0.
+///
+/// A global function: the verifier looks at it once by itself.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn retrace() -> u64 {
+    let (Some(rest), Some(trace), Some(age)) = (UNWIND.get_ptr(0), TRACE.get_ptr_mut(0), ROWS_AGE.get_ptr(0)) else {
+        return 0;
+    };
+    // SAFETY: the maps gave the pointers, nothing interrupts a program on its CPU that uses them, and the helper writes no more than is
+    // there.
+    unsafe {
+        // Before a row is read: rows that are removed meanwhile are of this age.
+        let age = age.read_volatile();
+        let registers = &raw const (*rest).registers;
+        (*trace).tracing.begin(&*registers, (*rest).stack.layout, age);
+        let Some(trail) = TRAILS.get_ptr(&(*trace).tracing.start) else {
+            return 0;
+        };
+        let size = opaque(u64::from((*trail).size));
+        if size > TRAIL_BYTES as u64 {
+            return 0;
+        }
+        let words = (&raw mut (*trace).words).cast();
+        if bpf_probe_read_user(words, size as u32, (*registers).sp as *const c_void) != 0 {
+            return 0;
+        }
+        let walk = (*trace)
+            .tracing
+            .name(&*trail, |place| (*trace).words[place % (TRAIL_BYTES / 8)]);
+        let Some(reached) = WALKS.get_ptr(&walk) else { return 0 };
+        let name = (&raw const (*reached).stack).read_volatile();
+        // Memory of what falls out is another's at once, which is written from its beginning on.
+        if (&raw const (*reached).walk).read_volatile() == walk && STACKS.get_ptr(&name).is_some() {
+            name
+        } else {
+            0
+        }
+    }
+}
+
+/// The walk was over the stack `name`, which is told: it need not be made again while the stack is the same. Zero.
+///
+/// A global function: the verifier looks at it once by itself.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn keep_trail(name: u64) -> u64 {
+    let Some(trace) = TRACE.get_ptr(0) else { return 0 };
+    // SAFETY: the map gave the pointer, and nothing interrupts a program on its CPU that uses it.
+    unsafe {
+        let tracing = &(*trace).tracing;
+        if let Some((trail, walk)) = tracing.end() {
+            remember(&TRAILS, &tracing.start, trail);
+            remember(&WALKS, &walk, &Reached { walk, stack: name });
+        }
+    }
+    0
 }
 
 /// Hands what was walked to the agent, and what lies above on the stack.

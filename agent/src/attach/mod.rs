@@ -333,7 +333,7 @@ impl Probes {
     /// # Errors
     /// [`AttachError::Object`] if it was taken before.
     pub fn rows(&mut self) -> Result<Rows, AttachError> {
-        Rows::new(take(&mut self.ebpf, "ROWS")?)
+        Rows::new(take(&mut self.ebpf, "ROWS")?, take(&mut self.ebpf, "ROWS_AGE")?)
     }
 
     /// Traces a process from now on, and the children it creates from now on.
@@ -614,6 +614,8 @@ fn load(
     const STACKS: u32 = 8192;
     /// Instructions from which it is known how stacks are walked.
     const ROWS: u32 = 32_768;
+    /// Walks that are known.
+    const TRAILS: u32 = 8192;
     /// Threads whose time is followed, and goroutines and tasks.
     const THREADS: u32 = 16_384;
     let watch = if setup.watch_all { WATCH_ALL } else { 0 };
@@ -643,7 +645,9 @@ fn load(
         loader
             .map_max_entries("STACKS", STACKS)
             .map_max_entries("GO_STACKS", STACKS)
-            .map_max_entries("ROWS", ROWS);
+            .map_max_entries("ROWS", ROWS)
+            .map_max_entries("TRAILS", TRAILS)
+            .map_max_entries("WALKS", TRAILS);
     }
     if setup.times {
         loader

@@ -587,7 +587,10 @@ fn emulated_with(code: &[u8], address: u64, kept: &[Register]) -> Option<u64> {
         if !kept.iter().all(holds) {
             return None;
         }
-        if instruction.code() == Code::Push_r64 || instruction.is_jcc_short_or_near() {
+        if instruction.code() == Code::Push_r64
+            || instruction.is_jcc_short_or_near()
+            || instruction.is_jmp_short_or_near()
+        {
             return Some(instruction.ip());
         }
         flow.step(&instruction, &mut factory);
@@ -741,6 +744,8 @@ mod tests {
         ];
         assert!(keeps_pair(&pair, 0));
         assert!(!keeps_pair(&pair[..13], 0));
+        // jmp: nothing but another's beginning.
+        assert_eq!(first_emulated(&[0xe9, 0xab, 0x31, 0xfb, 0xff], 0x1000), Some(0x1000));
         // xor %edi,%edi; push %rbx
         assert_eq!(first_emulated(&[0x31, 0xff, 0x53], 0), None);
         assert_eq!(first_emulated(&[], 0), None);

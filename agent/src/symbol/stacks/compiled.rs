@@ -146,7 +146,7 @@ impl Compiled {
             if !is_beyond.get() {
                 words.push(pc);
             }
-            if !step(&row, &mut registers, read) {
+            if !step(&row, &mut registers, |_, address| read(address)) {
                 return;
             }
         }

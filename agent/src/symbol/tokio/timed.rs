@@ -31,8 +31,9 @@ pub(super) const CLOCK: [&str; 4] = [
 ];
 /// Polls a task: one function for each kind of task.
 const POLL: &str = "tokio::runtime::task::raw::poll";
-/// Kinds of tasks that are looked at.
+/// Kinds of tasks that are looked at, and how few are so one by one where they need not.
 const MOST_KINDS: usize = 256;
+const FEW_KINDS: usize = 32;
 
 /// How the time of tasks is told.
 pub(super) struct Timed {
@@ -49,8 +50,12 @@ impl Program<'_> {
         }
         let leaves = self.watched(LEAVES, self.all(LEAVE));
         let mut points = leaves.ok_or("where they end to run cannot be seen")?;
-        let enters = self.watched(ENTERS, self.all(ENTER));
-        let begins = enters.or_else(|| self.watched(POLLS, &self.kinds()?));
+        // A number is put in its place for what is done when a task is over, too, so that polls are fewer.
+        let kinds = self.kinds().unwrap_or_default();
+        let polls = |most| (kinds.len() <= most).then(|| self.watched(POLLS, &kinds)).flatten();
+        let begins = polls(FEW_KINDS)
+            .or_else(|| self.watched(ENTERS, self.all(ENTER)))
+            .or_else(|| polls(MOST_KINDS));
         points.extend(begins.ok_or("where they begin to run cannot be seen")?);
         const UNSEEN: &str = "where they are woken cannot be seen";
         let woken = self.only(WAKE_BY_VALUE).and_then(|wake| self.watch(WOKEN, wake));
@@ -84,7 +89,7 @@ impl Program<'_> {
     /// The functions that poll tasks, of every kind.
     fn kinds(&self) -> Option<Vec<Function>> {
         let mut found = self.functions.named(&["tokio"], &[POLL], CHANNELS)?;
-        found.remove(POLL).filter(|kinds| kinds.len() <= MOST_KINDS)
+        found.remove(POLL)
     }
 
     /// A probe in a function while it has its first argument, wherever its stack is.

@@ -24,9 +24,9 @@ pub const MAGIC: [u64; 2] = [0x6564_6f6e_7765_6c63, 0x51c7_e08b_9d3a_c15e];
 /// The whole of it.
 pub const BYTES: u64 = 32;
 
-/// How many streams that were asked for are kept.
-pub const ASKED: u64 = 64;
-/// What is kept of each.
+/// How many streams that were asked for are kept. A multiple of [`ASKS`](crate::event::ASKS), so that a record's lie side by side.
+pub const ASKED: u64 = 2048;
+/// What is kept of each: an [`Asked`](crate::event::Asked).
 pub const ASKED_BYTES: u64 = 24;
 
 /// The bit of the last word that tells Java's words.

@@ -5,6 +5,7 @@
 #[cfg(feature = "user")]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::assist::{ASKED, ASKED_BYTES};
 use crate::unwind::Registers;
 
 /// The first record of a connection: who talks to whom. A [`Connection`] follows.
@@ -24,6 +25,8 @@ pub const KIND_LINK: u16 = 7;
 /// A thread runs what others asked for while it waits. A [`Life`] follows, with [`LIFE_PROCESS`] where any thread of the process
 /// may; the header names the thread.
 pub const KIND_HELPER: u16 = 16;
+/// A thread asked for streams of HTTP/2. An [`Asks`] follows.
+pub const KIND_ASKS: u16 = 18;
 /// Events before this one found no room in the ring buffer. Nothing follows, and of the header only time and kind are set.
 pub const KIND_LOST: u16 = 17;
 
@@ -501,8 +504,8 @@ pub struct Link {
     pub header: Header,
     /// The context that works, of the header's kind.
     pub other: u64,
-    /// [`LINK_HANDED`] and [`LINK_TAKEN`]: where in its program `other` takes what is handed to it. [`LINK_SERVES`],
-    /// [`LINK_WRITES`] and [`LINK_ASKS`]: the number of a stream. Else 0.
+    /// [`LINK_HANDED`] and [`LINK_TAKEN`]: where in its program `other` takes what is handed to it. [`LINK_SERVES`]
+    /// and [`LINK_WRITES`]: the number of a stream. Else 0.
     pub site: u64,
     /// [`LINK_LEFT`], [`LINK_TAKEN`] and [`LINK_WRITES`]: the address of what lies between them. [`LINK_ACCEPTED`] and [`LINK_READ`]: the inode
     /// number of the socket. Else 0.
@@ -536,8 +539,37 @@ pub const LINK_SERVES: u32 = 10;
 /// `other` is about to write the head of a request: of stream `site`, which the header's context had left at `place`; or its own, and
 /// `site` and `place` are 0.
 pub const LINK_WRITES: u32 = 11;
-/// The header's context asks for the stream `site` of the connection that `other` names.
-pub const LINK_ASKS: u32 = 12;
+
+/// What a thread asked for, whose runtime tells it: see [`assist`](crate::assist).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Asks {
+    /// The thread; its context is none of theirs, but of their kind.
+    pub header: Header,
+    /// How many of `asked` are told: the first.
+    pub count: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// In the order in which they were asked for.
+    pub asked: [Asked; ASKS],
+}
+
+/// Most streams that one record tells of.
+pub const ASKS: usize = 16;
+
+/// A stream of HTTP/2 that was asked for, and is yet to be written.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Asked {
+    /// The context that names the connection.
+    pub conn: u64,
+    /// The stream's number.
+    pub stream: u64,
+    /// The context that asks.
+    pub context: u64,
+}
 
 /// A process began a new program.
 #[repr(C)]
@@ -602,4 +634,5 @@ const _: () = {
     assert!(size_of::<Life>() == 56);
     assert!(size_of::<Exec>() == 80 + ARGS_BYTES);
     assert!(size_of::<Link>() == 80);
+    assert!(size_of::<Asks>() == 48 + 8 + ASKS * ASKED_BYTES as usize && ASKED.is_multiple_of(ASKS as u64));
 };

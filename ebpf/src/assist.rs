@@ -4,14 +4,14 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use clew_common::assist::{ASKED, ASKED_BYTES, BYTES, JAVA, JAVA_UNKNOWN, MAGIC, fold, id};
 use clew_common::event::{
-    CONTEXT_HANDED, CONTEXT_NODE, CONTEXT_THREAD, CONTEXT_UNKNOWN, EGRESS, Header, KIND_DATA, KIND_LINK, LINK_ASKS,
-    Link,
+    ASKS, Asks, CONTEXT_HANDED, CONTEXT_NODE, CONTEXT_THREAD, CONTEXT_UNKNOWN, EGRESS, Header, KIND_ASKS, KIND_DATA,
 };
 use clew_common::settings::TARGET_ASSISTED;
 
 use crate::connection::{Mode, Socket};
 use crate::maps::{WORDS, Words};
 use crate::operation::Memory;
+use crate::verifier::opaque;
 use crate::{context, kernel, ring};
 
 /// A context: what kind of number it is, a `CONTEXT_` constant, and the number.
@@ -131,31 +131,39 @@ pub extern "C" fn assist_asked(asked: u64) -> u64 {
         number = asked.wrapping_sub(ASKED);
     }
     let mut steps = 0;
-    while steps < ASKED && number != asked {
-        let place = address + BYTES + (number % ASKED) * ASKED_BYTES;
-        ring::fill_deep(|record: *mut Link| {
-            // SAFETY: the record has room for what is written, and the helper checks the address itself.
-            unsafe {
-                (*record).header = context::header(KIND_LINK);
-                (*record).header.context_kind = CONTEXT_NODE;
-                (*record).place = 0;
-                (*record).link = LINK_ASKS;
-                (*record).reserved = 0;
-                // Connection and stream, and who asks; zeros where they cannot be read.
-                bpf_probe_read_user((&raw mut (*record).other).cast(), 16, place as *const c_void);
-                bpf_probe_read_user(
-                    (&raw mut (*record).header.context).cast(),
-                    8,
-                    (place + 16) as *const c_void,
-                );
-            }
-        });
-        number = number.wrapping_add(1);
+    // The first record may begin, and the last end, amid what one has room for.
+    while steps <= ASKED / ASKS as u64 && number != asked {
+        let room = ASKS as u64 - number % ASKS as u64;
+        let left = asked.wrapping_sub(number);
+        let count = if left < room { left } else { room };
+        tell_asked(address + BYTES + (number % ASKED) * ASKED_BYTES, count);
+        number = number.wrapping_add(count);
         steps += 1;
     }
     // SAFETY: as above.
     unsafe { (*entry).told = asked };
     0
+}
+
+/// Tells of the `count` streams that stand at `place`; of none where they cannot be read.
+#[inline(always)]
+fn tell_asked(place: u64, count: u64) {
+    ring::fill_deep(|record: *mut Asks| {
+        // SAFETY: the record was reserved for one, and the helper checks the address.
+        unsafe {
+            (*record).header = context::header(KIND_ASKS);
+            (*record).header.context_kind = CONTEXT_NODE;
+            (*record).count = count as u32;
+            (*record).reserved = 0;
+            let size = u64::from((&raw const (*record).count).read_volatile()) * ASKED_BYTES;
+            let size = opaque(size);
+            let asked = (&raw mut (*record).asked).cast();
+            if size > ASKS as u64 * ASKED_BYTES || bpf_probe_read_user(asked, size as u32, place as *const c_void) != 0
+            {
+                (*record).count = 0;
+            }
+        }
+    });
 }
 
 /// The header of an operation's record: with the context that the thread tells, else with the one that can be read.

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use zerocopy::FromBytes;
 
 use super::{
-    Actor, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, FileId, Language, Library,
+    Actor, Asked, ConnId, ConnState, Connection, Context, Data, Direction, Endpoints, Event, FileId, Language, Library,
     LinkKind, LogWrite, Moment, Pid, PipeRead, Plain, Session, SessionId, Signal, Stack, StackRest, Stream, Times,
     Transport,
 };
@@ -127,9 +127,6 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
                     stream: (link.site != 0).then(|| stream_number(link.site)).transpose()?,
                     place: link.place,
                 },
-                abi::LINK_ASKS => LinkKind::Asks {
-                    stream: stream_number(link.site)?,
-                },
                 _ => return Err(Malformed::Field("link")),
             };
             Ok(Event::Link {
@@ -142,6 +139,7 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
                 link: kind,
             })
         }
+        abi::KIND_ASKS => asks(record, moment),
         abi::KIND_TIMES => {
             let (times, _) = take::<abi::Times>(record)?;
             let times = Times {
@@ -201,6 +199,23 @@ fn log(record: &abi::Log, payload: &[u8], moment: Moment) -> Result<LogWrite, Ma
         length: u64::from(record.length),
         payload: Bytes::copy_from_slice(payload),
         more: record.flags & abi::LOG_MORE != 0,
+    })
+}
+
+fn asks(record: &[u8], moment: Moment) -> Result<Event, Malformed> {
+    let (asks, _) = take::<abi::Asks>(record)?;
+    let kind = asks.header.context_kind;
+    let asked = asks.asked.get(..asks.count as usize).ok_or(Malformed::Field("count"))?;
+    let asked = asked.iter().map(|asked| {
+        Ok(Asked {
+            conn: context(kind, asked.conn),
+            stream: stream_number(asked.stream)?,
+            context: context(kind, asked.context),
+        })
+    });
+    Ok(Event::Asks {
+        moment,
+        asked: asked.collect::<Result<_, _>>()?,
     })
 }
 
@@ -563,6 +578,47 @@ mod tests {
         check(9, 0, 6, Ok(b""));
         check(3, 4, 6, Err("record with an impossible captured length"));
         check(9, 7, 6, Err("record of 6 bytes is cut short"));
+    }
+
+    #[test]
+    fn streams_that_were_asked_for() {
+        let check = |count: usize, stream: u64, want: Result<usize, &str>| {
+            let mut asks = abi::Asks {
+                header: abi::Header {
+                    kind: abi::KIND_ASKS,
+                    context_kind: abi::CONTEXT_NODE,
+                    ..abi::Header::default()
+                },
+                count: u32::try_from(count).unwrap(),
+                ..abi::Asks::default()
+            };
+            asks.asked = std::array::from_fn(|at| abi::Asked {
+                conn: 7,
+                stream: stream + 2 * at as u64,
+                context: 100 + at as u64,
+            });
+            let got = decode(asks.as_bytes()).map_err(|error| error.to_string());
+            let got = got.map(|event| {
+                let Event::Asks { asked, .. } = event else {
+                    panic!("{event:?}")
+                };
+                for (at, asked) in asked.iter().enumerate() {
+                    let want = Asked {
+                        conn: Context::Node(7),
+                        stream: u32::try_from(stream).unwrap() + 2 * at as u32,
+                        context: Context::Node(100 + at as u64),
+                    };
+                    assert_eq!(*asked, want);
+                }
+                asked.len()
+            });
+            assert_eq!(got.as_ref().map(|count| *count).map_err(String::as_str), want);
+        };
+        check(0, 1, Ok(0));
+        check(1, 1, Ok(1));
+        check(abi::ASKS, 1, Ok(abi::ASKS));
+        check(abi::ASKS + 1, 1, Err("record with an impossible count"));
+        check(1, 1 << 32, Err("record with an impossible stream"));
     }
 
     #[test]

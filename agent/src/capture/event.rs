@@ -467,11 +467,17 @@ pub enum LinkKind {
         /// Where the other had left it.
         place: u64,
     },
-    /// It is a connection on which the other asks for a stream.
-    Asks {
-        /// The stream's number.
-        stream: u32,
-    },
+}
+
+/// A stream that was asked for, and is yet to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The context that names the connection.
+    pub conn: Context,
+    /// The stream's number.
+    pub stream: u32,
+    /// The context that asks.
+    pub context: Context,
 }
 
 /// Something the kernel saw.
@@ -504,6 +510,13 @@ pub enum Event {
         other: Context,
         /// How.
         link: LinkKind,
+    },
+    /// A thread asked for streams.
+    Asks {
+        /// When it was seen, before any of them is written.
+        moment: Moment,
+        /// Which, and for whom.
+        asked: Vec<Asked>,
     },
     /// A thread runs what others asked for while it waits.
     Helper {
@@ -573,6 +586,7 @@ impl Event {
             | Self::State { moment, .. }
             | Self::Fork { moment, .. }
             | Self::Link { moment, .. }
+            | Self::Asks { moment, .. }
             | Self::Helper { moment, .. }
             | Self::Exec { moment, .. }
             | Self::Exit { moment, .. } => moment.time_ns,

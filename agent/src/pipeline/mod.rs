@@ -261,6 +261,7 @@ impl Pipeline {
             Event::Link { moment, other, link } => {
                 self.traces.link(&moment, other, link);
             }
+            Event::Asks { moment, asked } => self.traces.asks(moment.actor.pid, &asked),
             Event::Stack(stack) => {
                 let full = stack
                     .conn

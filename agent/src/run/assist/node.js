@@ -20,7 +20,7 @@
   const BYTES = 32;
   /** How many streams were asked for, and the last of them: connection, stream and context, 24 bytes each. */
   const COUNT = 6;
-  const ASKED = 64;
+  const ASKED = 2048;
   const ASKED_WORDS = 6;
 
   /** On an inbound request and its response: its id. */

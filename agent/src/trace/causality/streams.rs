@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use foldhash::fast::RandomState;
 
 use super::{Causality, Found, Inbound, Read, Sent, forwards, thread_of, turn_of};
-use crate::capture::{ConnId, Context, Pid};
+use crate::capture::{Asked, ConnId, Context, Pid};
 use crate::discover::Runtime;
 use crate::span::SpanKey;
 use crate::trace::contexts::{self, Ambiguous, Key, Served, Works};
@@ -159,15 +159,19 @@ impl Causality {
         self.multiplexed.asked.insert((writer, stream), works);
     }
 
-    /// `asker` asks for a stream of the connection that `conn` names, whoever writes it.
-    pub(super) fn asks(&mut self, asker: Key, conn: Key, stream: u32) {
+    /// A context asks for a stream, whoever writes it.
+    pub(in crate::trace) fn asks(&mut self, pid: Pid, asked: &Asked) {
+        let key = |context| contexts::key(pid, context);
+        let (Some(asker), Some(conn)) = (key(asked.context), key(asked.conn)) else {
+            return;
+        };
         // It may leave when the request is over.
         let works = match self.works(asker) {
             Ok(Works::For(span)) => Works::After(span),
             Ok(works) => works,
             Err(Ambiguous) => Works::Unknown,
         };
-        self.multiplexed.asked.insert((conn, Some(stream)), works);
+        self.multiplexed.asked.insert((conn, Some(asked.stream)), works);
     }
 
     /// `server` serves `stream` of the connection that `source`, which made it, reads, or is handed the frames of. A server that takes

@@ -41,7 +41,6 @@ impl Causality {
             }
             LinkKind::Serves { stream } => self.serves(context, other, stream),
             LinkKind::Writes { stream, place } => self.writes(context, other, stream, place),
-            LinkKind::Asks { stream } => self.asks(context, other, stream),
             LinkKind::Handed { site } | LinkKind::Taken { site, .. } => {
                 let inbound = &self.inbound;
                 let is_open = |span| inbound.get(&span).is_some_and(Inbound::is_open);

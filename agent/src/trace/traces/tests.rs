@@ -174,13 +174,13 @@ const fn inode(n: u64) -> u64 {
 fn tell(traces: &mut Traces, line: &Line) {
     let place = line.stream.unwrap_or_default().into();
     let link = match line.verb.as_str() {
+        "wants" => return node::wants(traces, line),
         "makes" => Some(LinkKind::Created),
         "hands" => Some(LinkKind::Handed { site: 1 + place }),
         "accepts" => Some(LinkKind::Accepted(line.socket)),
         "takes" => Some(LinkKind::Read(line.socket)),
         "submits" => Some(LinkKind::Submitted),
         "does" => Some(LinkKind::Within),
-        "wants" => line.stream.map(|stream| LinkKind::Asks { stream }),
         "serves" => line.stream.map(|stream| LinkKind::Serves { stream }),
         "leaves" => Some(LinkKind::Left { place }),
         "writes" => Some(LinkKind::Writes {
@@ -192,7 +192,6 @@ fn tell(traces: &mut Traces, line: &Line) {
     if let Some(link) = link {
         let other = match line.moment.actor.context {
             Context::Goroutine(_) => Context::Goroutine(line.n),
-            Context::Node(_) => Context::Node(line.n * 100),
             _ => Context::Python(line.n),
         };
         return traces.link(&line.moment, other, link);

@@ -1,6 +1,6 @@
 //! What is told that is no span: it bears on who works for whom.
 use super::Traces;
-use crate::capture::{Actor, ConnId, Context, Direction, LinkKind, Moment, Pid};
+use crate::capture::{Actor, Asked, ConnId, Context, Direction, LinkKind, Moment, Pid};
 use crate::discover::Runtime;
 use crate::protocol::uuid::Uuid;
 
@@ -28,6 +28,11 @@ impl Traces {
     /// An execution context of a process, `other`, came to work for the one that ran.
     pub fn link(&mut self, moment: &Moment, other: Context, link: LinkKind) {
         self.causality.link(moment, other, link);
+    }
+
+    /// A thread of the process asked for these streams, whoever writes them.
+    pub fn asks(&mut self, pid: Pid, asked: &[Asked]) {
+        asked.iter().for_each(|asked| self.causality.asks(pid, asked));
     }
 
     /// Events were lost before `now_ns`.

@@ -1,5 +1,6 @@
 //! Contexts that Node.js tells.
-use super::{Runtime, check};
+use super::{Line, Runtime, Traces, check};
+use crate::capture::{Asked, Context};
 
 #[test]
 fn contexts_that_node_tells() {
@@ -87,4 +88,15 @@ fn streams_that_node_tells() {
         ],
         &["causality.unknown.multiplexed"],
     );
+}
+
+/// A context asks for a stream of connection `n`.
+pub(super) fn wants(traces: &mut Traces, line: &Line) {
+    let actor = &line.moment.actor;
+    let asked = line.stream.map(|stream| Asked {
+        conn: Context::Node(line.n * 100),
+        stream,
+        context: actor.context,
+    });
+    traces.asks(actor.pid, asked.as_slice());
 }

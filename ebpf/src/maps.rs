@@ -459,9 +459,11 @@ pub struct Walk {
     /// The rest of the current buffer.
     pub base: u64,
     pub room: u64,
-    /// Bytes of the operation not yet told.
+    /// Bytes of the operation neither told nor gathered.
     pub left: u64,
-    /// Offset of the next byte.
+    /// Bytes that were gathered for the next record.
+    pub gathered: u64,
+    /// Offset of the first byte that is not told.
     pub offset: u64,
     /// Bytes that may still be copied.
     pub budget: u64,

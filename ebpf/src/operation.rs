@@ -25,8 +25,13 @@ const MSG_IOV: u64 = 16;
 pub const MMSGHDR_BYTES: u64 = 64;
 pub const MMSGHDR_LEN: u64 = 56;
 const IOVEC_BYTES: u64 = 16;
-/// Steps one operation may take: buffers plus chunks.
-const MAX_STEPS: u32 = 600;
+/// Steps one operation may take, in turns of so many: each of the 1024 buffers that it may have (`UIO_MAXIOV`) may take two, one that writes
+/// what was gathered before, and each chunk of a large buffer one. Two loops in turn are looked at by the verifier for as many steps as
+/// both have, one loop for all.
+const TURNS: u32 = 56;
+const TURN_STEPS: u32 = 40;
+/// Longest buffer that is gathered with others, and most that is gathered before one, bytes.
+const HALF: u64 = CHUNK_BYTES as u64 / 2;
 /// Operations of a connection that have their beginning copied although their message's budget is spent: what a connection
 /// that carries many messages at once says until the agent has understood it.
 const MAX_SPARED: u16 = 32;
@@ -327,6 +332,7 @@ unsafe fn copy(
             base: memory.base,
             room: memory.room,
             left: moved,
+            gathered: 0,
             offset,
             budget: u64::from((*conn).budget),
             stopped: u64::from(memory.reason),
@@ -383,12 +389,12 @@ fn count_reason(reason: u8) {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn walk_through() -> i64 {
-    let mut steps = 0;
-    while steps < MAX_STEPS {
-        if step() != 0 {
+    let mut turns = 0;
+    while turns < TURNS {
+        if turn() != 0 {
             return 0;
         }
-        steps += 1;
+        turns += 1;
     }
     let Some(walk) = WALK.get_ptr_mut(0) else { return 0 };
     ring::count(counter::IOVEC_LIMIT, 1);
@@ -398,7 +404,22 @@ pub extern "C" fn walk_through() -> i64 {
     0
 }
 
-/// One step of an operation: takes the next buffer, or writes one record. 1 when the operation is told whole.
+/// So many steps of an operation. 1 when it is told whole. A global function, as [`step`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn turn() -> i64 {
+    let mut steps = 0;
+    while steps < TURN_STEPS {
+        if step() != 0 {
+            return 1;
+        }
+        steps += 1;
+    }
+    0
+}
+
+/// One step of an operation: gathers a buffer, or part of one, or writes a record of what was gathered. 1 when the operation is told
+/// whole.
 ///
 /// A global function: the verifier looks at it once by itself, not anew in every state of its callers. So they may call it in
 /// a plain loop; `bpf_loop` is there since 5.17 only.
@@ -410,28 +431,24 @@ pub extern "C" fn step() -> i64 {
     };
     // SAFETY: the maps gave the pointers, and nothing interrupts a program on its CPU that uses them.
     unsafe {
-        if (*walk).left == 0 {
-            return 1;
-        }
         if (*walk).stopped == 0 && (*walk).budget == 0 {
             (*walk).stopped = u64::from(NO_PAYLOAD_BUDGET);
         }
         if (*walk).stopped == 0 && (*walk).room == 0 {
-            return take_buffer(walk);
+            take_buffer(walk);
         }
-        if (*walk).stopped != 0 {
-            let left = (*walk).left;
-            if (*walk).stopped == u64::from(NO_PAYLOAD_BUDGET) {
-                ring::count(counter::BUDGET_BYTES, left);
-            }
-            (*scratch).head.offset = (*walk).offset;
-            (*scratch).head.length = left as u32;
-            (*scratch).head.captured = 0;
-            (*scratch).head.no_payload = (*walk).stopped as u8;
-            write(scratch, 0);
-            (*walk).left = 0;
-            return 1;
+        if (*walk).stopped == 0 && gather(scratch, walk) {
+            return 0;
         }
+        record(scratch, walk)
+    }
+}
+
+/// Copies what can be copied of the current buffer behind what was gathered. Whether more may follow in the same record.
+#[inline(always)]
+unsafe fn gather(scratch: *mut Scratch, walk: *mut Walk) -> bool {
+    // SAFETY: the maps gave the pointers, and nothing interrupts a program on its CPU that uses them.
+    unsafe {
         let mut size = (*walk).room;
         if size > (*walk).left {
             size = (*walk).left;
@@ -443,58 +460,86 @@ pub extern "C" fn step() -> i64 {
             size = CHUNK_BYTES as u64;
         }
         let size = opaque(size);
-        if size > CHUNK_BYTES as u64 {
-            return 1;
-        }
-        let payload = (&raw mut (*scratch).payload).cast();
-        if bpf_probe_read_user(payload, size as u32, (*walk).base as *const c_void) != 0 {
+        let before = opaque((*walk).gathered);
+        let payload: *mut u8 = (&raw mut (*scratch).payload).cast();
+        let failed = if before == 0 {
+            if size > CHUNK_BYTES as u64 {
+                return false;
+            }
+            bpf_probe_read_user(payload.cast(), size as u32, (*walk).base as *const c_void)
+        } else {
+            if before > HALF || size > HALF {
+                // What was gathered goes first.
+                return false;
+            }
+            let place = payload.add(before as usize).cast();
+            bpf_probe_read_user(place, size as u32, (*walk).base as *const c_void)
+        };
+        if failed != 0 {
             ring::count(counter::USER_FAULT, 1);
             (*walk).stopped = u64::from(NO_PAYLOAD_USER_FAULT);
-            return 0;
+            return false;
         }
-        if (*walk).offset == 0 && size >= 8 {
-            let first = (&raw const (*scratch).payload).cast::<u64>();
+        if (*walk).offset == 0 && before == 0 && size >= 8 {
+            let first = payload.cast::<u64>();
             if let Some(verdict) = budget::begun_with(first.read_unaligned()) {
                 (*walk).settled = u64::from(verdict);
                 (*walk).budget = u64::from(budget::of(verdict, settings::head_bytes(), settings::body_bytes()));
             }
         }
-        // The last record the budget allows carries the rest as a length, so that a large body costs its head.
-        let spent = size == (*walk).budget;
-        let length = if spent { (*walk).left } else { size };
-        if spent && length > size {
-            ring::count(counter::BUDGET_BYTES, length - size);
-        }
-        (*scratch).head.offset = (*walk).offset;
-        (*scratch).head.length = length as u32;
-        (*scratch).head.captured = size as u32;
-        (*scratch).head.no_payload = if length > size {
-            NO_PAYLOAD_BUDGET
-        } else {
-            NO_PAYLOAD_NONE
-        };
-        ring::count(counter::PAYLOAD_BYTES, size);
-        write(scratch, size);
-        (*scratch).head.flags |= DATA_CONTINUED;
+        (*walk).gathered = before + size;
         (*walk).budget -= size;
         (*walk).base += size;
         (*walk).room -= size;
-        (*walk).offset += length;
-        (*walk).left -= length;
+        (*walk).left -= size;
+        (*walk).left != 0 && (*walk).budget != 0
+    }
+}
+
+/// Writes a record of what was gathered. The last one that can carry anything carries the rest as a length, so that a large body costs
+/// its head. 1 when the operation is told whole.
+#[inline(always)]
+unsafe fn record(scratch: *mut Scratch, walk: *mut Walk) -> i64 {
+    // SAFETY: the maps gave the pointers, and nothing interrupts a program on its CPU that uses them.
+    unsafe {
+        let size = opaque((*walk).gathered);
+        if size > CHUNK_BYTES as u64 {
+            return 1;
+        }
+        let mut reason = (*walk).stopped;
+        if reason == 0 && (*walk).budget == 0 {
+            reason = u64::from(NO_PAYLOAD_BUDGET);
+        }
+        let rest = if reason == 0 { 0 } else { (*walk).left };
+        if rest == 0 {
+            reason = u64::from(NO_PAYLOAD_NONE);
+        } else if reason == u64::from(NO_PAYLOAD_BUDGET) {
+            ring::count(counter::BUDGET_BYTES, rest);
+        }
+        (*scratch).head.offset = (*walk).offset;
+        (*scratch).head.length = (size + rest) as u32;
+        (*scratch).head.captured = size as u32;
+        (*scratch).head.no_payload = reason as u8;
+        ring::count(counter::PAYLOAD_BYTES, size);
+        write(scratch, size);
+        (*scratch).head.flags |= DATA_CONTINUED;
+        (*walk).gathered = 0;
+        (*walk).offset += size + rest;
+        (*walk).left -= rest;
         i64::from((*walk).left == 0)
     }
 }
 
 /// Takes the next buffer of the vector.
 #[inline(always)]
-unsafe fn take_buffer(walk: *mut Walk) -> i64 {
+unsafe fn take_buffer(walk: *mut Walk) {
     // SAFETY: the map gave the pointer.
     unsafe {
         if (*walk).vectors == 0 {
             // The registers name less memory than the operation moved: they are not of this operation.
             ring::count(counter::NO_PAYLOAD_FD_MISMATCH, 1);
             (*walk).stopped = u64::from(NO_PAYLOAD_FD_MISMATCH);
-            return 0;
+            return;
         }
         match kernel::user::<[u64; 2]>((*walk).vector) {
             Some([base, room]) => {
@@ -509,7 +554,6 @@ unsafe fn take_buffer(walk: *mut Walk) -> i64 {
             }
         }
     }
-    0
 }
 
 /// Messages of one batch that are looked at. A loop the verifier walks, so a small number.

@@ -30,7 +30,7 @@ impl Plan {
 }
 
 /// Words of a plan.
-pub const PLAN_WORDS: usize = 20;
+pub const PLAN_WORDS: usize = 28;
 
 /// The context is the thread.
 pub const PLAN_THREAD: u64 = 0;
@@ -185,6 +185,29 @@ pub const TOKIO_NETWORK: usize = 18;
 /// The same for the clock.
 pub const TOKIO_CLOCK: usize = 19;
 
+/// What says which stream of HTTP/2 a task takes up: see [`stream`].
+pub const TOKIO_STREAM: usize = 20;
+
+/// Where the tasks that open streams for clients take them up; as [`TOKIO_SENDS`].
+pub const TOKIO_OPENS: core::ops::Range<usize> = 21..23;
+
+/// Places where a message was given a place in its channel, whose number a register has: [`wake`] without an offset.
+pub const TOKIO_CLAIMS: core::ops::Range<usize> = 23..27;
+
+/// How many bytes behind the receiver of a channel the number of the place lies from which it takes the next message.
+pub const TOKIO_NEXT: usize = 27;
+
+/// The word `register` of the saved registers points to what has the number of a stream `number` bytes on, and the address of what all
+/// streams of its connection lie in `store` bytes on.
+pub const fn stream(register: u8, number: u16, store: u16) -> u64 {
+    (register as u64) << 32 | (store as u64) << 16 | number as u64
+}
+
+/// The parts of [`stream`].
+pub const fn stream_parts(word: u64) -> (u8, u64, u64) {
+    ((word >> 32) as u8, word & 0xffff, word >> 16 & 0xffff)
+}
+
 /// A place that wakes who waits at an address: how many bytes behind the word `register` of the saved registers that address is, and where
 /// the probe lies in its page, in one word.
 pub const fn wake(place: u64, register: u8, offset: i32) -> u64 {
@@ -248,7 +271,7 @@ pub const fn without_plan(target: u32) -> u32 {
 }
 
 const _: () = {
-    assert!(size_of::<Plan>() == 168);
+    assert!(size_of::<Plan>() == 232);
     assert!(PLANS <= 1 << (32 - PLAN_SHIFT));
 };
 

@@ -189,6 +189,25 @@ pub static TOKIO_ASKERS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(
 #[map]
 pub static TOKIO_RECEIVERS: LruHashMap<Scoped, u8> = LruHashMap::with_max_entries(16384, 0);
 
+/// Tokio: the stream of HTTP/2 that a task took up last, by task, with [`crate::tokio::MADE_NEXT`] where the next task it makes serves
+/// it. Written when one is taken up, removed when that task is made. One that falls out is served by nobody who is known.
+#[map]
+pub static TOKIO_STREAMS: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(16384, 0);
+
+/// Tokio: requests that lie in a channel, by the place in it: see [`crate::tokio`]. Written when one is put there, removed when whoever
+/// takes it passes it on. Whose a request is that falls out is not known.
+#[map]
+pub static TOKIO_LYING: LruHashMap<Scoped, Asked> = LruHashMap::with_max_entries(16384, 0);
+
+/// Tokio: the place in a channel from which a task that passes requests on takes one, by task. Written when it looks there, removed when it
+/// passes one on. As [`TOKIO_LYING`].
+#[map]
+pub static TOKIO_TAKEN: LruHashMap<Scoped, u64> = LruHashMap::with_max_entries(16384, 0);
+
+/// Tokio: for whom a client's stream of HTTP/2 was opened. Written then, removed when its head is written. As [`TOKIO_LYING`].
+#[map]
+pub static TOKIO_OPENED: LruHashMap<Opened, Asked> = LruHashMap::with_max_entries(16384, 0);
+
 /// TLS: calls of a library that have begun, by thread and whether they run within another. Written when a call begins and by the
 /// operations on sockets within it, removed when it ends. A call that falls out is not seen and `tls.call_unknown` counts it.
 #[map]
@@ -244,6 +263,26 @@ pub static BATCH_WALK: PerCpuArray<BatchWalk> = PerCpuArray::with_max_entries(1,
 pub struct Scoped {
     pub id: u64,
     pub tgid: u64,
+}
+
+/// Who asks.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Asked {
+    /// The task; 0 where it is not known.
+    pub asker: u64,
+    /// Where it left its request.
+    pub place: u64,
+}
+
+/// A client's stream of HTTP/2.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Opened {
+    pub tgid: u64,
+    /// The address of what all streams of its connection lie in.
+    pub store: u64,
+    pub stream: u64,
 }
 
 /// For what a thread makes contexts.

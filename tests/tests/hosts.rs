@@ -1,6 +1,6 @@
 //! Hosts that cannot trace, or not in every way: what is wrong, why it matters and what mends it is said, with exit code 3,
 //! and the command is never started. `cargo xtask vm` runs these tests on other kernels too.
-use clew_tests::{Certificate, Clew, Host, Kind, Lab, Plan, free_port, has_tracepoint};
+use clew_tests::{Certificate, Clew, Host, Kind, Lab, Plan, Span, free_port, has_tracepoint};
 
 /// Since Linux 6.3.
 const SOCKET: &str = "sock_send_length";
@@ -339,6 +339,45 @@ fn where_time_goes_in_rust() {
         has("/mutex", "clew.time.blocked.lock", 395_000_000),
         "it waited for a lock",
     );
+}
+
+/// Each of 40 calls asks the server at the end of the chain, whose paths begin with `root`.
+fn check_tonic(name: &str, command: &[&str], root: &str) {
+    const CALLS: usize = 40;
+    let Some(lab) = Lab::new(name) else {
+        return;
+    };
+    let (program, calls) = (Lab::tonic(), CALLS.to_string());
+    let mut argv = vec![program.as_str(), "within", &calls];
+    argv.extend(command);
+    let out = Clew::run(&lab).traced(&argv);
+    let served = out.spans.at(Kind::Server, "/calls/middle");
+    out.check_eq(served.len(), CALLS, "calls that were served");
+    for path in ["a", "b", "c", "d", "last"].map(|method| format!("{root}/{method}")) {
+        let asked = out.spans.at(Kind::Client, &path);
+        out.check_eq(asked.len(), CALLS, &path);
+        for client in asked {
+            let parent = out.spans.parent(client).filter(|parent| parent.kind == Kind::Server);
+            out.check_eq(
+                parent.and_then(Span::number),
+                client.number(),
+                &format!("the request {} was sent for", client.brief()),
+            );
+            out.check_span(client, &[("clew.parent.source", "task")]);
+        }
+    }
+}
+
+/// hyper's server gives each stream a task of its own: what that and those it makes ask is asked for the request the stream brought.
+#[test]
+fn tonic_serves_streams() {
+    check_tonic("tonic_serves_streams", &[], "");
+}
+
+/// What tasks ask over one connection is each their own, though one task opens the streams and another writes them.
+#[test]
+fn tonic_asks_on_streams() {
+    check_tonic("tonic_asks_on_streams", &["all"], "/calls");
 }
 
 /// As Clew does when it traces; here it shall find it hidden.

@@ -94,7 +94,7 @@ pub const PROTOCOLS: &[Protocol] = &[
         name: "http2",
         title: "HTTP/2 without TLS, gRPC, gRPC-Web, Connect",
         tested: "curl, nginx, grpc-go, grpc-java, grpcio, grpc-js, tonic, Go net/http, httpx",
-        limits: "pushed responses are counted only; parents within a process in Go and in Node.js under `clew run`",
+        limits: "pushed responses are counted only; parents within a process in Go, in Rust on hyper, and in Node.js under `clew run`",
         recognize: http2::recognize,
         parser: http2::parser,
     },

@@ -1,6 +1,8 @@
 //! What the instructions of a function do with its arguments: read once, from its start to its end, so that whatever is not
 //! plain is unknown.
 pub(super) mod marks;
+pub(super) mod number;
+pub(super) mod slots;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -563,6 +565,18 @@ pub(super) fn keeps_pair(code: &[u8], address: u64) -> bool {
         flow.step(&instruction, &mut factory);
     }
     words.iter().any(|word| bytes.contains(&(word + WORD)))
+}
+
+/// The function uses as an address what an argument points to, at this offset.
+pub(super) fn follows(code: &[u8], address: u64, argument: Register, at: u32) -> bool {
+    let mut flow = Flow::default();
+    let mut factory = InstructionInfoFactory::new();
+    instructions(code, address).any(|instruction| {
+        flow.reach(&instruction);
+        let is_used = flow.value(instruction.memory_base()) == Some(Value::Field(argument, at));
+        flow.step(&instruction, &mut factory);
+        is_used
+    })
 }
 
 /// The first instruction the kernel emulates in a function, while its first argument is in its register and the return

@@ -4,6 +4,7 @@
 //! name: one whose functions are of another shape is not followed. A stripped program has no names, and is not followed. What the
 //! optimizer makes parts of other functions is found there by what its instructions do; what it has not seen is looked at as it is.
 mod local;
+mod streams;
 mod timed;
 mod wakes;
 
@@ -68,6 +69,13 @@ const NAMES: &[&str] = &[
     ID,
     POLL_FN,
     NOW,
+    streams::TAKES_UP,
+    streams::SPAWN[0],
+    streams::SPAWN[1],
+    streams::SPAWN[2],
+    streams::OPENS[0],
+    streams::OPENS[1],
+    streams::WRITES,
     timed::WAKE_BY_VALUE,
     timed::WAKE_BY_REFERENCE,
     timed::WAKE_ALL,
@@ -79,7 +87,25 @@ const NAMES: &[&str] = &[
     timed::CLOCK[3],
 ];
 /// The names of all these have one of these words in them.
-const ROOTS: &[&str] = &["tokio", "thread_local", "poll_fn", "now_or_never"];
+const ROOTS: &[&str] = &[
+    "tokio",
+    "thread_local",
+    "poll_fn",
+    "now_or_never",
+    "OpaqueStreamRef",
+    "send_request",
+    "push_front",
+];
+/// Every program of Rust may have these.
+const COMMON: &[&str] = &[
+    STORAGE,
+    POLL_FN,
+    NOW,
+    streams::TAKES_UP,
+    streams::OPENS[0],
+    streams::OPENS[1],
+    streams::WRITES,
+];
 
 /// Functions in which an HTTP/1 client gives its connection a request. The connection takes the next when it is done.
 const GIVERS: &[&str] = &[
@@ -120,11 +146,16 @@ pub(super) fn hooks(image: &Image) -> Option<Result<Hooks, NoHooks>> {
     let Some(named) = functions.named(ROOTS, NAMES, CHANNELS) else {
         return Some(Err(NoHooks::Unknown("the program has too many symbols".to_owned())));
     };
-    // Every program of Rust may have the others.
-    let has_tokio = named.keys().any(|name| ![STORAGE, POLL_FN, NOW].contains(name));
+    let has_tokio = named.keys().any(|name| !COMMON.contains(name));
     has_tokio.then(|| {
         let called = [WAKE, REGISTER, CHANNELS, POLL_FN, NOW, PART, SCHEDULE, TICK];
-        let called = called.iter().filter_map(|name| named.get(name)).flatten();
+        let called = called
+            .iter()
+            .chain(&streams::SPAWN)
+            .chain(&streams::OPENS)
+            .chain([&streams::TAKES_UP])
+            .filter_map(|name| named.get(name))
+            .flatten();
         let sites = calls(image, &called.map(|function| function.address).collect());
         followed(&Program {
             image,
@@ -181,6 +212,20 @@ fn followed(program: &Program<'_>) -> Result<Hooks, NoHooks> {
             }
         }
         Err(why) => limits.push(format!("requests are linked within one task only: {why}")),
+    }
+    // Who made a task has to be known.
+    if plan.words[TOKIO_HEADER] != 0 {
+        match program.streams() {
+            Some(Ok(streams)) => {
+                for (place, word) in streams.words {
+                    plan.words[place] = word;
+                }
+                points.extend(streams.points);
+                limits.extend(streams.limits);
+            }
+            Some(Err(why)) => limits.push(format!("requests over HTTP/2 are linked to nothing: {why}")),
+            None => {}
+        }
     }
     for (word, place) in plan.words[TOKIO_WAKES].iter_mut().zip(places) {
         *word = place;
@@ -352,7 +397,7 @@ impl Program<'_> {
 
     /// Whether a function by this name only does what its caller wants.
     fn passes_on(name: &str) -> bool {
-        name.starts_with(CHANNELS) || [POLL_FN, NOW].contains(&name)
+        name.starts_with(CHANNELS) || [POLL_FN, NOW].contains(&name) || streams::OPENS.contains(&name)
     }
 
     /// Where a function that is called at `sites` returns to, if they are in functions of `roles` or in a channel's that only

@@ -247,6 +247,8 @@ const LONG: &[&str] = &[
     "rust-axum-fat",
     "rust-https",
     "rust-sqlx-pool",
+    "rust-tonic-mixed",
+    "rust-tonic-tls",
     "tls-curl-nginx",
     "tls-curl-uvicorn-uvloop",
     "tls-envoy-proxy",

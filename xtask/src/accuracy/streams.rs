@@ -1,7 +1,7 @@
 //! HTTP/2 and gRPC: connections that carry many requests at once, in and out.
 use clew_tests::{Certificate, Lab, Plan, free_port};
 
-use super::workload::{Expect, Made, Workload, fronted};
+use super::workload::{Expect, Made, Workload, fronted, leaf};
 
 /// What `h2.go` does.
 const H2: &[&str] = &[
@@ -75,6 +75,54 @@ nodes! {
     "grpc", "grpc.js", "Node.js, grpc-js at both ends", GRPC;
 }
 
+/// What `tonic/src/chain.rs` does by axum and reqwest.
+const AXUM: &[&str] = &[
+    "client clew-drive /front",
+    " server front /front",
+    "  client front /middle",
+    "   server middle /middle",
+    "    client middle /a",
+    "     server leaf /a",
+    "    client middle /b",
+    "     server leaf /b",
+    "    client middle /c",
+    "     server leaf /c",
+    "    client middle /d",
+    "     server leaf /d",
+    "    ?client middle /cancelled",
+    "     ?server leaf /cancelled",
+    "    client middle /later",
+    "     server leaf /later",
+    "    client middle /last",
+    "     server leaf /last",
+    "  client front /other",
+    "   server middle /other",
+];
+
+/// What it does where tonic's handlers call over HTTP/1.1.
+const MIXED: &[&str] = &[
+    "client clew-drive /front",
+    " server front /front",
+    "  client front /calls/middle",
+    "   server mixed /calls/middle",
+    "    client mixed /a",
+    "     server go-server /a",
+    "    client mixed /b",
+    "     server go-server /b",
+    "    client mixed /c",
+    "     server go-server /c",
+    "    client mixed /d",
+    "     server go-server /d",
+    "    ?client mixed /cancelled",
+    "     ?server go-server /cancelled",
+    "    client mixed /later",
+    "     server go-server /later",
+    "    client mixed /last",
+    "     server go-server /last",
+    "  client front /calls/other",
+    "   server mixed /calls/other",
+];
+
 pub(super) const ROWS: &[Workload] = &[
     Workload {
         name: "go-h2c",
@@ -124,6 +172,30 @@ pub(super) const ROWS: &[Workload] = &[
         runtime: "Go, grpc-go over TLS, stripped",
         expect: Expect::Exact,
         make: |lab| secure(lab, &[Lab::go_module("grpc", true)], GRPC),
+    },
+    Workload {
+        name: "rust-tonic",
+        runtime: "Rust, tonic at both ends, unary calls and streams",
+        expect: Expect::Exact,
+        make: |_| line(&[Lab::tonic()], &[], GRPC),
+    },
+    Workload {
+        name: "rust-tonic-tls",
+        runtime: "Rust, tonic over rustls",
+        expect: Expect::Exact,
+        make: |lab| secure(lab, &[Lab::tonic()], GRPC),
+    },
+    Workload {
+        name: "rust-tonic-mixed",
+        runtime: "Rust, tonic, whose handlers call over HTTP/1.1",
+        expect: Expect::Exact,
+        make: |_| mixed(),
+    },
+    Workload {
+        name: "rust-axum-h2",
+        runtime: "Rust, axum and reqwest over HTTP/2",
+        expect: Expect::Exact,
+        make: |_| line(&[Lab::tonic(), "axum".to_owned()], &[], AXUM),
     },
 ];
 
@@ -188,4 +260,17 @@ fn line(program: &[String], env: &[(&str, &str)], chain: &'static [&'static str]
         next = Some(port);
     }
     fronted(plan.rested(), next.unwrap_or_default(), chain)
+}
+
+/// A service that calls over gRPC, one that serves that and calls over HTTP/1.1, and one that is called so.
+fn mixed() -> Made {
+    let (mut plan, mut next) = leaf();
+    for role in ["mixed", "front"] {
+        let port = free_port();
+        plan = plan
+            .service(port, &[&Lab::tonic(), role, &port.to_string(), &next.to_string()])
+            .env("OTEL_SERVICE_NAME", role);
+        next = port;
+    }
+    fronted(plan.rested(), next, MIXED)
 }

@@ -210,8 +210,13 @@ impl Programs {
             image.program(Path::new(&program))?;
             image.file(Path::new(&Lab::workload(source)))?;
         }
-        image.program(Path::new(&Lab::rust("times-server")))?;
-        image.file(Path::new(&Lab::workload("rust/Cargo.toml")))?;
+        for (manifest, program) in [
+            ("rust/Cargo.toml", Lab::rust("times-server")),
+            ("tonic/Cargo.toml", Lab::tonic()),
+        ] {
+            image.program(Path::new(&program))?;
+            image.file(Path::new(&Lab::workload(manifest)))?;
+        }
         Ok(image.finish())
     }
 }

@@ -343,10 +343,30 @@ fn tokio(code: &mut Code, symbols: &mut Symbols) {
         PUSH,
         &[],
     );
-    let pop = function("tokio::sync::mpsc::list::Rx::pop", PUSH, &[]);
+    // push %rbx; mov 0x10(%rsi),%rax; and $-32,%rax; cmp %rax,0x2100(%rsi)
+    let takes: &[u8] = &[
+        0x53, 0x48, 0x8b, 0x46, 0x10, 0x48, 0x83, 0xe0, 0xe0, 0x48, 0x39, 0x86, 0, 0x21, 0, 0,
+    ];
+    // push %rbx; mov $1,%ebx; lock xadd %rbx,8(%rdi); mov %rbx,%rax; and $-32,%rax; sub 0x2100(%rsi),%rax; jne
+    let claims: &[u8] = &[
+        0x53, 0xbb, 1, 0, 0, 0, 0xf0, 0x48, 0x0f, 0xc1, 0x5f, 8, 0x48, 0x89, 0xd8, 0x48, 0x83, 0xe0, 0xe0, 0x48, 0x2b,
+        0x86, 0, 0x21, 0, 0, 0x75, 0,
+    ];
+    let pop = function("tokio::sync::mpsc::list::Rx::pop", takes, &[]);
+    let push = function("tokio::sync::mpsc::list::Tx::push", claims, &[]);
     let receive = function("tokio::sync::mpsc::chan::Rx::recv", PUSH, &[pop, register]);
-    function("hyper::client::dispatch::Sender::try_send", PUSH, &[wake]);
-    function("hyper::client::dispatch::Receiver::poll_recv", PUSH, &[receive]);
+    function("hyper::client::dispatch::Sender::try_send", PUSH, &[push, wake]);
+    let next = function("hyper::client::dispatch::Receiver::poll_recv", PUSH, &[receive]);
+    // push %rbx; mov (%rdx),%rsi; mov 0xc(%rdx),%eax; cmp %rcx,0x10(%rsi); cmp %eax,0x12c(%rdx)
+    let takes_up: &[u8] = &[
+        0x53, 0x48, 0x8b, 0x32, 0x8b, 0x42, 0x0c, 0x48, 0x39, 0x4e, 0x10, 0x39, 0x82, 0x2c, 1, 0, 0,
+    ];
+    let takes_up = function("h2::proto::streams::streams::OpaqueStreamRef::new", takes_up, &[]);
+    let opens = function("h2::proto::streams::streams::Streams::send_request", PUSH, &[takes_up]);
+    function("hyper::proto::h2::client::ClientTask::poll", PUSH, &[next, opens]);
+    function("h2::proto::streams::store::Queue::push_front", PUSH, &[]);
+    let spawn = function("tokio::task::spawn::spawn", PUSH, &[]);
+    function("hyper::proto::h2::server::Server::poll", PUSH, &[takes_up, spawn]);
 }
 
 /// What CPython and uvloop export, with the variables at `runtime`; the pointers in the type of contexts.

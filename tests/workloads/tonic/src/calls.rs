@@ -121,7 +121,7 @@ pub async fn with_server<F: Future<Output = ()>>(work: impl FnOnce(Channel) -> F
 }
 
 /// Waits until the kernel has put probes into this program, and puts no more: its code is another in memory than in the file.
-async fn wait_until_watched() {
+pub async fn wait_until_watched() {
     let mut before = 0;
     for _ in 0..120 {
         let changed = changed().expect("read this program");

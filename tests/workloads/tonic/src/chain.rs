@@ -38,7 +38,7 @@ fn path(method: &str, number: u64) -> http::uri::PathAndQuery {
 #[derive(Clone)]
 pub enum Next {
     Grpc(Channel),
-    /// Over HTTP/1.1, on this port.
+    /// On this port.
     Http(reqwest::Client, u16),
 }
 
@@ -46,6 +46,12 @@ impl Next {
     /// A service that speaks HTTP/1.1.
     pub fn http(port: u16) -> Self {
         Self::Http(reqwest::Client::builder().no_proxy().build().expect("a client"), port)
+    }
+
+    /// One that speaks HTTP/2 without TLS.
+    pub fn http2(port: u16) -> Self {
+        let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
+        Self::Http(client.build().expect("a client"), port)
     }
 }
 
@@ -177,6 +183,26 @@ pub async fn serve(port: u16, next: Option<Next>) {
         .expect("serve");
 }
 
+/// Answers, and calls on behind what is asked in the middle.
+async fn respond(
+    State(next): State<Option<Next>>,
+    Query(Number { id }): Query<Number>,
+    asked: http::Uri,
+) -> Result<&'static str, StatusCode> {
+    pause(id, 0).await;
+    if let Some(next) = next.filter(|_| asked.path() == "/middle") {
+        middle(next, id).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
+    }
+    Ok("ok\n")
+}
+
+/// Serves HTTP/1.1 and HTTP/2, without TLS.
+pub async fn serve_http(port: u16, next: Option<Next>) {
+    let app = Router::new().fallback(respond).with_state(next);
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("listen");
+    axum::serve(listener, app).await.expect("serve");
+}
+
 pub async fn front(port: u16, next: Next) {
     let front = async |State(next): State<Next>, Query(Number { id }): Query<Number>| {
         let asked = together(&next, id, &["middle", "other"]).await;
@@ -185,4 +211,40 @@ pub async fn front(port: u16, next: Next) {
     let app = Router::new().route("/front", get(front)).with_state(next);
     let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("listen");
     axum::serve(listener, app).await.expect("serve");
+}
+
+async fn free_port() -> u16 {
+    let free = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    free.local_addr().expect("its address").port()
+}
+
+async fn until_served(port: u16) {
+    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Is all services of a chain in this process, of which the first two speak gRPC and the last does if it is told to, and makes `count`
+/// calls, 16 at once.
+pub async fn within(count: u64, all: bool) {
+    let (port, leaf) = (free_port().await, free_port().await);
+    let last = if all {
+        tokio::spawn(serve(leaf, None));
+        Next::Grpc(crate::channel(leaf))
+    } else {
+        tokio::spawn(serve_http(leaf, None));
+        Next::http(leaf)
+    };
+    tokio::spawn(serve(port, Some(last)));
+    until_served(leaf).await;
+    until_served(port).await;
+    crate::calls::wait_until_watched().await;
+    let next = Next::Grpc(crate::channel(port));
+    stream::iter(1..=count)
+        .for_each_concurrent(16, |number| {
+            let next = next.clone();
+            async move { call(next, "middle", number).await.expect("an answer") }
+        })
+        .await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
 }

@@ -8,7 +8,10 @@
 //! tonic-server middle PORT NEXT    serves gRPC and calls NEXT: one call after the other, some side by side, a stream, some given
 //!                                  up, one behind the answer
 //! tonic-server mixed PORT NEXT     serves gRPC and calls NEXT over HTTP/1.1, without the stream
+//! tonic-server within N            is mixed, and what it calls, and makes N calls to itself
+//! tonic-server within N all        the same where it calls over gRPC
 //! tonic-server leaf PORT           serves gRPC
+//! tonic-server axum ROLE PORT ...  the same three over HTTP/2 by axum and reqwest, without the stream
 //! ```
 //!
 //! With CERTIFICATE and KEY (files) gRPC is over TLS, else without. RUNTIME=current runs everything on one thread.
@@ -66,7 +69,12 @@ async fn run(words: &[&str]) {
         ["front", own, next] => chain::front(port(own), Next::Grpc(channel(port(next)))).await,
         ["middle", own, next] => chain::serve(port(own), Some(Next::Grpc(channel(port(next))))).await,
         ["mixed", own, next] => chain::serve(port(own), Some(Next::http(port(next)))).await,
+        ["within", count] => chain::within(count.parse().expect("a number"), false).await,
+        ["within", count, "all"] => chain::within(count.parse().expect("a number"), true).await,
         ["leaf", own] => chain::serve(port(own), None).await,
+        ["axum", "front", own, next] => chain::front(port(own), Next::http2(port(next))).await,
+        ["axum", "middle", own, next] => chain::serve_http(port(own), Some(Next::http2(port(next)))).await,
+        ["axum", "leaf", own] => chain::serve_http(port(own), None).await,
         _ => panic!("what to do is said in main.rs"),
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-use crate::wait::until;
+use crate::wait::{WHOLE, until, within};
 
 /// Gives the signals that tests send their default action, in this process and so in the programs it starts. Whoever runs the
 /// tests may ignore them: a shell does so for SIGINT in what it starts in the background, nohup(1) for SIGHUP.
@@ -114,13 +114,14 @@ impl Proc {
     /// Waits for its end.
     pub fn wait(&mut self) -> i32 {
         let what = format!("{} ends", self.name);
-        until(&what, || self.ended())
+        within(WHOLE, &what, || self.ended())
     }
 
     /// Asks it to end with `signal` and waits.
     pub fn stop(&mut self, signal: Signal) -> i32 {
         self.signal(signal);
-        self.wait()
+        let what = format!("{} ends", self.name);
+        until(&what, || self.ended())
     }
 
     /// Waits until a connection to `port` on `127.0.0.1` is accepted.

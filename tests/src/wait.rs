@@ -8,14 +8,22 @@ use std::time::{Duration, Instant};
 /// How long a condition may take on a loaded machine before the test fails.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long a program may take to its end that starts servers and does all that a test is about.
+pub(crate) const WHOLE: Duration = Duration::from_secs(240);
+
 /// Asks until there is an answer, and panics with `what` when there is none within [`DEADLINE`].
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    within(DEADLINE, what, condition)
+}
+
+/// The same within a time.
+pub(crate) fn within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = condition() {
             return answer;
         }
-        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

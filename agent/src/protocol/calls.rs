@@ -91,9 +91,25 @@ impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
 
     /// A call was asked, from its first byte to its last.
     pub(super) fn ask(&mut self, begin: Mark, end: Mark, call: impl Into<RequestHead>, what: T, out: &mut Vec<Step>) {
+        let exchange = self.begun(self.asks, begin, end, call, out);
+        self.queue.push_back(Waiting {
+            exchange,
+            offset: begin.offset,
+            what,
+        });
+    }
+
+    /// An exchange that an end begins, from `begin` to `end`.
+    fn begun(
+        &mut self,
+        direction: Direction,
+        begin: Mark,
+        end: Mark,
+        head: impl Into<RequestHead>,
+        out: &mut Vec<Step>,
+    ) -> Exchange {
         let exchange = self.next;
         self.next = Exchange(exchange.0.wrapping_add(1));
-        let direction = self.asks;
         put(out, || {
             Step::Request(Request {
                 whole: true,
@@ -104,14 +120,10 @@ impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
                 head_end: end,
                 record: None,
                 stream: None,
-                head: call.into(),
+                head: head.into(),
             })
         });
-        self.queue.push_back(Waiting {
-            exchange,
-            offset: begin.offset,
-            what,
-        });
+        exchange
     }
 
     /// A part of the answer to the first call passed, whose first byte is this.
@@ -159,22 +171,8 @@ impl<T, O: Default + Into<ResponseHead>> Calls<T, O> {
 
     /// The end that otherwise answers hands a message over, from `begin` to `end`, which nobody settles.
     pub(super) fn handed(&mut self, message: Box<Message>, begin: Mark, end: Mark, out: &mut Vec<Step>) {
-        let exchange = self.next;
-        self.next = Exchange(exchange.0.wrapping_add(1));
-        let direction = self.asks.flip();
-        put(out, || {
-            Step::Request(Request {
-                whole: true,
-                exchange,
-                direction,
-                offset: begin.offset,
-                start: begin.moment,
-                head_end: end,
-                record: None,
-                stream: None,
-                head: RequestHead::Message(message),
-            })
-        });
+        let head = RequestHead::Message(message);
+        let exchange = self.begun(self.asks.flip(), begin, end, head, out);
         let end = Mark { offset: 0, ..end };
         answered(exchange, None, message::Outcome::default(), end, out);
     }

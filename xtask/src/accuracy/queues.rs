@@ -3,27 +3,23 @@ use clew_tests::{Lab, Plan, free_port, redis};
 
 use super::workload::{Expect, Made, Workload, fronted, words};
 
-/// What `celery_app.py` does for a request, where `$broker` hands its tasks on.
-macro_rules! tasks {
-    ($broker:literal) => {
-        &[
-            "client clew-drive /front",
-            " server front /front",
-            "  producer front reserve",
-            concat!("   server ", $broker, " reserve"),
-            concat!("   client ", $broker, " reserve"),
-            "    consumer worker reserve",
-            "     client worker /stock",
-            "      server front /stock",
-            "     producer worker follow",
-            concat!("      server ", $broker, " follow"),
-            concat!("      client ", $broker, " follow"),
-            "       consumer worker follow",
-            "        client worker /after",
-            "         server front /after",
-        ]
-    };
-}
+/// What `celery_app.py` does for a request.
+const TASKS: &[&str] = &[
+    "client clew-drive /front",
+    " server front /front",
+    "  producer front reserve",
+    "   server broker reserve",
+    "   client broker reserve",
+    "    consumer worker reserve",
+    "     client worker /stock",
+    "      server front /stock",
+    "     producer worker follow",
+    "      server broker follow",
+    "      client broker follow",
+    "       consumer worker follow",
+    "        client worker /after",
+    "         server front /after",
+];
 
 pub(super) const WORKLOADS: &[Workload] = &[
     Workload {
@@ -33,7 +29,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         make: |lab| {
             let broker = free_port();
             let url = format!("amqp://guest:guest@127.0.0.1:{broker}//");
-            celery(Plan::default().rabbitmq(lab, broker), &url, tasks!("broker"))
+            celery(Plan::default().rabbitmq(lab, broker), &url)
         },
     },
     Workload {
@@ -43,13 +39,13 @@ pub(super) const WORKLOADS: &[Workload] = &[
         make: |lab| {
             let broker = free_port();
             let plan = Plan::default().service(broker, &words(&redis(lab, broker)));
-            celery(plan, &format!("redis://127.0.0.1:{broker}/1"), tasks!("broker"))
+            celery(plan, &format!("redis://127.0.0.1:{broker}/1"))
         },
     },
 ];
 
 /// Who queues tasks, and the worker that does them, on a plan with their broker.
-fn celery(broker: Plan, url: &str, chain: &'static [&'static str]) -> Made {
+fn celery(broker: Plan, url: &str) -> Made {
     let [front, worker] = [free_port(), free_port()];
     let [front_port, worker_port] = [front, worker].map(|port| port.to_string());
     let (python, app) = (Lab::python("python"), Lab::workload("python/celery_app.py"));
@@ -73,5 +69,5 @@ fn celery(broker: Plan, url: &str, chain: &'static [&'static str]) -> Made {
         )
         .env("OTEL_SERVICE_NAME", "worker")
         .env("EVERY", "1");
-    fronted(plan.rested(), front, chain)
+    fronted(plan.rested(), front, TASKS)
 }
